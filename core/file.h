@@ -1,0 +1,77 @@
+/* Files: reads at a position, and output that appears under its final name complete or not at
+ * all. */
+#ifndef QINS_CORE_FILE_H
+#define QINS_CORE_FILE_H
+
+#include "core/buf.h"
+
+/* A regular file open for reading. Reads are thread-safe (pread). */
+struct qn_file {
+    int fd; /* -1 when closed */
+    uint64_t size;
+    char *path;
+};
+
+/* Fails with QINS_ERR_IO if PATH cannot be opened or is no regular file. On failure *f is
+ * closed and qn_file_close() is harmless. */
+enum qins_status qn_file_open(struct qn_file *f, const char *path, struct qins_error *err);
+void qn_file_close(struct qn_file *f); /* a closed or zeroed-with-fd=-1 file is accepted */
+
+/* Reads exactly SIZE bytes at OFFSET, retrying on EINTR and short reads; past the end of the
+ * file is QINS_ERR_FORMAT ("truncated"). */
+enum qins_status qn_file_read(const struct qn_file *f, uint64_t offset, void *dst, size_t size,
+                              struct qins_error *err);
+
+/* The whole of a file of at most LIMIT bytes, appended to *out. */
+enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *out,
+                               struct qins_error *err);
+
+/* Output under a temporary name beside the final one. */
+struct qn_output {
+    int fd;
+    char *final_path, *temp_path;
+    uint64_t written; /* bytes appended so far by qn_output_write() */
+};
+
+/* Creates "PATH.tmp-XXXXXX" in PATH's folder with the permissions that PATH has, or 0666 less
+ * the umask. */
+enum qins_status qn_output_create(struct qn_output *o, const char *path, struct qins_error *err);
+/* Sequential append. */
+enum qins_status qn_output_write(struct qn_output *o, const void *data, size_t size,
+                                 struct qins_error *err);
+/* Write at a position (does not move `written`). */
+enum qins_status qn_output_write_at(struct qn_output *o, uint64_t offset, const void *data,
+                                    size_t size, struct qins_error *err);
+/* fsync, close, rename to the final name, fsync the folder. *o is finished either way; on
+ * failure nothing stands under the final name that was not there before. */
+enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err);
+/* Removes the temporary file; does nothing after a commit or on a zeroed *o. */
+void qn_output_abandon(struct qn_output *o);
+/* Removes temporary files of all outputs not yet committed. Async-signal-safe: for a handler
+ * that is about to end the process. */
+void qn_output_abandon_all(void);
+
+/* Writes SIZE bytes to PATH by way of a qn_output. */
+enum qins_status qn_write_whole(const char *path, const void *data, size_t size,
+                                struct qins_error *err);
+
+/* True if both name the same existing file. */
+bool qn_same_file(const char *a, const char *b);
+bool qn_is_directory(const char *path);
+bool qn_exists(const char *path);
+/* Creates PATH and its parents; an existing folder is fine. */
+enum qins_status qn_make_directories(const char *path, struct qins_error *err);
+
+/* "DIR/NAME" on the heap. */
+char *qn_path_join(const char *dir, const char *name, struct qins_error *err);
+/* Points at the part after the last '/'. */
+const char *qn_path_base(const char *path);
+/* The folder part, "." if there is none; heap. */
+char *qn_path_dir(const char *path, struct qins_error *err);
+bool qn_has_suffix(const char *text, const char *suffix);
+
+/* An unlinked temporary file in $TMPDIR or /tmp, for data that does not fit in memory.
+ * Returns a descriptor or -1 with *err set. */
+int qn_scratch_file(struct qins_error *err);
+
+#endif

@@ -1,0 +1,64 @@
+#include "core/json.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *fail_json(const json_error_t *je, uint64_t base, struct qins_error *err)
+{
+    if (json_error_code(je) == json_error_out_of_memory)
+        qn_fail_memory(err);
+    else
+        qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL, (int64_t)base + je->position, "JSON: %s",
+                   je->text);
+    return NULL;
+}
+
+json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struct qins_error *err)
+{
+    json_error_t je;
+    json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &je);
+    return v ? v : fail_json(&je, base_offset, err);
+}
+
+json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err)
+{
+    struct qn_buf text = {0};
+    json_t *v = NULL;
+    if (qn_read_whole(path, limit, &text, err) == QINS_OK) {
+        v = qn_json_parse(text.data, text.size, 0, err);
+        if (!v && err)
+            qn_error_in_file(err, err->status, path);
+    }
+    qn_buf_finish(&text);
+    return v;
+}
+
+enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err)
+{
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    char *line = text ? qn_format(err, "%s\n", text) : NULL;
+    enum qins_status st;
+    if (!line)
+        st = qn_fail_memory(err);
+    else
+        st = qn_write_whole(path, line, strlen(line), err);
+    free(line);
+    free(text);
+    return st;
+}
+
+bool qn_json_u64(const json_t *value, uint64_t *out)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return false;
+    *out = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+json_t *qn_json_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}

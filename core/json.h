@@ -1,0 +1,29 @@
+/* JSON by jansson, with our errors. */
+#ifndef QINS_CORE_JSON_H
+#define QINS_CORE_JSON_H
+
+#include "core/error.h"
+
+#include <jansson.h>
+
+/* Parses untrusted text: duplicate keys, invalid UTF-8, NUL in strings and trailing garbage
+ * are refused; nesting is bounded by jansson (JSON_PARSER_MAX_DEPTH, 2048). Errors name byte
+ * offsets relative to BASE_OFFSET (where the text starts in its file). The result belongs to
+ * the caller (json_decref); NULL on failure. */
+json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struct qins_error *err);
+
+/* Parses a file of at most LIMIT bytes. */
+json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err);
+
+/* Writes VALUE, indented, keys in insertion order, with a final newline, atomically. Steals no
+ * reference. */
+enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err);
+
+/* A non-negative integer that fits in 64 bits; jansson's integers are signed, so values above
+ * INT64_MAX were already refused by the parser. */
+bool qn_json_u64(const json_t *value, uint64_t *out);
+
+/* A JSON real, or null where VALUE is not finite. */
+json_t *qn_json_real(double value);
+
+#endif

@@ -1,0 +1,31 @@
+/* The work in progress of a resumable run: an append-only file of framed, checksummed records
+ * (OUT.qins.part), from which an archive is assembled. Format: docs/archive-format.md. */
+#ifndef QINS_FORMATS_ARCHIVE_SPOOL_H
+#define QINS_FORMATS_ARCHIVE_SPOOL_H
+
+#include "formats/archive/sink.h"
+
+struct qn_spool; /* its first member is a struct qn_sink */
+
+/* How far an existing spool got. A tensor that was begun has its record in `open_tensor`. */
+struct qn_spool_state {
+    size_t tensors_done;                  /* tensors whose end record is there */
+    bool tensor_open;                     /* the next one was begun */
+    uint64_t chunks_done;                 /* its chunks that are there */
+    struct qn_archive_tensor open_tensor; /* its name belongs to the spool */
+};
+
+/* Opens or creates PATH for a job identified by JOB (a digest of everything that decides the
+ * archive's bytes: sources, plan, options). An existing spool of the same job is scanned, cut
+ * after its last whole record and continued; one of another job is QINS_ERR_USAGE with a line
+ * that says so; RESUME false truncates it. Takes an exclusive lock (flock): a second process
+ * with the same spool gets QINS_ERR_IO. */
+enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
+                               bool resume, struct qn_spool_state *state, struct qins_error *err);
+struct qn_sink *qn_spool_sink(struct qn_spool *s);
+/* Feeds all records, in order, to another sink. Every payload is checked against its frame. */
+enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct qins_error *err);
+/* Closes; REMOVE deletes the file. Accepts NULL. */
+void qn_spool_destroy(struct qn_spool *s, bool remove);
+
+#endif

@@ -1,0 +1,23 @@
+/* Assembles the HDF5 file of an archive: one session, one fixed sequence of libhdf5 calls, to a
+ * temporary name, then hash, user block, fsync, rename. Not thread-safe against other libhdf5
+ * use in the process unless libhdf5 is. Memory does not grow with the model beyond its
+ * metadata. */
+#ifndef QINS_FORMATS_ARCHIVE_WRITER_H
+#define QINS_FORMATS_ARCHIVE_WRITER_H
+
+#include "formats/archive/sink.h"
+
+struct qn_archive_writer; /* its first member is a struct qn_sink */
+
+enum qins_status qn_archive_writer_create(struct qn_archive_writer **out, const char *path,
+                                          const char *source_format, struct qins_error *err);
+struct qn_sink *qn_archive_writer_sink(struct qn_archive_writer *w);
+/* After the last tensor: attachments, chunk table, manifest, user block; then the file stands
+ * under its final name. *archive_bytes may be NULL. The writer must still be destroyed. */
+enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
+                                          const struct qn_attachment_list *attachments,
+                                          uint64_t *archive_bytes, struct qins_error *err);
+/* Removes the temporary file if there was no commit; accepts NULL. */
+void qn_archive_writer_destroy(struct qn_archive_writer *w);
+
+#endif

@@ -1,0 +1,106 @@
+#include "formats/checkpoint.h"
+
+#include "core/bytes.h"
+#include "core/file.h"
+
+#include <stdlib.h>
+
+enum { HEAD_SIZE = 4096 };
+
+/* Formats with a magic number come first; those recognised by structure alone, last. */
+static const struct qn_checkpoint_ops *const formats[] = {
+    &qn_hf_folder_ops, &qn_gguf_ops, &qn_hdf5_ops,        &qn_npy_ops,
+    &qn_torch_ops,     &qn_npz_ops,  &qn_safetensors_ops, &qn_llama2c_ops,
+};
+
+enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
+                                         const struct qn_checkpoint_ops *ops, const char *path,
+                                         struct qins_error *err)
+{
+    *ck = (struct qn_checkpoint){.ops = ops};
+    ck->path = qn_strdup(path, err);
+    return ck->path ? QINS_OK : QINS_ERR_MEMORY;
+}
+
+void qn_checkpoint_base_finish(struct qn_checkpoint *ck)
+{
+    qn_tensor_list_finish(&ck->tensors);
+    qn_attachment_list_finish(&ck->attachments);
+    free(ck->path);
+    ck->path = NULL;
+}
+
+static const struct qn_checkpoint_ops *find_format(const struct qn_probe *p)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (formats[i]->probe(p))
+            return formats[i];
+    return NULL;
+}
+
+static enum qins_status identify(const char *path, const struct qn_checkpoint_ops **ops,
+                                 struct qins_error *err)
+{
+    uint8_t head[HEAD_SIZE];
+    struct qn_probe p = {.path = path, .is_directory = qn_is_directory(path), .head = head};
+    if (!p.is_directory) {
+        struct qn_file f;
+        enum qins_status st = qn_file_open(&f, path, err);
+        if (st != QINS_OK)
+            return st;
+        p.file_size = f.size;
+        p.head_size = (size_t)qn_min_u64(f.size, sizeof head);
+        st = qn_file_read(&f, 0, head, p.head_size, err);
+        qn_file_close(&f);
+        if (st != QINS_OK)
+            return st;
+    }
+    *ops = find_format(&p);
+    if (!*ops)
+        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
+                          p.is_directory ? "the folder holds no checkpoint that qins knows"
+                                         : "not a checkpoint format that qins knows");
+    return QINS_OK;
+}
+
+enum qins_status qn_checkpoint_open(struct qn_checkpoint **out, const char *path,
+                                    const struct qn_monitor *monitor, struct qins_error *err)
+{
+    const struct qn_checkpoint_ops *ops = NULL;
+    struct qn_checkpoint *ck = NULL;
+    enum qins_status st = identify(path, &ops, err);
+    if (st == QINS_OK)
+        st = ops->open(&ck, path, monitor, err);
+    if (st == QINS_OK)
+        st = qn_tensor_list_check_unique(&ck->tensors, err);
+    if (st != QINS_OK) {
+        qn_checkpoint_destroy(ck);
+        return qn_error_in_file(err, st, path);
+    }
+    *out = ck;
+    return QINS_OK;
+}
+
+enum qins_status qn_checkpoint_read(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
+                                    void *dst, size_t size, struct qins_error *err)
+{
+    const struct qn_tensor *t = &ck->tensors.items[tensor];
+    if (t->dtype == QINS_DTYPE_INVALID)
+        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
+                          "its type %s cannot be converted", t->foreign_type);
+    if (offset > t->n_bytes || size > t->n_bytes - offset)
+        return qn_fail_at(err, QINS_ERR_USAGE, ck->path, t->name, QN_NO_OFFSET,
+                          "a range outside the tensor was asked for");
+    enum qins_status st = size ? ck->ops->read(ck, tensor, offset, dst, size, err) : QINS_OK;
+    if (st != QINS_OK) {
+        qn_error_in_file(err, st, ck->path);
+        qn_error_in_tensor(err, st, t->name);
+    }
+    return st;
+}
+
+void qn_checkpoint_destroy(struct qn_checkpoint *ck)
+{
+    if (ck)
+        ck->ops->destroy(ck);
+}

@@ -1,0 +1,81 @@
+/* Chunk payloads: the self-contained coded form of up to QN_CHUNK_MAX elements of one tensor.
+ * The byte layout is in docs/archive-format.md. */
+#ifndef QINS_FORMATS_CODEC_CHUNK_H
+#define QINS_FORMATS_CODEC_CHUNK_H
+
+#include "core/buf.h"
+#include "core/tensor.h"
+#include "formats/codec/codec.h"
+#include "formats/codec/quant.h"
+
+enum {
+    QN_CHUNK_MAX = 1 << 20,    /* elements */
+    QN_CHUNK_HEADER_SIZE = 64, /* bytes at the front of every payload, the hash included */
+};
+
+/* Part of the archive format: never renumber. */
+enum qn_content {
+    QN_CONTENT_LOSSLESS = 0, /* byte planes of the source elements */
+    QN_CONTENT_QINS = 1,     /* codes on the QINS grid */
+    QN_CONTENT_SEED = 2,     /* codes on the seed grid */
+};
+
+/* How to encode a chunk. For quantised content each row of ROW_LENGTH elements is cut into
+ * groups of GROUP elements (the last of a row may be shorter), each with its own scale
+ * clip * max|x|; with TENSOR_SCALE > 0 the whole chunk has that one scale and row_length and
+ * group are ignored. A chunk whose n is no multiple of ROW_LENGTH is part of a single row and
+ * has n <= ROW_LENGTH. */
+struct qn_chunk_params {
+    enum qn_content content;
+    enum qins_dtype dtype;      /* of the source */
+    enum qn_codec_id codec;     /* wanted; BITPACK only for quantised content */
+    unsigned levels;            /* N, quantised content only */
+    float kappa, clip;          /* seed grid: kappa is alpha, clip is ignored */
+    float tensor_scale;         /* > 0: already multiplied by clip */
+    uint64_t row_length, group; /* elements, >= 1 */
+};
+
+/* Buffers that encode and decode reuse; zero-initialised is empty. One for each thread. */
+struct qn_chunk_work {
+    struct qn_buf values, codes, symbols, coded, scratch;
+};
+void qn_chunk_work_finish(struct qn_chunk_work *w);
+
+/* Encodes N elements (1 … QN_CHUNK_MAX) of SRC (canonical source bytes) and appends the payload
+ * to *out. A NaN or infinity under quantised content is QINS_ERR_UNSUPPORTED; err->offset is
+ * then the element's index in the chunk. */
+enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const void *src, size_t n,
+                                 struct qn_chunk_work *work, struct qn_buf *out,
+                                 struct qins_error *err);
+
+/* What a payload says of itself, after the header's own checks and the hash of the whole
+ * payload. */
+struct qn_chunk_info {
+    enum qn_content content;
+    enum qins_dtype dtype;
+    enum qn_codec_id codec; /* the one really used; for lossless that of the most significant
+                               plane */
+    unsigned levels, raw_bits;
+    float kappa;
+    uint32_t n_elements, n_scales;
+    uint64_t payload_size; /* bytes, header included */
+};
+
+enum qins_status qn_chunk_inspect(const void *payload, size_t size, struct qn_chunk_info *info,
+                                  struct qins_error *err);
+
+/* Decodes a payload of exactly SIZE bytes that must hold exactly N elements of type DTYPE.
+ * VIEW: true for the view type (F32 for narrow floats), false for the source type (quantised
+ * values are rounded to it). DST holds N elements of that type. */
+enum qins_status qn_chunk_decode(const void *payload, size_t size, enum qins_dtype dtype, size_t n,
+                                 bool view, struct qn_chunk_work *work, void *dst,
+                                 struct qins_error *err);
+
+/* Checks a payload against N source elements: lossless content must be bit-equal, every code
+ * of quantised content must be what the stored scale and grid make of the source value.
+ * *mismatches counts elements that are not; *first is the index of the first. */
+enum qins_status qn_chunk_compare(const void *payload, size_t size, enum qins_dtype dtype,
+                                  const void *src, size_t n, struct qn_chunk_work *work,
+                                  uint64_t *mismatches, uint64_t *first, struct qins_error *err);
+
+#endif
