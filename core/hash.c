@@ -53,7 +53,7 @@ void qn_hasher_destroy(struct qn_hasher *h)
 void qn_digest_hex(const struct qn_digest *d, char out[33])
 {
     static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++) {
         out[2 * i] = digits[d->bytes[i] >> 4];
         out[2 * i + 1] = digits[d->bytes[i] & 15];
     }

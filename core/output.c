@@ -47,7 +47,7 @@ static int create_beside(char *temp, const char *final_path)
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     size_t n = strlen(temp);
     for (unsigned attempt = 0; attempt < 1000; attempt++) {
-        uint64_t v = ((uint64_t)getpid() << 20) + attempt * 7919u + (uintptr_t)&temp / 16;
+        uint64_t v = ((uint64_t)getpid() << 20) + attempt * UINT64_C(7919) + (uintptr_t)&temp / 16;
         for (int i = 0; i < 6; i++, v /= 36)
             temp[n - 1 - (size_t)i] = letters[v % 36];
         int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

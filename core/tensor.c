@@ -111,14 +111,14 @@ static const struct qn_tensor **sorted(const struct qn_tensor_list *list,
                                        int (*compare)(const void *, const void *),
                                        struct qins_error *err)
 {
-    const struct qn_tensor **order = calloc(list->count + 1, sizeof *order);
+    const struct qn_tensor **order = calloc(list->count + 1, sizeof(struct qn_tensor *));
     if (!order) {
         qn_fail_memory(err);
         return NULL;
     }
     for (size_t i = 0; i < list->count; i++)
         order[i] = &list->items[i];
-    qsort(order, list->count, sizeof *order, compare);
+    qsort(order, list->count, sizeof(struct qn_tensor *), compare);
     return order;
 }
 
