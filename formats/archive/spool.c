@@ -1,0 +1,383 @@
+#include "formats/archive/spool.h"
+
+#include "core/bytes.h"
+#include "core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The file: a head, then frames, each with its own hashes, so that a torn end shows wherever it
+ * is torn and no fsync is needed on the way. Offsets in bytes; hashes are XXH3-64. */
+enum {
+    HEAD_VERSION = 8,
+    HEAD_JOB = 16,
+    HEAD_HASH = 32, /* of what is before it */
+    HEAD_SIZE = 40,
+
+    FRAME_TYPE = 4,
+    FRAME_BODY_SIZE = 8,
+    FRAME_LEAF = 16,
+    FRAME_BODY_HASH = 32,
+    FRAME_HASH = 40, /* of what is before it */
+    FRAME_SIZE = 48,
+};
+
+enum frame_type {
+    FRAME_BEGIN = 1, /* body: the tensor as JSON, as in the manifest */
+    FRAME_CHUNK = 2, /* body: the payload; the head holds the digest of its source bytes */
+    FRAME_END = 3,   /* no body */
+};
+
+enum { SPOOL_VERSION = 1, MAX_DESCRIPTION = 1 << 20 /* bytes of a FRAME_BEGIN */ };
+
+static const char head_magic[8] = "QINSPRT";
+static const char frame_magic[4] = {'Q', 'F', 'R', 'M'};
+
+struct qn_spool {
+    struct qn_sink sink; /* must be first */
+    struct qn_file file;
+    uint64_t end; /* of the last whole frame; the next one goes here */
+    struct qn_spool_state state;
+};
+
+struct frame {
+    enum frame_type type;
+    struct qn_digest leaf;
+    uint64_t size; /* of the body */
+};
+
+static struct qn_spool *spool_of(struct qn_sink *s)
+{
+    return (struct qn_spool *)(void *)s;
+}
+
+static enum qins_status out_of_order(struct qins_error *err)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "a frame of the spool is out of order");
+}
+
+/* The three steps of a state; begin takes over T's name when it succeeds. */
+static enum qins_status state_begin(struct qn_spool_state *s, const struct qn_archive_tensor *t,
+                                    struct qins_error *err)
+{
+    if (s->tensor_open)
+        return out_of_order(err);
+    s->tensor_open = true;
+    s->chunks_done = 0;
+    s->open_tensor = *t;
+    return QINS_OK;
+}
+
+static enum qins_status state_chunk(struct qn_spool_state *s, struct qins_error *err)
+{
+    if (!s->tensor_open || s->chunks_done == s->open_tensor.layout.n_chunks)
+        return out_of_order(err);
+    s->chunks_done++;
+    return QINS_OK;
+}
+
+static void state_finish(struct qn_spool_state *s)
+{
+    free(s->open_tensor.tensor.name);
+    s->open_tensor = (struct qn_archive_tensor){0};
+    s->tensor_open = false;
+    s->chunks_done = 0;
+}
+
+static enum qins_status state_end(struct qn_spool_state *s, struct qins_error *err)
+{
+    if (!s->tensor_open || s->chunks_done != s->open_tensor.layout.n_chunks)
+        return out_of_order(err);
+    state_finish(s);
+    s->tensors_done++;
+    return QINS_OK;
+}
+
+static void pack_head(const struct qn_digest *job, uint8_t *head)
+{
+    memset(head, 0, HEAD_SIZE);
+    memcpy(head, head_magic, sizeof head_magic);
+    qn_store32(head + HEAD_VERSION, SPOOL_VERSION);
+    memcpy(head + HEAD_JOB, job->bytes, sizeof job->bytes);
+    qn_store64(head + HEAD_HASH, qn_hash64(head, HEAD_HASH));
+}
+
+static enum qins_status write_at(const struct qn_spool *s, uint64_t offset, const void *data,
+                                 size_t size, struct qins_error *err)
+{
+    struct qn_output borrowed = {.fd = s->file.fd, .final_path = s->file.path};
+    return qn_output_write_at(&borrowed, offset, data, size, err);
+}
+
+/* A frame that cannot be written whole leaves `end` where it was. */
+static enum qins_status append_frame(struct qn_spool *s, const struct frame *f, const void *body,
+                                     struct qins_error *err)
+{
+    uint8_t head[FRAME_SIZE];
+    memcpy(head, frame_magic, sizeof frame_magic);
+    qn_store32(head + FRAME_TYPE, (uint32_t)f->type);
+    qn_store64(head + FRAME_BODY_SIZE, f->size);
+    memcpy(head + FRAME_LEAF, f->leaf.bytes, sizeof f->leaf.bytes);
+    qn_store64(head + FRAME_BODY_HASH, qn_hash64(body, (size_t)f->size));
+    qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));
+    enum qins_status st = write_at(s, s->end, head, sizeof head, err);
+    if (st == QINS_OK)
+        st = write_at(s, s->end + FRAME_SIZE, body, (size_t)f->size, err);
+    if (st == QINS_OK)
+        s->end += FRAME_SIZE + f->size;
+    return st;
+}
+
+static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archive_tensor *t,
+                                    struct qins_error *err)
+{
+    struct qn_spool *s = spool_of(sink);
+    struct qn_archive_tensor copy = *t;
+    json_t *j = qn_archive_tensor_to_json(t);
+    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    enum qins_status st = text ? QINS_OK : qn_fail_memory(err);
+    copy.tensor.name = qn_strdup(t->tensor.name, err);
+    if (st != QINS_OK || !copy.tensor.name) {
+        st = QINS_ERR_MEMORY;
+        goto done;
+    }
+    qn_layout_init(&copy.layout, copy.tensor.rank, copy.tensor.shape);
+    st = s->state.tensor_open ? out_of_order(err) : QINS_OK;
+    if (st == QINS_OK)
+        st = append_frame(s, &(struct frame){.type = FRAME_BEGIN, .size = strlen(text)}, text, err);
+    if (st == QINS_OK)
+        st = state_begin(&s->state, &copy, err);
+done:
+    if (st != QINS_OK)
+        free(copy.tensor.name);
+    free(text);
+    json_decref(j);
+    return st;
+}
+
+static enum qins_status spool_chunk(struct qn_sink *sink, const void *payload, size_t size,
+                                    const struct qn_digest *leaf, struct qins_error *err)
+{
+    struct qn_spool *s = spool_of(sink);
+    struct frame f = {FRAME_CHUNK, *leaf, size};
+    enum qins_status st = state_chunk(&s->state, err);
+    return st == QINS_OK ? append_frame(s, &f, payload, err) : st;
+}
+
+static enum qins_status spool_end(struct qn_sink *sink, struct qins_error *err)
+{
+    struct qn_spool *s = spool_of(sink);
+    enum qins_status st = state_end(&s->state, err);
+    return st == QINS_OK ? append_frame(s, &(struct frame){.type = FRAME_END}, "", err) : st;
+}
+
+/* The frame at AT and its body, which replaces what is in *body. QINS_ERR_FORMAT: there is no
+ * whole frame. */
+static enum qins_status read_frame(const struct qn_spool *s, uint64_t at, struct frame *f,
+                                   struct qn_buf *body, struct qins_error *err)
+{
+    uint8_t head[FRAME_SIZE];
+    enum qins_status st = qn_file_read(&s->file, at, head, sizeof head, err);
+    if (st != QINS_OK)
+        return st;
+    uint64_t left = s->file.size - at - FRAME_SIZE;
+    f->type = (enum frame_type)qn_load32(head + FRAME_TYPE);
+    f->size = qn_load64(head + FRAME_BODY_SIZE);
+    memcpy(f->leaf.bytes, head + FRAME_LEAF, sizeof f->leaf.bytes);
+    if (memcmp(head, frame_magic, sizeof frame_magic) != 0 ||
+        qn_load64(head + FRAME_HASH) != qn_hash64(head, FRAME_HASH) || f->size > left ||
+        f->size > SIZE_MAX)
+        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
+                          "the spool's frame is damaged");
+    body->size = 0;
+    st = qn_buf_reserve(body, (size_t)f->size + 1, err);
+    if (st == QINS_OK && f->size)
+        st = qn_file_read(&s->file, at + FRAME_SIZE, body->data, (size_t)f->size, err);
+    if (st != QINS_OK)
+        return st;
+    if (qn_load64(head + FRAME_BODY_HASH) != qn_hash64(body->data, (size_t)f->size))
+        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
+                          "the spool's frame is damaged");
+    body->size = (size_t)f->size;
+    return QINS_OK;
+}
+
+static enum qins_status apply_begin(struct qn_spool_state *state, const struct qn_buf *body,
+                                    struct qins_error *err)
+{
+    struct qn_archive_tensor t;
+    if (body->size > MAX_DESCRIPTION)
+        return qn_fail(err, QINS_ERR_FORMAT, "a tensor's description is too long");
+    json_t *j = qn_json_parse(body->data, body->size, 0, err);
+    if (!j)
+        return err ? err->status : QINS_ERR_FORMAT;
+    enum qins_status st = qn_archive_tensor_from_json(j, &t, err);
+    json_decref(j);
+    if (st != QINS_OK)
+        return st;
+    st = state_begin(state, &t, err);
+    if (st != QINS_OK)
+        free(t.tensor.name);
+    return st;
+}
+
+/* Advances STATE by one frame and hands it on to TO, if that is not NULL. */
+static enum qins_status apply_frame(struct qn_spool_state *state, const struct frame *f,
+                                    const struct qn_buf *body, struct qn_sink *to,
+                                    struct qins_error *err)
+{
+    enum qins_status st;
+    switch (f->type) {
+    case FRAME_BEGIN:
+        st = apply_begin(state, body, err);
+        return st == QINS_OK && to ? to->begin(to, &state->open_tensor, err) : st;
+    case FRAME_CHUNK:
+        st = f->size < QN_CHUNK_HEADER_SIZE ? out_of_order(err) : state_chunk(state, err);
+        return st == QINS_OK && to ? to->chunk(to, body->data, body->size, &f->leaf, err) : st;
+    case FRAME_END:
+        st = f->size ? out_of_order(err) : state_end(state, err);
+        return st == QINS_OK && to ? to->end(to, err) : st;
+    default:
+        return qn_fail(err, QINS_ERR_FORMAT, "the spool holds a frame of unknown type");
+    }
+}
+
+/* Goes over all frames up to `end`. A frame that is damaged or makes no sense ends the scan of
+ * a spool that is being opened (TO is NULL): everything from there on is dropped. */
+static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, struct qn_sink *to,
+                             uint64_t *reached, struct qins_error *err)
+{
+    struct qn_buf body = {0};
+    struct frame f;
+    enum qins_status st = QINS_OK;
+    uint64_t at = HEAD_SIZE;
+    while (st == QINS_OK && at < s->end) {
+        st = s->end - at < FRAME_SIZE ? qn_fail(err, QINS_ERR_FORMAT, "the spool's end is torn")
+                                      : read_frame(s, at, &f, &body, err);
+        if (st == QINS_OK)
+            st = apply_frame(state, &f, &body, to, err);
+        if (st == QINS_OK)
+            at += FRAME_SIZE + f.size;
+    }
+    *reached = at;
+    qn_buf_finish(&body);
+    return st;
+}
+
+static enum qins_status start_over(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
+{
+    s->end = HEAD_SIZE;
+    if (ftruncate(s->file.fd, 0) != 0)
+        return qn_fail_errno(err, s->file.path, "cannot truncate");
+    return write_at(s, 0, head, HEAD_SIZE, err);
+}
+
+/* Finds out how far the spool got, and cuts off what is behind its last whole frame. */
+static enum qins_status resume(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
+{
+    uint8_t found[HEAD_SIZE];
+    if (s->file.size < HEAD_SIZE)
+        return start_over(s, head, err);
+    enum qins_status st = qn_file_read(&s->file, 0, found, HEAD_SIZE, err);
+    if (st != QINS_OK)
+        return st;
+    if (qn_load64(found + HEAD_HASH) != qn_hash64(found, HEAD_HASH))
+        return start_over(s, head, err);
+    if (memcmp(found, head, HEAD_SIZE) != 0)
+        return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
+                          "is the unfinished work of another conversion: remove it, or run again "
+                          "without --resume");
+    s->end = s->file.size;
+    st = scan(s, &s->state, NULL, &s->end, err);
+    if (st != QINS_OK && st != QINS_ERR_FORMAT)
+        return st;
+    if (ftruncate(s->file.fd, (off_t)s->end) != 0)
+        return qn_fail_errno(err, s->file.path, "cannot truncate");
+    return QINS_OK;
+}
+
+/* Opens and locks PATH; *gone is set if another process removed the file in between. */
+static enum qins_status open_locked(struct qn_file *f, const char *path, bool *gone,
+                                    struct qins_error *err)
+{
+    struct stat mine, there;
+    *gone = false;
+    f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (f->fd < 0 || fstat(f->fd, &mine) != 0)
+        return qn_fail_errno(err, path, "cannot open");
+    if (!S_ISREG(mine.st_mode))
+        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is not a regular file");
+    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return qn_fail_errno(err, path, "cannot lock");
+        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET,
+                          "another process is working on it");
+    }
+    if (fstat(f->fd, &mine) != 0)
+        return qn_fail_errno(err, path, "cannot open");
+    *gone = stat(path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev;
+    f->size = (uint64_t)mine.st_size;
+    return QINS_OK;
+}
+
+enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
+                               bool resume_it, struct qn_spool_state *state, struct qins_error *err)
+{
+    uint8_t head[HEAD_SIZE];
+    struct qn_spool *s = calloc(1, sizeof *s);
+    bool gone = true;
+    *out = NULL;
+    if (!s)
+        return qn_fail_memory(err);
+    s->sink = (struct qn_sink){spool_begin, spool_chunk, spool_end};
+    s->file.fd = -1;
+    s->file.path = qn_strdup(path, err);
+    enum qins_status st = s->file.path ? QINS_OK : QINS_ERR_MEMORY;
+    while (st == QINS_OK && gone) {
+        if (s->file.fd >= 0)
+            close(s->file.fd);
+        st = open_locked(&s->file, path, &gone, err);
+    }
+    pack_head(job, head);
+    if (st == QINS_OK)
+        st = resume_it ? resume(s, head, err) : start_over(s, head, err);
+    if (st == QINS_OK) {
+        *out = s;
+        *state = s->state;
+    } else {
+        qn_spool_destroy(s, false);
+    }
+    return st;
+}
+
+struct qn_sink *qn_spool_sink(struct qn_spool *s)
+{
+    return &s->sink;
+}
+
+enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct qins_error *err)
+{
+    struct qn_spool_state state = {0};
+    uint64_t reached;
+    s->file.size = s->end;
+    enum qins_status st = scan(s, &state, to, &reached, err);
+    if (st == QINS_OK && state.tensor_open)
+        st = out_of_order(err);
+    state_finish(&state);
+    return qn_error_in_file(err, st, s->file.path);
+}
+
+void qn_spool_destroy(struct qn_spool *s, bool remove)
+{
+    if (!s)
+        return;
+    state_finish(&s->state);
+    if (remove && s->file.fd >= 0)
+        unlink(s->file.path);
+    qn_file_close(&s->file); /* and the lock with it */
+    free(s);
+}
