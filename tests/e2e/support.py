@@ -1,0 +1,51 @@
+"""What the end-to-end tests share: where things are, running the program, exit status."""
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+
+SOURCE_ROOT = pathlib.Path(os.environ.get("QINS_SOURCE_ROOT",
+                                          pathlib.Path(__file__).resolve().parents[2]))
+BUILD_ROOT = pathlib.Path(os.environ.get("QINS_BUILD_ROOT", SOURCE_ROOT / "build"))
+PROGRAM = pathlib.Path(os.environ.get("QINS_PROGRAM", BUILD_ROOT / "cli" / "qins"))
+MODEL = SOURCE_ROOT / "examples" / "kjv-1.7m"
+
+
+def run_qins(*arguments, check=None, program=PROGRAM, **options):
+    """Runs the program; with CHECK given, the exit code must be that."""
+    done = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=options.pop("timeout", 240), **options)
+    if check is not None and done.returncode != check:
+        raise AssertionError(f"qins {' '.join(map(str, arguments))}: exit {done.returncode}, "
+                             f"not {check}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def write_safetensors(path, tensors):
+    """TENSORS: name -> (dtype name, shape, iterable of bytes-like pieces)."""
+    import json
+    header, offset = {}, 0
+    size_of = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "F64": 8}
+    for name, (dtype, shape, _) in tensors.items():
+        n = size_of[dtype]
+        for extent in shape:
+            n *= extent
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + n]}
+        offset += n
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for _, _, pieces in tensors.values():
+            for piece in pieces:
+                f.write(piece)
+
+
+def main():
+    """unittest.main(), but with exit status 77 (Meson: skipped) when nothing ran."""
+    result = unittest.main(module="__main__", exit=False, verbosity=2).result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    if result.testsRun == len(result.skipped):
+        sys.exit(77)
