@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
 # Calls that only a program may make. A forked child has to end by _exit().
 PROGRAM_ONLY = re.compile(r"(?<![\w.>])(?:printf|vprintf|puts|putchar|perror|exit|abort|assert|quick_exit)\s*\("
                           r"|\b(?:stdout|stderr)\b")
-TODO = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
+UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:ho" r"me|wo" r"rk|ro" r"ot|Us" r"ers)/\w")
 
 
@@ -151,7 +151,7 @@ class CodeRules(unittest.TestCase):
             except UnicodeDecodeError:
                 continue
             for number, line in enumerate(text.split("\n"), 1):
-                if TODO.search(line) or MACHINE_PATH.search(line):
+                if UNFINISHED.search(line) or MACHINE_PATH.search(line):
                     wrong.append(f"{relative(path)}:{number}: {line.strip()[:80]}")
         self.assertEqual(wrong, [])
 
