@@ -42,6 +42,26 @@ def write_safetensors(path, tensors):
                 f.write(piece)
 
 
+def read_safetensors(path):
+    """name -> numpy array; BF16 as uint16."""
+    import json
+    import numpy as np
+    types = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1",
+             "F64": "<f8"}
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        base = f.tell()
+        result = {}
+        for name, info in header.items():
+            if name == "__metadata__":
+                continue
+            begin, end = info["data_offsets"]
+            f.seek(base + begin)
+            result[name] = np.frombuffer(f.read(end - begin),
+                                         types[info["dtype"]]).reshape(info["shape"])
+    return result
+
+
 def main():
     """unittest.main(), but with exit status 77 (Meson: skipped) when nothing ran."""
     result = unittest.main(module="__main__", exit=False, verbosity=2).result

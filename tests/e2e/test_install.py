@@ -1,0 +1,97 @@
+"""An installed copy is enough: a C program built through pkg-config alone reads an archive."""
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import numpy as np
+
+import support
+
+TENSOR = "model.layers.0.mlp.up_proj.weight"
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if os.environ.get("QINS_SANITIZER", "none") != "none":
+            raise unittest.SkipTest("a sanitized library does not load into a plain program")
+        cls.work = tempfile.TemporaryDirectory(prefix="qins-install-")
+        cls.addClassCleanup(cls.work.cleanup)
+        cls.dir = pathlib.Path(cls.work.name)
+        cls.root = cls.dir / "root"
+        subprocess.run(["meson", "install", "-C", support.BUILD_ROOT, "--no-rebuild",
+                        "--destdir", cls.root], check=True, capture_output=True)
+        cls.pkgconfig = next(cls.root.rglob("qins.pc")).parent
+        # Paths in the .pc file are those of the final place; the sysroot puts DESTDIR in front.
+        cls.env = dict(os.environ, PKG_CONFIG_PATH=str(cls.pkgconfig),
+                       PKG_CONFIG_SYSROOT_DIR=str(cls.root))
+        cls.library = next(cls.root.rglob("libqins.so")).parent
+        cls.archive = cls.dir / "m.qins"
+        program = next(p for p in cls.root.rglob("bin/qins") if p.is_file())
+        support.run_qins("convert", support.MODEL, "-o", cls.archive, check=0, program=program)
+
+    def flags(self, *what):
+        return subprocess.run(["pkg-config", *what, "qins"], check=True, capture_output=True,
+                              text=True, env=self.env).stdout.split()
+
+    def built_example(self):
+        target = self.dir / "read_tensor"
+        if not target.exists():
+            source = self.dir / "read_tensor.c"
+            shutil.copy(support.SOURCE_ROOT / "examples" / "read_tensor.c", source)
+            compiler = os.environ.get("CC", "cc").split()
+            subprocess.run([*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", str(source),
+                            *self.flags("--cflags", "--libs"), "-o", str(target)], check=True,
+                           cwd=self.dir)
+        return target
+
+    def read(self, *arguments):
+        return subprocess.run([str(self.built_example()), *map(str, arguments)],
+                              capture_output=True, text=True,
+                              env=dict(os.environ, LD_LIBRARY_PATH=str(self.library)))
+
+    def test_everything_is_installed(self):
+        names = {p.name for p in self.root.rglob("*")}
+        for name in ("qins", "libqins.so", "libh5qins.so", "qins.h", "qins.pc", "qins.1"):
+            self.assertIn(name, names)
+
+    def test_plugin_is_where_pkg_config_says(self):
+        plugin_dir = self.flags("--variable=plugindir")[0]
+        path = pathlib.Path(plugin_dir)
+        if not path.is_dir():
+            path = self.root / plugin_dir.lstrip("/")
+        self.assertTrue((path / "libh5qins.so").is_file(), path)
+
+    def test_example_prints_what_restore_writes(self):
+        done = self.read(self.archive, TENSOR)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        listed, values = lines[:-8], np.array(lines[-8:], dtype=np.float32)
+        self.assertEqual(len(listed), 56)
+        self.assertIn(f"{TENSOR} F32 bitpack", listed)
+        restored = self.dir / "restored.safetensors"
+        support.run_qins("restore", self.archive, "-o", restored, check=0)
+        expected = support.read_safetensors(restored)[TENSOR].reshape(-1)[:8]
+        np.testing.assert_array_equal(values, expected)
+
+    def test_example_says_what_is_wrong(self):
+        done = self.read(self.dir / "none.qins", TENSOR)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none.qins", done.stderr)
+        self.assertNotEqual(self.read(self.archive, "no such tensor").returncode, 0)
+
+    def test_library_does_not_need_hdf5(self):
+        listing = subprocess.run(["readelf", "-d", str(self.library / "libqins.so")], check=True,
+                                 capture_output=True, text=True).stdout
+        self.assertNotIn("hdf5", listing)
+        symbols = subprocess.run(["nm", "-D", "--defined-only", str(self.library / "libqins.so")],
+                                 check=True, capture_output=True, text=True).stdout
+        exported = [line.split()[-1] for line in symbols.splitlines()]
+        self.assertEqual([s for s in exported if not s.startswith("qins_")], [])
+
+
+if __name__ == "__main__":
+    support.main()
