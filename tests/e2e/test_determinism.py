@@ -1,0 +1,120 @@
+"""The same archive, byte for byte, whatever threads, compiler or interruption."""
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import numpy as np
+
+import support
+
+OTHER_BUILD = os.environ.get("QINS_OTHER_BUILD")
+OPTIONS = [
+    [],
+    ["--lossless"],
+    ["--bits", "4", "--codec", "huffman", "--group", "64"],
+    ["--bits", "6", "--codec", "rle-huffman", "--group", "tensor", "--kappa", "1.5"],
+    ["--bits", "12", "--codec", "zstd", "--clip", "auto"],
+    ["--bits", "3", "--codec", "rle", "--clip", "0.8"],
+    ["--grid", "seed", "--codec", "huffman"],
+]
+
+
+class Determinism(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="qins-determinism-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        rng = np.random.default_rng(11)
+        heavy = rng.standard_t(3, (3000, 700)).astype("<f4")
+        half = rng.standard_normal((1500, 1024)).astype("<f2")
+        bf16 = (rng.standard_normal((2048, 1536)).astype("<f4").view("<u4") >> 16).astype("<u2")
+        cls.source = cls.dir / "source.safetensors"
+        support.write_safetensors(cls.source, {
+            "a.weight": ("F32", heavy.shape, [heavy.tobytes()]),
+            "b.weight": ("F16", half.shape, [half.tobytes()]),
+            "c.weight": ("BF16", bf16.shape, [bf16.tobytes()]),
+            "embed.weight": ("F32", (1, 2500000),
+                             [rng.standard_normal(2500000).astype("<f4").tobytes()]),
+            "norm.weight": ("F32", (700,), [heavy[0].tobytes()]),
+            "ids": ("I64", (5000,), [rng.integers(-9, 9, 5000).astype("<i8").tobytes()]),
+            "empty": ("F32", (0, 4), [b""]),
+            "scalar": ("F32", (), [np.float32(-0.0).tobytes()]),
+        })
+
+    def convert(self, name, *options, program=support.PROGRAM):
+        out = self.dir / name
+        support.run_qins("convert", self.source, "-o", out, *options, check=0, program=program)
+        data = out.read_bytes()
+        out.unlink()
+        return data
+
+    def compare(self, *other, **others):
+        for options in OPTIONS:
+            with self.subTest(options=options):
+                one = self.convert("one.qins", *options, "--threads", "1")
+                same = self.convert("other.qins", *options, *other, **others) == one
+                self.assertTrue(same, "archives differ")
+
+    def test_two_threads(self):
+        self.compare("--threads", "2")
+
+    def test_more_threads_than_processors(self):
+        self.compare("--threads", "7")
+
+    def test_twice_under_other_circumstances(self):
+        """Another name, folder, locale, time zone and environment leave no trace."""
+        for options in OPTIONS[:2]:
+            one = self.convert("one.qins", *options)
+            deeper = self.dir / "deeper"
+            deeper.mkdir(exist_ok=True)
+            out = deeper / "another name.qins"
+            support.run_qins("convert", self.source, "-o", out, *options, check=0, cwd=deeper,
+                             env=dict(os.environ, LC_ALL="C", TZ="Asia/Tokyo", HOME="/"))
+            self.assertTrue(out.read_bytes() == one)
+
+    def test_resumable_runs(self):
+        self.compare("--resume", "--threads", "2")
+
+    def test_killed_and_resumed(self):
+        for options in OPTIONS[:3]:
+            with self.subTest(options=options):
+                begin = time.monotonic()
+                one = self.convert("one.qins", *options)
+                seconds = time.monotonic() - begin
+                out = self.dir / "resumed.qins"
+                for share in (0.2, 0.5, 0.4, 0.3):
+                    process = subprocess.Popen(
+                        [str(support.PROGRAM), "convert", str(self.source), "-o", str(out),
+                         "--resume", *options], stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL)
+                    time.sleep(seconds * share)
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                support.run_qins("convert", self.source, "-o", out, "--resume", *options, check=0)
+                self.assertTrue(out.read_bytes() == one, "archives differ")
+                out.unlink()
+
+    @unittest.skipUnless(OTHER_BUILD, "QINS_OTHER_BUILD names no second build")
+    def test_other_compiler(self):
+        self.compare(program=pathlib.Path(OTHER_BUILD) / "cli" / "qins")
+
+    @unittest.skipUnless(OTHER_BUILD, "QINS_OTHER_BUILD names no second build")
+    def test_other_compiler_restores_the_same(self):
+        for options in OPTIONS:
+            archive = self.dir / "both.qins"
+            support.run_qins("convert", self.source, "-o", archive, *options, check=0)
+            restored = []
+            for program in (support.PROGRAM, pathlib.Path(OTHER_BUILD) / "cli" / "qins"):
+                out = self.dir / "both.safetensors"
+                support.run_qins("restore", archive, "-o", out, check=0, program=program)
+                restored.append(out.read_bytes())
+            self.assertTrue(restored[0] == restored[1])
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,111 @@
+"""Anonymous memory of convert, verify and restore does not grow with the model: a 2 GB checkpoint
+with one tensor of 1 GB, at most 128 MB and two chunks a thread. Mapped file pages are not
+counted."""
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import numpy as np
+
+import support
+
+THREADS = 2
+CHUNK_BYTES = (1 << 20) * 4
+LIMIT_BYTES = 128 * 10**6 + 2 * CHUNK_BYTES * THREADS
+DISK_BYTES = 6 * 10**9
+
+
+def children(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def anonymous_bytes(pid):
+    """RssAnon and RssShmem of a process and its children, now."""
+    total = 0
+    for process in [pid, *children(pid)]:
+        try:
+            for line in open(f"/proc/{process}/status"):
+                if line.startswith(("RssAnon:", "RssShmem:")):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            pass
+    return total
+
+
+def run_measured(*arguments):
+    """(exit code, stderr, peak of anonymous bytes), sampled every 2 ms."""
+    process = subprocess.Popen([str(support.PROGRAM), *map(str, arguments)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    errors = []
+    reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
+    reader.start()
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, anonymous_bytes(process.pid))
+        time.sleep(0.002)
+    reader.join()
+    process.stderr.close()
+    return process.returncode, errors[0], peak
+
+
+def pieces(n_bytes, block):
+    """N_BYTES, made of the random BLOCK turned by another amount each time."""
+    turn = 0
+    while n_bytes > 0:
+        piece = block[turn:] + block[:turn]
+        yield memoryview(piece)[:n_bytes]
+        n_bytes -= len(piece)
+        turn = (turn + 4 * 104729) % len(block)
+
+
+@unittest.skipIf(os.environ.get("QINS_SANITIZER", "none") != "none", "a sanitizer keeps memory")
+class Memory(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="qins-memory-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        if shutil.disk_usage(cls.dir).free < DISK_BYTES:
+            raise unittest.SkipTest(f"less than {DISK_BYTES // 10**9} GB free in {cls.dir.parent}")
+        cls.source = cls.dir / "source.safetensors"
+        rng = np.random.default_rng(5)
+        block = (rng.standard_normal(1 << 22, np.float32) * np.float32(0.02)).tobytes()
+        tensors = {"embed.weight": ("F32", (65536, 4096), pieces(1 << 30, block))}
+        for i in range(16):
+            tensors[f"layers.{i}.weight"] = ("F32", (4096, 4096), pieces(1 << 26, block))
+        support.write_safetensors(cls.source, tensors)
+
+    def check(self, *arguments):
+        code, errors, peak = run_measured(*arguments, "--threads", THREADS)
+        self.assertEqual(code, 0, errors)
+        print(f"{arguments[0]}: {peak / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB", flush=True)
+        self.assertLessEqual(peak, LIMIT_BYTES)
+        self.assertGreater(peak, 0)
+
+    def test_convert_verify_restore(self):
+        archive, restored = self.dir / "m.qins", self.dir / "m.safetensors"
+        self.check("convert", self.source, "-o", archive)
+        self.check("verify", archive)
+        self.check("verify", archive, "--against", self.source)
+        self.check("restore", archive, "-o", restored)
+        self.assertEqual(restored.stat().st_size // 10**6, self.source.stat().st_size // 10**6)
+        restored.unlink()
+
+    def test_convert_entropy_coded(self):
+        self.check("convert", self.source, "-o", self.dir / "h.qins", "--codec", "huffman")
+
+    def test_convert_resumable(self):
+        self.check("convert", self.source, "-o", self.dir / "r.qins", "--resume")
+
+
+if __name__ == "__main__":
+    support.main()
