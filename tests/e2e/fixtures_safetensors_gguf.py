@@ -1,8 +1,9 @@
 """Independent writers and readers of safetensors and GGUF files for the tests.
 
 They share nothing with qins but the published formats. Also a program for the unit tests:
-`make DIR` writes files with a description beside each, `describe FILE OUT` describes a file. A
-description has a line for each tensor: crc32 of its bytes, dtype, shape, name.
+`make DIR` writes files with a description beside each, `describe FILE OUT` describes a file,
+`check-llama GGUF FOLDER` compares a GGUF with the llama model it came from. A description has a
+line for each tensor: crc32 of its bytes, dtype, shape, name.
 """
 import json
 import os
@@ -198,6 +199,26 @@ def llama_tensors(layers=2, n_embd=16, n_ff=24, n_head=4, n_kv=2, n_vocab=20, dt
     return t, config
 
 
+def byte_level_tokenizer():
+    return {"added_tokens": [{"id": 0, "content": "<|end|>", "special": True},
+                             {"id": 18, "content": "<mark>", "special": False}],
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+            "model": {"type": "BPE", "vocab": {"<|end|>": 0, "a": 1, "b": 2, "Ġ": 3, "ab": 4,
+                                               "Ġab": 5}, "merges": ["a b", ["Ġ", "ab"]]}}
+
+
+def sentencepiece_tokenizer():
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2, "<0x0A>": 3, "▁a": 4, "▁ab": 5, "▁": 6, "a": 7,
+             "b": 8}
+    return {"added_tokens": [{"id": i, "content": t, "special": True}
+                             for i, t in enumerate(("<unk>", "<s>", "</s>"))],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}]},
+            "post_processor": {"type": "TemplateProcessing", "single": [
+                {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A"}}]},
+            "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": True, "vocab": vocab,
+                      "merges": ["▁ a", "▁a b"]}}
+
+
 def write_sharded(folder, tensors, shards=2, index_extra=None):
     """A Hugging Face folder: tensors dealt out to SHARDS files, and their index."""
     os.makedirs(folder, exist_ok=True)
@@ -238,6 +259,77 @@ def describe(path):
                    for name, (dtype, shape, content) in tensors.items())
 
 
+def ggml_name(name):
+    parts = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+             "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+    whole = {"model.embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight",
+             "model.norm.weight": "output_norm.weight"}
+    if name in whole:
+        return whole[name]
+    _, _, layer, rest = name.split(".", 3)
+    stem, kind = rest.rsplit(".", 1)
+    return f"blk.{layer}.{parts[stem]}.{kind}"
+
+
+def check_llama(path, folder):
+    source, _ = read_safetensors(os.path.join(folder, "model.safetensors"))
+    with open(os.path.join(folder, "config.json")) as f:
+        config = json.load(f)
+    tensors, keys = read_gguf(path)
+    types = {"F32": "<f4", "F16": "<f2"}
+    assert set(tensors) - {"rope_freqs.weight"} == {ggml_name(n) for n in source}
+    for name, (dtype, shape, content) in source.items():
+        want = np.frombuffer(content, types[dtype]).reshape(shape)
+        heads = config["num_attention_heads"] if ".q_proj." in name else \
+            config["num_key_value_heads"] if ".k_proj." in name else 0
+        if heads:
+            want = want.reshape(heads, 2, shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(shape)
+        if want.ndim == 1:
+            want = want.astype("<f4")
+        kind, got_shape, got = tensors[ggml_name(name)]
+        assert kind == GGML_IDS[ST_NAMES[want.dtype.str]], name
+        assert got_shape == want.shape and got == want.tobytes(), name
+    head_dim = config["hidden_size"] // config["num_attention_heads"]
+    for key, value in {"general.architecture": b"llama", "llama.block_count": 2,
+                       "llama.embedding_length": config["hidden_size"],
+                       "llama.attention.head_count_kv": config["num_key_value_heads"],
+                       "llama.rope.dimension_count": head_dim, "llama.context_length": 64,
+                       "llama.vocab_size": config["vocab_size"],
+                       "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 1}.items():
+        assert keys[key] == value, (key, keys[key])
+    assert abs(keys["llama.attention.layer_norm_rms_epsilon"] - 1e-5) < 1e-11
+    tokens = keys["tokenizer.ggml.tokens"]
+    assert len(tokens) == len(keys["tokenizer.ggml.token_type"]) == config["vocab_size"]
+    if keys["tokenizer.ggml.model"] == b"gpt2":
+        assert keys["general.file_type"] == 0
+        assert keys["tokenizer.ggml.pre"] == b"gpt-2"
+        assert tokens[3] == "Ġ".encode() and tokens[7] == b"[PAD7]" and tokens[18] == b"<mark>"
+        assert keys["tokenizer.ggml.token_type"] == [3, 1, 1, 1, 1, 1] + [5] * 12 + [4, 5]
+        assert keys["tokenizer.ggml.merges"] == [b"a b", "Ġ ab".encode()]
+        assert not keys["tokenizer.ggml.add_bos_token"]
+    else:
+        assert keys["tokenizer.ggml.model"] == b"llama" and keys["general.file_type"] == 1
+        assert keys["tokenizer.ggml.token_type"][:9] == [2, 3, 3, 6, 1, 1, 1, 1, 1]
+        assert keys["tokenizer.ggml.scores"][:9] == [0, 0, 0, 0, -1, -2, -3, -3, -3]
+        assert keys["tokenizer.ggml.unknown_token_id"] == 0
+        assert keys["tokenizer.ggml.add_bos_token"] and keys["tokenizer.ggml.add_space_prefix"]
+    if "rope_scaling" in config:
+        check_rope(config["rope_scaling"], head_dim, config["rope_theta"],
+                   np.frombuffer(tensors["rope_freqs.weight"][2], "<f4"))
+
+
+def check_rope(scaling, dim, theta, got):
+    wave = 2 * np.pi * theta ** (np.arange(0, dim, 2) / dim)
+    low, high, factor = (scaling[k] for k in ("low_freq_factor", "high_freq_factor", "factor"))
+    context = scaling["original_max_position_embeddings"]
+    smooth = (context / wave - low) / (high - low)
+    want = np.where(wave < context / high, 1, np.where(
+        wave > context / low, factor, 1 / ((1 - smooth) / factor + smooth)))
+    assert 1 < want.max() and np.allclose(got, want, rtol=1e-6), (got, want)
+
+
 def make(folder):
     os.makedirs(folder, exist_ok=True)
 
@@ -253,12 +345,19 @@ def make(folder):
     write_gguf(at("quantised.gguf"), {
         "q4": (12, (2, 256), rng.bytes(2 * 144)), "plain": np.ones((2, 2), "<f4"),
         "odd": (99, (3, 5), b"\0" * 64), "q8": (8, (4, 64), rng.bytes(8 * 34))}, GGUF_KEYS)
-    for name, dtype in ("llama", "<f4"), ("llama16", "<f2"):
-        tensors, config = llama_tensors(dtype=dtype)
+    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 128}
+    for name, dtype, tokenizer, more in (
+            ("llama", "<f4", byte_level_tokenizer(), {}),
+            ("llama16", "<f2", sentencepiece_tokenizer(), {"rope_scaling": scaling})):
+        tensors, config = llama_tensors(n_embd=32, dtype=dtype)
+        config.update(more)
         os.makedirs(at(name), exist_ok=True)
         write_safetensors(at(name + "/model.safetensors"), tensors, {"format": "pt"})
         with open(at(name + "/config.json"), "w") as f:
             json.dump(config, f)
+        with open(at(name + "/tokenizer.json"), "w") as f:
+            json.dump(tokenizer, f)
     for base, _, files in os.walk(folder):
         for name in files:
             path = os.path.join(base, name)
@@ -270,6 +369,8 @@ def make(folder):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(sys.argv[2])
+    elif sys.argv[1] == "check-llama":
+        check_llama(sys.argv[2], sys.argv[3])
     else:
         with open(sys.argv[3], "w", encoding="utf-8") as out:
             out.write(describe(sys.argv[2]))
