@@ -38,8 +38,8 @@ enum qn_gguf_value {
 
 /* An element type of ggml: BLOCK elements take BLOCK_BYTES. */
 struct qn_ggml_type {
-    uint32_t id;
     const char *name;
+    uint32_t id;
     uint32_t block, block_bytes;
     enum qins_dtype dtype; /* QINS_DTYPE_INVALID for quantised types */
 };

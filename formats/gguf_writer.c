@@ -24,6 +24,11 @@ static uint64_t align(const struct writer *w, uint64_t offset)
     return qn_div_up(offset, w->plan.alignment) * w->plan.alignment;
 }
 
+static uint64_t rope_size(const struct writer *w)
+{
+    return w->plan.n_rope_factors * sizeof *w->plan.rope_factors;
+}
+
 static enum qins_status lay_out(struct writer *w, struct qins_error *err)
 {
     const struct qn_tensor_list *list = w->progress.tensors;
@@ -39,7 +44,7 @@ static enum qins_status lay_out(struct writer *w, struct qins_error *err)
         end = align(w, end + item->n_bytes);
     }
     w->rope_offset = end;
-    w->end = align(w, end + (uint64_t)w->plan.n_rope_factors * 4);
+    w->end = align(w, end + rope_size(w));
     return QINS_OK;
 }
 
@@ -218,7 +223,7 @@ static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor
 /* The data section ends on an aligned byte, as ggml's own writer leaves it. */
 static enum qins_status pad_end(struct writer *w, struct qins_error *err)
 {
-    uint64_t used = w->plan.rope_factors ? w->rope_offset + 4u * w->plan.n_rope_factors : 0;
+    uint64_t used = w->plan.rope_factors ? w->rope_offset + rope_size(w) : 0;
     for (size_t i = 0; i < w->plan.count; i++)
         if (!w->plan.items[i].skip && w->plan.items[i].offset + w->plan.items[i].n_bytes > used)
             used = w->plan.items[i].offset + w->plan.items[i].n_bytes;
@@ -232,7 +237,7 @@ static enum qins_status commit(struct qn_tensor_writer *base, struct qins_error 
     enum qins_status st = qn_write_progress_end(&w->progress, err);
     if (st == QINS_OK && w->plan.rope_factors)
         st = qn_output_write_at(&w->out, w->data_begin + w->rope_offset, w->plan.rope_factors,
-                                (size_t)w->plan.n_rope_factors * 4, err);
+                                (size_t)rope_size(w), err);
     if (st == QINS_OK)
         st = pad_end(w, err);
     return st == QINS_OK ? qn_output_commit(&w->out, err) : st;

@@ -18,20 +18,16 @@ enum qins_status qn_safetensors_create(struct qn_safetensors **out,
                                        size_t n_files, struct qins_error *err)
 {
     struct qn_safetensors *s = calloc(1, sizeof *s);
-    if (!s)
-        return qn_fail_memory(err);
-    enum qins_status st = qn_checkpoint_base_init(&s->base, ops, path, err);
-    if (st == QINS_OK) {
-        s->files = calloc(n_files, sizeof *s->files);
-        if (!s->files)
-            st = qn_fail_memory(err);
-    }
-    if (st != QINS_OK) {
-        qn_safetensors_destroy(&s->base);
-        return st;
+    struct qn_file *files = calloc(n_files, sizeof *files);
+    if (!s || !files || qn_checkpoint_base_init(&s->base, ops, path, err) != QINS_OK) {
+        free(s);
+        free(files);
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
     }
     for (size_t i = 0; i < n_files; i++)
-        s->files[i].fd = -1;
+        files[i].fd = -1;
+    s->files = files;
     s->n_files = n_files;
     *out = s;
     return QINS_OK;

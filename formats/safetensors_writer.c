@@ -48,6 +48,7 @@ static enum qins_status check_tensors(const struct qn_tensor_list *list, struct 
 
 static json_t *describe(const struct qn_tensor *t, uint64_t begin)
 {
+    uint64_t end = begin + t->n_bytes;
     json_t *shape = json_array();
     for (unsigned k = 0; k < t->rank && shape; k++)
         if (json_array_append_new(shape, json_integer((json_int_t)t->shape[k])) != 0) {
@@ -55,7 +56,7 @@ static json_t *describe(const struct qn_tensor *t, uint64_t begin)
             shape = NULL;
         }
     return json_pack("{s:s, s:o, s:[I,I]}", "dtype", qins_dtype_name(t->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->n_bytes));
+                     "data_offsets", (json_int_t)begin, (json_int_t)end);
 }
 
 static enum qins_status add_metadata(json_t *header, const struct qn_attachment_list *attachments,
@@ -150,9 +151,11 @@ static enum qins_status create(struct qn_tensor_writer **out, const char *path,
     w->progress.tensors = tensors;
     w->offsets = calloc(tensors->count + 1, sizeof *w->offsets);
     header = json_object();
-    enum qins_status st = w->offsets && header ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK)
+    enum qins_status st = QINS_ERR_MEMORY;
+    if (w->offsets && header)
         st = check_tensors(tensors, err);
+    else
+        qn_fail_memory(err);
     if (st == QINS_OK)
         st = add_metadata(header, attachments, err);
     if (st == QINS_OK)

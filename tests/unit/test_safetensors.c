@@ -89,15 +89,23 @@ static void writer_refuses_what_the_format_cannot_hold(void **state)
 }
 
 /* A file of HEADER and DATA_SIZE zero bytes; the length field says LENGTH if that is not 0. */
+static struct qn_buf make_file(const char *header, size_t data_size, uint64_t length)
+{
+    struct qn_buf b = {0};
+    uint8_t prefix[8];
+    qn_store64(prefix, length ? length : strlen(header));
+    qn_buf_append(&b, prefix, sizeof prefix, NULL);
+    qn_buf_append(&b, header, strlen(header), NULL);
+    qn_buf_append_zeros(&b, data_size, NULL);
+    assert_int_equal(b.size, 8 + strlen(header) + data_size);
+    return b;
+}
+
 static void refuse(const char *header, size_t data_size, uint64_t length, const char *message)
 {
-    size_t n = strlen(header), size = 8 + n + data_size;
-    uint8_t *file = calloc(1, size);
-    assert_non_null(file);
-    qn_store64(file, length ? length : n);
-    memcpy(file + 8, header, n);
-    test_refused(&qn_safetensors_ops, "bad.safetensors", file, size, QINS_ERR_FORMAT, message);
-    free(file);
+    struct qn_buf b = make_file(header, data_size, length);
+    test_refused(&qn_safetensors_ops, "bad.safetensors", b.data, b.size, QINS_ERR_FORMAT, message);
+    qn_buf_finish(&b);
 }
 
 static void refuses_bad_headers(void **state)
@@ -157,12 +165,7 @@ static void refuses_bad_tensors(void **state)
 static struct qn_checkpoint *open_text(const char *header, size_t data_size)
 {
     struct qins_error err;
-    struct qn_buf b = {0};
-    uint8_t length[8];
-    qn_store64(length, strlen(header));
-    qn_buf_append(&b, length, 8, &err);
-    qn_buf_append(&b, header, strlen(header), &err);
-    qn_buf_append_zeros(&b, data_size, &err);
+    struct qn_buf b = make_file(header, data_size, 0);
     const char *path = test_path("good.safetensors");
     assert_int_equal(qn_write_whole(path, b.data, b.size, &err), QINS_OK);
     qn_buf_finish(&b);
