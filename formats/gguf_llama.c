@@ -78,7 +78,7 @@ static bool read_config(const json_t *config, struct llama *m, const struct verd
     m->rope = json_is_object(parameters) ? parameters : json_object_get(config, "rope_scaling");
     m->rope_theta = get_number(parameters, "rope_theta", get_number(config, "rope_theta", 10000.0));
     m->rms_eps = get_number(config, "rms_norm_eps", 1e-6);
-    if (!(m->rope_theta >= 1) || !(m->rms_eps >= 0))
+    if (!(m->rope_theta >= 1 && m->rope_theta < 1e30) || !(m->rms_eps >= 0 && m->rms_eps < 1))
         return refuse(v, "config.json's rope_theta or rms_norm_eps makes no sense.");
     m->name = qn_path_base(get_text(config, "_name_or_path"));
     m->name = *m->name ? m->name : type;
@@ -256,12 +256,13 @@ static enum qins_status plan_rope(struct qn_gguf_plan *plan, const struct llama 
     type = *type ? type : get_text(m->rope, "type");
     double low = get_number(m->rope, "low_freq_factor", 1);
     double high = get_number(m->rope, "high_freq_factor", 4);
-    double factor = get_number(m->rope, "factor", 8);
+    double factor = get_number(m->rope, "factor", 0);
     *mapped = true;
-    if (strcmp(type, "llama3") == 0 && m->head_dim <= 4096 && low > 0 && high > low && factor > 0)
+    if (strcmp(type, "llama3") == 0 && m->head_dim <= 4096 && low > 0 && high > low && factor > 0 &&
+        factor < 1e6)
         return rope_factors(plan, m, err);
     *mapped = !*type || strcmp(type, "default") == 0 ||
-              (strcmp(type, "linear") == 0 && get_number(m->rope, "factor", 0) > 0);
+              (strcmp(type, "linear") == 0 && factor > 0 && factor < 1e6);
     if (!*mapped)
         refuse(v, "rope scaling of type '%.40s' has no GGUF form here.", type);
     return QINS_OK;
