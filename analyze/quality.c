@@ -1,0 +1,155 @@
+#include "analyze/quality.h"
+
+#include "core/bytes.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+enum { BLOCK = 256, LANES = 4, CELL_SHIFT = 16 };
+
+static const double relative_floor = 1e-8;
+
+static bool bits_finite(float x)
+{
+    return (qn_float_bits(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+static bool block_finite(const float *x, const float *y, size_t n)
+{
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        bad |= (qn_float_bits(x[i]) & 0x7f800000u) == 0x7f800000u;
+        bad |= (qn_float_bits(y[i]) & 0x7f800000u) == 0x7f800000u;
+    }
+    return bad == 0;
+}
+
+static size_t cell_of(double relative)
+{
+    return qn_float_bits((float)relative) >> CELL_SHIFT;
+}
+
+/* Lanes keep the sums independent of each other, in an order that no compiler may change. */
+static void add_block(struct qn_quality *q, const float *x, const float *y)
+{
+    double error2[LANES] = {0}, source2[LANES] = {0}, decoded2[LANES] = {0}, product[LANES] = {0};
+    double worst[LANES] = {0};
+    uint16_t cells[BLOCK];
+    for (size_t i = 0; i < BLOCK; i += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            double a = (double)x[i + k], b = (double)y[i + k], e = fabs(a - b);
+            error2[k] += e * e;
+            source2[k] += a * a;
+            decoded2[k] += b * b;
+            product[k] += a * b;
+            worst[k] = e > worst[k] ? e : worst[k];
+            cells[i + k] = (uint16_t)cell_of(e / (fabs(a) + relative_floor));
+        }
+    for (size_t k = 0; k < LANES; k++) {
+        q->sum_error2 += error2[k];
+        q->sum_source2 += source2[k];
+        q->sum_decoded2 += decoded2[k];
+        q->sum_product += product[k];
+        q->max_abs_error = worst[k] > q->max_abs_error ? worst[k] : q->max_abs_error;
+    }
+    for (size_t i = 0; i < BLOCK; i++)
+        q->relative[cells[i]]++;
+}
+
+static void add_one(struct qn_quality *q, float x, float y)
+{
+    if (!bits_finite(x) || !bits_finite(y)) {
+        if (qn_float_bits(x) == qn_float_bits(y))
+            q->relative[0]++;
+        else
+            q->undefined++;
+        return;
+    }
+    double a = (double)x, b = (double)y, e = fabs(a - b);
+    q->sum_error2 += e * e;
+    q->sum_source2 += a * a;
+    q->sum_decoded2 += b * b;
+    q->sum_product += a * b;
+    q->max_abs_error = e > q->max_abs_error ? e : q->max_abs_error;
+    q->relative[cell_of(e / (fabs(a) + relative_floor))]++;
+}
+
+void qn_quality_add(struct qn_quality *q, const float *source, const float *decoded, size_t n)
+{
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        if (block_finite(source + i, decoded + i, BLOCK))
+            add_block(q, source + i, decoded + i);
+        else
+            for (size_t k = 0; k < BLOCK; k++)
+                add_one(q, source[i + k], decoded[i + k]);
+    }
+    for (; i < n; i++)
+        add_one(q, source[i], decoded[i]);
+    q->n += n;
+}
+
+void qn_quality_add_exact(struct qn_quality *q, uint64_t n)
+{
+    q->n += n;
+    q->relative[0] += n;
+}
+
+void qn_quality_merge(struct qn_quality *q, const struct qn_quality *other)
+{
+    q->n += other->n;
+    q->undefined += other->undefined;
+    q->sum_error2 += other->sum_error2;
+    q->sum_source2 += other->sum_source2;
+    q->sum_decoded2 += other->sum_decoded2;
+    q->sum_product += other->sum_product;
+    if (other->max_abs_error > q->max_abs_error)
+        q->max_abs_error = other->max_abs_error;
+    for (size_t i = 0; i < QN_QUALITY_CELLS; i++)
+        q->relative[i] += other->relative[i];
+}
+
+static double cell_begin(size_t cell)
+{
+    return (double)qn_float_from_bits((uint32_t)cell << CELL_SHIFT);
+}
+
+/* The value that PERMILLE of all elements do not exceed, nearest rank, linear in its cell. */
+static double quantile(const struct qn_quality *q, uint64_t permille)
+{
+    uint64_t rank = q->n / 1000 * permille + (q->n % 1000 * permille + 999) / 1000, seen = 0;
+    if (rank == 0)
+        rank = 1;
+    for (size_t i = 0; i < QN_QUALITY_CELLS; i++) {
+        uint64_t count = q->relative[i];
+        if (seen + count < rank) {
+            seen += count;
+            continue;
+        }
+        if (i == 0) /* zero, and errors below 2^-133 */
+            return 0.0;
+        double share = ((double)(rank - seen) - 0.5) / (double)count;
+        return cell_begin(i) + share * (cell_begin(i + 1) - cell_begin(i));
+    }
+    return NAN;
+}
+
+void qn_quality_figures(const struct qn_quality *q, struct qn_quality_figures *out)
+{
+    *out = (struct qn_quality_figures){q->n, 0.0, 0.0, 0.0, 0.0, 1.0, INFINITY};
+    if (q->n == 0)
+        return;
+    if (q->undefined > 0) {
+        *out = (struct qn_quality_figures){q->n, NAN, NAN, NAN, NAN, NAN, NAN};
+        return;
+    }
+    out->max_abs_error = q->max_abs_error;
+    out->mse = q->sum_error2 / (double)q->n;
+    out->p50_rel_error = quantile(q, 500);
+    out->p99_rel_error = quantile(q, 990);
+    if (q->sum_error2 <= 0.0)
+        return;
+    double norms = sqrt(q->sum_source2) * sqrt(q->sum_decoded2);
+    out->cosine = norms > 0.0 ? q->sum_product / norms : NAN;
+    out->sqnr_db = q->sum_source2 > 0.0 ? 10.0 * log10(q->sum_source2 / q->sum_error2) : NAN;
+}

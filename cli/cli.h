@@ -1,0 +1,99 @@
+/* What the verbs share: options, output, errors. Only this layer prints or exits. */
+#ifndef QINS_CLI_CLI_H
+#define QINS_CLI_CLI_H
+
+#include "core/json.h"
+#include "core/thread.h"
+#include "policy/defaults.h"
+
+/* Every option of every verb; cli/options.c has the table. */
+enum cli_option_id {
+    OPT_HELP,
+    OPT_JSON,
+    OPT_QUIET,
+    OPT_THREADS,
+    OPT_OUTPUT,
+    OPT_LOSSLESS,
+    OPT_BITS,
+    OPT_CODEC,
+    OPT_GROUP,
+    OPT_KAPPA,
+    OPT_CLIP,
+    OPT_GRID,
+    OPT_RESUME,
+    OPT_AGAINST,
+    OPT_DTYPE,
+    OPT_TEXT,
+    OPT_COUNT,
+};
+
+enum { CLI_MAX_OPERANDS = 2 };
+
+struct cli {
+    const char *value[OPT_COUNT]; /* "" for a flag that was given, NULL for what was not */
+    const char *operand[CLI_MAX_OPERANDS];
+    bool json, quiet;
+    unsigned threads;
+    struct qn_monitor monitor;
+};
+
+struct cli_verb {
+    const char *name, *summary, *usage, *example;
+    enum cli_option_id options[OPT_COUNT]; /* beyond the common ones; OPT_HELP (0) ends */
+    int n_operands;
+    bool needs_output; /* -o */
+    enum qins_status (*run)(struct cli *c, struct qins_error *err);
+};
+
+extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline;
+
+/* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
+enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
+                           struct qins_error *err);
+void cli_print_help(const struct cli_verb *verb);
+
+/* Values of options, checked; what was not given leaves the output alone. */
+enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsigned min,
+                              unsigned max, unsigned *out, struct qins_error *err);
+/* --lossless, --bits, --codec, --group, --kappa, --clip and --grid. */
+enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *out,
+                                  struct qins_error *err);
+enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
+
+/* Prints to standard output; cli_flush() finds what failed. */
+void cli_print(const char *format, ...) QN_PRINTF(1, 2);
+void cli_print_json(const json_t *value);
+enum qins_status cli_flush(struct qins_error *err);
+/* One line "qins: ..." on standard error. */
+void cli_print_error(const struct qins_error *err, const char *verb);
+
+/* Progress and notices on standard error. */
+void cli_monitor_init(struct cli *c, atomic_bool *stop);
+/* Removes a progress bar that stands on the terminal. */
+void cli_progress_end(void);
+
+/* A table of text with aligned columns. Zero-initialised after setting `columns`. Running out
+ * of memory is remembered and shows in cli_table_print(). */
+struct cli_table {
+    int columns;
+    const char *align; /* one character a column: 'l' or 'r' */
+    char **cells;
+    size_t n, capacity;
+    bool failed;
+};
+/* Appends a cell; control characters are escaped. */
+void cli_cell(struct cli_table *t, const char *format, ...) QN_PRINTF(2, 3);
+/* Prints and frees. */
+enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err);
+
+/* "1.5 MiB"; returns buf. */
+char *cli_bytes(double bytes, char *buf, size_t size);
+/* "128x384" of a JSON array, "scalar" where it is empty. */
+char *cli_shape(const json_t *shape, char *buf, size_t size);
+/* How a tensor of a report is coded, in a few words. */
+char *cli_coding(const json_t *tensor, char *buf, size_t size);
+/* Number under KEY, or NaN. */
+double cli_number(const json_t *object, const char *key);
+const char *cli_string(const json_t *object, const char *key); /* "" where there is none */
+
+#endif

@@ -1,0 +1,61 @@
+#include "cli/cli.h"
+
+#include "convert/convert.h"
+
+static enum qins_status print_table(const json_t *report, struct qins_error *err)
+{
+    struct cli_table t = {.columns = 6, .align = "lllrrl"};
+    const json_t *tensor;
+    size_t i;
+    char a[512], b[64], d[64];
+    cli_cell(&t, "tensor");
+    cli_cell(&t, "dtype");
+    cli_cell(&t, "shape");
+    cli_cell(&t, "bytes");
+    cli_cell(&t, "bits/weight");
+    cli_cell(&t, "coding");
+    json_array_foreach(json_object_get(report, "tensors"), i, tensor)
+    {
+        cli_cell(&t, "%s", cli_string(tensor, "name"));
+        cli_cell(&t, "%s", cli_string(tensor, "dtype"));
+        cli_cell(&t, "%s", cli_shape(json_object_get(tensor, "shape"), a, sizeof a));
+        cli_cell(&t, "%.0f", cli_number(tensor, "coded_bytes"));
+        cli_cell(&t, "%.3f", cli_number(tensor, "coded_bits_per_element"));
+        cli_cell(&t, "%s", cli_coding(tensor, a, sizeof a));
+    }
+    enum qins_status st = cli_table_print(&t, err);
+    cli_print("%s -> %s, %.3f bits a weight, %.2f s (%.0f MB/s)\n",
+              cli_bytes(cli_number(report, "input_bytes"), b, sizeof b),
+              cli_bytes(cli_number(report, "archive_bytes"), d, sizeof d),
+              cli_number(report, "bits_per_weight"), cli_number(report, "seconds"),
+              cli_number(report, "mb_per_s"));
+    return st;
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_convert_options options = {.threads = c->threads,
+                                         .resume = c->value[OPT_RESUME] != NULL};
+    json_t *report = NULL;
+    enum qins_status st = cli_plan_options(c, &options.plan, err);
+    if (st == QINS_OK)
+        st = qn_convert(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK && !c->quiet)
+        st = print_table(report, err);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_convert = {
+    .name = "convert",
+    .summary = "Makes an archive of a checkpoint.",
+    .usage = "convert PATH -o OUT.qins [options]",
+    .example = "qins convert model/ -o model.qins --bits 6 --codec huffman",
+    .options = {OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP,
+                OPT_GRID, OPT_RESUME},
+    .n_operands = 1,
+    .needs_output = true,
+    .run = run,
+};

@@ -1,0 +1,65 @@
+#include "cli/cli.h"
+
+#include "convert/report.h"
+
+static enum qins_status print_table(const json_t *report, struct qins_error *err)
+{
+    const json_t *tensor, *tensors = json_object_get(report, "tensors");
+    bool archive = json_object_get(report, "archive_bytes") != NULL;
+    struct cli_table t = {.columns = archive ? 6 : 4, .align = archive ? "lllrrl" : "lllr"};
+    size_t i;
+    char a[512], b[64];
+    cli_cell(&t, "tensor");
+    cli_cell(&t, "dtype");
+    cli_cell(&t, "shape");
+    cli_cell(&t, "bytes");
+    if (archive) {
+        cli_cell(&t, "coded");
+        cli_cell(&t, "coding");
+    }
+    json_array_foreach(tensors, i, tensor)
+    {
+        double bytes = cli_number(tensor, "bytes");
+        cli_cell(&t, "%s", cli_string(tensor, "name"));
+        cli_cell(&t, "%s", cli_string(tensor, "dtype"));
+        cli_cell(&t, "%s", cli_shape(json_object_get(tensor, "shape"), a, sizeof a));
+        if (bytes >= 0.0)
+            cli_cell(&t, "%.0f", bytes);
+        else
+            cli_cell(&t, "?");
+        if (archive) {
+            cli_cell(&t, "%.0f", cli_number(tensor, "coded_bytes"));
+            cli_cell(&t, "%s", cli_coding(tensor, a, sizeof a));
+        }
+    }
+    enum qins_status st = cli_table_print(&t, err);
+    cli_print("%zu tensors, %s", json_array_size(tensors),
+              cli_bytes(cli_number(report, "input_bytes"), b, sizeof b));
+    if (archive)
+        cli_print(" in %s, %.3f bits a weight",
+                  cli_bytes(cli_number(report, "archive_bytes"), a, sizeof a),
+                  cli_number(report, "bits_per_weight"));
+    cli_print(" (%s%s)\n", archive ? "archive of " : "", cli_string(report, "source_format"));
+    return st;
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    json_t *report = NULL;
+    enum qins_status st = qn_inspect(c->operand[0], &c->monitor, &report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK)
+        st = print_table(report, err);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_inspect = {
+    .name = "inspect",
+    .summary = "Lists the tensors of a checkpoint or an archive.",
+    .usage = "inspect PATH [options]",
+    .example = "qins inspect model.safetensors",
+    .n_operands = 1,
+    .run = run,
+};

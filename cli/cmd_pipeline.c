@@ -1,0 +1,51 @@
+#include "cli/cli.h"
+
+#include "convert/pipeline.h"
+
+static void print_summary(const struct cli *c, const json_t *report)
+{
+    const json_t *step;
+    size_t i;
+    char a[64], b[64];
+    json_array_foreach(json_object_get(report, "steps"), i, step)
+    {
+        cli_print("%-8s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
+                  cli_number(step, "seconds"));
+    }
+    cli_print("%s -> %s, %.3f bits a weight, %s; see %s/index.html\n",
+              cli_bytes(cli_number(report, "input_bytes"), a, sizeof a),
+              cli_bytes(cli_number(report, "archive_bytes"), b, sizeof b),
+              cli_number(report, "bits_per_weight"),
+              json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT",
+              c->value[OPT_OUTPUT]);
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_convert_options options = {.threads = c->threads};
+    json_t *report = NULL;
+    if (!c->value[OPT_TEXT])
+        return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
+    enum qins_status st = cli_plan_options(c, &options.plan, err);
+    if (st == QINS_OK)
+        st = qn_pipeline(c->operand[0], c->value[OPT_TEXT], c->value[OPT_OUTPUT], &options,
+                         &c->monitor, &report, err);
+    if (report && c->json)
+        cli_print_json(report);
+    else if (report && !c->quiet)
+        print_summary(c, report);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_pipeline = {
+    .name = "pipeline",
+    .summary = "Converts, verifies and writes a page that sums up.",
+    .usage = "pipeline MODEL --text FILE -o DIR [options]",
+    .example = "qins pipeline model/ --text sample.txt -o review/",
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA,
+                OPT_CLIP, OPT_GRID},
+    .n_operands = 1,
+    .needs_output = true,
+    .run = run,
+};

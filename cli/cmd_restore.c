@@ -1,0 +1,33 @@
+#include "cli/cli.h"
+
+#include "convert/restore.h"
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_restore_options options = {.threads = c->threads};
+    json_t *report = NULL;
+    char text[64];
+    enum qins_status st = cli_dtype(c, &options.dtype, err);
+    if (st == QINS_OK)
+        st = qn_restore(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK && !c->quiet)
+        cli_print("%zu tensors, %s, %.2f s (%.0f MB/s)\n",
+                  json_array_size(json_object_get(report, "tensors")),
+                  cli_bytes(cli_number(report, "output_bytes"), text, sizeof text),
+                  cli_number(report, "seconds"), cli_number(report, "mb_per_s"));
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_restore = {
+    .name = "restore",
+    .summary = "Makes a checkpoint of an archive.",
+    .usage = "restore ARCHIVE -o OUT.safetensors|OUT.gguf|OUT.h5|DIR/",
+    .example = "qins restore model.qins -o model/ --dtype bf16",
+    .options = {OPT_OUTPUT, OPT_DTYPE},
+    .n_operands = 1,
+    .needs_output = true,
+    .run = run,
+};

@@ -1,0 +1,87 @@
+#include "cli/cli.h"
+
+#include "convert/verify.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* A figure, or what its absence means. */
+static void figure_cell(struct cli_table *t, bool scientific, int digits, double value,
+                        const char *absent)
+{
+    if (isnan(value))
+        cli_cell(t, "%s", absent);
+    else if (scientific)
+        cli_cell(t, "%.*e", digits, value);
+    else
+        cli_cell(t, "%.*f", digits, value);
+}
+
+static void tensor_row(struct cli_table *t, const json_t *tensor)
+{
+    const char *problem = cli_string(tensor, "problem");
+    bool exact = json_is_true(json_object_get(tensor, "exact"));
+    cli_cell(t, "%s", cli_string(tensor, "name"));
+    cli_cell(t, "%s", cli_string(tensor, "dtype"));
+    figure_cell(t, false, 2, cli_number(tensor, "sqnr_db"), exact ? "exact" : "-");
+    figure_cell(t, false, 7, cli_number(tensor, "cosine"), "-");
+    figure_cell(t, true, 3, cli_number(tensor, "max_abs_error"), "-");
+    figure_cell(t, true, 3, cli_number(tensor, "p99_rel_error"), "-");
+    cli_cell(t, "%s", problem[0] ? problem : "ok");
+}
+
+static enum qins_status print_table(const json_t *report, struct qins_error *err)
+{
+    const json_t *tensor, *tensors = json_object_get(report, "tensors");
+    bool against = json_is_string(json_object_get(report, "against"));
+    struct cli_table t = {.columns = 7, .align = "llrrrrl"};
+    static const char *const heads[] = {"tensor",        "dtype",         "SQNR dB", "cosine",
+                                        "max abs error", "p99 rel error", ""};
+    enum qins_status st = QINS_OK;
+    size_t i;
+    char text[64];
+    if (against) {
+        for (i = 0; i < sizeof heads / sizeof *heads; i++)
+            cli_cell(&t, "%s", heads[i]);
+        json_array_foreach(tensors, i, tensor)
+        {
+            tensor_row(&t, tensor);
+        }
+        st = cli_table_print(&t, err);
+    }
+    cli_print("%zu tensors, %s: %s\n", json_array_size(tensors),
+              cli_bytes(cli_number(report, "archive_bytes"), text, sizeof text),
+              !json_is_true(json_object_get(report, "ok")) ? "DIFFERENT"
+              : against ? "sound, and what its source makes of it"
+                        : "sound");
+    return st;
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qins_error print_err;
+    json_t *report = NULL;
+    enum qins_status st =
+        qn_verify(c->operand[0], c->value[OPT_AGAINST], c->threads, &c->monitor, &report, err);
+    if (report && c->json) {
+        cli_print_json(report);
+    } else if (report && !c->quiet) {
+        enum qins_status printed = print_table(report, &print_err);
+        if (st == QINS_OK && printed != QINS_OK) {
+            st = printed;
+            *err = print_err;
+        }
+    }
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_verify = {
+    .name = "verify",
+    .summary = "Checks an archive, alone or against its source.",
+    .usage = "verify ARCHIVE [--against PATH] [options]",
+    .example = "qins verify model.qins --against model/",
+    .options = {OPT_AGAINST},
+    .n_operands = 1,
+    .run = run,
+};

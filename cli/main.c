@@ -1,0 +1,123 @@
+#include "cli/cli.h"
+
+#include "core/file.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_INTERRUPTED = 130 };
+
+static const struct cli_verb *const verbs[] = {
+    &cli_inspect, &cli_convert, &cli_verify, &cli_restore, &cli_pipeline,
+};
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+/* docs/exit-codes.md */
+static const unsigned char exit_codes[] = {
+    [QINS_OK] = 0,
+    [QINS_ERR_CHECK] = 1,
+    [QINS_ERR_USAGE] = 2,
+    [QINS_ERR_FORMAT] = 3,
+    [QINS_ERR_UNSUPPORTED] = 3,
+    [QINS_ERR_IO] = 4,
+    [QINS_ERR_MEMORY] = 4,
+    [QINS_ERR_INTERRUPTED] = EXIT_INTERRUPTED,
+};
+
+static atomic_bool stop;
+
+/* The first signal asks the work to stop, the second one does not wait for it. */
+static void on_signal(int number)
+{
+    (void)number;
+    if (atomic_exchange(&stop, true)) {
+        qn_output_abandon_all();
+        _exit(EXIT_INTERRUPTED);
+    }
+}
+
+static void catch_signals(void)
+{
+    struct sigaction act = {.sa_flags = SA_RESTART};
+    sigemptyset(&act.sa_mask);
+    act.sa_handler = on_signal;
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    /* A closed pipe and a size limit are errors of a write like a full disk. */
+    act.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &act, NULL);
+    sigaction(SIGXFSZ, &act, NULL);
+}
+
+static void print_overview(void)
+{
+    cli_print("usage: qins VERB ...\n"
+              "Quantises, codes, verifies and restores checkpoints of neural networks.\n\n");
+    for (int i = 0; i < N_VERBS; i++)
+        cli_print("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+    cli_print("\n  qins VERB --help   options of a verb\n"
+              "  qins --version     version\n"
+              "\nexample:\n  qins convert model/ -o model.qins\n");
+}
+
+static const struct cli_verb *find_verb(const char *name)
+{
+    for (int i = 0; i < N_VERBS; i++)
+        if (strcmp(verbs[i]->name, name) == 0)
+            return verbs[i];
+    return NULL;
+}
+
+static enum qins_status run_verb(const struct cli_verb *verb, int argc, char **argv,
+                                 struct qins_error *err)
+{
+    struct cli c = {0};
+    enum qins_status st = cli_parse(verb, argc, argv, &c, err);
+    if (st == QINS_OK && c.value[OPT_HELP]) {
+        cli_print_help(verb);
+        return QINS_OK;
+    }
+    if (st == QINS_OK) {
+        cli_monitor_init(&c, &stop);
+        catch_signals();
+        st = verb->run(&c, err);
+        cli_progress_end();
+    }
+    return st;
+}
+
+static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
+                            struct qins_error *err)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    *verb = find_verb(name);
+    if (*verb)
+        return run_verb(*verb, argc - 2, argv + 2, err);
+    if (strcmp(name, "--version") == 0)
+        cli_print("qins %s\n", qins_version());
+    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        print_overview();
+    else if (name[0] == '-')
+        return qn_fail(err, QINS_ERR_USAGE, "unknown option '%s'", name);
+    else if (name[0])
+        return qn_fail(err, QINS_ERR_USAGE, "unknown verb '%s'", name);
+    else
+        return qn_fail(err, QINS_ERR_USAGE, "a verb is missing");
+    return QINS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct qins_error err = {.offset = QN_NO_OFFSET}, flush_err = {.offset = QN_NO_OFFSET};
+    const struct cli_verb *verb;
+    enum qins_status st = run(argc, argv, &verb, &err);
+    if (st != QINS_OK)
+        cli_print_error(&err, verb ? verb->name : NULL);
+    if (cli_flush(&flush_err) != QINS_OK && st == QINS_OK) {
+        cli_print_error(&flush_err, NULL);
+        st = flush_err.status;
+    }
+    return exit_codes[st];
+}

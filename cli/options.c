@@ -1,0 +1,266 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HELP_COLUMN = 26 };
+
+struct option {
+    const char *name;
+    char letter;
+    const char *argument; /* NULL for a flag */
+    const char *help;
+};
+
+static const struct option options[OPT_COUNT] = {
+    [OPT_HELP] = {"help", 'h', NULL, "show this help"},
+    [OPT_JSON] = {"json", 0, NULL, "machine-readable report on standard output"},
+    [OPT_QUIET] = {"quiet", 'q', NULL, "only errors"},
+    [OPT_THREADS] = {"threads", 0, "N", "worker threads (default: online cores)"},
+    [OPT_OUTPUT] = {"output", 'o', "PATH", "where the result goes"},
+    [OPT_LOSSLESS] = {"lossless", 0, NULL, "keep every tensor bit for bit"},
+    [OPT_BITS] = {"bits", 0, "B", "2 to 12 bits a weight for matrices (default 8)"},
+    [OPT_CODEC] = {"codec", 0, "NAME", "store bitpack huffman rle rle-huffman zstd"},
+    [OPT_GROUP] = {"group", 0, "G", "scales: one a tensor, a row, or every G weights"},
+    [OPT_KAPPA] = {"kappa", 0, "auto|X", "shape of the grid, 0 is uniform"},
+    [OPT_CLIP] = {"clip", 0, "auto|X", "share of the largest magnitude kept"},
+    [OPT_GRID] = {"grid", 0, "NAME", "qins, or seed (for studies only)"},
+    [OPT_RESUME] = {"resume", 0, NULL, "keep finished work in OUT.part and go on from it"},
+    [OPT_AGAINST] = {"against", 0, "PATH", "compare with the checkpoint at PATH"},
+    [OPT_DTYPE] = {"dtype", 0, "TYPE", "float tensors as source, f32, f16 or bf16"},
+    [OPT_TEXT] = {"text", 0, "FILE", "text for the steps that run the model"},
+};
+
+static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
+
+static bool takes(const struct cli_verb *verb, enum cli_option_id id)
+{
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        if (common[i] == id)
+            return true;
+    for (size_t i = 0; verb->options[i] != OPT_HELP; i++)
+        if (verb->options[i] == id)
+            return true;
+    return false;
+}
+
+/* The option that ARG begins, or OPT_COUNT; *inline_value points behind '=' or is NULL. */
+static enum cli_option_id find(const struct cli_verb *verb, const char *arg,
+                               const char **inline_value)
+{
+    *inline_value = NULL;
+    for (int id = 0; id < OPT_COUNT; id++) {
+        const struct option *o = &options[id];
+        size_t n = strlen(o->name);
+        if (!takes(verb, (enum cli_option_id)id))
+            continue;
+        if (arg[1] != '-') {
+            if (arg[1] != o->letter || o->letter == 0 || (arg[2] && !o->argument))
+                continue;
+            *inline_value = arg[2] ? arg + 2 : NULL;
+            return (enum cli_option_id)id;
+        }
+        if (strncmp(arg + 2, o->name, n) == 0 && (arg[2 + n] == '\0' || arg[2 + n] == '=')) {
+            *inline_value = arg[2 + n] ? arg + 3 + n : NULL;
+            return (enum cli_option_id)id;
+        }
+    }
+    return OPT_COUNT;
+}
+
+static enum qins_status take_option(const struct cli_verb *verb, char **argv, int *i, struct cli *c,
+                                    struct qins_error *err)
+{
+    const char *value, *arg = argv[*i];
+    enum cli_option_id id = find(verb, arg, &value);
+    if (id == OPT_COUNT)
+        return qn_fail(err, QINS_ERR_USAGE, "unknown option '%s'", arg);
+    const struct option *o = &options[id];
+    if (!o->argument && value)
+        return qn_fail(err, QINS_ERR_USAGE, "'--%s' takes no value", o->name);
+    if (o->argument && !value) {
+        value = argv[*i + 1];
+        if (!value)
+            return qn_fail(err, QINS_ERR_USAGE, "'--%s' needs a value", o->name);
+        ++*i;
+    }
+    if (o->argument && c->value[id])
+        return qn_fail(err, QINS_ERR_USAGE, "'--%s' is given twice", o->name);
+    c->value[id] = value ? value : "";
+    return QINS_OK;
+}
+
+enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
+                           struct qins_error *err)
+{
+    int n = 0;
+    bool only_operands = false;
+    for (int i = 0; i < argc; i++) {
+        if (!only_operands && strcmp(argv[i], "--") == 0) {
+            only_operands = true;
+        } else if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
+            enum qins_status st = take_option(verb, argv, &i, c, err);
+            if (st != QINS_OK)
+                return st;
+        } else if (n == verb->n_operands) {
+            return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s'", argv[i]);
+        } else {
+            c->operand[n++] = argv[i];
+        }
+    }
+    if (c->value[OPT_HELP])
+        return QINS_OK;
+    if (n < verb->n_operands)
+        return qn_fail(err, QINS_ERR_USAGE, "a path is missing: %s", verb->usage);
+    if (verb->needs_output && !c->value[OPT_OUTPUT])
+        return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing: where does the result go?");
+    if (c->value[OPT_OUTPUT] && !c->value[OPT_OUTPUT][0])
+        return qn_fail(err, QINS_ERR_USAGE, "'-o' needs a path");
+    c->json = c->value[OPT_JSON] != NULL;
+    c->quiet = c->value[OPT_QUIET] != NULL;
+    c->threads = qn_cpu_count();
+    return cli_unsigned(c, OPT_THREADS, 1, 1024, &c->threads, err);
+}
+
+static void print_option(enum cli_option_id id)
+{
+    const struct option *o = &options[id];
+    char left[64];
+    char letter[5] = "    ";
+    if (o->letter)
+        snprintf(letter, sizeof letter, "-%c, ", o->letter);
+    snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
+             o->argument ? o->argument : "");
+    cli_print("%-*s %s\n", HELP_COLUMN, left, o->help);
+}
+
+void cli_print_help(const struct cli_verb *verb)
+{
+    cli_print("usage: qins %s\n%s\n\n", verb->usage, verb->summary);
+    for (size_t i = 0; verb->options[i] != OPT_HELP; i++)
+        print_option(verb->options[i]);
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        print_option(common[i]);
+    cli_print("\nexample:\n  %s\n", verb->example);
+}
+
+static enum qins_status bad_value(const struct cli *c, enum cli_option_id id, const char *want,
+                                  struct qins_error *err)
+{
+    return qn_fail(err, QINS_ERR_USAGE, "'--%s %s': %s", options[id].name, c->value[id], want);
+}
+
+/* Decimal digits alone, up to 2^32 - 1. */
+static bool parse_unsigned(const char *text, unsigned long *out)
+{
+    char *end;
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    *out = strtoul(text, &end, 10);
+    return errno == 0 && *end == '\0' && *out <= UINT32_MAX;
+}
+
+enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsigned min,
+                              unsigned max, unsigned *out, struct qins_error *err)
+{
+    unsigned long v;
+    if (!c->value[id])
+        return QINS_OK;
+    if (!parse_unsigned(c->value[id], &v) || v < min || v > max) {
+        char want[64];
+        snprintf(want, sizeof want, "a whole number from %u to %u is needed", min, max);
+        return bad_value(c, id, want, err);
+    }
+    *out = (unsigned)v;
+    return QINS_OK;
+}
+
+/* "auto" or a number >= 0. */
+static enum qins_status auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
+                                     struct qins_error *err)
+{
+    char *end;
+    if (!c->value[id])
+        return QINS_OK;
+    if (strcmp(c->value[id], "auto") == 0) {
+        *out = -1.0F;
+        return QINS_OK;
+    }
+    float v = strtof(c->value[id], &end);
+    if (end == c->value[id] || *end || !isfinite(v) || v < 0.0F)
+        return bad_value(c, id, "'auto' or a number that is not negative is needed", err);
+    *out = v;
+    return QINS_OK;
+}
+
+static enum qins_status parse_group(const struct cli *c, struct qn_plan_options *out,
+                                    struct qins_error *err)
+{
+    const char *text = c->value[OPT_GROUP];
+    unsigned long n;
+    if (!text)
+        return QINS_OK;
+    out->group_given = true;
+    if (strcmp(text, "tensor") == 0) {
+        out->group_kind = QN_GROUP_TENSOR;
+    } else if (strcmp(text, "row") == 0) {
+        out->group_kind = QN_GROUP_ROW;
+    } else if (parse_unsigned(text, &n) && n > 0) {
+        out->group_kind = QN_GROUP_BLOCK;
+        out->group = n;
+    } else {
+        return bad_value(c, OPT_GROUP, "'tensor', 'row' or a number of weights is needed", err);
+    }
+    return QINS_OK;
+}
+
+enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *out,
+                                  struct qins_error *err)
+{
+    const char *codec = c->value[OPT_CODEC], *grid = c->value[OPT_GRID];
+    qn_plan_options_init(out);
+    out->lossless = c->value[OPT_LOSSLESS] != NULL;
+    if (out->lossless && c->value[OPT_BITS])
+        return qn_fail(err, QINS_ERR_USAGE, "'--lossless' and '--bits' exclude each other");
+    enum qins_status st = cli_unsigned(c, OPT_BITS, QN_MIN_BITS, QN_MAX_BITS, &out->bits, err);
+    if (st == QINS_OK && codec) {
+        out->codec = qn_codec_from_name(codec);
+        if (out->codec == QN_CODEC_COUNT)
+            return bad_value(c, OPT_CODEC, options[OPT_CODEC].help, err);
+    }
+    if (st == QINS_OK)
+        st = parse_group(c, out, err);
+    if (st == QINS_OK)
+        st = auto_or_real(c, OPT_KAPPA, &out->kappa, err);
+    if (st == QINS_OK)
+        st = auto_or_real(c, OPT_CLIP, &out->clip, err);
+    if (st != QINS_OK)
+        return st;
+    if (grid && strcmp(grid, "seed") == 0)
+        out->grid = QN_GRID_SEED;
+    else if (grid && strcmp(grid, "qins") != 0)
+        return bad_value(c, OPT_GRID, "'qins' or 'seed' is needed", err);
+    return qn_plan_options_check(out, err);
+}
+
+enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err)
+{
+    static const struct {
+        const char *name;
+        enum qins_dtype dtype;
+    } types[] = {
+        {"source", QINS_DTYPE_INVALID}, {"f32", QINS_F32}, {"f16", QINS_F16}, {"bf16", QINS_BF16}};
+    const char *text = c->value[OPT_DTYPE];
+    if (!text)
+        return QINS_OK;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(text, types[i].name) == 0) {
+            *out = types[i].dtype;
+            return QINS_OK;
+        }
+    return bad_value(c, OPT_DTYPE, "'source', 'f32', 'f16' or 'bf16' is needed", err);
+}

@@ -1,0 +1,248 @@
+#include "cli/cli.h"
+
+#include "core/buf.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int output_errno; /* of the first write to standard output that failed */
+
+void cli_print(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    if (vprintf(format, ap) < 0 && output_errno == 0)
+        output_errno = errno;
+    va_end(ap);
+}
+
+void cli_print_json(const json_t *value)
+{
+    errno = 0;
+    if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0 &&
+        output_errno == 0)
+        output_errno = errno ? errno : ENOMEM;
+    cli_print("\n");
+}
+
+enum qins_status cli_flush(struct qins_error *err)
+{
+    if (fflush(stdout) != 0 && output_errno == 0)
+        output_errno = errno;
+    if (output_errno == 0)
+        return QINS_OK;
+    errno = output_errno;
+    return qn_fail_errno(err, NULL, "cannot write to standard output");
+}
+
+/* Appends TEXT with control characters as \xNN. */
+static void put_escaped(FILE *to, const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p < 0x20 || *p == 0x7f)
+            fprintf(to, "\\x%02x", *p);
+        else
+            fputc(*p, to);
+}
+
+void cli_print_error(const struct qins_error *err, const char *verb)
+{
+    char line[2048];
+    cli_progress_end();
+    fprintf(stderr, "qins: %s", qins_error_format(err, line, sizeof line));
+    if (err->status == QINS_ERR_USAGE)
+        fprintf(stderr, "; see 'qins %s%s--help'", verb ? verb : "", verb ? " " : "");
+    fputc('\n', stderr);
+}
+
+struct bar {
+    bool enabled, shown;
+    double begun, last; /* seconds */
+    const char *what;
+};
+static struct bar bar;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void cli_progress_end(void)
+{
+    if (bar.shown)
+        fputs("\r\033[K", stderr);
+    bar.shown = false;
+}
+
+static void show_progress(void *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    enum { WIDTH = 30 };
+    char text[32], cells[WIDTH + 1];
+    double t = now();
+    (void)ctx;
+    if (!bar.what || strcmp(bar.what, what) != 0)
+        bar = (struct bar){bar.enabled, bar.shown, t, t, what};
+    if (done >= total) {
+        cli_progress_end();
+        bar.what = NULL;
+        return;
+    }
+    if (t - bar.last < 0.1)
+        return;
+    bar.last = t;
+    bar.shown = true;
+    double share = (double)done / (double)total, rate = (double)done / (t - bar.begun);
+    long left = rate > 0.0 ? lround((double)(total - done) / rate) : 0;
+    memset(cells, ' ', WIDTH);
+    memset(cells, '#', (size_t)(share * WIDTH));
+    cells[WIDTH] = '\0';
+    fprintf(stderr, "\r%s [%s] %3.0f %%  %s/s  ETA %ld:%02ld\033[K", what, cells, 100.0 * share,
+            cli_bytes(rate, text, sizeof text), left / 60, left % 60);
+    fflush(stderr);
+}
+
+static void show_notice(void *ctx, const char *line)
+{
+    (void)ctx;
+    cli_progress_end();
+    fputs("qins: note: ", stderr);
+    put_escaped(stderr, line);
+    fputc('\n', stderr);
+}
+
+void cli_monitor_init(struct cli *c, atomic_bool *stop)
+{
+    bar.enabled = !c->quiet && isatty(STDERR_FILENO);
+    c->monitor = (struct qn_monitor){.notice = c->quiet ? NULL : show_notice,
+                                     .progress = bar.enabled ? show_progress : NULL,
+                                     .stop = stop};
+}
+
+void cli_cell(struct cli_table *t, const char *format, ...)
+{
+    char raw[512], *text = NULL;
+    size_t size = 0;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(raw, sizeof raw, format, ap);
+    va_end(ap);
+    if (t->n == t->capacity) {
+        size_t capacity = t->capacity ? t->capacity * 2 : 64;
+        char **cells = realloc(t->cells, capacity * sizeof *cells);
+        if (!cells) {
+            t->failed = true;
+            return;
+        }
+        t->cells = cells;
+        t->capacity = capacity;
+    }
+    FILE *to = open_memstream(&text, &size);
+    if (to) {
+        put_escaped(to, raw);
+        if (fclose(to) != 0) {
+            free(text);
+            text = NULL;
+        }
+    }
+    if (text)
+        t->cells[t->n++] = text;
+    else
+        t->failed = true;
+}
+
+/* Columns that a terminal gives the text, one a code point. */
+static int width_of(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
+enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err)
+{
+    enum { MAX_COLUMNS = 12 };
+    int width[MAX_COLUMNS] = {0};
+    size_t columns = (size_t)t->columns;
+    for (size_t i = 0; i < t->n; i++) {
+        int w = width_of(t->cells[i]);
+        if (w > width[i % columns])
+            width[i % columns] = w;
+    }
+    for (size_t i = 0; i < t->n && !t->failed; i++) {
+        size_t k = i % columns;
+        bool last = k + 1 == columns;
+        int pad = width[k] - width_of(t->cells[i]);
+        if (t->align[k] == 'r')
+            cli_print("%*s%s%s", pad, "", t->cells[i], last ? "\n" : "  ");
+        else if (last)
+            cli_print("%s\n", t->cells[i]);
+        else
+            cli_print("%s%*s", t->cells[i], pad + 2, "");
+    }
+    bool failed = t->failed;
+    for (size_t i = 0; i < t->n; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    *t = (struct cli_table){0};
+    return failed ? qn_fail_memory(err) : QINS_OK;
+}
+
+char *cli_bytes(double bytes, char *buf, size_t size)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t i = 0;
+    while (bytes >= 1024.0 && i + 1 < sizeof units / sizeof *units) {
+        bytes /= 1024.0;
+        i++;
+    }
+    snprintf(buf, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
+    return buf;
+}
+
+char *cli_shape(const json_t *shape, char *buf, size_t size)
+{
+    uint64_t extents[QINS_MAX_RANK] = {0};
+    size_t rank = json_array_size(shape);
+    for (size_t i = 0; i < rank && i < QINS_MAX_RANK; i++)
+        extents[i] = (uint64_t)json_integer_value(json_array_get(shape, i));
+    return qn_shape_format((unsigned)rank, extents, buf, size);
+}
+
+double cli_number(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+const char *cli_string(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+char *cli_coding(const json_t *tensor, char *buf, size_t size)
+{
+    const char *content = cli_string(tensor, "content"), *codec = cli_string(tensor, "codec");
+    const json_t *group = json_object_get(tensor, "group");
+    char scale[32];
+    if (strcmp(content, "lossless") == 0) {
+        snprintf(buf, size, "lossless %s", codec);
+        return buf;
+    }
+    if (json_is_integer(group))
+        snprintf(scale, sizeof scale, "group of %lld", (long long)json_integer_value(group));
+    else
+        snprintf(scale, sizeof scale, "%s", json_string_value(group));
+    snprintf(buf, size, "%.0f-bit %s %s, kappa %.3g, clip %.3g", cli_number(tensor, "bits"), scale,
+             codec, cli_number(tensor, "kappa"), cli_number(tensor, "clip"));
+    return buf;
+}

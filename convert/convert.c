@@ -1,0 +1,245 @@
+#include "convert/convert.h"
+
+#include "convert/batch.h"
+#include "convert/report.h"
+#include "convert/sources.h"
+#include "core/bytes.h"
+#include "core/file.h"
+#include "formats/archive/reader.h"
+#include "formats/archive/spool.h"
+#include "formats/archive/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BATCH_TENSORS = 512,    /* descriptions held at a time, about 1 KiB each */
+    BATCH_BYTES = 64 << 20, /* of source: what should still be cached at the second look */
+};
+
+struct conversion {
+    const char *path, *out;
+    const struct qn_convert_options *options;
+    const struct qn_monitor *monitor;
+    struct qn_checkpoint *source;
+    struct qn_archive_writer *writer;
+    struct qn_spool *spool;
+    struct qn_spool_state state; /* how far an earlier run got */
+    struct qn_encoder encoder;
+    double begun, encoded, ended; /* seconds */
+};
+
+static enum qins_status check_types(const struct qn_checkpoint *ck, struct qins_error *err)
+{
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        const struct qn_tensor *t = &ck->tensors.items[i];
+        if (t->dtype == QINS_DTYPE_INVALID)
+            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
+                              "its type %s cannot be converted", t->foreign_type);
+    }
+    return QINS_OK;
+}
+
+static void add_options(struct qn_hasher *h, const struct qn_plan_options *p)
+{
+    char text[160];
+    snprintf(text, sizeof text, "%s %d %u %d %d %d %llu %a %a %d", qins_version(), p->lossless,
+             p->bits, (int)p->codec, p->group_given, (int)p->group_kind,
+             (unsigned long long)p->group, (double)p->kappa, (double)p->clip, (int)p->grid);
+    qn_hasher_add(h, text, strlen(text));
+}
+
+static enum qins_status job_digest(const struct qn_checkpoint *ck,
+                                   const struct qn_convert_options *options, struct qn_digest *out,
+                                   struct qins_error *err)
+{
+    struct qn_digest source;
+    struct qn_hasher *h = qn_hasher_create();
+    if (!h)
+        return qn_fail_memory(err);
+    enum qins_status st = qn_source_digest(ck, &source, err);
+    if (st == QINS_OK) {
+        qn_hasher_add(h, source.bytes, sizeof source.bytes);
+        add_options(h, &options->plan);
+        *out = qn_hasher_digest(h);
+    }
+    qn_hasher_destroy(h);
+    return st;
+}
+
+enum qins_status qn_convert_digest(const char *path, const struct qn_convert_options *options,
+                                   struct qn_digest *out, struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    enum qins_status st = qn_checkpoint_open(&ck, path, NULL, err);
+    if (st == QINS_OK)
+        st = job_digest(ck, options, out, err);
+    qn_checkpoint_destroy(ck);
+    return st;
+}
+
+static enum qins_status open_sink(struct conversion *c, struct qins_error *err)
+{
+    char *part = qn_format(err, "%s.part", c->out);
+    struct qn_digest job;
+    enum qins_status st = part ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK && c->options->resume) {
+        st = job_digest(c->source, c->options, &job, err);
+        if (st == QINS_OK)
+            st = qn_spool_open(&c->spool, part, &job, true, &c->state, err);
+    } else if (st == QINS_OK) {
+        if (qn_exists(part))
+            qn_notice(c->monitor, "%s is left of an earlier run; --resume would continue it", part);
+        st = qn_archive_writer_create(&c->writer, c->out, c->source->ops->format, err);
+    }
+    free(part);
+    return st;
+}
+
+/* The unit for tensor INDEX, planned, and its bytes if it has no more than one element. */
+static enum qins_status init_unit(struct conversion *c, size_t index, struct qn_unit *u,
+                                  struct qins_error *err)
+{
+    const struct qn_tensor *t = &c->source->tensors.items[index];
+    *u = (struct qn_unit){.index = index, .t = {.tensor = *t}};
+    qn_layout_init(&u->t.layout, t->rank, t->shape);
+    qn_default_plan(t, &c->options->plan, &u->t.plan);
+    if (t->rank == 0)
+        return qn_checkpoint_read(c->source, index, 0, u->t.inline_data, (size_t)t->n_bytes, err);
+    return QINS_OK;
+}
+
+/* The first unit of a resumed run goes on as its record says. */
+static enum qins_status adopt_open_tensor(struct conversion *c, struct qn_unit *u,
+                                          struct qins_error *err)
+{
+    const struct qn_archive_tensor *open = &c->state.open_tensor;
+    if (strcmp(open->tensor.name, u->t.tensor.name) != 0 ||
+        open->tensor.dtype != u->t.tensor.dtype || open->layout.n_chunks != u->t.layout.n_chunks ||
+        c->state.chunks_done > open->layout.n_chunks)
+        return qn_fail_at(err, QINS_ERR_FORMAT, c->out, u->t.tensor.name, QN_NO_OFFSET,
+                          "the .part file does not fit the source; remove it");
+    char *name = u->t.tensor.name;
+    u->t = *open;
+    u->t.tensor.name = name;
+    u->chunks_done = c->state.chunks_done;
+    u->settled = u->begun = true;
+    return QINS_OK;
+}
+
+static void skip_done(struct conversion *c)
+{
+    const struct qn_tensor_list *list = &c->source->tensors;
+    for (size_t i = 0; i < c->state.tensors_done && i < list->count; i++)
+        c->encoder.done += list->items[i].n_bytes;
+}
+
+static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
+{
+    size_t count = c->source->tensors.count, i = c->state.tensors_done;
+    struct qn_unit *units = malloc(BATCH_TENSORS * sizeof *units);
+    enum qins_status st = units ? QINS_OK : qn_fail_memory(err);
+    if (st == QINS_OK && i > count)
+        st = qn_fail_at(err, QINS_ERR_FORMAT, c->out, NULL, QN_NO_OFFSET,
+                        "the .part file holds more tensors than the source; remove it");
+    skip_done(c);
+    bool open = c->state.tensor_open;
+    while (st == QINS_OK && i < count) {
+        size_t n = 0;
+        for (uint64_t bytes = 0; n < BATCH_TENSORS && i < count && bytes < BATCH_BYTES; i++, n++) {
+            bytes += c->source->tensors.items[i].n_bytes;
+            st = init_unit(c, i, &units[n], err);
+            if (st == QINS_OK && open)
+                st = adopt_open_tensor(c, &units[n], err);
+            open = false;
+            if (st != QINS_OK)
+                break;
+        }
+        if (st == QINS_OK)
+            st = qn_encode_batch(&c->encoder, units, n, err);
+    }
+    free(units);
+    return st;
+}
+
+static enum qins_status assemble(struct conversion *c, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    if (c->spool) {
+        st = qn_archive_writer_create(&c->writer, c->out, c->source->ops->format, err);
+        if (st == QINS_OK)
+            st = qn_spool_replay(c->spool, qn_archive_writer_sink(c->writer), err);
+    }
+    if (st == QINS_OK)
+        st = qn_check_stop(c->monitor, err);
+    if (st == QINS_OK)
+        st = qn_archive_writer_commit(c->writer, &c->source->attachments, NULL, err);
+    return st;
+}
+
+static enum qins_status run(struct conversion *c, struct qins_error *err)
+{
+    enum qins_status st = open_sink(c, err);
+    if (st != QINS_OK)
+        return st;
+    struct qn_sink *sink = c->spool ? qn_spool_sink(c->spool) : qn_archive_writer_sink(c->writer);
+    st = qn_encoder_init(&c->encoder, c->source, sink, c->monitor, c->options->threads, err);
+    c->begun = qn_seconds();
+    if (st == QINS_OK)
+        st = encode_all(c, err);
+    c->encoded = qn_seconds();
+    if (st == QINS_OK)
+        st = assemble(c, err);
+    c->ended = qn_seconds();
+    qn_encoder_finish(&c->encoder);
+    qn_archive_writer_destroy(c->writer);
+    qn_spool_destroy(c->spool, st == QINS_OK);
+    return st;
+}
+
+static enum qins_status make_report(const struct conversion *c, json_t **report,
+                                    struct qins_error *err)
+{
+    struct qn_archive *a = NULL;
+    enum qins_status st = qn_archive_open(&a, c->out, err);
+    if (st != QINS_OK)
+        return st;
+    double seconds = c->ended - c->begun;
+    uint64_t input = 0;
+    json_t *j = qn_archive_report(a, "qins/convert/1");
+    for (size_t i = 0; i < c->source->tensors.count; i++)
+        input += c->source->tensors.items[i].n_bytes;
+    qn_json_put(&j, "input", qn_json_text(c->path));
+    qn_json_put(&j, "output", qn_json_text(c->out));
+    qn_json_put(&j, "threads", json_integer(c->options->threads));
+    qn_json_put(&j, "seconds", qn_json_real(seconds));
+    qn_json_put(&j, "commit_seconds", qn_json_real(c->ended - c->encoded));
+    qn_json_put(&j, "mb_per_s", qn_json_real(1e-6 * (double)input / seconds));
+    qn_archive_destroy(a);
+    *report = j;
+    return j ? QINS_OK : qn_fail_memory(err);
+}
+
+enum qins_status qn_convert(const char *path, const char *out,
+                            const struct qn_convert_options *options,
+                            const struct qn_monitor *monitor, json_t **report,
+                            struct qins_error *err)
+{
+    struct conversion c = {.path = path, .out = out, .options = options, .monitor = monitor};
+    enum qins_status st = qn_plan_options_check(&options->plan, err);
+    if (st == QINS_OK)
+        st = qn_refuse_input(path, out, err);
+    if (st == QINS_OK && qn_path_is_archive(path))
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
+                        "is an archive already; restore it first to convert it anew");
+    if (st == QINS_OK)
+        st = qn_checkpoint_open(&c.source, path, monitor, err);
+    if (st == QINS_OK)
+        st = check_types(c.source, err);
+    if (st == QINS_OK)
+        st = run(&c, err);
+    if (st == QINS_OK && report)
+        st = make_report(&c, report, err);
+    qn_checkpoint_destroy(c.source);
+    return st;
+}

@@ -1,0 +1,221 @@
+#include "convert/report.h"
+
+#include "core/bytes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool qn_path_is_archive(const char *path)
+{
+    uint8_t head[16];
+    struct qn_file f;
+    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
+        return false;
+    bool yes = f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
+               qn_is_archive(head, sizeof head);
+    qn_file_close(&f);
+    return yes;
+}
+
+json_t *qn_json_text(const char *text)
+{
+    if (qn_utf8_valid(text, strlen(text)))
+        return json_string(text);
+    char *copy = qn_strdup(text, NULL);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    json_t *j = copy ? json_string(copy) : NULL;
+    free(copy);
+    return j;
+}
+
+json_t *qn_report_begin(const char *schema)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "schema", json_string(schema));
+    qn_json_put(&j, "qins_version", json_string(qins_version()));
+    return j;
+}
+
+static json_t *integer(uint64_t value)
+{
+    return value <= INT64_MAX ? json_integer((json_int_t)value) : json_real((double)value);
+}
+
+/* name, dtype, shape, elements, bytes: the same for checkpoints and archives. */
+static json_t *tensor_report(const struct qn_tensor *t)
+{
+    json_t *j = json_object(), *shape = json_array();
+    for (unsigned i = 0; i < t->rank && shape; i++)
+        if (json_array_append_new(shape, integer(t->shape[i])) != 0) {
+            json_decref(shape);
+            shape = NULL;
+        }
+    bool foreign = t->dtype == QINS_DTYPE_INVALID;
+    qn_json_put(&j, "name", json_string(t->name));
+    qn_json_put(&j, "dtype", json_string(foreign ? t->foreign_type : qins_dtype_name(t->dtype)));
+    qn_json_put(&j, "shape", shape);
+    qn_json_put(&j, "elements", integer(t->n_elements));
+    qn_json_put(&j, "bytes", foreign ? json_null() : integer(t->n_bytes));
+    return j;
+}
+
+static json_t *group_report(const struct qn_plan_line *p)
+{
+    switch (p->group_kind) {
+    case QN_GROUP_ROW:
+        return json_string("row");
+    case QN_GROUP_BLOCK:
+        return integer(p->group);
+    default:
+        return json_string("tensor");
+    }
+}
+
+/* Bits that the levels span; lossless tensors have none. */
+static void put_plan(json_t **j, const struct qn_plan_line *p)
+{
+    static const char *const contents[] = {"lossless", "qins", "seed"};
+    bool quantised = p->content != QN_CONTENT_LOSSLESS;
+    qn_json_put(j, "content", json_string(contents[p->content]));
+    qn_json_put(j, "class", json_string("unknown"));
+    qn_json_put(j, "levels", quantised ? json_integer(p->levels) : json_null());
+    qn_json_put(j, "bits", quantised ? json_integer(qn_code_bits(p->levels)) : json_null());
+    qn_json_put(j, "kappa", quantised ? qn_json_real((double)p->kappa) : json_null());
+    qn_json_put(j, "clip", quantised ? qn_json_real((double)p->clip) : json_null());
+    qn_json_put(j, "group", quantised ? group_report(p) : json_null());
+    qn_json_put(j, "codec", json_string(qn_codec_name(p->codec)));
+    qn_json_put(j, "rounding", quantised ? json_string("nearest") : json_null());
+    qn_json_put(j, "reason", json_string(p->reason));
+}
+
+uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index)
+{
+    const struct qn_archive_tensor *t = &a->manifest.tensors[index];
+    uint64_t bytes = t->tensor.rank == 0 ? t->tensor.n_bytes : 0;
+    for (uint64_t i = 0; i < t->layout.n_chunks; i++)
+        bytes += a->chunks[t->first_chunk + i].size;
+    return bytes;
+}
+
+static uint64_t float_elements(const struct qn_archive *a)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < a->manifest.n_tensors; i++)
+        if (qn_dtype_is_float(a->manifest.tensors[i].tensor.dtype))
+            n += a->manifest.tensors[i].tensor.n_elements;
+    return n;
+}
+
+double qn_archive_bits_per_weight(const struct qn_archive *a)
+{
+    uint64_t n = float_elements(a);
+    return n ? 8.0 * (double)a->file.size / (double)n : NAN;
+}
+
+static double per_element(uint64_t bytes, uint64_t n)
+{
+    return n ? 8.0 * (double)bytes / (double)n : NAN;
+}
+
+static json_t *archive_tensor_report(const struct qn_archive *a, size_t index)
+{
+    const struct qn_archive_tensor *t = &a->manifest.tensors[index];
+    uint64_t coded = qn_archive_tensor_bytes(a, index);
+    json_t *j = tensor_report(&t->tensor);
+    qn_json_put(&j, "coded_bytes", integer(coded));
+    qn_json_put(&j, "coded_bits_per_element",
+                qn_json_real(per_element(coded, t->tensor.n_elements)));
+    put_plan(&j, &t->plan);
+    return j;
+}
+
+static void append(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value) != 0) {
+        json_decref(*array);
+        *array = NULL;
+    }
+}
+
+static json_t *attachment_report(const char *name, uint64_t size)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "name", json_string(name));
+    qn_json_put(&j, "bytes", integer(size));
+    return j;
+}
+
+json_t *qn_archive_report(const struct qn_archive *a, const char *schema)
+{
+    json_t *j = qn_report_begin(schema), *tensors = json_array(), *files = json_array();
+    uint64_t input = 0;
+    for (size_t i = 0; i < a->manifest.n_tensors; i++) {
+        append(&tensors, archive_tensor_report(a, i));
+        input += a->manifest.tensors[i].tensor.n_bytes;
+    }
+    for (size_t i = 0; i < a->manifest.n_files; i++)
+        append(&files, attachment_report(a->manifest.files[i].name, a->manifest.files[i].size));
+    qn_json_put(&j, "source_format", json_string(a->manifest.source_format));
+    qn_json_put(&j, "input_bytes", integer(input));
+    qn_json_put(&j, "archive_bytes", integer(a->file.size));
+    qn_json_put(&j, "float_elements", integer(float_elements(a)));
+    qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(a)));
+    qn_json_put(&j, "attachments", files);
+    qn_json_put(&j, "tensors", tensors);
+    return j;
+}
+
+static json_t *checkpoint_report(const struct qn_checkpoint *ck)
+{
+    json_t *j = qn_report_begin("qins/inspect/1"), *tensors = json_array(), *files = json_array();
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        append(&tensors, tensor_report(&ck->tensors.items[i]));
+        bytes += ck->tensors.items[i].n_bytes;
+    }
+    for (size_t i = 0; i < ck->attachments.count; i++)
+        append(&files,
+               attachment_report(ck->attachments.items[i].name, ck->attachments.items[i].size));
+    qn_json_put(&j, "kind", json_string("checkpoint"));
+    qn_json_put(&j, "path", qn_json_text(ck->path));
+    qn_json_put(&j, "source_format", json_string(ck->ops->format));
+    qn_json_put(&j, "input_bytes", integer(bytes));
+    qn_json_put(&j, "attachments", files);
+    qn_json_put(&j, "tensors", tensors);
+    return j;
+}
+
+static enum qins_status inspect_archive(const char *path, json_t **report, struct qins_error *err)
+{
+    struct qn_archive *a = NULL;
+    enum qins_status st = qn_archive_open(&a, path, err);
+    if (st == QINS_OK) {
+        *report = qn_archive_report(a, "qins/inspect/1");
+        qn_json_put(report, "kind", json_string("archive"));
+        qn_json_put(report, "path", qn_json_text(path));
+    }
+    qn_archive_destroy(a);
+    return st;
+}
+
+enum qins_status qn_inspect(const char *path, const struct qn_monitor *monitor, json_t **report,
+                            struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    enum qins_status st;
+    *report = NULL;
+    if (qn_path_is_archive(path)) {
+        st = inspect_archive(path, report, err);
+    } else {
+        st = qn_checkpoint_open(&ck, path, monitor, err);
+        if (st == QINS_OK)
+            *report = checkpoint_report(ck);
+        qn_checkpoint_destroy(ck);
+    }
+    if (st == QINS_OK && !*report)
+        st = qn_fail_memory(err);
+    return st;
+}

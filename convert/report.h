@@ -1,0 +1,32 @@
+/* JSON reports on checkpoints and archives, as documented under docs/schemas/. A NULL result
+ * means out of memory. */
+#ifndef QINS_CONVERT_REPORT_H
+#define QINS_CONVERT_REPORT_H
+
+#include "core/json.h"
+#include "formats/archive/manifest_json.h"
+#include "formats/archive/reader.h"
+
+/* True if PATH is a file that begins like an archive. */
+bool qn_path_is_archive(const char *path);
+
+/* Any string as JSON: bytes that are no UTF-8 become '?'. */
+json_t *qn_json_text(const char *text);
+
+/* {"schema": SCHEMA, "qins_version": ...} */
+json_t *qn_report_begin(const char *schema);
+
+/* What an archive holds: source_format, input_bytes, archive_bytes, float_elements,
+ * bits_per_weight, attachments and tensors with their plan and coded_bytes. */
+json_t *qn_archive_report(const struct qn_archive *a, const char *schema);
+
+/* Coded bytes of tensor INDEX: payloads, or its bytes in the manifest. */
+uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index);
+/* 8 * size of the archive / elements of all float tensors; NaN where there are none. */
+double qn_archive_bits_per_weight(const struct qn_archive *a);
+
+/* The report of `qins inspect` (schema qins/inspect/1) on an archive or a checkpoint. */
+enum qins_status qn_inspect(const char *path, const struct qn_monitor *monitor, json_t **report,
+                            struct qins_error *err);
+
+#endif

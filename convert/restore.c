@@ -1,0 +1,317 @@
+#include "convert/restore.h"
+
+#include "convert/report.h"
+#include "convert/work.h"
+#include "core/bytes.h"
+#include "formats/tensor_writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct restoration {
+    struct qn_archive *archive;
+    const struct qn_restore_options *options;
+    const struct qn_monitor *monitor;
+    struct qn_tensor_list tensors; /* as they are to be written */
+    struct qn_attachment_list attachments;
+    struct qn_tensor_writer *writer;
+    struct qn_chunk_map map;
+    struct qn_workspace_pool pool;
+    struct qn_buf *slots; /* decoded chunks */
+    size_t next;          /* tensors before it are written, those without chunks included */
+    uint64_t done, total;
+};
+
+static uint64_t count_chunks(const void *ctx, size_t i)
+{
+    const struct qn_manifest *m = ctx;
+    return m->tensors[i].layout.n_chunks;
+}
+
+static enum qins_dtype target_type(const struct restoration *r, enum qins_dtype source)
+{
+    bool changed = r->options->dtype != QINS_DTYPE_INVALID && qn_dtype_is_float(source);
+    return changed ? r->options->dtype : source;
+}
+
+/* N elements of FROM to the type TO; F64 is rounded to F32 first. */
+static enum qins_status convert_elements(enum qins_dtype from, enum qins_dtype to, const void *src,
+                                         size_t n, struct qn_buf *wide, void *dst,
+                                         struct qins_error *err)
+{
+    const float *x = src;
+    if (from == QINS_F64) {
+        enum qins_status st = qn_buf_resize(wide, n * sizeof(float), err);
+        if (st != QINS_OK)
+            return st;
+        float *narrow = (float *)(void *)wide->data;
+        for (size_t i = 0; i < n; i++) {
+            double value;
+            memcpy(&value, (const uint8_t *)src + i * sizeof value, sizeof value);
+            narrow[i] = (float)value;
+        }
+        x = narrow;
+    }
+    qn_from_f32(to, x, dst, n);
+    return QINS_OK;
+}
+
+static enum qins_status decode_piece(struct restoration *r, size_t tensor, uint64_t first, size_t n,
+                                     struct qn_workspace *w, struct qn_buf *out,
+                                     struct qins_error *err)
+{
+    enum qins_dtype from = r->archive->manifest.tensors[tensor].tensor.dtype;
+    enum qins_dtype to = r->tensors.items[tensor].dtype;
+    enum qins_dtype view = qn_dtype(from)->view;
+    enum qins_status st = qn_buf_resize(out, n * qins_dtype_size(to), err);
+    bool direct = from == to || view == to;
+    if (st == QINS_OK && direct)
+        return qn_archive_decode(r->archive, tensor, first, n, from != to, &w->chunk, &w->payload,
+                                 out->data, err);
+    if (st == QINS_OK)
+        st = qn_buf_resize(&w->decoded, n * qins_dtype_size(view), err);
+    if (st == QINS_OK)
+        st = qn_archive_decode(r->archive, tensor, first, n, true, &w->chunk, &w->payload,
+                               w->decoded.data, err);
+    if (st == QINS_OK)
+        st = convert_elements(view, to, w->decoded.data, n, &w->source, out->data, err);
+    return st;
+}
+
+static enum qins_status work(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    struct restoration *r = ctx;
+    size_t tensor;
+    uint64_t chunk, first, count;
+    qn_chunk_map_find(&r->map, item, &tensor, &chunk);
+    qn_layout_chunk(&r->archive->manifest.tensors[tensor].layout, chunk, &first, &count);
+    struct qn_workspace *w = qn_workspace_take(&r->pool);
+    enum qins_status st = decode_piece(r, tensor, first, (size_t)count, w, &r->slots[slot], err);
+    qn_workspace_give(&r->pool, w);
+    qn_error_in_file(err, st, r->archive->file.path);
+    return qn_error_in_tensor(err, st, r->tensors.items[tensor].name);
+}
+
+/* Writes the scalars among the tensors before END; the others there are complete or empty. */
+static enum qins_status write_scalars(struct restoration *r, size_t end, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (; r->next < end && st == QINS_OK; r->next++) {
+        const struct qn_archive_tensor *t = &r->archive->manifest.tensors[r->next];
+        enum qins_dtype from = t->tensor.dtype, to = r->tensors.items[r->next].dtype;
+        uint8_t data[sizeof(double)];
+        float value = 0.0F;
+        struct qn_buf wide = {0};
+        if (t->tensor.rank != 0)
+            continue;
+        if (from == to) {
+            memcpy(data, t->inline_data, sizeof data);
+        } else if (from == QINS_F64) {
+            st = convert_elements(from, to, t->inline_data, 1, &wide, data, err);
+        } else {
+            qn_to_f32(from, t->inline_data, &value, 1);
+            qn_from_f32(to, &value, data, 1);
+        }
+        qn_buf_finish(&wide);
+        if (st == QINS_OK)
+            st = r->writer->ops->write(r->writer, r->next, data, qins_dtype_size(to), err);
+    }
+    return st;
+}
+
+static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    struct restoration *r = ctx;
+    size_t tensor;
+    uint64_t chunk;
+    qn_chunk_map_find(&r->map, item, &tensor, &chunk);
+    const struct qn_buf *data = &r->slots[slot];
+    enum qins_status st = write_scalars(r, tensor, err);
+    if (st == QINS_OK)
+        st = r->writer->ops->write(r->writer, tensor, data->data, data->size, err);
+    r->done += data->size;
+    qn_progress(r->monitor, "restoring", r->done, r->total);
+    return st;
+}
+
+static enum qins_status describe_tensors(struct restoration *r, struct qins_error *err)
+{
+    const struct qn_manifest *m = &r->archive->manifest;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < m->n_tensors && st == QINS_OK; i++) {
+        const struct qn_tensor *t = &m->tensors[i].tensor;
+        struct qn_tensor *mine;
+        st = qn_tensor_list_add(&r->tensors, t->name, strlen(t->name), target_type(r, t->dtype),
+                                NULL, t->rank, t->shape, &mine, err);
+        if (st == QINS_OK)
+            r->total += mine->n_bytes;
+    }
+    return st;
+}
+
+static enum qins_status load_attachments(struct restoration *r, struct qins_error *err)
+{
+    const struct qn_manifest *m = &r->archive->manifest;
+    struct qn_buf data = {0};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < m->n_files && st == QINS_OK; i++) {
+        data.size = 0;
+        st = qn_archive_file_read(r->archive, i, &data, err);
+        if (st == QINS_OK)
+            st = qn_attachment_add(&r->attachments, m->files[i].name, data.data, data.size, err);
+    }
+    qn_buf_finish(&data);
+    return qn_error_in_file(err, st, r->archive->file.path);
+}
+
+static enum qins_status write_tensors(struct restoration *r, const struct qn_tensor_writer_ops *ops,
+                                      const char *path, struct qins_error *err)
+{
+    unsigned threads = r->options->threads;
+    struct qn_ordered job = {.work = work,
+                             .emit = emit,
+                             .ctx = r,
+                             .threads = threads,
+                             .slots = threads > 1 ? 2 * threads : 1,
+                             .monitor = r->monitor};
+    const struct qn_manifest *m = &r->archive->manifest;
+    enum qins_status st = qn_chunk_map_init(&r->map, m->n_tensors, count_chunks, m, err);
+    r->slots = calloc(job.slots, sizeof *r->slots);
+    if (st == QINS_OK && !r->slots)
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = qn_workspace_pool_init(&r->pool, threads, err);
+    if (st == QINS_OK)
+        st = ops->create(&r->writer, path, &r->tensors, &r->attachments, err);
+    if (st == QINS_OK) {
+        job.end = qn_chunk_map_total(&r->map);
+        st = qn_run_ordered(&job, err);
+    }
+    if (st == QINS_OK)
+        st = write_scalars(r, m->n_tensors, err);
+    if (st == QINS_OK)
+        st = qn_check_stop(r->monitor, err);
+    if (st == QINS_OK)
+        st = ops->commit(r->writer, err);
+    if (r->writer)
+        ops->destroy(r->writer);
+    for (unsigned i = 0; r->slots && i < job.slots; i++)
+        qn_buf_finish(&r->slots[i]);
+    return st;
+}
+
+/* Pieces of a container, which mean nothing as files. */
+static bool is_container_piece(const char *name)
+{
+    static const char *const prefixes[] = {"model.safetensors",
+                                           "gguf.",
+                                           "safetensors.",
+                                           "llama2c.",
+                                           "keras.",
+                                           "hdf5.",
+                                           "torch.",
+                                           "npz."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
+static enum qins_status write_model_files(const struct restoration *r, const char *dir,
+                                          struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < r->attachments.count && st == QINS_OK; i++) {
+        const struct qn_attachment *a = &r->attachments.items[i];
+        if (is_container_piece(a->name))
+            continue;
+        char *path = qn_path_join(dir, a->name, err);
+        if (!path)
+            return QINS_ERR_MEMORY;
+        if (qn_same_file(path, r->archive->file.path))
+            st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
+                            "the output is the archive itself");
+        else
+            st = qn_write_whole(path, a->data, a->size, err);
+        free(path);
+    }
+    return st;
+}
+
+static enum qins_status restore_to(struct restoration *r, const char *out, struct qins_error *err)
+{
+    bool folder = qn_has_suffix(out, "/") || qn_is_directory(out);
+    char *path = folder ? qn_path_join(out, "model.safetensors", err) : qn_strdup(out, err);
+    if (!path)
+        return QINS_ERR_MEMORY;
+    const struct qn_tensor_writer_ops *ops = qn_tensor_writer_for(path);
+    enum qins_status st = QINS_OK;
+    if (!ops)
+        st = qn_fail(err, QINS_ERR_USAGE,
+                     "'%s' names no format: use .safetensors, .gguf, .h5 or a folder with a '/' "
+                     "at its end",
+                     out);
+    else if (qn_same_file(path, r->archive->file.path))
+        st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
+                        "the output is the archive itself");
+    if (st == QINS_OK && folder)
+        st = qn_make_directories(out, err);
+    if (st == QINS_OK)
+        st = write_tensors(r, ops, path, err);
+    if (st == QINS_OK && folder)
+        st = write_model_files(r, out, err);
+    free(path);
+    return st;
+}
+
+static json_t *make_report(const struct restoration *r, const char *archive, const char *out,
+                           double seconds)
+{
+    json_t *j = qn_report_begin("qins/restore/1"), *tensors = json_array();
+    for (size_t i = 0; i < r->tensors.count; i++) {
+        const struct qn_tensor *t = &r->tensors.items[i];
+        json_t *one = json_object();
+        qn_json_put(&one, "name", json_string(t->name));
+        qn_json_put(&one, "dtype", json_string(qins_dtype_name(t->dtype)));
+        qn_json_put(&one, "bytes", json_integer((json_int_t)t->n_bytes));
+        if (json_array_append_new(tensors, one) != 0) {
+            json_decref(tensors);
+            tensors = NULL;
+        }
+    }
+    qn_json_put(&j, "archive", qn_json_text(archive));
+    qn_json_put(&j, "output", qn_json_text(out));
+    qn_json_put(&j, "output_bytes", json_integer((json_int_t)r->total));
+    qn_json_put(&j, "threads", json_integer(r->options->threads));
+    qn_json_put(&j, "seconds", qn_json_real(seconds));
+    qn_json_put(&j, "mb_per_s", qn_json_real(1e-6 * (double)r->total / seconds));
+    qn_json_put(&j, "tensors", tensors);
+    return j;
+}
+
+enum qins_status qn_restore(const char *archive, const char *out,
+                            const struct qn_restore_options *options,
+                            const struct qn_monitor *monitor, json_t **report,
+                            struct qins_error *err)
+{
+    struct restoration r = {.options = options, .monitor = monitor};
+    double begun = qn_seconds();
+    enum qins_status st = qn_archive_open(&r.archive, archive, err);
+    if (st == QINS_OK)
+        st = describe_tensors(&r, err);
+    if (st == QINS_OK)
+        st = load_attachments(&r, err);
+    if (st == QINS_OK)
+        st = restore_to(&r, out, err);
+    if (st == QINS_OK && report) {
+        *report = make_report(&r, archive, out, qn_seconds() - begun);
+        st = *report ? QINS_OK : qn_fail_memory(err);
+    }
+    qn_chunk_map_finish(&r.map);
+    qn_workspace_pool_finish(&r.pool);
+    free(r.slots);
+    qn_tensor_list_finish(&r.tensors);
+    qn_attachment_list_finish(&r.attachments);
+    qn_archive_destroy(r.archive);
+    return st;
+}

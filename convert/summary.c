@@ -1,0 +1,256 @@
+/* The page of a pipeline run: self-contained, without scripts. */
+#include "convert/pipeline.h"
+#include "convert/report.h"
+#include "core/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_BARS = 12, BAR_HEIGHT = 22, CHART_WIDTH = 640, LABEL_WIDTH = 250 };
+
+static const char head[] =
+    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    "<title>qins: summary</title>\n<style>\n"
+    ":root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--paper:#fff;--line:#d9dee5;"
+    "--tile:#f4f6f9;--source:#b9c4d2;--coded:#1f6fb2;--good:#1b7f4b;--bad:#b3261e}\n"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--paper:#14181e;"
+    "--line:#2c343f;--tile:#1c222b;--source:#4a5665;--coded:#5aa9e6;--good:#5cc48d;"
+    "--bad:#f2857d}}\n"
+    "body{margin:0 auto;max-width:68rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;"
+    "color:var(--ink);background:var(--paper)}\n"
+    "h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:1.75rem 0 .5rem}\n"
+    "p{color:var(--soft);overflow-wrap:anywhere}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem}\n"
+    ".tile{background:var(--tile);border-radius:.5rem;padding:.75rem 1rem}\n"
+    ".tile b{display:block;font-size:1.35rem}.tile span{color:var(--soft);font-size:.85rem}\n"
+    ".good{color:var(--good)}.bad{color:var(--bad)}\n"
+    ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.85rem}\n"
+    "th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left;"
+    "white-space:nowrap}\n"
+    "th{color:var(--soft);font-weight:600}.n{text-align:right;"
+    "font-variant-numeric:tabular-nums}\n"
+    "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}\n"
+    ".s{fill:var(--source)}.c{fill:var(--coded)}\n"
+    "</style>\n</head>\n<body>\n";
+
+static void put_text(FILE *to, const char *text)
+{
+    for (; *text; text++) {
+        const char *entity = NULL;
+        switch (*text) {
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        case '"':
+            entity = "&quot;";
+            break;
+        default:
+            break;
+        }
+        if (entity)
+            fputs(entity, to);
+        else
+            fputc((unsigned char)*text < 0x20 ? ' ' : *text, to);
+    }
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void put_bytes(FILE *to, double bytes)
+{
+    if (bytes < 1024.0)
+        fprintf(to, "%.0f B", bytes);
+    else if (bytes < 1048576.0)
+        fprintf(to, "%.1f KiB", bytes / 1024.0);
+    else if (bytes < 1073741824.0)
+        fprintf(to, "%.2f MiB", bytes / 1048576.0);
+    else
+        fprintf(to, "%.2f GiB", bytes / 1073741824.0);
+}
+
+static void put_tiles(FILE *to, const json_t *report)
+{
+    double input = number_of(report, "input_bytes"), output = number_of(report, "archive_bytes");
+    bool ok = json_is_true(json_object_get(report, "ok"));
+    fputs("<div class=\"tiles\">\n<div class=\"tile\"><b>", to);
+    put_bytes(to, input);
+    fputs("</b><span>source tensors</span></div>\n<div class=\"tile\"><b>", to);
+    put_bytes(to, output);
+    fputs("</b><span>archive</span></div>\n", to);
+    fprintf(to, "<div class=\"tile\"><b>%.3f</b><span>bits a weight</span></div>\n",
+            number_of(report, "bits_per_weight"));
+    fprintf(to, "<div class=\"tile\"><b>%.2f</b><span>source / archive</span></div>\n",
+            input / output);
+    fprintf(to, "<div class=\"tile\"><b class=\"%s\">%s</b><span>against its source</span></div>\n",
+            ok ? "good" : "bad", ok ? "verified" : "different");
+    fputs("</div>\n", to);
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    double x = number_of(*(json_t *const *)a, "bytes"), y = number_of(*(json_t *const *)b, "bytes");
+    return (x < y) - (x > y);
+}
+
+static void put_bar(FILE *to, unsigned row, const json_t *tensor, double largest)
+{
+    double room = CHART_WIDTH - LABEL_WIDTH;
+    double source = number_of(tensor, "bytes") / largest * room;
+    double coded = number_of(tensor, "coded_bytes") / largest * room;
+    const char *name = text_of(tensor, "name");
+    size_t length = strlen(name), keep = 36;
+    unsigned y = row * BAR_HEIGHT;
+    fprintf(to, "<text x=\"%d\" y=\"%u\" text-anchor=\"end\">", LABEL_WIDTH - 8, y + 15);
+    if (length > keep) {
+        /* the end of a name tells it apart; never begin inside a UTF-8 sequence */
+        name += length - keep;
+        while (((unsigned char)*name & 0xc0) == 0x80)
+            name++;
+        fputs("\xe2\x80\xa6", to);
+    }
+    put_text(to, name);
+    fprintf(to,
+            "</text>\n<rect class=\"s\" x=\"%d\" y=\"%u\" width=\"%.1f\" height=\"16\"/>"
+            "<rect class=\"c\" x=\"%d\" y=\"%u\" width=\"%.1f\" height=\"10\"/>\n",
+            LABEL_WIDTH, y + 3, source, LABEL_WIDTH, y + 6, coded);
+}
+
+/* The largest tensors: what they were, and what the archive holds of them. */
+static void put_chart(FILE *to, const json_t *convert)
+{
+    const json_t *tensors = json_object_get(convert, "tensors");
+    size_t n = json_array_size(tensors), bars = n < N_BARS ? n : N_BARS;
+    const json_t **order = calloc(n + 1, sizeof(json_t *));
+    if (!order || n == 0) {
+        free((void *)order);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        order[i] = json_array_get(tensors, i);
+    qsort((void *)order, n, sizeof(json_t *), larger_first);
+    double largest = fmax(number_of(order[0], "bytes"), 1.0);
+    fprintf(to,
+            "<h2>The %zu largest tensors</h2>\n<p>Wide bar: bytes in the source. Narrow bar: in "
+            "the archive.</p>\n<svg viewBox=\"0 0 %d %zu\" width=\"%d\" role=\"img\" "
+            "aria-label=\"bytes of the largest tensors\">\n",
+            bars, CHART_WIDTH, bars * BAR_HEIGHT, CHART_WIDTH);
+    for (size_t i = 0; i < bars; i++)
+        put_bar(to, (unsigned)i, order[i], largest);
+    fputs("</svg>\n", to);
+    free((void *)order);
+}
+
+static void put_number(FILE *to, const char *prefix, int digits, bool scientific, double value)
+{
+    fputs("<td class=\"n\">", to);
+    if (isnan(value))
+        fputs(prefix, to);
+    else if (scientific)
+        fprintf(to, "%.*e", digits, value);
+    else
+        fprintf(to, "%.*f", digits, value);
+    fputs("</td>", to);
+}
+
+static void put_shape(FILE *to, const json_t *tensor)
+{
+    const json_t *shape = json_object_get(tensor, "shape");
+    fputs("<td>", to);
+    for (size_t i = 0; i < json_array_size(shape); i++)
+        fprintf(to, "%s%lld", i ? "\xc3\x97" : "",
+                (long long)json_integer_value(json_array_get(shape, i)));
+    fputs(json_array_size(shape) ? "</td>" : "scalar</td>", to);
+}
+
+static void put_row(FILE *to, const json_t *plan, const json_t *quality)
+{
+    bool exact = json_is_true(json_object_get(quality, "exact"));
+    fputs("<tr><td title=\"", to);
+    put_text(to, text_of(plan, "reason"));
+    fputs("\">", to);
+    put_text(to, text_of(plan, "name"));
+    fprintf(to, "</td><td>%s</td>", text_of(plan, "dtype"));
+    put_shape(to, plan);
+    if (json_is_integer(json_object_get(plan, "bits")))
+        fprintf(to, "<td>%.0f-bit %s</td>", number_of(plan, "bits"), text_of(plan, "codec"));
+    else
+        fprintf(to, "<td>lossless %s</td>", text_of(plan, "codec"));
+    put_number(to, "", 3, false, number_of(plan, "coded_bits_per_element"));
+    put_number(to, exact ? "exact" : "", 2, false, number_of(quality, "sqnr_db"));
+    put_number(to, "", 6, false, number_of(quality, "cosine"));
+    put_number(to, "", 2, true, number_of(quality, "max_abs_error"));
+    put_number(to, "", 2, true, number_of(quality, "p99_rel_error"));
+    fputs("</tr>\n", to);
+}
+
+/* Both reports list the archive's tensors in its order. */
+static void put_table(FILE *to, const json_t *convert, const json_t *verify)
+{
+    const json_t *plan, *quality = json_object_get(verify, "tensors");
+    size_t i;
+    fputs("<h2>Every tensor</h2>\n<div class=\"scroll\"><table>\n<tr><th>tensor</th><th>dtype</th>"
+          "<th>shape</th><th>coding</th><th class=\"n\">bits a weight</th>"
+          "<th class=\"n\">SQNR dB</th><th class=\"n\">cosine</th>"
+          "<th class=\"n\">max abs error</th><th class=\"n\">p99 rel error</th></tr>\n",
+          to);
+    json_array_foreach(json_object_get(convert, "tensors"), i, plan)
+    {
+        put_row(to, plan, json_array_get(quality, i));
+    }
+    fputs("</table></div>\n", to);
+}
+
+static void put_page(FILE *to, const json_t *convert, const json_t *verify, const json_t *pipeline)
+{
+    fputs(head, to);
+    fputs("<h1>Summary of a conversion</h1>\n<p>", to);
+    put_text(to, text_of(pipeline, "model"));
+    fputs(" (", to);
+    put_text(to, text_of(pipeline, "source_format"));
+    fputs("), text: ", to);
+    put_text(to, text_of(pipeline, "text"));
+    fputs("</p>\n", to);
+    put_tiles(to, pipeline);
+    put_chart(to, convert);
+    put_table(to, convert, verify);
+    fputs("<p>SQNR: squared weights over squared errors. Relative error: |x \xe2\x88\x92 y| / "
+          "(|x| + 1e-8). Made by qins ",
+          to);
+    put_text(to, text_of(pipeline, "qins_version"));
+    fputs(".</p>\n</body>\n</html>\n", to);
+}
+
+enum qins_status qn_write_summary(const char *path, const json_t *convert, const json_t *verify,
+                                  const json_t *pipeline, struct qins_error *err)
+{
+    char *page = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&page, &size);
+    if (!to)
+        return qn_fail_memory(err);
+    put_page(to, convert, verify, pipeline);
+    bool failed = ferror(to) != 0;
+    failed = fclose(to) != 0 || failed;
+    enum qins_status st = failed ? qn_fail_memory(err) : qn_write_whole(path, page, size, err);
+    free(page);
+    return st;
+}
