@@ -24,13 +24,15 @@ bool qn_npy_has_magic(const uint8_t *head, size_t head_size)
 enum qins_status qn_npy_header_size(const uint8_t *head, size_t head_size, size_t *size,
                                     struct qins_error *err)
 {
+    if (!qn_npy_has_magic(head, head_size))
+        return qn_fail(err, QINS_ERR_FORMAT, "not a NumPy array: no NPY header");
     struct qn_cursor c = qn_cursor_init(head, head_size);
     qn_cursor_take(&c, sizeof magic);
     unsigned major = qn_cursor_u8(&c);
     qn_cursor_u8(&c);
     uint64_t length = major == 1 ? qn_cursor_u16(&c) : qn_cursor_u32(&c);
-    if (c.bad || !qn_npy_has_magic(head, head_size))
-        return qn_fail(err, QINS_ERR_FORMAT, "not a NumPy array: no NPY header");
+    if (c.bad)
+        return qn_fail(err, QINS_ERR_FORMAT, "the NPY header is cut short");
     if (major < 1 || major > 3)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "NPY version %u is not known", major);
     if (length > QN_NPY_MAX_HEADER)
@@ -176,15 +178,14 @@ static bool parse_item(struct qn_npy_header *h, struct qn_cursor *c, unsigned *s
 enum qins_status qn_npy_header_parse(struct qn_npy_header *out, const uint8_t *data, size_t size,
                                      struct qins_error *err)
 {
-    struct qn_cursor c = qn_cursor_init(data, size);
-    *out = (struct qn_npy_header){.size = size};
+    *out = (struct qn_npy_header){.size = 0};
     enum qins_status st = qn_npy_header_size(data, size, &out->size, err);
     if (st != QINS_OK)
         return st;
     if (out->size > size)
         return qn_fail(err, QINS_ERR_FORMAT, "the NPY header is cut short");
-    qn_cursor_take(&c, data[6] == 1 ? 10 : QN_NPY_PREFIX);
-    c.end = data + out->size;
+    struct qn_cursor c = qn_cursor_init(data, out->size);
+    qn_cursor_take(&c, data[sizeof magic] == 1 ? 10 : QN_NPY_PREFIX);
     unsigned seen = 0;
     bool good = accept(&c, "{"), comma = true;
     while (good && !accept(&c, "}")) {

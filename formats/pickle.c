@@ -505,7 +505,8 @@ enum qins_status qn_pickle_parse(struct qn_pickle *out, const uint8_t *data, siz
     if (size > QN_PICKLE_MAX)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "the pickle is longer than %d bytes",
                        QN_PICKLE_MAX);
-    struct machine m = {.in = qn_cursor_init(data, size), .out = out, .known = known, .err = err};
+    struct machine m = {.out = out, .known = known, .err = err};
+    m.in = qn_cursor_init(size ? data : (const uint8_t *)"", size); /* NULL of an empty buffer */
     enum qins_status st = run(&m);
     free(m.stack.items);
     free(m.marks.items);

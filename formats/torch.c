@@ -114,9 +114,8 @@ static enum qins_status list_tensors(struct torch_checkpoint *t, size_t entry, c
     struct qn_pickle pickle = {0};
     uint64_t skipped = 0;
     enum qins_status st = qn_zip_head(t->zip, entry, (size_t)QN_PICKLE_MAX + 1, &data, err);
-    if (st != QINS_OK)
-        return st;
-    st = qn_pickle_parse(&pickle, data.data, data.size, &qn_torch_globals, err);
+    if (st == QINS_OK)
+        st = qn_pickle_parse(&pickle, data.data, data.size, &qn_torch_globals, err);
     st = name_entry(err, st, t->base.path, qn_zip_name(t->zip, entry));
     if (st == QINS_OK)
         st = qn_torch_walk(&pickle, t->zip, root, &t->base.tensors, &t->views, &skipped, err);

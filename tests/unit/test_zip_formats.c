@@ -204,7 +204,8 @@ static void npy_headers_that_lie(void **state)
                  "longer than");
     test_refused(&qn_npy_ops, "bad.npy", "\x93NUMPY\4\0\1\0\0\0", 12, QINS_ERR_UNSUPPORTED,
                  "version 4");
-    test_refused(&qn_npy_ops, "bad.npy", "\x93NUMPY\1", 7, QINS_ERR_FORMAT, "no NPY header");
+    test_refused(&qn_npy_ops, "bad.npy", "\x93NUMPY\1", 7, QINS_ERR_FORMAT, "cut short");
+    test_refused(&qn_npy_ops, "bad.npy", "", 0, QINS_ERR_FORMAT, "no NPY header");
 }
 
 static void zips_that_lie(void **state)
