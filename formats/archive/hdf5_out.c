@@ -276,7 +276,7 @@ done:
 /* Offset of the SIZE raw bytes that the last call wrote. */
 static bool raw_offset(const struct qn_hdf5_out *h, size_t size, uint64_t *offset)
 {
-    *offset = size ? h->channel.raw_offset : QN_USERBLOCK_SIZE;
+    *offset = h->channel.raw_offset;
     return h->channel.raw_size == size && !h->channel.raw_gap;
 }
 
@@ -320,6 +320,9 @@ enum qins_status qn_hdf5_out_blob(struct qn_hdf5_out *h, const char *group, cons
                                   unsigned columns, const void *data, size_t size, uint64_t *offset,
                                   struct qins_error *err)
 {
+    *offset = QN_USERBLOCK_SIZE;
+    if (size == 0) /* h5repack 1.10 stops at a dataset without elements */
+        return QINS_OK;
     hid_t type = H5Tcopy(columns ? H5T_STD_U64LE : H5T_STD_U8LE), dataset = H5I_INVALID_HID;
     hsize_t dims[2] = {columns ? size / (8 * (size_t)columns) : size, columns};
     hid_t space = H5Screate_simple(columns ? 2 : 1, dims, NULL);
@@ -332,7 +335,7 @@ enum qins_status qn_hdf5_out_blob(struct qn_hdf5_out *h, const char *group, cons
     dataset = create_dataset(h, parent, encoded, type, space, properties);
     bool ok = dataset >= 0;
     expect_raw(h);
-    if (ok && size)
+    if (ok)
         ok = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
     st = check(h, ok && raw_offset(h, size, offset), "write a dataset", err);
 done:

@@ -24,8 +24,8 @@ enum qins_status qn_hdf5_out_chunk(struct qn_hdf5_out *h, const void *payload, s
 enum qins_status qn_hdf5_out_end(struct qn_hdf5_out *h, struct qins_error *err);
 
 /* A contiguous dataset of bytes (COLUMNS 0) or of little-endian 64-bit rows of COLUMNS numbers.
- * GROUP is "/qins" or "/qins/files". *offset of an empty one is that of the first byte behind
- * the user block. */
+ * GROUP is "/qins" or "/qins/files". Nothing is written for SIZE 0; *offset is then that of the
+ * first byte behind the user block. */
 enum qins_status qn_hdf5_out_blob(struct qn_hdf5_out *h, const char *group, const char *name,
                                   unsigned columns, const void *data, size_t size, uint64_t *offset,
                                   struct qins_error *err);

@@ -17,9 +17,9 @@ static enum qins_status read_hashed(const struct qn_file *f, uint64_t offset, ui
                                     struct qins_error *err)
 {
     size_t start = out->size;
-    if (size > SIZE_MAX - start)
+    if (size >= SIZE_MAX - start)
         return qn_fail_memory(err);
-    enum qins_status st = qn_buf_reserve(out, start + (size_t)size, err);
+    enum qins_status st = qn_buf_reserve(out, start + (size_t)size + 1, err); /* never NULL */
     if (st == QINS_OK && size)
         st = qn_file_read(f, offset, out->data + start, (size_t)size, err);
     if (st != QINS_OK)

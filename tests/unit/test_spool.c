@@ -1,0 +1,225 @@
+#include "formats/archive/spool.h"
+#include "tests/unit/archive_testing.h"
+
+static const struct test_tensor tensors[] = {
+    {"one", QINS_F32, 2, {5, 7}, {0}},
+    {"scalar", QINS_BF16, 0, {0}, {0}},
+    {"empty", QINS_F32, 2, {0, 7}, {0}},
+    {"two", QINS_U8, 1, {10}, {0}},
+};
+enum { N_TENSORS = sizeof tensors / sizeof *tensors };
+
+static const struct qn_digest job = {{1, 2, 3}}, other_job = {{1, 2, 4}};
+
+/* A sink that writes down what it is told. */
+struct record {
+    struct qn_sink sink;
+    struct qn_buf heard;
+};
+
+static enum qins_status record_begin(struct qn_sink *s, const struct qn_archive_tensor *t,
+                                     struct qins_error *err)
+{
+    struct record *r = (struct record *)(void *)s;
+    json_t *j = qn_archive_tensor_to_json(t);
+    char *text = json_dumps(j, JSON_COMPACT);
+    enum qins_status st = qn_buf_append(&r->heard, text, strlen(text), err);
+    free(text);
+    json_decref(j);
+    return st;
+}
+
+static enum qins_status record_chunk(struct qn_sink *s, const void *payload, size_t size,
+                                     const struct qn_digest *leaf, struct qins_error *err)
+{
+    struct record *r = (struct record *)(void *)s;
+    enum qins_status st = qn_buf_append(&r->heard, leaf->bytes, sizeof leaf->bytes, err);
+    return st == QINS_OK ? qn_buf_append(&r->heard, payload, size, err) : st;
+}
+
+static enum qins_status record_end(struct qn_sink *s, struct qins_error *err)
+{
+    return qn_buf_append(&((struct record *)(void *)s)->heard, "END", 3, err);
+}
+
+static struct record record_new(void)
+{
+    return (struct record){{record_begin, record_chunk, record_end}, {0}};
+}
+
+static struct qn_spool *open_spool(const char *path, bool resume, struct qn_spool_state *state)
+{
+    struct qn_spool *s;
+    struct qins_error err;
+    test_ok(qn_spool_open(&s, path, &job, resume, state, &err), &err);
+    return s;
+}
+
+/* What a run that was never interrupted tells its sink. */
+static struct record expected(void)
+{
+    struct record r = record_new();
+    for (size_t i = 0; i < N_TENSORS; i++)
+        test_send(&r.sink, &tensors[i]);
+    return r;
+}
+
+static void check_replay(struct qn_spool *s)
+{
+    struct record want = expected(), got = record_new();
+    struct qins_error err;
+    test_ok(qn_spool_replay(s, &got.sink, &err), &err);
+    assert_int_equal(got.heard.size, want.heard.size);
+    assert_memory_equal(got.heard.data, want.heard.data, want.heard.size);
+    qn_buf_finish(&got.heard);
+    qn_buf_finish(&want.heard);
+}
+
+/* Continues from STATE like a converter does, to the end. */
+static void finish(struct qn_spool *s, const struct qn_spool_state *state)
+{
+    struct qn_sink *sink = qn_spool_sink(s);
+    for (size_t i = state->tensors_done; i < N_TENSORS; i++) {
+        struct qins_error err;
+        bool open = i == state->tensors_done && state->tensor_open;
+        if (open)
+            assert_string_equal(state->open_tensor.tensor.name, tensors[i].name);
+        if (open && state->chunks_done == 0 && state->open_tensor.layout.n_chunks) {
+            struct qn_archive_tensor a = test_describe_tensor(&tensors[i]);
+            uint8_t *data = test_tensor_bytes(&a.tensor);
+            test_send_chunk(sink, &a, data, 0);
+            free(data);
+            test_ok(sink->end(sink, &err), &err);
+        } else if (open) {
+            test_ok(sink->end(sink, &err), &err);
+        } else {
+            test_send(sink, &tensors[i]);
+        }
+    }
+}
+
+static void write_whole_spool(const char *path)
+{
+    struct qn_spool_state state;
+    struct qn_spool *s = open_spool(path, false, &state);
+    finish(s, &state);
+    check_replay(s);
+    qn_spool_destroy(s, false);
+}
+
+static void plain(void **state)
+{
+    (void)state;
+    struct qn_spool_state at;
+    const char *path = test_file("plain");
+    write_whole_spool(path);
+    struct qn_spool *s = open_spool(path, true, &at);
+    assert_int_equal(at.tensors_done, N_TENSORS);
+    assert_false(at.tensor_open);
+    check_replay(s);
+    qn_spool_destroy(s, false);
+    s = open_spool(path, false, &at); /* starts over */
+    assert_int_equal(at.tensors_done, 0);
+    qn_spool_destroy(s, true);
+    assert_false(qn_exists(path));
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct qn_spool_state at;
+    struct qn_spool *second;
+    struct qins_error err;
+    const char *path = test_file("refusals");
+    struct qn_spool *s = open_spool(path, true, &at);
+    assert_int_equal(qn_spool_open(&second, path, &job, true, &at, &err), QINS_ERR_IO);
+    assert_null(second);
+    qn_spool_destroy(s, false);
+    assert_int_equal(qn_spool_open(&second, path, &other_job, true, &at, &err), QINS_ERR_USAGE);
+    assert_int_equal(qn_spool_open(&second, test_folder, &job, true, &at, &err), QINS_ERR_IO);
+    s = open_spool(path, true, &at);
+    struct qn_sink *sink = qn_spool_sink(s);
+    assert_int_not_equal(sink->end(sink, &err), QINS_OK);
+    assert_int_not_equal(sink->chunk(sink, "", 0, &job, &err), QINS_OK);
+    test_send_part(sink, &tensors[0], 0, 0);
+    assert_int_not_equal(sink->end(sink, &err), QINS_OK);
+    struct record got = record_new();
+    assert_int_not_equal(qn_spool_replay(s, &got.sink, &err), QINS_OK); /* not finished */
+    qn_buf_finish(&got.heard);
+    qn_spool_destroy(s, true);
+}
+
+/* A spool cut anywhere continues to the same contents. */
+static void cut_anywhere(void **state)
+{
+    (void)state;
+    struct qn_buf whole = {0};
+    struct qins_error err;
+    const char *path = test_file("cut");
+    write_whole_spool(path);
+    test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
+    for (size_t size = 0; size <= whole.size; size++) {
+        struct qn_spool_state at;
+        test_ok(qn_write_whole(path, whole.data, size, &err), &err);
+        struct qn_spool *s = open_spool(path, true, &at);
+        finish(s, &at);
+        check_replay(s);
+        qn_spool_destroy(s, false);
+    }
+    qn_buf_finish(&whole);
+}
+
+/* So does one with any byte changed, unless that makes it another job's. */
+static void flip_anywhere(void **state)
+{
+    (void)state;
+    struct qn_buf whole = {0};
+    struct qins_error err;
+    const char *path = test_file("flip");
+    write_whole_spool(path);
+    test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
+    for (size_t i = 0; i < whole.size; i++) {
+        struct qn_spool_state at;
+        whole.data[i] ^= 0x40;
+        test_ok(qn_write_whole(path, whole.data, whole.size, &err), &err);
+        struct qn_spool *s = open_spool(path, true, &at);
+        assert_true(at.tensors_done < N_TENSORS);
+        finish(s, &at);
+        check_replay(s);
+        qn_spool_destroy(s, false);
+        whole.data[i] ^= 0x40;
+    }
+    qn_buf_finish(&whole);
+}
+
+/* Damage between opening and replay is found by the replay. */
+static void damage_before_replay(void **state)
+{
+    (void)state;
+    struct qn_spool_state at;
+    struct qins_error err;
+    struct record got = record_new();
+    const char *path = test_file("late");
+    write_whole_spool(path);
+    struct qn_spool *s = open_spool(path, true, &at);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -60, SEEK_END), 0);
+    assert_int_equal(fputc('!', f), '!');
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(qn_spool_replay(s, &got.sink, &err), QINS_ERR_FORMAT);
+    qn_buf_finish(&got.heard);
+    qn_spool_destroy(s, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(flip_anywhere),
+        cmocka_unit_test(damage_before_replay),
+    };
+    return cmocka_run_group_tests(tests, test_folder_setup, test_folder_teardown);
+}
