@@ -25,16 +25,17 @@ static enum qins_status sort_names(struct qins_archive *archive, struct qins_err
     const struct qn_manifest *m = &archive->reader->manifest;
     struct named *order = calloc(m->n_tensors + 1, sizeof *order);
     archive->by_name = calloc(m->n_tensors + 1, sizeof *archive->by_name);
-    enum qins_status st = order && archive->by_name ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK) {
-        for (size_t i = 0; i < m->n_tensors; i++)
-            order[i] = (struct named){m->tensors[i].tensor.name, i};
-        qsort(order, m->n_tensors, sizeof *order, compare_names);
-        for (size_t i = 0; i < m->n_tensors; i++)
-            archive->by_name[i] = order[i].index;
+    if (!order || !archive->by_name) {
+        free(order);
+        return qn_fail_memory(err);
     }
+    for (size_t i = 0; i < m->n_tensors; i++)
+        order[i] = (struct named){m->tensors[i].tensor.name, i};
+    qsort(order, m->n_tensors, sizeof *order, compare_names);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        archive->by_name[i] = order[i].index;
     free(order);
-    return st;
+    return QINS_OK;
 }
 
 enum qins_status qins_open(qins_archive **out, const char *path, struct qins_error *err)
@@ -145,9 +146,9 @@ enum qins_status qins_read_rows(const qins_archive *archive, size_t index, uint6
     uint64_t rows = t->tensor.rank ? t->tensor.shape[0] : 1;
     if (row_begin > rows || row_count > rows - row_begin)
         return qn_fail_at(err, QINS_ERR_USAGE, archive->reader->file.path, t->tensor.name,
-                          QN_NO_OFFSET, "rows %llu to %llu are asked for, it has %llu",
-                          (unsigned long long)row_begin,
-                          (unsigned long long)(row_begin + row_count), (unsigned long long)rows);
+                          QN_NO_OFFSET, "%llu rows from %llu on are asked for, it has %llu",
+                          (unsigned long long)row_count, (unsigned long long)row_begin,
+                          (unsigned long long)rows);
     uint64_t row = rows ? t->tensor.n_elements / rows : 0; /* elements */
     return qins_read(archive, index, row_begin * row, row_count * row, dst, dst_bytes, err);
 }

@@ -17,8 +17,10 @@ static enum qins_status read_hashed(const struct qn_file *f, uint64_t offset, ui
                                     struct qins_error *err)
 {
     size_t start = out->size;
-    if (size >= SIZE_MAX - start)
-        return qn_fail_memory(err);
+    if (size >= SIZE_MAX - start) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
     enum qins_status st = qn_buf_reserve(out, start + (size_t)size + 1, err); /* never NULL */
     if (st == QINS_OK && size)
         st = qn_file_read(f, offset, out->data + start, (size_t)size, err);
@@ -223,8 +225,8 @@ enum qins_status qn_archive_decode(const struct qn_archive *a, size_t tensor, ui
     struct span s = {first, count, dst, qins_dtype_size(type), view};
     enum qins_status st = QINS_OK;
     if (first > t->tensor.n_elements || count > t->tensor.n_elements - first)
-        st = qn_fail(err, QINS_ERR_USAGE, "elements %llu to %llu are asked for, it has %llu",
-                     (unsigned long long)first, (unsigned long long)(first + count),
+        st = qn_fail(err, QINS_ERR_USAGE, "%llu elements from %llu on are asked for, it has %llu",
+                     (unsigned long long)count, (unsigned long long)first,
                      (unsigned long long)t->tensor.n_elements);
     else if (count && t->layout.n_chunks == 0)
         decode_scalar(t, &s);

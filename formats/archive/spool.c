@@ -139,10 +139,10 @@ static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archiv
     struct qn_archive_tensor copy = *t;
     json_t *j = qn_archive_tensor_to_json(t);
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    enum qins_status st = text ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_ERR_MEMORY;
     copy.tensor.name = qn_strdup(t->tensor.name, err);
-    if (st != QINS_OK || !copy.tensor.name) {
-        st = QINS_ERR_MEMORY;
+    if (!text || !copy.tensor.name) {
+        qn_fail_memory(err);
         goto done;
     }
     qn_layout_init(&copy.layout, copy.tensor.rank, copy.tensor.shape);
@@ -181,10 +181,13 @@ static enum qins_status read_frame(const struct qn_spool *s, uint64_t at, struct
                                    struct qn_buf *body, struct qins_error *err)
 {
     uint8_t head[FRAME_SIZE];
+    if (s->file.size - at < sizeof head)
+        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
+                          "the spool's end is torn");
+    uint64_t left = s->file.size - at - FRAME_SIZE;
     enum qins_status st = qn_file_read(&s->file, at, head, sizeof head, err);
     if (st != QINS_OK)
         return st;
-    uint64_t left = s->file.size - at - FRAME_SIZE;
     f->type = (enum frame_type)qn_load32(head + FRAME_TYPE);
     f->size = qn_load64(head + FRAME_BODY_SIZE);
     memcpy(f->leaf.bytes, head + FRAME_LEAF, sizeof f->leaf.bytes);
@@ -252,12 +255,11 @@ static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, s
                              uint64_t *reached, struct qins_error *err)
 {
     struct qn_buf body = {0};
-    struct frame f;
     enum qins_status st = QINS_OK;
     uint64_t at = HEAD_SIZE;
     while (st == QINS_OK && at < s->end) {
-        st = s->end - at < FRAME_SIZE ? qn_fail(err, QINS_ERR_FORMAT, "the spool's end is torn")
-                                      : read_frame(s, at, &f, &body, err);
+        struct frame f = {0};
+        st = read_frame(s, at, &f, &body, err);
         if (st == QINS_OK)
             st = apply_frame(state, &f, &body, to, err);
         if (st == QINS_OK)
