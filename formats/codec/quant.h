@@ -22,12 +22,18 @@ enum {
     QN_MAX_LEVELS = 2047, /* 12 bits; codes 0 ... 4094 */
 };
 
+/* Bounds of kappa and of the seed grid's alpha: wide for any weights, and no intermediate of
+ * quant.c overflows within them. */
+#define QN_MAX_KAPPA 65536.0f
+#define QN_MIN_ALPHA 0x1p-64f
+#define QN_MAX_ALPHA 0x1p+64f
+
 enum qn_grid_kind { QN_GRID_QINS = 1, QN_GRID_SEED = 2 };
 
 struct qn_grid {
     enum qn_grid_kind kind;
     unsigned levels;                /* N */
-    float kappa;                    /* kappa >= 0; for the seed grid alpha > 0 */
+    float kappa;                    /* 0 ... QN_MAX_KAPPA; for the seed grid alpha */
     float table[QN_MAX_LEVELS + 1]; /* T[l], l = 0 ... N */
 };
 
@@ -38,9 +44,11 @@ bool qn_grid_init(struct qn_grid *g, enum qn_grid_kind kind, unsigned levels, fl
  * unspecified). */
 float qn_abs_max(const float *x, size_t n, bool *finite);
 
-/* Codes of N values of one group. SCALE is finite, >= 0; for the seed grid it is ignored. */
+/* Codes of N values of one group. SCALE is finite, >= 0; for the seed grid it is ignored. A
+ * NaN gets the code of a large magnitude: callers who mind look at qn_abs_max() first. */
 void qn_quantise(const struct qn_grid *g, float scale, const float *x, size_t n, uint16_t *codes);
-/* Values of N codes of one group; codes must be <= 2 * levels. */
+/* Values of N codes of one group; codes must be <= 2 * levels, and neither 0 nor 2 * levels for
+ * the seed grid. */
 void qn_dequantise(const struct qn_grid *g, float scale, const uint16_t *codes, size_t n, float *x);
 
 /* Bits that hold the codes 0 ... 2 * levels. */

@@ -1,0 +1,225 @@
+#include "core/bytes.h"
+#include "formats/codec/bitpack.h"
+#include "formats/codec/chunk_layout.h"
+#include "formats/codec/planes.h"
+
+void qn_chunk_work_finish(struct qn_chunk_work *w)
+{
+    qn_buf_finish(&w->values);
+    qn_buf_finish(&w->codes);
+    qn_buf_finish(&w->symbols);
+    qn_buf_finish(&w->coded);
+    qn_buf_finish(&w->scratch);
+}
+
+enum qins_status qn_chunk_inspect(const void *payload, size_t size, struct qn_chunk_info *info,
+                                  struct qins_error *err)
+{
+    struct qn_chunk_header h;
+    enum qins_status st = qn_chunk_parse(payload, size, &h, err);
+    if (st == QINS_OK)
+        *info = h.info;
+    return st;
+}
+
+static enum qins_status decode_symbols(enum qn_codec_id id, const uint8_t *src, size_t size,
+                                       uint8_t *dst, size_t n, struct qn_buf *scratch,
+                                       struct qins_error *err)
+{
+    const struct qn_codec *codec = qn_codec(id);
+    if (!codec)
+        return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: unknown coder %u", (unsigned)id);
+    enum qins_status st = qn_buf_reserve(scratch, codec->scratch(n), err);
+    if (st == QINS_OK && !codec->decode(src, size, dst, n, scratch->data))
+        st = qn_fail(err, QINS_ERR_FORMAT, "chunk payload: damaged %s stream", codec->name);
+    return st;
+}
+
+static void read_stored_codes(const uint8_t *src, unsigned levels, size_t n, uint16_t *codes)
+{
+    if (qn_codes_stored_size(levels, n) == n) {
+        for (size_t i = 0; i < n; i++)
+            codes[i] = src[i];
+    } else {
+        memcpy(codes, src, 2 * n); /* little-endian hosts only: meson.build checks */
+    }
+}
+
+/* Symbols are the codes' high parts; the low RAW_BITS follow the coded bytes, packed. */
+static enum qins_status read_coded_codes(const struct qn_chunk_header *h, const uint8_t *src,
+                                         struct qn_chunk_work *work, uint16_t *restrict codes,
+                                         struct qins_error *err)
+{
+    const size_t n = h->info.n_elements;
+    const unsigned raw_bits = h->info.raw_bits;
+    enum qins_status st = qn_buf_reserve(&work->symbols, n, err);
+    if (st != QINS_OK)
+        return st;
+    uint8_t *restrict symbols = work->symbols.data;
+    st = decode_symbols(h->info.codec, src, h->coded_size, symbols, n, &work->scratch, err);
+    if (st != QINS_OK)
+        return st;
+    if (raw_bits) {
+        qn_bitunpack(src + h->coded_size, n, raw_bits, codes);
+        for (size_t i = 0; i < n; i++)
+            codes[i] = (uint16_t)(codes[i] | symbols[i] << raw_bits);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            codes[i] = symbols[i];
+    }
+    return QINS_OK;
+}
+
+static enum qins_status check_codes(const struct qn_chunk_header *h, const uint16_t *codes,
+                                    struct qins_error *err)
+{
+    /* The seed grid has a pole at its last level. */
+    const unsigned edge = h->info.content == QN_CONTENT_SEED;
+    uint16_t least = UINT16_MAX, most = 0;
+    for (size_t i = 0; i < h->info.n_elements; i++) {
+        least = codes[i] < least ? codes[i] : least;
+        most = codes[i] > most ? codes[i] : most;
+    }
+    if (least < edge || most > 2 * h->info.levels - edge)
+        return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: code out of range");
+    return QINS_OK;
+}
+
+float qn_chunk_scale(const struct qn_chunk_header *h, const uint8_t *payload, uint32_t index)
+{
+    if (index >= h->info.n_scales) /* the seed grid has none */
+        return 0.0f;
+    return qn_float_from_bits(qn_load32(payload + QN_CHUNK_HEADER_SIZE + 4 * (size_t)index));
+}
+
+static enum qins_status check_scales(const struct qn_chunk_header *h, const uint8_t *payload,
+                                     struct qins_error *err)
+{
+    for (uint32_t i = 0; i < h->info.n_scales; i++)
+        if (qn_float_bits(qn_chunk_scale(h, payload, i)) >= 0x7f800000u)
+            return qn_fail(err, QINS_ERR_FORMAT,
+                           "chunk payload: scale %u is negative or not finite", i);
+    return QINS_OK;
+}
+
+enum qins_status qn_chunk_unpack_codes(const struct qn_chunk_header *h, const uint8_t *payload,
+                                       struct qn_chunk_work *work, struct qins_error *err)
+{
+    const size_t n = h->info.n_elements;
+    enum qins_status st = check_scales(h, payload, err);
+    if (st == QINS_OK)
+        st = qn_buf_reserve(&work->codes, n * sizeof(uint16_t), err);
+    if (st != QINS_OK)
+        return st;
+
+    uint16_t *codes = (uint16_t *)(void *)work->codes.data;
+    const uint8_t *section = payload + QN_CHUNK_HEADER_SIZE + 4 * (size_t)h->info.n_scales;
+    if (h->info.codec == QN_CODEC_BITPACK)
+        qn_bitunpack(section, n, qn_code_bits(h->info.levels), codes);
+    else if (h->info.codec == QN_CODEC_STORE)
+        read_stored_codes(section, h->info.levels, n, codes);
+    else
+        st = read_coded_codes(h, section, work, codes, err);
+    return st == QINS_OK ? check_codes(h, codes, err) : st;
+}
+
+/* DST if it can take floats, else work->values; NULL when out of memory. */
+static float *float_target(void *dst, bool holds_floats, size_t n, struct qn_chunk_work *work,
+                           struct qins_error *err)
+{
+    if (holds_floats && (uintptr_t)dst % _Alignof(float) == 0)
+        return dst;
+    if (qn_buf_reserve(&work->values, n * sizeof(float), err) != QINS_OK)
+        return NULL;
+    return (float *)(void *)work->values.data;
+}
+
+static enum qins_status decode_quantised(const struct qn_chunk_header *h, const uint8_t *payload,
+                                         bool view, struct qn_chunk_work *work, void *dst,
+                                         struct qins_error *err)
+{
+    const size_t n = h->info.n_elements;
+    enum qins_status st = qn_chunk_unpack_codes(h, payload, work, err);
+    if (st != QINS_OK)
+        return st;
+
+    const enum qins_dtype target = view ? QINS_F32 : h->info.dtype;
+    float *values = float_target(dst, target == QINS_F32, n, work, err);
+    if (!values)
+        return QINS_ERR_MEMORY;
+    const uint16_t *codes = (const uint16_t *)(const void *)work->codes.data;
+
+    struct qn_grid grid;
+    qn_chunk_grid(h, &grid);
+    struct qn_group_walk w = {h->groups};
+    for (uint32_t i = 0; qn_group_next(&w); i++)
+        qn_dequantise(&grid, qn_chunk_scale(h, payload, i), codes + w.begin, w.size,
+                      values + w.begin);
+    if (values != dst)
+        qn_from_f32(target, values, dst, n);
+    return QINS_OK;
+}
+
+/* Decodes all planes into work->symbols. */
+static enum qins_status decode_planes(const struct qn_chunk_header *h, const uint8_t *payload,
+                                      struct qn_chunk_work *work, struct qins_error *err)
+{
+    const size_t n = h->info.n_elements, width = qins_dtype_size(h->info.dtype);
+    enum qins_status st = qn_buf_reserve(&work->symbols, n * width, err);
+    struct qn_cursor c = qn_cursor_init(payload, (size_t)h->info.payload_size);
+    qn_cursor_take(&c, QN_CHUNK_HEADER_SIZE);
+
+    for (size_t k = width; st == QINS_OK && k-- > 0;) {
+        enum qn_codec_id codec = (enum qn_codec_id)qn_cursor_u8(&c);
+        uint32_t size = qn_cursor_u32(&c);
+        const uint8_t *coded = qn_cursor_take(&c, size);
+        if (!coded || (k == width - 1 && codec != h->info.codec))
+            return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: damaged plane table");
+        st = decode_symbols(codec, coded, size, work->symbols.data + k * n, n, &work->scratch, err);
+    }
+    if (st == QINS_OK && qn_cursor_left(&c) != 0)
+        st = qn_fail(err, QINS_ERR_FORMAT, "chunk payload: bytes after the last plane");
+    return st;
+}
+
+static enum qins_status decode_lossless(const struct qn_chunk_header *h, const uint8_t *payload,
+                                        bool view, struct qn_chunk_work *work, void *dst,
+                                        struct qins_error *err)
+{
+    const enum qins_dtype dtype = h->info.dtype;
+    const size_t n = h->info.n_elements;
+    enum qins_status st = decode_planes(h, payload, work, err);
+    if (st != QINS_OK)
+        return st;
+    if (!view || qn_dtype(dtype)->view == dtype) {
+        qn_planes_merge(dtype, work->symbols.data, n, dst);
+        return QINS_OK;
+    }
+    /* Narrow floats: merged, then widened. */
+    float *values = float_target(dst, true, n, work, err);
+    if (!values)
+        return QINS_ERR_MEMORY;
+    st = qn_buf_reserve(&work->coded, n * qins_dtype_size(dtype), err);
+    if (st != QINS_OK)
+        return st;
+    qn_planes_merge(dtype, work->symbols.data, n, work->coded.data);
+    qn_to_f32(dtype, work->coded.data, values, n);
+    if (values != dst)
+        memcpy(dst, values, n * sizeof(float));
+    return QINS_OK;
+}
+
+enum qins_status qn_chunk_decode(const void *payload, size_t size, enum qins_dtype dtype, size_t n,
+                                 bool view, struct qn_chunk_work *work, void *dst,
+                                 struct qins_error *err)
+{
+    struct qn_chunk_header h;
+    enum qins_status st = qn_chunk_parse(payload, size, &h, err);
+    if (st == QINS_OK)
+        st = qn_chunk_check_shape(&h, dtype, n, err);
+    if (st != QINS_OK)
+        return st;
+    if (h.info.content == QN_CONTENT_LOSSLESS)
+        return decode_lossless(&h, payload, view, work, dst, err);
+    return decode_quantised(&h, payload, view, work, dst, err);
+}

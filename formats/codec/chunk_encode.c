@@ -1,0 +1,284 @@
+#include "core/bytes.h"
+#include "formats/codec/bitpack.h"
+#include "formats/codec/chunk_layout.h"
+#include "formats/codec/histogram.h"
+#include "formats/codec/planes.h"
+#include "formats/codec/rate.h"
+
+#include <math.h>
+
+/* One chunk on its way into a payload. `payload` has room for the largest outcome. */
+struct encoder {
+    const struct qn_chunk_params *params;
+    struct qn_chunk_header header;
+    struct qn_chunk_work *work;
+    uint8_t *payload;
+    size_t used; /* bytes of it that are written, header included */
+};
+
+static enum qins_status check_params(const struct qn_chunk_params *p, size_t n,
+                                     struct qins_error *err)
+{
+    if (n < 1 || n > QN_CHUNK_MAX)
+        return qn_fail(err, QINS_ERR_USAGE, "a chunk cannot hold %zu elements", n);
+    if (!qn_dtype(p->dtype) || (unsigned)p->codec >= QN_CODEC_COUNT)
+        return qn_fail(err, QINS_ERR_USAGE, "unknown element type or coder");
+    if (p->content == QN_CONTENT_LOSSLESS) {
+        if (p->codec == QN_CODEC_BITPACK)
+            return qn_fail(err, QINS_ERR_USAGE, "bit packing needs quantised values");
+        return QINS_OK;
+    }
+    if (p->content != QN_CONTENT_QINS && p->content != QN_CONTENT_SEED)
+        return qn_fail(err, QINS_ERR_USAGE, "unknown kind of chunk content");
+    if (!qn_dtype_is_quantisable(p->dtype))
+        return qn_fail(err, QINS_ERR_USAGE, "%s values cannot be quantised",
+                       qins_dtype_name(p->dtype));
+    if (p->content == QN_CONTENT_SEED)
+        return QINS_OK;
+    if (!(p->tensor_scale >= 0.0f && isfinite(p->tensor_scale)) ||
+        (p->tensor_scale == 0.0f && !(p->clip > 0.0f && p->clip <= 1.0f)))
+        return qn_fail(err, QINS_ERR_USAGE, "scale or clip out of range");
+    if (p->tensor_scale == 0.0f &&
+        (p->row_length < 1 || p->group < 1 || (n % p->row_length != 0 && n > p->row_length)))
+        return qn_fail(err, QINS_ERR_USAGE, "rows and groups do not fit the chunk");
+    return QINS_OK;
+}
+
+static struct qn_groups groups_of(const struct qn_chunk_params *p, uint32_t n)
+{
+    bool whole = p->content == QN_CONTENT_SEED || p->tensor_scale > 0.0f;
+    uint32_t row = whole ? n : (uint32_t)qn_min_u64(p->row_length, n);
+    uint32_t group = whole ? n : (uint32_t)qn_min_u64(p->group, row);
+    struct qn_groups g = {n, row, group};
+    return g;
+}
+
+static enum qins_status refuse_value(const float *x, uint32_t begin, uint32_t size,
+                                     struct qins_error *err)
+{
+    uint32_t i = begin;
+    while (i + 1 < begin + size && isfinite(x[i]))
+        i++;
+    return qn_fail_at(err, QINS_ERR_UNSUPPORTED, NULL, NULL, i,
+                      "%s cannot be quantised (lossless content keeps it)",
+                      isnan(x[i]) ? "a NaN" : "an infinity");
+}
+
+static float group_scale(const struct qn_chunk_params *p, float most)
+{
+    if (p->tensor_scale > 0.0f)
+        return p->tensor_scale;
+    float scale = p->clip * most;
+    return scale > 0.0f ? scale : most;
+}
+
+/* Scales into the payload, codes into work->codes. */
+static enum qins_status quantise_groups(struct encoder *e, const struct qn_grid *grid,
+                                        const float *x, struct qins_error *err)
+{
+    uint16_t *codes = (uint16_t *)(void *)e->work->codes.data;
+    struct qn_group_walk w = {e->header.groups};
+    while (qn_group_next(&w)) {
+        bool finite = true;
+        float most = qn_abs_max(x + w.begin, w.size, &finite);
+        if (!finite)
+            return refuse_value(x, w.begin, w.size, err);
+        float scale = group_scale(e->params, most);
+        if (grid->kind == QN_GRID_QINS) {
+            qn_store32(e->payload + e->used, qn_float_bits(scale));
+            e->used += 4;
+        }
+        qn_quantise(grid, scale, x + w.begin, w.size, codes + w.begin);
+    }
+    return QINS_OK;
+}
+
+static void count_codes(const uint16_t *codes, size_t n, uint32_t counts[2 * QN_MAX_LEVELS + 2])
+{
+    memset(counts, 0, (2 * QN_MAX_LEVELS + 2) * sizeof *counts);
+    for (size_t i = 0; i < n; i++)
+        counts[codes[i]]++;
+}
+
+/* Codes as byte symbols through a coder and raw low bits, if that takes fewer than LIMIT bytes;
+ * false if not. Leaves the codes as they are in that case. */
+static bool write_coded(struct encoder *e, size_t limit)
+{
+    struct qn_chunk_info *info = &e->header.info;
+    const size_t n = info->n_elements;
+    uint16_t *codes = (uint16_t *)(void *)e->work->codes.data;
+    uint8_t *restrict symbols = e->work->symbols.data;
+    uint32_t counts[2 * QN_MAX_LEVELS + 2];
+    count_codes(codes, n, counts);
+    const unsigned raw_bits = qn_choose_raw_bits(counts, qn_code_bits(info->levels), (uint32_t)n);
+    const size_t raw_size = raw_bits ? qn_bitpack_size(n, raw_bits) : 0;
+    if (raw_size >= limit)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        symbols[i] = (uint8_t)(codes[i] >> raw_bits);
+
+    uint8_t *dst = e->payload + e->used;
+    size_t size = qn_codec(e->params->codec)
+                      ->encode(symbols, n, dst, limit - raw_size - 1, e->work->scratch.data);
+    if (size == 0)
+        return false;
+    if (raw_bits) {
+        const uint16_t mask = (uint16_t)((1u << raw_bits) - 1);
+        for (size_t i = 0; i < n; i++)
+            codes[i] &= mask;
+        qn_bitpack(codes, n, raw_bits, dst + size);
+    }
+    info->codec = e->params->codec;
+    info->raw_bits = raw_bits;
+    e->header.coded_size = (uint32_t)size;
+    e->used += size + raw_size;
+    return true;
+}
+
+static void write_uncoded(struct encoder *e, enum qn_codec_id codec, size_t size)
+{
+    const size_t n = e->header.info.n_elements;
+    const uint16_t *codes = (const uint16_t *)(const void *)e->work->codes.data;
+    uint8_t *restrict dst = e->payload + e->used;
+    if (codec == QN_CODEC_BITPACK)
+        qn_bitpack(codes, n, qn_code_bits(e->header.info.levels), dst);
+    else if (size == n)
+        for (size_t i = 0; i < n; i++)
+            dst[i] = (uint8_t)codes[i];
+    else
+        memcpy(dst, codes, size); /* little-endian hosts only: meson.build checks */
+    e->header.info.codec = codec;
+    e->header.coded_size = (uint32_t)size;
+    e->used += size;
+}
+
+static void write_codes(struct encoder *e)
+{
+    const struct qn_chunk_info *info = &e->header.info;
+    const size_t stored = qn_codes_stored_size(info->levels, info->n_elements);
+    const size_t packed = qn_bitpack_size(info->n_elements, qn_code_bits(info->levels));
+    const enum qn_codec_id wanted = e->params->codec;
+    if (wanted == QN_CODEC_BITPACK)
+        write_uncoded(e, wanted, packed);
+    else if (wanted == QN_CODEC_STORE)
+        write_uncoded(e, wanted, stored);
+    else if (packed < stored ? !write_coded(e, packed) : !write_coded(e, stored))
+        write_uncoded(e, packed < stored ? QN_CODEC_BITPACK : QN_CODEC_STORE,
+                      packed < stored ? packed : stored);
+}
+
+static enum qins_status reserve_scratch(struct encoder *e, struct qins_error *err)
+{
+    const struct qn_codec *codec = qn_codec(e->params->codec);
+    size_t size = codec ? codec->scratch(e->header.info.n_elements) : 0;
+    if (size < sizeof(struct qn_histogram_work))
+        size = sizeof(struct qn_histogram_work);
+    return qn_buf_reserve(&e->work->scratch, size, err);
+}
+
+static enum qins_status encode_quantised(struct encoder *e, const void *src, struct qins_error *err)
+{
+    struct qn_chunk_info *info = &e->header.info;
+    const size_t n = info->n_elements;
+    struct qn_grid grid;
+    info->levels = e->params->levels;
+    info->kappa = e->params->kappa;
+    if (!qn_grid_init(&grid, (enum qn_grid_kind)info->content, info->levels, info->kappa))
+        return qn_fail(err, QINS_ERR_USAGE, "levels or shape of the grid out of range");
+    enum qins_status st = qn_buf_reserve(&e->work->codes, n * sizeof(uint16_t), err);
+    if (st == QINS_OK)
+        st = qn_buf_reserve(&e->work->symbols, n, err);
+    const float *x =
+        st == QINS_OK ? qn_chunk_floats(info->dtype, src, n, &e->work->values, err) : NULL;
+    if (!x)
+        return QINS_ERR_MEMORY;
+    st = quantise_groups(e, &grid, x, err);
+    if (st == QINS_OK)
+        write_codes(e);
+    return st;
+}
+
+/* True if the wanted coder may save at least 0.5 %: below that decoding costs more than it
+ * brings. Only the Huffman coder is bound by the order-0 entropy. */
+static bool worth_coding(const struct encoder *e, const uint32_t counts[256])
+{
+    const uint64_t n = e->header.info.n_elements;
+    return e->params->codec != QN_CODEC_HUFFMAN ||
+           qn_entropy_bits(counts, 256, (uint32_t)n) * 200 < 8 * n * 199;
+}
+
+static enum qn_codec_id write_plane(struct encoder *e, const uint8_t *plane)
+{
+    const size_t n = e->header.info.n_elements;
+    uint8_t *record = e->payload + e->used, *dst = record + QN_PLANE_HEADER_SIZE;
+    enum qn_codec_id id = e->params->codec;
+    size_t size = 0;
+    if (id != QN_CODEC_STORE && n > 1) {
+        uint32_t counts[256];
+        qn_histogram(plane, n, counts, (struct qn_histogram_work *)(void *)e->work->scratch.data);
+        if (worth_coding(e, counts))
+            size = qn_codec(id)->encode(plane, n, dst, n - 1, e->work->scratch.data);
+    }
+    if (size == 0) {
+        id = QN_CODEC_STORE;
+        size = n;
+        memcpy(dst, plane, n);
+    }
+    record[0] = (uint8_t)id;
+    qn_store32(record + 1, (uint32_t)size);
+    e->used += QN_PLANE_HEADER_SIZE + size;
+    return id;
+}
+
+static enum qins_status encode_lossless(struct encoder *e, const void *src, struct qins_error *err)
+{
+    struct qn_chunk_info *info = &e->header.info;
+    const size_t n = info->n_elements, width = qins_dtype_size(info->dtype);
+    enum qins_status st = qn_buf_reserve(&e->work->symbols, n * width, err);
+    if (st != QINS_OK)
+        return st;
+    qn_planes_split(info->dtype, src, n, e->work->symbols.data);
+    for (size_t k = width; k-- > 0;) {
+        enum qn_codec_id used = write_plane(e, e->work->symbols.data + k * n);
+        if (k == width - 1)
+            info->codec = used;
+    }
+    return QINS_OK;
+}
+
+enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const void *src, size_t n,
+                                 struct qn_chunk_work *work, struct qn_buf *out,
+                                 struct qins_error *err)
+{
+    enum qins_status st = check_params(params, n, err);
+    if (st != QINS_OK)
+        return st;
+    bool lossless = params->content == QN_CONTENT_LOSSLESS;
+    struct encoder e = {.params = params, .work = work};
+    e.header.info = (struct qn_chunk_info){
+        .content = params->content, .dtype = params->dtype, .n_elements = (uint32_t)n};
+    size_t most = QN_CHUNK_HEADER_SIZE;
+    if (lossless) {
+        most += qins_dtype_size(params->dtype) * (n + QN_PLANE_HEADER_SIZE);
+    } else {
+        e.header.groups = groups_of(params, (uint32_t)n);
+        if (params->content == QN_CONTENT_QINS)
+            e.header.info.n_scales = qn_groups_count(&e.header.groups);
+        most += 4 * (size_t)e.header.info.n_scales + 2 * n;
+    }
+    st = reserve_scratch(&e, err);
+    if (st == QINS_OK)
+        st = qn_buf_reserve(out, out->size + most, err);
+    if (st != QINS_OK)
+        return st;
+
+    e.payload = out->data + out->size;
+    e.used = QN_CHUNK_HEADER_SIZE;
+    st = lossless ? encode_lossless(&e, src, err) : encode_quantised(&e, src, err);
+    if (st != QINS_OK)
+        return st;
+    e.header.info.payload_size = e.used;
+    qn_chunk_seal(&e.header, e.payload);
+    out->size += e.used;
+    return QINS_OK;
+}

@@ -1,0 +1,68 @@
+/* The header of a chunk payload and the geometry of its groups, as docs/chunk-payload.md lays
+ * them down; shared by the encoder and the decoder. */
+#ifndef QINS_FORMATS_CODEC_CHUNK_LAYOUT_H
+#define QINS_FORMATS_CODEC_CHUNK_LAYOUT_H
+
+#include "formats/codec/chunk.h"
+
+enum {
+    QN_PLANE_HEADER_SIZE = 5, /* codec and size in front of each plane */
+    QN_CODE_SYMBOL_BITS = 8,  /* widest code that a coder of byte symbols takes whole */
+    QN_MAX_RAW_BITS = 11,     /* of a 12-bit code one bit at least is coded */
+};
+
+/* Rows of `row_length` elements, each cut into groups of `group` (the last may be shorter);
+ * 1 <= group <= row_length <= n, and row_length divides n. */
+struct qn_groups {
+    uint32_t n, row_length, group; /* elements */
+};
+
+/* One group after another: zero-initialised but for `in`. */
+struct qn_group_walk {
+    struct qn_groups in;
+    uint32_t begin, size; /* the current group */
+    uint32_t row_end;
+};
+
+bool qn_groups_valid(const struct qn_groups *g);
+uint32_t qn_groups_count(const struct qn_groups *g);
+bool qn_group_next(struct qn_group_walk *w); /* false after the last group */
+
+struct qn_chunk_header {
+    struct qn_chunk_info info;
+    struct qn_groups groups;
+    uint32_t coded_size; /* quantised content: bytes of the section after the scales */
+};
+
+/* Bytes of N codes of 0 ... 2 * levels under QN_CODEC_STORE. */
+size_t qn_codes_stored_size(unsigned levels, size_t n);
+
+/* Writes the header of a payload of info.payload_size bytes whose sections are in place, and
+ * seals it with the hash. */
+void qn_chunk_seal(const struct qn_chunk_header *h, uint8_t *payload);
+
+/* Checks hash and header, and that the sections which it announces make up the payload. */
+enum qins_status qn_chunk_parse(const void *payload, size_t size, struct qn_chunk_header *h,
+                                struct qins_error *err);
+
+/* QINS_ERR_FORMAT unless the payload holds N elements of DTYPE. */
+enum qins_status qn_chunk_check_shape(const struct qn_chunk_header *h, enum qins_dtype dtype,
+                                      size_t n, struct qins_error *err);
+
+/* Scale of group INDEX of quantised content; 0 for the seed grid, which has none. */
+float qn_chunk_scale(const struct qn_chunk_header *h, const uint8_t *payload, uint32_t index);
+
+/* Unpacks the codes of quantised content that has passed qn_chunk_parse() into work->codes
+ * (uint16_t) and checks every code and scale. Uses work->symbols and work->scratch. */
+enum qins_status qn_chunk_unpack_codes(const struct qn_chunk_header *h, const uint8_t *payload,
+                                       struct qn_chunk_work *work, struct qins_error *err);
+
+/* The grid of a header that has passed qn_chunk_parse(). */
+void qn_chunk_grid(const struct qn_chunk_header *h, struct qn_grid *grid);
+
+/* N values of DTYPE (quantisable) as floats: SRC itself if it is aligned F32, else widened into
+ * *values. NULL when out of memory. */
+const float *qn_chunk_floats(enum qins_dtype dtype, const void *src, size_t n,
+                             struct qn_buf *values, struct qins_error *err);
+
+#endif
