@@ -282,21 +282,24 @@ static enum qins_status open_sharded(struct qn_checkpoint **out, const char *dir
 static enum qins_status open_index(struct qn_checkpoint **out, const char *dir, const char *name,
                                    const struct qn_monitor *monitor, struct qins_error *err)
 {
-    enum qins_status st;
+    struct qn_buf text = {0};
+    json_t *index = NULL;
     char *path = qn_path_join(dir, name, err);
     if (!path)
         return QINS_ERR_MEMORY;
-    struct qins_error detail;
-    json_t *index = qn_json_load(path, max_index, &detail);
-    if (index) {
-        st = open_sharded(out, dir, index, monitor, err);
-        qn_error_in_file(err, st, path);
-    } else {
-        st = detail.status;
-        if (err)
+    enum qins_status st = qn_buf_reserve(&text, 1, err);
+    if (st == QINS_OK)
+        st = qn_read_whole(path, max_index, &text, err);
+    if (st == QINS_OK) {
+        struct qins_error detail;
+        index = qn_json_parse(text.data, text.size, 0, &detail);
+        st = index ? open_sharded(out, dir, index, monitor, err) : detail.status;
+        if (!index && err)
             *err = detail;
     }
+    qn_error_in_file(err, st, path);
     json_decref(index);
+    qn_buf_finish(&text);
     free(path);
     return st;
 }
