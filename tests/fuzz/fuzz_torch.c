@@ -1,4 +1,4 @@
-/* ZIP archives: whatever the probes of the torch and npz readers say is opened by both. */
+/* ZIP archives: both readers of such open them, whatever the probes say. */
 #include "tests/fuzz/checkpoint_fuzzing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -8,10 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = fuzz_file(data, size, path);
     struct qn_probe p = {path, false, data, (size_t)qn_min_u64(size, 4096), size};
     for (size_t i = 0; i < 2; i++) {
-        bool probed = readers[i]->probe(&p);
+        readers[i]->probe(&p);
         struct qn_checkpoint *ck = fuzz_open(readers[i], path);
-        if (ck && !probed)
-            abort();
         if (ck)
             ck->ops->destroy(ck);
     }
