@@ -88,7 +88,7 @@ struct qn_cursor {
 static inline struct qn_cursor qn_cursor_init(const void *data, size_t size)
 {
     const uint8_t *p = data;
-    struct qn_cursor c = {p, p, p + size, false};
+    struct qn_cursor c = {p, p, size ? p + size : p, false}; /* NULL + 0 is undefined in C */
     return c;
 }
 
