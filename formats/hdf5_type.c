@@ -107,6 +107,15 @@ static void classify_integer(hid_t type, struct qn_hdf5_type *out)
     }
 }
 
+/* As h5py does, whole bytes of bits are taken for an unsigned integer; PyTables has booleans so. */
+static void classify_bits(hid_t type, struct qn_hdf5_type *out)
+{
+    classify_integer(type, out);
+    if (out->convert_to < 0 && out->dtype != QINS_DTYPE_INVALID)
+        return;
+    *out = (struct qn_hdf5_type){.convert_to = H5I_INVALID_HID, .refusal = "bit fields"};
+}
+
 static bool has_member(hid_t type, unsigned index, const char *name, int8_t value)
 {
     int8_t v = -1;
@@ -168,7 +177,7 @@ void qn_hdf5_classify(hid_t type, struct qn_hdf5_type *out)
         out->refusal = "opaque bytes";
         break;
     case H5T_BITFIELD:
-        out->refusal = "bit fields";
+        classify_bits(type, out);
         break;
     default:
         out->refusal = "a type that is no number";
