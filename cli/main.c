@@ -12,7 +12,7 @@ enum { EXIT_INTERRUPTED = 130 };
 static const struct cli_verb *const verbs[] = {
     &cli_inspect, &cli_convert, &cli_verify, &cli_restore, &cli_pipeline,
 };
-enum { N_VERBS = sizeof verbs / sizeof *verbs };
+enum { N_VERBS = sizeof verbs / sizeof(const struct cli_verb *) };
 
 /* docs/exit-codes.md */
 static const unsigned char exit_codes[] = {

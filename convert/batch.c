@@ -107,13 +107,13 @@ static enum qins_status fail_nonfinite(const struct batch *b, const struct piece
                                        size_t index, struct qins_error *err)
 {
     uint64_t element = p->first + index;
+    uint64_t byte = element * qins_dtype_size(p->unit->t.tensor.dtype);
     const char *what = index < p->count && isnan(x[index]) ? "NaN" : "infinity";
     return qn_fail_at(err, QINS_ERR_UNSUPPORTED, b->e->source->path, p->unit->t.tensor.name,
                       QN_NO_OFFSET,
                       "%s at element %llu (byte %llu of the tensor) cannot be quantised; "
                       "--lossless keeps it",
-                      what, (unsigned long long)element,
-                      (unsigned long long)(element * qins_dtype_size(p->unit->t.tensor.dtype)));
+                      what, (unsigned long long)element, (unsigned long long)byte);
 }
 
 static enum qins_status look_abs_max(const struct batch *b, const struct piece *p, const float *x,

@@ -138,8 +138,10 @@ static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
 {
     size_t count = c->source->tensors.count, i = c->state.tensors_done;
     struct qn_unit *units = malloc(BATCH_TENSORS * sizeof *units);
-    enum qins_status st = units ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK && i > count)
+    enum qins_status st = QINS_OK;
+    if (!units)
+        return qn_fail_memory(err);
+    if (i > count)
         st = qn_fail_at(err, QINS_ERR_FORMAT, c->out, NULL, QN_NO_OFFSET,
                         "the .part file holds more tensors than the source; remove it");
     skip_done(c);

@@ -238,29 +238,25 @@ static enum qins_status write_model_files(const struct restoration *r, const cha
     return st;
 }
 
-static enum qins_status restore_to(struct restoration *r, const char *out, struct qins_error *err)
+static enum qins_status restore_to(struct restoration *r, const char *out, bool folder,
+                                   const char *path, struct qins_error *err)
 {
-    bool folder = qn_has_suffix(out, "/") || qn_is_directory(out);
-    char *path = folder ? qn_path_join(out, "model.safetensors", err) : qn_strdup(out, err);
-    if (!path)
-        return QINS_ERR_MEMORY;
     const struct qn_tensor_writer_ops *ops = qn_tensor_writer_for(path);
     enum qins_status st = QINS_OK;
     if (!ops)
-        st = qn_fail(err, QINS_ERR_USAGE,
-                     "'%s' names no format: use .safetensors, .gguf, .h5 or a folder with a '/' "
-                     "at its end",
-                     out);
-    else if (qn_same_file(path, r->archive->file.path))
-        st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
-                        "the output is the archive itself");
-    if (st == QINS_OK && folder)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'%s' names no format: use .safetensors, .gguf, .h5 or a folder with a '/' "
+                       "at its end",
+                       out);
+    if (qn_same_file(path, r->archive->file.path))
+        return qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
+                          "the output is the archive itself");
+    if (folder)
         st = qn_make_directories(out, err);
     if (st == QINS_OK)
         st = write_tensors(r, ops, path, err);
     if (st == QINS_OK && folder)
         st = write_model_files(r, out, err);
-    free(path);
     return st;
 }
 
@@ -296,13 +292,17 @@ enum qins_status qn_restore(const char *archive, const char *out,
 {
     struct restoration r = {.options = options, .monitor = monitor};
     double begun = qn_seconds();
+    bool folder = qn_has_suffix(out, "/") || qn_is_directory(out);
+    char *path = folder ? qn_path_join(out, "model.safetensors", err) : qn_strdup(out, err);
+    if (!path)
+        return QINS_ERR_MEMORY;
     enum qins_status st = qn_archive_open(&r.archive, archive, err);
     if (st == QINS_OK)
         st = describe_tensors(&r, err);
     if (st == QINS_OK)
         st = load_attachments(&r, err);
     if (st == QINS_OK)
-        st = restore_to(&r, out, err);
+        st = restore_to(&r, out, folder, path, err);
     if (st == QINS_OK && report) {
         *report = make_report(&r, archive, out, qn_seconds() - begun);
         st = *report ? QINS_OK : qn_fail_memory(err);
@@ -310,6 +310,7 @@ enum qins_status qn_restore(const char *archive, const char *out,
     qn_chunk_map_finish(&r.map);
     qn_workspace_pool_finish(&r.pool);
     free(r.slots);
+    free(path);
     qn_tensor_list_finish(&r.tensors);
     qn_attachment_list_finish(&r.attachments);
     qn_archive_destroy(r.archive);

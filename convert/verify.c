@@ -323,9 +323,11 @@ static enum qins_status prepare(struct verification *v, const char *archive, con
     v->extra = QN_NO_TENSOR;
     v->verdicts = calloc(m->n_tensors + 1, sizeof *v->verdicts);
     struct qn_match *matches = calloc(m->n_tensors + 1, sizeof *matches);
-    if (!v->verdicts || !matches)
-        st = qn_fail_memory(err);
-    else if (v->source)
+    if (!v->verdicts || !matches) {
+        free(matches);
+        return qn_fail_memory(err);
+    }
+    if (v->source)
         st = qn_match_tensors(m, &v->source->tensors, matches, &v->extra, err);
     for (size_t i = 0; i < m->n_tensors && st == QINS_OK; i++) {
         v->total += m->tensors[i].tensor.n_bytes;
