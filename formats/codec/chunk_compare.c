@@ -56,7 +56,7 @@ static enum qins_status compare_quantised(const struct qn_chunk_header *h, const
     uint16_t *again = (uint16_t *)(void *)work->coded.data;
     struct qn_grid grid;
     qn_chunk_grid(h, &grid);
-    struct qn_group_walk w = {h->groups};
+    struct qn_group_walk w = {.in = h->groups};
     for (uint32_t g = 0; qn_group_next(&w); g++) {
         const float scale = qn_chunk_scale(h, payload, g);
         bool finite = true, suspect = scale == 0.0f;

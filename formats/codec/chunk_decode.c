@@ -151,7 +151,7 @@ static enum qins_status decode_quantised(const struct qn_chunk_header *h, const 
 
     struct qn_grid grid;
     qn_chunk_grid(h, &grid);
-    struct qn_group_walk w = {h->groups};
+    struct qn_group_walk w = {.in = h->groups};
     for (uint32_t i = 0; qn_group_next(&w); i++)
         qn_dequantise(&grid, qn_chunk_scale(h, payload, i), codes + w.begin, w.size,
                       values + w.begin);

@@ -77,7 +77,7 @@ static enum qins_status quantise_groups(struct encoder *e, const struct qn_grid 
                                         const float *x, struct qins_error *err)
 {
     uint16_t *codes = (uint16_t *)(void *)e->work->codes.data;
-    struct qn_group_walk w = {e->header.groups};
+    struct qn_group_walk w = {.in = e->header.groups};
     while (qn_group_next(&w)) {
         bool finite = true;
         float most = qn_abs_max(x + w.begin, w.size, &finite);

@@ -1,0 +1,190 @@
+/* Damaged and hostile chunk payloads. */
+#include "tests/unit/chunk_testing.h"
+
+enum { N = 96 };
+
+static struct qn_chunk_work work;
+
+struct sample {
+    struct qn_chunk_params params;
+    struct qn_buf payload;
+};
+
+static struct sample samples[40];
+static size_t n_samples;
+
+static void add_sample(struct qn_chunk_params p, const float *x)
+{
+    struct sample *s = &samples[n_samples++];
+    uint8_t src[8 * N] = {0};
+    struct qins_error err;
+    assert_true(n_samples <= sizeof samples / sizeof *samples);
+    if (qn_dtype_is_float(p.dtype))
+        qn_from_f32(p.dtype, x, src, N);
+    else
+        memcpy(src, x, N);
+    s->params = p;
+    assert_int_equal(qn_chunk_encode(&p, src, N, &work, &s->payload, &err), QINS_OK);
+}
+
+static int make_samples(void **state)
+{
+    (void)state;
+    float x[N];
+    sample_fill(SAMPLE_LAPLACE, 0.02f, x, N);
+    for (size_t i = 0; i < N; i++)
+        if (i % 8)
+            x[i] = i % 16 < 8 ? 0.0f : 0.125f; /* so that every coder pays */
+    for (size_t c = 0; c < 6; c++) {
+        static const unsigned levels[] = {7, 127, 1000};
+        for (size_t l = 0; l < 3; l++)
+            add_sample(test_quantised(QINS_F32, test_codecs[c], levels[l], 32, 12), x);
+        if (test_codecs[c] != QN_CODEC_BITPACK) {
+            add_sample(test_lossless(QINS_F32, test_codecs[c]), x);
+            add_sample(test_lossless(QINS_U8, test_codecs[c]), x);
+        }
+    }
+    struct qn_chunk_params seed = test_quantised(QINS_BF16, QN_CODEC_HUFFMAN, 127, 1, 1);
+    seed.content = QN_CONTENT_SEED;
+    add_sample(seed, x);
+    return 0;
+}
+
+static int free_samples(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_samples; i++)
+        qn_buf_finish(&samples[i].payload);
+    qn_chunk_work_finish(&work);
+    return 0;
+}
+
+/* Decodes into a block of exactly the right size; every result is whole or an error. */
+static enum qins_status decode(const struct sample *s, const uint8_t *payload, size_t size)
+{
+    struct qins_error err = {0};
+    enum qins_dtype dtype = s->params.dtype;
+    void *dst = malloc(N * qins_dtype_size(qn_dtype(dtype)->view));
+    assert_non_null(dst);
+    enum qins_status st = qn_chunk_decode(payload, size, dtype, N, true, &work, dst, &err);
+    assert_true(st == QINS_OK || err.message[0] != '\0');
+    free(dst);
+    return st;
+}
+
+static void every_flip_is_found(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < n_samples; k++) {
+        const struct qn_buf *p = &samples[k].payload;
+        assert_int_equal(decode(&samples[k], p->data, p->size), QINS_OK);
+        for (size_t i = 0; i < p->size; i++)
+            for (unsigned flip = 1; flip < 256; flip = flip == 1 ? 0x80 : flip + 127) {
+                p->data[i] ^= (uint8_t)flip;
+                assert_int_not_equal(decode(&samples[k], p->data, p->size), QINS_OK);
+                p->data[i] ^= (uint8_t)flip;
+            }
+    }
+}
+
+static void every_truncation_is_found(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < n_samples; k++) {
+        const struct qn_buf *p = &samples[k].payload;
+        for (size_t size = 0; size < p->size; size++) {
+            uint8_t *cut = test_exact_copy(p->data, size);
+            assert_int_not_equal(decode(&samples[k], cut, size), QINS_OK);
+            test_reseal(cut, size);
+            assert_int_not_equal(decode(&samples[k], cut, size), QINS_OK);
+            if (size >= QN_CHUNK_HEADER_SIZE) { /* the header's word changed too */
+                qn_store32(cut + 20, (uint32_t)size);
+                test_reseal(cut, size);
+                assert_int_not_equal(decode(&samples[k], cut, size), QINS_OK);
+            }
+            free(cut);
+        }
+    }
+}
+
+/* The sanitizers judge: a resealed flip may decode to other values, never out of bounds. */
+static void resealed_flips(void **state)
+{
+    (void)state;
+    static const uint8_t flips[] = {1, 2, 0x10, 0x80, 0xff};
+    for (size_t k = 0; k < n_samples; k++) {
+        const struct qn_buf *p = &samples[k].payload;
+        for (size_t i = 8; i < p->size; i++)
+            for (size_t f = 0; f < sizeof flips; f++) {
+                uint8_t *copy = test_exact_copy(p->data, p->size);
+                copy[i] ^= flips[f];
+                test_reseal(copy, p->size);
+                enum qins_status st = decode(&samples[k], copy, p->size);
+                /* No field of the header is without meaning, but the shape of the grid and, for
+                 * equal counts, the geometry, may take other valid values. */
+                bool free_field = (i >= 24 && i < 26) || (i >= 28 && i < 32) || (i >= 36 && i < 44);
+                if (i < QN_CHUNK_HEADER_SIZE && !free_field && i != 13 && i != 15)
+                    assert_int_not_equal(st, QINS_OK);
+                free(copy);
+            }
+    }
+}
+
+static void expect_bad(const struct sample *s, size_t at, uint32_t value, unsigned bytes)
+{
+    uint8_t *copy = test_exact_copy(s->payload.data, s->payload.size);
+    for (unsigned i = 0; i < bytes; i++)
+        copy[at + i] = (uint8_t)(value >> (8 * i));
+    test_reseal(copy, s->payload.size);
+    assert_int_equal(decode(s, copy, s->payload.size), QINS_ERR_FORMAT);
+    free(copy);
+}
+
+static void hostile_fields(void **state)
+{
+    (void)state;
+    const struct sample *s = &samples[6];
+    assert_true(s->params.codec == QN_CODEC_BITPACK && s->params.levels == 127);
+    expect_bad(s, 16, 0, 4);
+    expect_bad(s, 16, 0xffffffff, 4);           /* elements */
+    expect_bad(s, 24, 0, 2);                    /* levels */
+    expect_bad(s, 24, 2048, 2);                 /* levels */
+    expect_bad(s, 26, 4, 1);                    /* raw bits without a coder */
+    expect_bad(s, 28, 0x7fc00000, 4);           /* kappa: NaN */
+    expect_bad(s, 28, 0xbf800000, 4);           /* kappa: -1 */
+    expect_bad(s, 32, 0, 4);                    /* scales */
+    expect_bad(s, 32, 0xffffffff, 4);           /* scales */
+    expect_bad(s, 36, 0, 4);                    /* row length */
+    expect_bad(s, 36, 33, 4);                   /* row length that does not divide */
+    expect_bad(s, 40, 0, 4);                    /* group */
+    expect_bad(s, 40, 33, 4);                   /* group longer than a row */
+    expect_bad(s, 44, 0xffffffc0, 4);           /* coded size */
+    expect_bad(s, 64, 0x7f800000, 4);           /* scale: infinity */
+    expect_bad(s, 64, 0x80000001, 4);           /* scale: negative */
+    expect_bad(s, s->payload.size - 1, 255, 1); /* code 255 of 0 … 254 */
+}
+
+static void wrong_expectation(void **state)
+{
+    (void)state;
+    const struct sample *s = &samples[0];
+    struct qins_error err;
+    float dst[N + 1];
+    const struct qn_buf *p = &s->payload;
+    assert_int_equal(qn_chunk_decode(p->data, p->size, QINS_F32, N + 1, true, &work, dst, &err),
+                     QINS_ERR_FORMAT);
+    assert_int_equal(qn_chunk_decode(p->data, p->size, QINS_F32, N - 1, true, &work, dst, &err),
+                     QINS_ERR_FORMAT);
+    assert_int_equal(qn_chunk_decode(p->data, p->size, QINS_F16, N, true, &work, dst, &err),
+                     QINS_ERR_FORMAT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_flip_is_found), cmocka_unit_test(every_truncation_is_found),
+        cmocka_unit_test(resealed_flips),      cmocka_unit_test(hostile_fields),
+        cmocka_unit_test(wrong_expectation),
+    };
+    return cmocka_run_group_tests(tests, make_samples, free_samples);
+}
