@@ -130,10 +130,29 @@ static enum qins_status look_shape(const struct batch *b, const struct piece *p,
                                    struct qn_hist *hist, struct qins_error *err)
 {
     size_t bad;
-    *hist = (struct qn_hist){0};
-    if (!qn_shape_look(&p->unit->t, p->unit->abs_max, x, p->count, hist, &bad))
-        return fail_nonfinite(b, p, x, bad, err);
-    return QINS_OK;
+    if (qn_shape_look(&p->unit->t, p->unit->abs_max, x, p->count, hist, &bad))
+        return QINS_OK;
+    return fail_nonfinite(b, p, x, bad, err);
+}
+
+/* Reads and looks at every row whose number is a multiple of STRIDE. */
+static enum qins_status sample_shape(const struct batch *b, const struct piece *p, uint64_t stride,
+                                     struct qn_workspace *w, struct qn_hist *hist,
+                                     struct qins_error *err)
+{
+    uint64_t length = p->unit->t.layout.row_length;
+    uint64_t row = p->first / length, end = (p->first + p->count) / length;
+    enum qins_status st = QINS_OK;
+    for (row = qn_div_up(row, stride) * stride; row < end && st == QINS_OK; row += stride) {
+        struct piece one = {p->unit, p->chunk, row * length, (size_t)length};
+        const float *x = NULL;
+        st = read_piece(b, &one, w, err);
+        if (st == QINS_OK)
+            x = floats_of(&one, w, err);
+        if (st == QINS_OK)
+            st = x ? look_shape(b, &one, x, hist, err) : QINS_ERR_MEMORY;
+    }
+    return st;
 }
 
 /* All looks at a tensor of one chunk. */
@@ -149,6 +168,7 @@ static enum qins_status settle_now(const struct batch *b, const struct piece *p,
             return QINS_ERR_MEMORY;
         if (scale)
             st = look_abs_max(b, p, x, &u->abs_max, err);
+        w->hist = (struct qn_hist){0};
         if (st == QINS_OK && search)
             st = look_shape(b, p, x, &w->hist, err);
     }
@@ -163,7 +183,9 @@ static enum qins_status encode_piece(const struct batch *b, const struct piece *
                                      struct qins_error *err)
 {
     struct qn_chunk_params params;
-    enum qins_status st = p->unit->settled ? QINS_OK : settle_now(b, p, w, err);
+    enum qins_status st = read_piece(b, p, w, err);
+    if (st == QINS_OK && !p->unit->settled)
+        st = settle_now(b, p, w, err);
     if (st != QINS_OK)
         return st;
     slot->leaf = qn_hash128(w->source.data, w->source.size);
@@ -177,24 +199,32 @@ static enum qins_status encode_piece(const struct batch *b, const struct piece *
     return st;
 }
 
+/* A look at a chunk of a tensor of several. */
+static enum qins_status look_piece(const struct batch *b, const struct piece *p,
+                                   struct qn_workspace *w, struct qn_encode_slot *slot,
+                                   struct qins_error *err)
+{
+    uint64_t stride = b->sweep == SWEEP_SHAPE ? qn_shape_stride(&p->unit->t) : 1;
+    slot->hist = (struct qn_hist){0};
+    if (stride > 1)
+        return sample_shape(b, p, stride, w, &slot->hist, err);
+    enum qins_status st = read_piece(b, p, w, err);
+    const float *x = st == QINS_OK ? floats_of(p, w, err) : NULL;
+    if (!x)
+        return st == QINS_OK ? QINS_ERR_MEMORY : st;
+    if (b->sweep == SWEEP_ABS_MAX)
+        return look_abs_max(b, p, x, &slot->abs_max, err);
+    return look_shape(b, p, x, &slot->hist, err);
+}
+
 static enum qins_status work(void *ctx, unsigned slot_index, uint64_t item, struct qins_error *err)
 {
     const struct batch *b = ctx;
     struct piece p = find_piece(b, item);
     struct qn_encode_slot *slot = &b->e->slot[slot_index];
     struct qn_workspace *w = qn_workspace_take(&b->e->pool);
-    const float *x = NULL;
-    enum qins_status st = read_piece(b, &p, w, err);
-    if (st == QINS_OK && b->sweep != SWEEP_ENCODE) {
-        x = floats_of(&p, w, err);
-        st = x ? QINS_OK : QINS_ERR_MEMORY;
-    }
-    if (st == QINS_OK && b->sweep == SWEEP_ABS_MAX)
-        st = look_abs_max(b, &p, x, &slot->abs_max, err);
-    else if (st == QINS_OK && b->sweep == SWEEP_SHAPE)
-        st = look_shape(b, &p, x, &slot->hist, err);
-    else if (st == QINS_OK)
-        st = encode_piece(b, &p, w, slot, err);
+    enum qins_status st = b->sweep == SWEEP_ENCODE ? encode_piece(b, &p, w, slot, err)
+                                                   : look_piece(b, &p, w, slot, err);
     qn_workspace_give(&b->e->pool, w);
     qn_error_in_file(err, st, b->e->source->path);
     return qn_error_in_tensor(err, st, p.unit->t.tensor.name);

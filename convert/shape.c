@@ -34,6 +34,15 @@ static uint64_t group_length(const struct qn_archive_tensor *t)
     return block ? t->plan.group : row;
 }
 
+uint64_t qn_shape_stride(const struct qn_archive_tensor *t)
+{
+    uint64_t rows = t->layout.row_length ? t->tensor.n_elements / t->layout.row_length : 0;
+    if (t->plan.group_kind == QN_GROUP_TENSOR || t->layout.row_length > QN_CHUNK_MAX)
+        return 1;
+    uint64_t stride = qn_min_u64(t->tensor.n_elements / QN_SAMPLE, rows / QN_SAMPLE_ROWS);
+    return stride ? stride : 1;
+}
+
 bool qn_shape_look(const struct qn_archive_tensor *t, float abs_max, const float *x, size_t n,
                    struct qn_hist *hist, size_t *bad)
 {

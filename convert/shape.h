@@ -11,6 +11,13 @@ bool qn_needs_abs_max(const struct qn_plan_line *plan);
 /* kappa or clip has to be searched. */
 bool qn_needs_search(const struct qn_plan_line *plan);
 
+/* Of a large tensor with a scale a row or block, only every so many rows are looked at for kappa
+ * and clip: enough for QN_SAMPLE elements and QN_SAMPLE_ROWS rows. Each row brings its own
+ * largest magnitude, so a sample of rows sees the outliers that a clip would cut; of a tensor
+ * with a single scale all is looked at. The result is that number, 1 for every row. */
+enum { QN_SAMPLE = 1 << 20, QN_SAMPLE_ROWS = 256 };
+uint64_t qn_shape_stride(const struct qn_archive_tensor *t);
+
 /* Adds N values of a chunk, group by group, to *hist. ABS_MAX is the tensor's where it has one
  * scale. On a NaN or infinity returns false and sets *bad to its index; the histogram is then
  * of no use. */

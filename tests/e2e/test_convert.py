@@ -124,6 +124,9 @@ class Quantised(Folder):
             "half.weight": ("F16", (300, 257), normal((300, 257)).astype("<f2").tobytes()),
             "brain.weight": ("BF16", (64, 512), (normal((64, 512)).astype("<f4").view("<u4")
                                                  >> 16).astype("<u2").tobytes()),
+            # more than the 2 Mi elements from which rows are sampled, and rows that differ
+            "large.weight": ("F32", (3000, 1100), (normal((3000, 1100)) * np.exp2(
+                np.arange(3000) % 7)[:, None]).astype("<f4").tobytes()),
             "zero.weight": ("F32", (128, 64), bytes(128 * 64 * 4)),
             "sparse.weight": ("F32", (128, 64), (normal((128, 64)) * (np.arange(128) % 3 == 0)
                                                  [:, None]).astype("<f4").tobytes()),
@@ -161,7 +164,7 @@ class Quantised(Folder):
         for kappa in ("0", "0.5", "1", "2", "4"):
             for clip in ("1", "0.7"):
                 other = error("--bits", "6", "--kappa", kappa, "--clip", clip)
-                for name in ("heavy.weight", "half.weight", "brain.weight", "narrow.kernel"):
+                for name in ("heavy.weight", "large.weight", "half.weight", "brain.weight", "narrow.kernel"):
                     self.assertLessEqual(best[name], 1.01 * other[name], (name, kappa, clip))
 
     def test_plan(self):

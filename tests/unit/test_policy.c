@@ -121,6 +121,10 @@ static void test_checks(void **state)
     assert_int_equal(qn_plan_options_check(&o, NULL), QINS_ERR_USAGE);
     o = good, o.clip = 1.5F;
     assert_int_equal(qn_plan_options_check(&o, NULL), QINS_ERR_USAGE);
+    o = good, o.kappa = 1e6F;
+    assert_int_equal(qn_plan_options_check(&o, NULL), QINS_ERR_USAGE);
+    o = good, o.grid = QN_GRID_SEED, o.kappa = 0.0F;
+    assert_int_equal(qn_plan_options_check(&o, NULL), QINS_ERR_USAGE);
     o = good, o.lossless = true, o.codec = QN_CODEC_BITPACK;
     assert_int_equal(qn_plan_options_check(&o, NULL), QINS_ERR_USAGE);
     o = good, o.grid = QN_GRID_SEED, o.clip = 0.5F;
