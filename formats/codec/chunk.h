@@ -1,5 +1,5 @@
 /* Chunk payloads: the self-contained coded form of up to QN_CHUNK_MAX elements of one tensor.
- * The byte layout is in docs/archive-format.md. */
+ * The byte layout is in docs/chunk-payload.md. */
 #ifndef QINS_FORMATS_CODEC_CHUNK_H
 #define QINS_FORMATS_CODEC_CHUNK_H
 

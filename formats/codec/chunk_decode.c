@@ -45,6 +45,11 @@ static void read_stored_codes(const uint8_t *src, unsigned levels, size_t n, uin
     }
 }
 
+static enum qins_status damaged_bits(struct qins_error *err)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: bits are set after the last packed code");
+}
+
 /* Symbols are the codes' high parts; the low RAW_BITS follow the coded bytes, packed. */
 static enum qins_status read_coded_codes(const struct qn_chunk_header *h, const uint8_t *src,
                                          struct qn_chunk_work *work, uint16_t *restrict codes,
@@ -59,14 +64,11 @@ static enum qins_status read_coded_codes(const struct qn_chunk_header *h, const 
     st = decode_symbols(h->info.codec, src, h->coded_size, symbols, n, &work->scratch, err);
     if (st != QINS_OK)
         return st;
-    if (raw_bits) {
-        qn_bitunpack(src + h->coded_size, n, raw_bits, codes);
-        for (size_t i = 0; i < n; i++)
-            codes[i] = (uint16_t)(codes[i] | symbols[i] << raw_bits);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            codes[i] = symbols[i];
-    }
+    const size_t raw_size = qn_bitpack_size(n, raw_bits);
+    if (!qn_bitunpack(src + h->coded_size, raw_size, n, raw_bits, codes))
+        return damaged_bits(err);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint16_t)(codes[i] | symbols[i] << raw_bits);
     return QINS_OK;
 }
 
@@ -114,12 +116,12 @@ enum qins_status qn_chunk_unpack_codes(const struct qn_chunk_header *h, const ui
 
     uint16_t *codes = (uint16_t *)(void *)work->codes.data;
     const uint8_t *section = payload + QN_CHUNK_HEADER_SIZE + 4 * (size_t)h->info.n_scales;
-    if (h->info.codec == QN_CODEC_BITPACK)
-        qn_bitunpack(section, n, qn_code_bits(h->info.levels), codes);
-    else if (h->info.codec == QN_CODEC_STORE)
+    if (h->info.codec == QN_CODEC_STORE)
         read_stored_codes(section, h->info.levels, n, codes);
-    else
+    else if (h->info.codec != QN_CODEC_BITPACK)
         st = read_coded_codes(h, section, work, codes, err);
+    else if (!qn_bitunpack(section, h->coded_size, n, qn_code_bits(h->info.levels), codes))
+        st = damaged_bits(err);
     return st == QINS_OK ? check_codes(h, codes, err) : st;
 }
 

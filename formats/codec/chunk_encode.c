@@ -111,7 +111,7 @@ static bool write_coded(struct encoder *e, size_t limit)
     uint32_t counts[2 * QN_MAX_LEVELS + 2];
     count_codes(codes, n, counts);
     const unsigned raw_bits = qn_choose_raw_bits(counts, qn_code_bits(info->levels), (uint32_t)n);
-    const size_t raw_size = raw_bits ? qn_bitpack_size(n, raw_bits) : 0;
+    const size_t raw_size = qn_bitpack_size(n, raw_bits);
     if (raw_size >= limit)
         return false;
     for (size_t i = 0; i < n; i++)

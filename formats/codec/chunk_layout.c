@@ -126,7 +126,7 @@ static enum qins_status check_code_section(const struct qn_chunk_header *h, stru
                i->raw_bits + QN_CODE_SYMBOL_BITS < bits) {
         return bad(err, "wrong number of raw bits");
     }
-    uint64_t raw_size = i->raw_bits ? qn_bitpack_size(i->n_elements, i->raw_bits) : 0;
+    uint64_t raw_size = qn_bitpack_size(i->n_elements, i->raw_bits);
     uint64_t sections = 4 * (uint64_t)i->n_scales + h->coded_size + raw_size;
     if (i->payload_size != QN_CHUNK_HEADER_SIZE + sections)
         return bad(err, "sections do not add up to the payload's size");
