@@ -51,10 +51,11 @@ static size_t slot_of(const struct address_set *s, haddr_t address)
 
 static enum qins_status set_grow(struct address_set *s, struct qins_error *err)
 {
-    struct address_set bigger = {.count = s->count, .capacity = s->capacity ? s->capacity * 2 : 64};
-    bigger.slots = malloc(bigger.capacity * sizeof *bigger.slots);
-    if (!bigger.slots)
+    size_t capacity = s->capacity ? s->capacity * 2 : 64;
+    haddr_t *slots = malloc(capacity * sizeof *slots);
+    if (!slots)
         return qn_fail_memory(err);
+    struct address_set bigger = {slots, s->count, capacity};
     for (size_t i = 0; i < bigger.capacity; i++)
         bigger.slots[i] = HADDR_UNDEF;
     for (size_t i = 0; i < s->capacity; i++)
@@ -71,7 +72,7 @@ static enum qins_status set_add(struct address_set *s, haddr_t address, bool *is
     enum qins_status st = QINS_OK;
     if (2 * (s->count + 1) > s->capacity)
         st = set_grow(s, err);
-    if (st != QINS_OK)
+    if (st != QINS_OK || !s->slots)
         return st;
     size_t i = slot_of(s, address);
     *is_new = s->slots[i] == HADDR_UNDEF;
@@ -280,7 +281,7 @@ enum qins_status qn_hdf5_list(hid_t file, uint64_t file_size, struct qn_hdf5_sen
                      .path = calloc(1, MAX_PATH + 1),
                      .err = err};
     hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
-    H5O_info_t info;
+    H5O_info_t info = {.addr = HADDR_UNDEF};
     uint8_t end[8];
     enum qins_status st = w.path ? QINS_OK : qn_fail_memory(err);
     if (st == QINS_OK && (root < 0 || H5Oget_info2(root, &info, H5O_INFO_BASIC) < 0))

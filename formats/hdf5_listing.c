@@ -39,7 +39,8 @@ void qn_hdf5_listing_finish(struct qn_hdf5_listing *l)
 
 static enum qins_status nonsense(struct qins_error *err)
 {
-    return qn_fail(err, QINS_ERR_FORMAT, "the process that reads this file answered nonsense");
+    qn_fail(err, QINS_ERR_FORMAT, "the process that reads this file answered nonsense");
+    return QINS_ERR_FORMAT;
 }
 
 enum qins_status qn_hdf5_listing_admit(struct qn_hdf5_listing *l, uint32_t kind, uint32_t size,
@@ -55,26 +56,20 @@ enum qins_status qn_hdf5_listing_admit(struct qn_hdf5_listing *l, uint32_t kind,
     return QINS_OK;
 }
 
-/* N bytes of text as a string on the heap; "" and an error if they are no clean UTF-8. */
-static char *take_text(struct qn_cursor *c, size_t n, struct qins_error *err)
+/* N bytes of clean UTF-8 as a string on the heap into *OUT; NULL there on failure. */
+static enum qins_status take_text(struct qn_cursor *c, size_t n, char **out, struct qins_error *err)
 {
     const uint8_t *p = qn_cursor_take(c, n);
-    if (!p || memchr(p, 0, n) || !qn_utf8_valid(p, n)) {
-        nonsense(err);
-        return NULL;
-    }
-    return qn_strndup(p, n, err);
-}
-
-/* The status behind a NULL from take_text(). */
-static enum qins_status text_status(const struct qins_error *err)
-{
-    return err->status;
+    *out = NULL;
+    if (!p || memchr(p, 0, n) || !qn_utf8_valid(p, n))
+        return nonsense(err);
+    *out = qn_strndup(p, n, err);
+    return *out ? QINS_OK : QINS_ERR_MEMORY;
 }
 
 static bool is_path(const char *path)
 {
-    return path[0] == '/';
+    return path && path[0] == '/';
 }
 
 /* The writer encodes '/' and '%' of names without a recorded path. */
@@ -126,10 +121,11 @@ static enum qins_status take_tensor(struct qn_hdf5_listing *l, struct qn_cursor 
         return nonsense(err);
     for (unsigned i = 0; i < rank; i++)
         shape[i] = qn_cursor_u64(c);
-    char *type = take_text(c, n, err);
-    char *path = type ? take_text(c, qn_cursor_left(c), err) : NULL;
-    enum qins_status st = path ? QINS_OK : text_status(err);
-    if (st == QINS_OK) {
+    char *type = NULL, *path = NULL;
+    enum qins_status st = take_text(c, n, &type, err);
+    if (st == QINS_OK)
+        st = take_text(c, qn_cursor_left(c), &path, err);
+    if (type && path) {
         memcpy(foreign, type, n);
         st = add_tensor(l, c, path, (enum qins_dtype)dtype, foreign, rank, shape, err);
     }
@@ -150,8 +146,8 @@ static json_t *attributes_of(struct qn_hdf5_listing *l, const char *path)
 static enum qins_status take_group(struct qn_hdf5_listing *l, struct qn_cursor *c,
                                    struct qins_error *err)
 {
-    char *path = take_text(c, qn_cursor_left(c), err);
-    enum qins_status st = path ? QINS_OK : text_status(err);
+    char *path = NULL;
+    enum qins_status st = take_text(c, qn_cursor_left(c), &path, err);
     if (st == QINS_OK && !is_path(path))
         st = nonsense(err);
     /* The root needs no making, so it is listed only for attributes of its own. */
@@ -161,30 +157,24 @@ static enum qins_status take_group(struct qn_hdf5_listing *l, struct qn_cursor *
     return st;
 }
 
-static json_t *take_value(struct qn_cursor *c, bool is_array, uint32_t count,
-                          struct qins_error *err)
+static enum qins_status take_value(struct qn_cursor *c, bool is_array, uint32_t count, json_t **out,
+                                   struct qins_error *err)
 {
-    json_t *list = json_array(), *one = NULL;
-    if (!list) {
-        qn_fail_memory(err);
-        return NULL;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        char *text = take_text(c, qn_cursor_u32(c), err);
-        int rc = text ? json_array_append_new(list, json_string(text)) : -1;
-        if (text && rc != 0)
-            qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
+    json_t *list = json_array();
+    if (!list)
+        return qn_fail_memory(err);
+    for (uint32_t i = 0; i < count && st == QINS_OK; i++) {
+        char *text = NULL;
+        st = take_text(c, qn_cursor_u32(c), &text, err);
+        if (st == QINS_OK && json_array_append_new(list, json_string(text)) != 0)
+            st = qn_fail_memory(err);
         free(text);
-        if (rc != 0) {
-            json_decref(list);
-            return NULL;
-        }
     }
-    if (is_array)
-        return list;
-    one = json_incref(json_array_get(list, 0));
+    if (st == QINS_OK)
+        *out = json_incref(is_array ? list : json_array_get(list, 0));
     json_decref(list);
-    return one;
+    return st;
 }
 
 /* What Keras keeps at the root is useful by itself, beside a restored model. */
@@ -218,18 +208,19 @@ static enum qins_status take_attribute(struct qn_hdf5_listing *l, struct qn_curs
     qn_cursor_u8(c);
     size_t name_size = qn_cursor_u16(c);
     uint32_t count = qn_cursor_u32(c), path_size = qn_cursor_u32(c);
-    char *path = take_text(c, path_size, err);
-    char *name = path ? take_text(c, name_size, err) : NULL;
+    char *path = NULL, *name = NULL;
     json_t *value = NULL;
-    enum qins_status st = name ? QINS_OK : text_status(err);
+    enum qins_status st = take_text(c, path_size, &path, err);
+    if (st == QINS_OK)
+        st = take_text(c, name_size, &name, err);
     /* Each string costs 4 bytes at least, so COUNT cannot exceed what has come. */
     if (st == QINS_OK &&
         (!is_path(path) || (!is_array && count != 1) || count > qn_cursor_left(c) / 4))
         st = nonsense(err);
-    if (st == QINS_OK) {
-        value = take_value(c, is_array, count, err);
-        st = value ? keep_text(l, path, name, value, err) : text_status(err);
-    }
+    if (st == QINS_OK)
+        st = take_value(c, is_array, count, &value, err);
+    if (st == QINS_OK)
+        st = keep_text(l, path, name, value, err);
     if (st == QINS_OK && qn_cursor_left(c) != 0)
         st = nonsense(err);
     json_decref(value);
@@ -241,9 +232,10 @@ static enum qins_status take_attribute(struct qn_hdf5_listing *l, struct qn_curs
 static enum qins_status take_notice(struct qn_hdf5_listing *l, struct qn_cursor *c,
                                     struct qins_error *err)
 {
-    char *path = take_text(c, qn_cursor_u32(c), err);
-    char *why = path ? take_text(c, qn_cursor_left(c), err) : NULL;
-    enum qins_status st = why ? QINS_OK : text_status(err);
+    char *path = NULL, *why = NULL;
+    enum qins_status st = take_text(c, qn_cursor_u32(c), &path, err);
+    if (st == QINS_OK)
+        st = take_text(c, qn_cursor_left(c), &why, err);
     if (st == QINS_OK && l->n_notices++ < MAX_NOTICES)
         qn_notice(l->monitor, "%s: '%.200s' is skipped: %.200s", l->ck->path, path, why);
     free(path);

@@ -171,14 +171,15 @@ static void lists_foreign_floats(void **state)
     }
 }
 
+static const uint8_t signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+
 static void refuses_what_is_no_hdf5(void **state)
 {
-    static const char signature[] = "\x89HDF\r\n\x1a\n";
     char data[2048] = {0};
     (void)state;
     test_refused(&qn_hdf5_ops, "none.h5", data, sizeof data, QINS_ERR_FORMAT, "no HDF5 signature");
     test_refused(&qn_hdf5_ops, "short.h5", data, 3, QINS_ERR_FORMAT, "no HDF5 signature");
-    memcpy(data + 1024, signature, 8);
+    memcpy(data + 1024, signature, sizeof signature);
     test_refused(&qn_hdf5_ops, "stub.h5", data, sizeof data, QINS_ERR_FORMAT,
                  "no readable HDF5 file");
     size_t size;
@@ -189,22 +190,22 @@ static void refuses_what_is_no_hdf5(void **state)
 
 static void probes(void **state)
 {
-    static const char signature[] = "\x89HDF\r\n\x1a\n";
     uint8_t head[4096] = {0};
     (void)state;
     struct qn_probe p = {.head = head, .head_size = sizeof head, .file_size = 1u << 20};
     assert_false(qn_hdf5_ops.probe(&p));
     for (size_t at = 0; at <= 2048; at = at ? at * 2 : 512) {
         memset(head, 0, sizeof head);
-        memcpy(head + at, signature, 8);
+        memcpy(head + at, signature, sizeof signature);
         assert_true(qn_hdf5_ops.probe(&p));
         p.head_size = at + 7;
         assert_false(qn_hdf5_ops.probe(&p));
         p.head_size = sizeof head;
     }
     /* An archive of qins is HDF5 too, but has a reader of its own. */
-    memcpy(head, "QINSARC\0", 8);
-    memcpy(head + 512, signature, 8);
+    static const uint8_t archive[8] = "QINSARC";
+    memcpy(head, archive, sizeof archive);
+    memcpy(head + 512, signature, sizeof signature);
     assert_false(qn_hdf5_ops.probe(&p));
 }
 
