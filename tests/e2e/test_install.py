@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -53,17 +54,27 @@ class Install(unittest.TestCase):
                               capture_output=True, text=True,
                               env=dict(os.environ, LD_LIBRARY_PATH=str(self.library)))
 
+    def plugin_dir(self):
+        path = pathlib.Path(self.flags("--variable=plugindir")[0])
+        return path if path.is_dir() else self.root / str(path).lstrip("/")
+
+    def by_h5py(self):
+        """The same values as h5py and the installed plugin see them, in a process of its own."""
+        code = ("import sys, h5py\n"
+                "with h5py.File(sys.argv[1]) as f:\n"
+                "    print(*map(repr, f['tensors'][sys.argv[2]][...].reshape(-1)[:8].tolist()))")
+        done = subprocess.run([sys.executable, "-c", code, str(self.archive), TENSOR], check=True,
+                              capture_output=True, text=True,
+                              env=dict(os.environ, HDF5_PLUGIN_PATH=str(self.plugin_dir())))
+        return np.array(done.stdout.split(), dtype=np.float32)
+
     def test_everything_is_installed(self):
         names = {p.name for p in self.root.rglob("*")}
         for name in ("qins", "libqins.so", "libh5qins.so", "qins.h", "qins.pc", "qins.1"):
             self.assertIn(name, names)
 
     def test_plugin_is_where_pkg_config_says(self):
-        plugin_dir = self.flags("--variable=plugindir")[0]
-        path = pathlib.Path(plugin_dir)
-        if not path.is_dir():
-            path = self.root / plugin_dir.lstrip("/")
-        self.assertTrue((path / "libh5qins.so").is_file(), path)
+        self.assertTrue((self.plugin_dir() / "libh5qins.so").is_file())
 
     def test_example_prints_what_restore_writes(self):
         done = self.read(self.archive, TENSOR)
@@ -76,6 +87,7 @@ class Install(unittest.TestCase):
         support.run_qins("restore", self.archive, "-o", restored, check=0)
         expected = support.read_safetensors(restored)[TENSOR].reshape(-1)[:8]
         np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(values, self.by_h5py())
 
     def test_example_says_what_is_wrong(self):
         done = self.read(self.dir / "none.qins", TENSOR)

@@ -1,0 +1,20 @@
+/* Symbol streams a ... f on which coders are measured: Gaussian weights in rows of 4096. */
+#ifndef QINS_BENCH_STREAMS_H
+#define QINS_BENCH_STREAMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { QN_STREAM_ROW = 4096 };
+
+struct qn_stream {
+    const char *name, *what;
+    double entropy; /* bits a symbol that the source has (e: with its runs) */
+    /* Fills N symbols, a multiple of QN_STREAM_ROW; the same on every machine up to libm. */
+    void (*fill)(uint8_t *dst, size_t n, uint64_t seed);
+};
+
+extern const struct qn_stream qn_streams[];
+extern const size_t qn_n_streams;
+
+#endif
