@@ -8,6 +8,19 @@
  * binary32 (or, for the table, binary64) operation, in the order in which it stands. */
 _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must not be carried out in wider types");
 
+static float level_qins(unsigned l, unsigned levels, float kappa)
+{
+    double t = (double)l / (double)levels;
+    return (float)(t / (1.0 + (double)kappa * (1.0 - t)));
+}
+
+static float level_seed(unsigned l, unsigned levels, float alpha)
+{
+    double t = (double)l / (double)levels;
+    float unit = l < levels ? (float)(t / (1.0 - t)) : 0.0f;
+    return unit / alpha;
+}
+
 bool qn_grid_init(struct qn_grid *g, enum qn_grid_kind kind, unsigned levels, float kappa)
 {
     bool qins = kind == QN_GRID_QINS;
@@ -20,11 +33,10 @@ bool qn_grid_init(struct qn_grid *g, enum qn_grid_kind kind, unsigned levels, fl
     g->levels = levels;
     g->kappa = kappa + 0.0f; /* -0 becomes +0 */
     for (unsigned l = 0; l <= levels; l++) {
-        double t = (double)l / (double)levels, rest = 1.0 - t;
-        g->table[l] = (float)(t / (qins ? 1.0 + (double)g->kappa * rest : rest));
+        float v = qins ? level_qins(l, levels, g->kappa) : level_seed(l, levels, g->kappa);
+        g->value[levels + l] = v;
+        g->value[levels - l] = l ? -v : v;
     }
-    if (!qins)
-        g->table[levels] = g->table[levels - 1]; /* a pole, which no code reaches */
     return true;
 }
 
@@ -86,16 +98,13 @@ void qn_quantise(const struct qn_grid *g, float scale, const float *x, size_t n,
     }
 }
 
-void qn_dequantise(const struct qn_grid *g, float scale, const uint16_t *codes, size_t n, float *x)
+void qn_dequantise(const struct qn_grid *g, float scale, const uint16_t *restrict codes, size_t n,
+                   float *restrict x)
 {
-    const int32_t levels = (int32_t)g->levels;
-    const bool seed = g->kind == QN_GRID_SEED;
-    for (size_t i = 0; i < n; i++) {
-        int32_t d = codes[i] - levels, mask = -(int32_t)(d < 0);
-        float t = g->table[(d ^ mask) - mask];
-        float v = seed ? t / g->kappa : scale * t;
-        x[i] = qn_float_from_bits(qn_float_bits(v) | ((uint32_t)mask & 0x80000000u));
-    }
+    /* Times 1 changes nothing. The sign is already there: rounding is symmetric. */
+    const float factor = g->kind == QN_GRID_SEED ? 1.0f : scale;
+    for (size_t i = 0; i < n; i++)
+        x[i] = factor * g->value[codes[i]];
 }
 
 unsigned qn_code_bits(unsigned levels)

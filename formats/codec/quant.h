@@ -32,9 +32,11 @@ enum qn_grid_kind { QN_GRID_QINS = 1, QN_GRID_SEED = 2 };
 
 struct qn_grid {
     enum qn_grid_kind kind;
-    unsigned levels;                /* N */
-    float kappa;                    /* 0 ... QN_MAX_KAPPA; for the seed grid alpha */
-    float table[QN_MAX_LEVELS + 1]; /* T[l], l = 0 ... N */
+    unsigned levels; /* N */
+    float kappa;     /* 0 ... QN_MAX_KAPPA; for the seed grid alpha */
+    /* By code: T[l] with the sign of x; for the seed grid divided by alpha. The seed grid's
+     * pole, codes 0 and 2 * levels, is 0 here. */
+    float value[2 * QN_MAX_LEVELS + 1];
 };
 
 /* False if a parameter is out of range or not finite. */

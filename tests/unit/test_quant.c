@@ -35,9 +35,10 @@ static void grid_bounds(void **state)
     assert_false(qn_grid_init(&g, (enum qn_grid_kind)0, 127, 1.0f));
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         assert_true(qn_grid_init(&g, QN_GRID_QINS, 127, shapes[k]));
-        assert_true(g.table[0] == 0.0f && g.table[127] == 1.0f);
-        for (unsigned l = 1; l <= 127; l++)
-            assert_true(g.table[l] > g.table[l - 1]);
+        assert_true(g.value[0] == -1.0f && g.value[254] == 1.0f);
+        assert_int_equal(qn_float_bits(g.value[127]), 0);
+        for (unsigned c = 1; c <= 254; c++)
+            assert_true(g.value[c] > g.value[c - 1]);
     }
 }
 
