@@ -85,8 +85,7 @@ static void reset_signals(void)
     sigset_t none;
     sigemptyset(&act.sa_mask);
     for (int s = 1; s < NSIG; s++)
-        if (!(SANITIZED && (s == SIGSEGV || s == SIGBUS || s == SIGFPE || s == SIGABRT)))
-            sigaction(s, &act, NULL);
+        sigaction(s, &act, NULL);
     act.sa_handler = SIG_IGN;
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGPIPE, &act, NULL);
@@ -98,9 +97,9 @@ static void reset_signals(void)
  * prints to descriptor 2 when it finds a broken heap; only sanitizers' reports may pass. */
 static bool keep_only(int fd)
 {
-    int null = open("/dev/null", O_RDWR);
     if (fd != CHILD_SOCKET && dup2(fd, CHILD_SOCKET) < 0)
         return false;
+    int null = open("/dev/null", O_RDWR);
     for (int i = 0; i < (SANITIZED ? 2 : 3); i++) {
         if (null < 0)
             close(i);
@@ -141,10 +140,11 @@ static void run_child(int fd, const char *path, uint64_t file_size,
     limit_memory(limits->memory);
     limit_processor(limits->list_seconds);
     set_limit(RLIMIT_CORE, 0);
-    set_limit(RLIMIT_FSIZE, 0);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (!SANITIZED)
+    if (!SANITIZED) { /* whose reports may go to a file and look into the process */
+        set_limit(RLIMIT_FSIZE, 0);
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    }
     qn_hdf5_serve(CHILD_SOCKET, path, file_size, &stages);
     _exit(0);
 }
