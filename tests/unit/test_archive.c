@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <malloc.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -229,6 +230,59 @@ static void public_api(void **state)
     assert_null(a);
 }
 
+enum { N_READERS = 4, N_READS = 60 };
+
+struct reading {
+    const qins_archive *archive;
+    uint64_t seed;
+    unsigned wrong;
+};
+
+/* Rows read alone must be those of the whole tensor, whoever else reads. */
+static void *read_rows(void *arg)
+{
+    struct reading *r = arg;
+    static const size_t which[] = {1, 3, 24, 25};
+    for (int i = 0; i < N_READS; i++) {
+        struct qins_tensor_info info;
+        struct qins_error err;
+        size_t index = which[test_random(&r->seed) % 4];
+        r->wrong += qins_tensor(r->archive, index, &info, &err) != QINS_OK;
+        uint64_t rows = 1 + test_random(&r->seed) % 9;
+        uint64_t row = test_random(&r->seed) % (info.shape[0] - rows);
+        uint64_t n = info.n_elements / info.shape[0];
+        float *some = calloc(rows * n, sizeof *some), *one = calloc(n, sizeof *one);
+        r->wrong += !some || !one ||
+                    qins_read_rows(r->archive, index, row, rows, some, rows * n * sizeof *some,
+                                   &err) != QINS_OK ||
+                    qins_read_rows(r->archive, index, row + rows - 1, 1, one, n * sizeof *one,
+                                   &err) != QINS_OK ||
+                    memcmp(some + (rows - 1) * n, one, n * sizeof *one) != 0;
+        free(some);
+        free(one);
+    }
+    return NULL;
+}
+
+static void several_threads(void **state)
+{
+    (void)state;
+    qins_archive *a;
+    struct qins_error err;
+    struct reading readings[N_READERS];
+    pthread_t threads[N_READERS];
+    test_ok(qins_open(&a, test_file("round.qins"), &err), &err);
+    for (uint64_t i = 0; i < N_READERS; i++) {
+        readings[i] = (struct reading){a, i + 1, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_rows, &readings[i]), 0);
+    }
+    for (int i = 0; i < N_READERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(readings[i].wrong, 0);
+    }
+    qins_close(a);
+}
+
 /* Neither a spool on the way, nor what fresh memory holds, changes a byte. */
 static void same_bytes(void **state)
 {
@@ -413,15 +467,11 @@ static void full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(fingerprints),
-        cmocka_unit_test(public_api),
-        cmocka_unit_test(same_bytes),
-        cmocka_unit_test(extreme_descriptions),
-        cmocka_unit_test(overhead),
-        cmocka_unit_test(nothing_at_all),
-        cmocka_unit_test(wrong_order),
-        cmocka_unit_test(full_disk),
+        cmocka_unit_test(round_trip),  cmocka_unit_test(fingerprints),
+        cmocka_unit_test(public_api),  cmocka_unit_test(several_threads),
+        cmocka_unit_test(same_bytes),  cmocka_unit_test(extreme_descriptions),
+        cmocka_unit_test(overhead),    cmocka_unit_test(nothing_at_all),
+        cmocka_unit_test(wrong_order), cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, test_folder_setup, test_folder_teardown);
 }

@@ -98,6 +98,15 @@ static void finish(struct qn_spool *s, const struct qn_spool_state *state)
     }
 }
 
+/* The spool as a crash might leave it; no fsync, as there are thousands. */
+static void leave(const char *path, const void *data, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void write_whole_spool(const char *path)
 {
     struct qn_spool_state state;
@@ -160,7 +169,7 @@ static void cut_anywhere(void **state)
     test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
     for (size_t size = 0; size <= whole.size; size++) {
         struct qn_spool_state at;
-        test_ok(qn_write_whole(path, whole.data, size, &err), &err);
+        leave(path, whole.data, size);
         struct qn_spool *s = open_spool(path, true, &at);
         finish(s, &at);
         check_replay(s);
@@ -181,7 +190,7 @@ static void flip_anywhere(void **state)
     for (size_t i = 0; i < whole.size; i++) {
         struct qn_spool_state at;
         whole.data[i] ^= 0x40;
-        test_ok(qn_write_whole(path, whole.data, whole.size, &err), &err);
+        leave(path, whole.data, whole.size);
         struct qn_spool *s = open_spool(path, true, &at);
         assert_true(at.tensors_done < N_TENSORS);
         finish(s, &at);
