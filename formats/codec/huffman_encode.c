@@ -31,7 +31,7 @@ size_t qn_huffman_bound(size_t n)
     /* No optimal code for 256 symbols takes more than 8 bits a symbol. */
     return n > QN_HUFFMAN_MAX_SYMBOLS
                ? 0
-               : n + 3 + QN_HUFFMAN_LENGTHS_MAX + 3 * (MAX_STREAMS - 1) + MAX_STREAMS;
+               : n + 3 + QN_HUFFMAN_LENGTHS_MAX + (size_t)3 * (MAX_STREAMS - 1) + MAX_STREAMS;
 }
 
 /* Appends BURST codes and writes the whole bytes. The entries' low six bits go into ACC and NB

@@ -34,10 +34,10 @@ static unsigned sort_symbols(const uint32_t counts[256], uint64_t keys[2][256])
 
 /* One level of package-merge: leaves and the pairs of the level below, ascending, a leaf before
  * a package of the same weight. Returns the number of items. */
-static unsigned merge_level(const uint64_t *keys, unsigned m, const uint64_t *below,
-                            unsigned n_below, uint64_t *weights, uint8_t *is_leaf)
+static size_t merge_level(const uint64_t *keys, size_t m, const uint64_t *below, size_t n_below,
+                          uint64_t *weights, uint8_t *is_leaf)
 {
-    unsigned leaf = 0, package = 0, n = 0, packages = n_below / 2;
+    size_t leaf = 0, package = 0, n = 0, packages = n_below / 2;
     while (leaf < m && package < packages) {
         uint64_t a = keys[leaf] >> 8, b = below[2 * package] + below[2 * package + 1];
         bool take = a <= b;
@@ -62,7 +62,8 @@ static unsigned merge_level(const uint64_t *keys, unsigned m, const uint64_t *be
 unsigned qn_huffman_lengths(const uint32_t counts[256], uint8_t lengths[256],
                             struct qn_huffman_lengths_work *work)
 {
-    unsigned m = sort_symbols(counts, work->keys), n = 0;
+    unsigned m = sort_symbols(counts, work->keys);
+    size_t n = 0;
     memset(lengths, 0, 256);
     if (m == 1) {
         lengths[work->keys[0][0] & 255] = 1;

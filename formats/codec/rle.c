@@ -35,7 +35,7 @@ struct work {
  * counts take more bytes only where they cover more symbols. */
 static size_t max_counts(size_t n)
 {
-    return n / 2 + 2 * MAX_COUNT;
+    return n / 2 + (size_t)2 * MAX_COUNT;
 }
 
 static size_t max_part(enum part p, size_t n)

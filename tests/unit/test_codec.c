@@ -246,10 +246,10 @@ static void wrong_count(void **state)
     for (size_t k = 0; k < CODERS; k++) {
         const struct qn_codec *c = qn_codec(coders[k]);
         uint8_t *coded = allocate(c->bound(N));
-        void *scratch = allocate(c->scratch(2 * N));
+        void *scratch = allocate(c->scratch((size_t)2 * N));
         fill(0, src, N);
         size_t size = c->encode(src, N, coded, c->bound(N), scratch);
-        static const size_t counts[] = {1, 2, 100, 1024, N - 1, N + 1, 2 * N};
+        static const size_t counts[] = {1, 2, 100, 1024, N - 1, N + 1, (size_t)2 * N};
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             try_decode(c, coded, size, counts[i], scratch, &ok);
             assert_false(ok);

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Writes corpus/codec: for each coder some streams made by coder_tool (its path is the argument),
+as fuzz_codec takes them."""
+import pathlib
+import random
+import subprocess
+import sys
+
+IDS = {"store": 0, "bitpack:6": 1 + 6 * 6, "bitpack:11": 1 + 6 * 11, "huffman": 2, "rle": 3,
+       "rle-huffman": 4, "zstd": 5}
+
+
+def sources(rng):
+    yield "one", b"\7"
+    yield "constant", b"\0" * 300
+    yield "gaussian", bytes(max(0, min(255, round(rng.gauss(128, 9)))) for _ in range(400))
+    yield "sparse", b"".join(b"\0" * rng.randrange(1, 40) + bytes([rng.randrange(1, 9)])
+                             for _ in range(30))
+    yield "long", bytes(126 - min(9, int(rng.expovariate(0.7))) for _ in range(8192))
+
+
+def main():
+    rng = random.Random(1)
+    folder = pathlib.Path(__file__).parent / "corpus" / "codec"
+    folder.mkdir(parents=True, exist_ok=True)
+    for what, data in sources(rng):
+        for name, number in IDS.items():
+            symbols = data
+            if name.startswith("bitpack"):
+                symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
+            if what == "long" and name not in ("huffman", "rle-huffman"):
+                continue
+            coded = subprocess.run([sys.argv[1], "encode", name], input=symbols,
+                                   capture_output=True, check=True).stdout
+            seed = bytes([number]) + (len(data) - 1).to_bytes(2, "little") + coded
+            (folder / f"{name.replace(':', '')}-{what}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main()
