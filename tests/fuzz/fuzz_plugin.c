@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < HEAD)
         return 0;
     for (int i = 0; i < QN_FILTER_VALUES; i++)
-        values[i] = qn_load32(data + 1 + 4 * i);
+        values[i] = qn_load32(data + 1 + 4 * (size_t)i);
     size_t n = size - HEAD, buf_size = n;
     void *buf = malloc(n ? n : 1);
     if (!buf)

@@ -40,6 +40,9 @@ def main(fixture, corpus):
         elements = t["shape"][0] * t["shape"][1]
         save("plugin", t["name"], READING + struct.pack("<3I", 1, 4, elements) +
              data[offset:offset + size])
+        text = json.dumps({**manifest, "tensors": [t], "files": []}, separators=(",", ":")).encode()
+        save("archive", "parts-" + t["name"], struct.pack("<HH", len(text), 1) + text +
+             data[offset:offset + size])
     few = {**samples, "tensors": [t for t in samples["tensors"] if t["name"] in
                                   ("f64", "empty and vast", "scalars/bf16", "rows", "blocks",
                                    "whole", "long row")]}
