@@ -5,7 +5,7 @@
 #include "formats/hdf5_child.h"
 
 #include <stdio.h>
-#include <sys/mman.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,20 +25,32 @@ static enum qins_status read_all(struct qn_checkpoint *ck, struct qins_error *er
     return st;
 }
 
+/* libhdf5 resolves symbolic links, so an anonymous file under /proc does not do. */
+static int create_file(char *path, size_t path_size)
+{
+    static const char *const folders[] = {"/dev/shm", "/tmp"};
+    int fd = -1;
+    for (size_t i = 0; i < 2 && fd < 0; i++) {
+        snprintf(path, path_size, "%s/qins-fuzz-XXXXXX", folders[i]);
+        fd = mkstemp(path);
+    }
+    return fd;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct qn_checkpoint *ck = NULL;
     struct qins_error err = {0};
     char path[64];
-    int fd = memfd_create("fuzz", 0);
+    int fd = create_file(path, sizeof path);
     if (fd < 0)
         return 0;
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), fd);
     if (write(fd, data, size) == (ssize_t)size &&
         qn_hdf5_open(&ck, path, &limits, NULL, &err) == QINS_OK) {
         read_all(ck, &err);
         qn_hdf5_ops.destroy(ck);
     }
     close(fd);
+    unlink(path);
     return 0;
 }
