@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { BLOCK = 256, LANES = 4, CELL_SHIFT = 16 };
+enum { BLOCK = 256, LANES = 8, CELL_SHIFT = 16 };
 
-static const double relative_floor = 1e-8;
+static const float relative_floor = 1e-8F;
 
 static bool bits_finite(float x)
 {
@@ -24,34 +24,55 @@ static bool block_finite(const float *x, const float *y, size_t n)
     return bad == 0;
 }
 
-static size_t cell_of(double relative)
+/* The cell of |error| / (|x| + 1e-8); binary32 division is exact far below a cell's width. */
+static uint32_t cell_of(double error, float x)
 {
-    return qn_float_bits((float)relative) >> CELL_SHIFT;
+    float relative = (float)error / (fabsf(x) + relative_floor);
+    return qn_float_bits(relative) >> CELL_SHIFT;
 }
 
-/* Lanes keep the sums independent of each other, in an order that no compiler may change. */
-static void add_block(struct qn_quality *q, const float *x, const float *y)
+/* Sum of a product, in lanes that are independent of each other and in an order that no
+ * compiler may change. */
+static double dot(const double *restrict a, const double *restrict b)
 {
-    double error2[LANES] = {0}, source2[LANES] = {0}, decoded2[LANES] = {0}, product[LANES] = {0};
-    double worst[LANES] = {0};
-    uint16_t cells[BLOCK];
+    double lane[LANES] = {0};
     for (size_t i = 0; i < BLOCK; i += LANES)
-        for (size_t k = 0; k < LANES; k++) {
-            double a = (double)x[i + k], b = (double)y[i + k], e = fabs(a - b);
-            error2[k] += e * e;
-            source2[k] += a * a;
-            decoded2[k] += b * b;
-            product[k] += a * b;
-            worst[k] = e > worst[k] ? e : worst[k];
-            cells[i + k] = (uint16_t)cell_of(e / (fabs(a) + relative_floor));
-        }
-    for (size_t k = 0; k < LANES; k++) {
-        q->sum_error2 += error2[k];
-        q->sum_source2 += source2[k];
-        q->sum_decoded2 += decoded2[k];
-        q->sum_product += product[k];
-        q->max_abs_error = worst[k] > q->max_abs_error ? worst[k] : q->max_abs_error;
+        for (size_t k = 0; k < LANES; k++)
+            lane[k] += a[i + k] * b[i + k];
+    double sum = 0.0;
+    for (size_t k = 0; k < LANES; k++)
+        sum += lane[k];
+    return sum;
+}
+
+static double largest(const double *a)
+{
+    double lane[LANES] = {0}, most = 0.0;
+    for (size_t i = 0; i < BLOCK; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            lane[k] = a[i + k] > lane[k] ? a[i + k] : lane[k];
+    for (size_t k = 0; k < LANES; k++)
+        most = lane[k] > most ? lane[k] : most;
+    return most;
+}
+
+static void add_block(struct qn_quality *q, const float *restrict x, const float *restrict y)
+{
+    double a[BLOCK], b[BLOCK], error[BLOCK];
+    uint32_t cells[BLOCK];
+    for (size_t i = 0; i < BLOCK; i++) {
+        a[i] = (double)x[i];
+        b[i] = (double)y[i];
+        error[i] = fabs(a[i] - b[i]);
     }
+    for (size_t i = 0; i < BLOCK; i++)
+        cells[i] = cell_of(error[i], x[i]);
+    double most = largest(error);
+    q->max_abs_error = most > q->max_abs_error ? most : q->max_abs_error;
+    q->sum_error2 += dot(error, error);
+    q->sum_source2 += dot(a, a);
+    q->sum_decoded2 += dot(b, b);
+    q->sum_product += dot(a, b);
     for (size_t i = 0; i < BLOCK; i++)
         q->relative[cells[i]]++;
 }
@@ -71,7 +92,7 @@ static void add_one(struct qn_quality *q, float x, float y)
     q->sum_decoded2 += b * b;
     q->sum_product += a * b;
     q->max_abs_error = e > q->max_abs_error ? e : q->max_abs_error;
-    q->relative[cell_of(e / (fabs(a) + relative_floor))]++;
+    q->relative[cell_of(e, x)]++;
 }
 
 void qn_quality_add(struct qn_quality *q, const float *source, const float *decoded, size_t n)
