@@ -58,6 +58,7 @@ static void classify_float(hid_t type, struct qn_hdf5_type *out)
             return;
         }
     out->swap = false;
+    plain = plain && f.size <= sizeof(double);
     if (plain && fits(&f, 8, 23)) {
         out->dtype = QINS_F32;
         out->convert_to = H5T_IEEE_F32LE;

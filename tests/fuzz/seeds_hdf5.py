@@ -13,7 +13,7 @@ def files(folder):
     folder.mkdir(parents=True, exist_ok=True)
     with h5py.File(folder / "plain.h5", "w") as f:
         f["a/b"] = np.arange(3, dtype="f4")
-        f.attrs["model_config"] = "{}"
+        f.attrs["model_config"] = np.bytes_(b"{}")
     with h5py.File(folder / "latest.h5", "w", libver="latest") as f:
         f.create_dataset("c", data=np.arange(64, dtype=">f8"), chunks=(16,), compression="gzip",
                          shuffle=True, fletcher32=True)
@@ -21,9 +21,9 @@ def files(folder):
     with h5py.File(folder / "cycle.h5", "w", libver="latest") as f:
         f["g/up"] = f["/"]
         f["g/soft"] = np.zeros(2, "f2")
-        f["g"].attrs["names"] = [b"a", b"bc"]
+        f["g"].attrs["names"] = np.array([b"a", b"bc"])
     with h5py.File(folder / "odd.h5", "w", libver="latest") as f:
-        f["s"] = "text"
+        f["s"] = np.bytes_(b"text")
         f["v"] = np.zeros(2, [("r", "f4"), ("i", "f4")])
         f["n"] = h5py.Empty("f4")
     with h5py.File(folder / "external.h5", "w", libver="latest") as f:
