@@ -88,6 +88,8 @@ enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err);
 
 /* "1.5 MiB"; returns buf. */
 char *cli_bytes(double bytes, char *buf, size_t size);
+/* "8.263 bits a weight" of a report, or "no float weights". */
+char *cli_bits(const json_t *report, char *buf, size_t size);
 /* "128x384" of a JSON array, "scalar" where it is empty. */
 char *cli_shape(const json_t *shape, char *buf, size_t size);
 /* How a tensor of a report is coded, in a few words. */

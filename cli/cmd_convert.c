@@ -20,14 +20,17 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
         cli_cell(&t, "%s", cli_string(tensor, "dtype"));
         cli_cell(&t, "%s", cli_shape(json_object_get(tensor, "shape"), a, sizeof a));
         cli_cell(&t, "%.0f", cli_number(tensor, "coded_bytes"));
-        cli_cell(&t, "%.3f", cli_number(tensor, "coded_bits_per_element"));
+        if (cli_number(tensor, "elements") > 0.0)
+            cli_cell(&t, "%.3f", cli_number(tensor, "coded_bits_per_element"));
+        else
+            cli_cell(&t, "-");
         cli_cell(&t, "%s", cli_coding(tensor, a, sizeof a));
     }
     enum qins_status st = cli_table_print(&t, err);
-    cli_print("%s -> %s, %.3f bits a weight, %.2f s (%.0f MB/s)\n",
+    cli_print("%s -> %s, %s, %.2f s (%.0f MB/s)\n",
               cli_bytes(cli_number(report, "input_bytes"), b, sizeof b),
               cli_bytes(cli_number(report, "archive_bytes"), d, sizeof d),
-              cli_number(report, "bits_per_weight"), cli_number(report, "seconds"),
+              cli_bits(report, a, sizeof a), cli_number(report, "seconds"),
               cli_number(report, "mb_per_s"));
     return st;
 }

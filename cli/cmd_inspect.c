@@ -8,7 +8,7 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     bool archive = json_object_get(report, "archive_bytes") != NULL;
     struct cli_table t = {.columns = archive ? 6 : 4, .align = archive ? "lllrrl" : "lllr"};
     size_t i;
-    char a[512], b[64];
+    char a[512], b[64], d[64];
     cli_cell(&t, "tensor");
     cli_cell(&t, "dtype");
     cli_cell(&t, "shape");
@@ -36,9 +36,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     cli_print("%zu tensors, %s", json_array_size(tensors),
               cli_bytes(cli_number(report, "input_bytes"), b, sizeof b));
     if (archive)
-        cli_print(" in %s, %.3f bits a weight",
-                  cli_bytes(cli_number(report, "archive_bytes"), a, sizeof a),
-                  cli_number(report, "bits_per_weight"));
+        cli_print(" in %s, %s", cli_bytes(cli_number(report, "archive_bytes"), a, sizeof a),
+                  cli_bits(report, d, sizeof d));
     cli_print(" (%s%s)\n", archive ? "archive of " : "", cli_string(report, "source_format"));
     return st;
 }

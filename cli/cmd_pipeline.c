@@ -6,16 +6,16 @@ static void print_summary(const struct cli *c, const json_t *report)
 {
     const json_t *step;
     size_t i;
-    char a[64], b[64];
+    char a[64], b[64], d[64];
     json_array_foreach(json_object_get(report, "steps"), i, step)
     {
         cli_print("%-8s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
                   cli_number(step, "seconds"));
     }
-    cli_print("%s -> %s, %.3f bits a weight, %s; see %s/index.html\n",
+    cli_print("%s -> %s, %s, %s; see %s/index.html\n",
               cli_bytes(cli_number(report, "input_bytes"), a, sizeof a),
               cli_bytes(cli_number(report, "archive_bytes"), b, sizeof b),
-              cli_number(report, "bits_per_weight"),
+              cli_bits(report, d, sizeof d),
               json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT",
               c->value[OPT_OUTPUT]);
 }

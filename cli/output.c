@@ -208,6 +208,16 @@ char *cli_bytes(double bytes, char *buf, size_t size)
     return buf;
 }
 
+char *cli_bits(const json_t *report, char *buf, size_t size)
+{
+    double bits = cli_number(report, "bits_per_weight");
+    if (isnan(bits))
+        snprintf(buf, size, "no float weights");
+    else
+        snprintf(buf, size, "%.3f bits a weight", bits);
+    return buf;
+}
+
 char *cli_shape(const json_t *shape, char *buf, size_t size)
 {
     uint64_t extents[QINS_MAX_RANK] = {0};

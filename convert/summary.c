@@ -87,6 +87,12 @@ static void put_bytes(FILE *to, double bytes)
         fprintf(to, "%.2f GiB", bytes / 1073741824.0);
 }
 
+static void put_figure_tile(FILE *to, int digits, double value, const char *what)
+{
+    if (!isnan(value))
+        fprintf(to, "<div class=\"tile\"><b>%.*f</b><span>%s</span></div>\n", digits, value, what);
+}
+
 static void put_tiles(FILE *to, const json_t *report)
 {
     double input = number_of(report, "input_bytes"), output = number_of(report, "archive_bytes");
@@ -96,10 +102,8 @@ static void put_tiles(FILE *to, const json_t *report)
     fputs("</b><span>source tensors</span></div>\n<div class=\"tile\"><b>", to);
     put_bytes(to, output);
     fputs("</b><span>archive</span></div>\n", to);
-    fprintf(to, "<div class=\"tile\"><b>%.3f</b><span>bits a weight</span></div>\n",
-            number_of(report, "bits_per_weight"));
-    fprintf(to, "<div class=\"tile\"><b>%.2f</b><span>source / archive</span></div>\n",
-            input / output);
+    put_figure_tile(to, 3, number_of(report, "bits_per_weight"), "bits a weight");
+    put_figure_tile(to, 2, input / output, "source / archive");
     fprintf(to, "<div class=\"tile\"><b class=\"%s\">%s</b><span>against its source</span></div>\n",
             ok ? "good" : "bad", ok ? "verified" : "different");
     fputs("</div>\n", to);
