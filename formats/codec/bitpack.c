@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "formats/codec/word.h"
 
 /* Eight codes are a whole number of bytes at every width: BITS of them. They move as two words
  * of four codes, at most 64 bits each. The 8-byte accesses below may reach past a group's own
@@ -14,33 +15,39 @@ size_t qn_bitpack_size(size_t n, unsigned bits)
     return n / 8 * bits + (n % 8 * bits + 7) / 8;
 }
 
-static inline uint64_t join4(const uint16_t *c, unsigned bits)
+/* Four codes in 16-bit lanes to 4 * BITS bits without gaps: lanes to pairs, pairs to one. */
+static inline uint64_t join4(const uint16_t *codes, unsigned bits)
 {
-    return c[0] | (uint64_t)c[1] << bits | (uint64_t)c[2] << 2 * bits | (uint64_t)c[3] << 3 * bits;
+    const uint64_t even = 0x0000ffff0000ffffULL;
+    uint64_t x = qn_word_load64(codes);
+    x = (x & even) | (x & ~even) >> (16 - bits);
+    return (x & UINT32_MAX) | x >> 32 << 2 * bits;
+}
+
+/* Reverses that; bits above 4 * BITS are ignored. */
+static inline void spread4(uint64_t x, unsigned bits, uint16_t *codes)
+{
+    const uint64_t pair = ((uint64_t)1 << 2 * bits) - 1,
+                   one = (((uint64_t)1 << bits) - 1) * 0x100000001ULL;
+    x = (x & pair) | (x >> 2 * bits & pair) << 32;
+    x = (x & one) | (x & one << bits) << (16 - bits);
+    qn_word_store64(codes, x);
 }
 
 static inline void pack_group(const uint16_t *codes, unsigned bits, uint8_t *dst)
 {
     uint64_t low = join4(codes, bits), high = join4(codes + 4, bits);
-    if (bits <= 8) {
-        qn_store64(dst, low | high << 4 * bits);
-    } else {
-        qn_store64(dst, bits == 16 ? low : low | high << (4 * bits & 63));
-        qn_store64(dst + 8, high >> ((64 - 4 * bits) & 63));
-    }
+    qn_word_store64(dst, low | high << 4 * bits);
+    if (bits > 8)
+        qn_word_store64(dst + 8, high >> (64 - 4 * bits));
 }
 
 static inline void unpack_group(const uint8_t *src, unsigned bits, uint16_t *codes)
 {
-    uint64_t low = qn_load64(src), high, mask = (1u << bits) - 1;
-    if (bits <= 8)
-        high = low >> 4 * bits;
-    else
-        high = qn_load64(src + bits / 2) >> (4 * bits & 7);
-    for (unsigned i = 0; i < 4; i++) {
-        codes[i] = (uint16_t)(low >> i * bits & mask);
-        codes[4 + i] = (uint16_t)(high >> i * bits & mask);
-    }
+    uint64_t low = qn_word_load64(src);
+    uint64_t high = bits <= 8 ? low >> 4 * bits : qn_word_load64(src + bits / 2) >> (4 * bits & 7);
+    spread4(low, bits, codes);
+    spread4(high, bits, codes + 4);
 }
 
 /* Inlined once for each width, so that every shift is a constant. Both return the number of
