@@ -12,7 +12,7 @@ enum {
     BURST_BYTES = 6,              /* the input moves at most 4 * 12 + 7 bits */
     TRIPLE_BYTES = 3 * BURST + 1, /* output that a burst of triple look-ups may touch */
     MIN_TRIPLE = 1 << 14,         /* symbols that pay for the larger table */
-    MAX_TRIPLE_BITS = 5,          /* mean code length up to which it is faster (measured) */
+    MAX_TRIPLE_BITS = 6,          /* mean code length up to which it is faster (measured) */
 };
 
 /* Inner loops over lanes must become straight code: the lanes' bits then live in registers and
