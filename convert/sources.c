@@ -15,46 +15,27 @@ static int is_input(const struct dirent *e)
     return e->d_name[0] != '.' && !strstr(e->d_name, ".qins");
 }
 
-/* The folder that PATH is, or that an index file stands in; NULL where PATH is alone. */
-static enum qins_status folder_of(const char *path, char **dir, struct qins_error *err)
-{
-    *dir = NULL;
-    if (qn_is_directory(path))
-        *dir = qn_strdup(path, err);
-    else if (qn_has_suffix(path, ".json"))
-        *dir = qn_path_dir(path, err);
-    else
-        return QINS_OK;
-    return *dir ? QINS_OK : QINS_ERR_MEMORY;
-}
-
-/* Calls VISIT for PATH if it is a file, and for each file of its folder in order of names. */
+/* Calls VISIT for PATH if it is a file, or for each file of the folder in order of names. */
 static enum qins_status each_file(const char *path,
                                   enum qins_status (*visit)(void *ctx, const char *file,
                                                             struct qins_error *err),
                                   void *ctx, struct qins_error *err)
 {
-    char *dir;
     struct dirent **entries = NULL;
-    enum qins_status st = folder_of(path, &dir, err);
-    if (st == QINS_OK && !qn_is_directory(path))
-        st = visit(ctx, path, err);
-    if (st != QINS_OK || !dir) {
-        free(dir);
-        return st;
-    }
-    int n = scandir(dir, &entries, is_input, alphasort);
+    enum qins_status st = QINS_OK;
+    if (!qn_is_directory(path))
+        return visit(ctx, path, err);
+    int n = scandir(path, &entries, is_input, alphasort);
     if (n < 0)
-        st = qn_fail_errno(err, dir, "cannot list the folder");
+        st = qn_fail_errno(err, path, "cannot list the folder");
     for (int i = 0; i < n; i++) {
-        char *file = st == QINS_OK ? qn_path_join(dir, entries[i]->d_name, err) : NULL;
+        char *file = st == QINS_OK ? qn_path_join(path, entries[i]->d_name, err) : NULL;
         if (st == QINS_OK)
             st = file ? visit(ctx, file, err) : QINS_ERR_MEMORY;
         free(file);
         free(entries[i]);
     }
     free(entries);
-    free(dir);
     return st;
 }
 
@@ -82,15 +63,24 @@ static void add_text(struct qn_hasher *h, const char *text)
     qn_hasher_add(h, text, strlen(text) + 1);
 }
 
+struct digest_context {
+    struct qn_hasher *hasher;
+    const char *path; /* of the checkpoint */
+};
+
+/* Of a folder the shards and their index; its small files are attached and hashed as such. */
 static enum qins_status add_file(void *ctx, const char *file, struct qins_error *err)
 {
+    const struct digest_context *c = ctx;
     struct stat info;
+    if (strcmp(file, c->path) != 0 && !strstr(qn_path_base(file), ".safetensors"))
+        return QINS_OK;
     if (stat(file, &info) != 0)
         return qn_fail_errno(err, file, "cannot look at");
     int64_t figures[3] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
                           (int64_t)info.st_mtim.tv_nsec};
-    add_text(ctx, qn_path_base(file));
-    qn_hasher_add(ctx, figures, sizeof figures);
+    add_text(c->hasher, qn_path_base(file));
+    qn_hasher_add(c->hasher, figures, sizeof figures);
     return QINS_OK;
 }
 
@@ -118,8 +108,9 @@ enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_dige
     struct qn_hasher *h = qn_hasher_create();
     if (!h)
         return qn_fail_memory(err);
+    struct digest_context c = {h, ck->path};
     add_description(h, ck);
-    enum qins_status st = each_file(ck->path, add_file, h, err);
+    enum qins_status st = each_file(ck->path, add_file, &c, err);
     if (st == QINS_OK)
         *out = qn_hasher_digest(h);
     qn_hasher_destroy(h);

@@ -6,12 +6,12 @@
 #include "core/hash.h"
 #include "formats/checkpoint.h"
 
-/* QINS_ERR_USAGE if OUTPUT is PATH or, where PATH is a folder (or an index file in one), one
- * of its files. Files of qins's own making (*.qins, *.qins.part) in a folder do not count. */
+/* QINS_ERR_USAGE if OUTPUT is PATH or, where PATH is a folder, one of its files. Files of qins's
+ * own making (*.qins, *.qins.part) in a folder do not count. */
 enum qins_status qn_refuse_input(const char *path, const char *output, struct qins_error *err);
 
-/* Digest of name, size and time of change of every such file, and of the tensors and attached
- * files that were found in them. */
+/* Digest of name, size and time of change of the file or the folder's shards, and of the tensors
+ * and attached files that were found in them. */
 enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_digest *out,
                                   struct qins_error *err);
 
