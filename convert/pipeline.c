@@ -42,17 +42,16 @@ static json_t *kept_report(const struct pipeline *p, const char *path)
     return NULL;
 }
 
-/* True if the archive is there and as long as REPORT says. */
+/* True if the archive is there, sound, and as long as REPORT says. */
 static bool archive_stands(const struct pipeline *p, const json_t *report)
 {
-    struct qn_file f;
+    struct qn_archive *a = NULL;
     uint64_t size = 0;
-    if (!qn_json_u64(json_object_get(report, "archive_bytes"), &size) ||
-        qn_file_open(&f, p->archive, NULL) != QINS_OK)
-        return false;
-    bool same = f.size == size;
-    qn_file_close(&f);
-    return same;
+    bool stands = qn_json_u64(json_object_get(report, "archive_bytes"), &size) &&
+                  qn_exists(p->archive) && qn_archive_open(&a, p->archive, NULL) == QINS_OK &&
+                  a->file.size == size && qn_archive_check_hash(a, p->monitor, NULL) == QINS_OK;
+    qn_archive_destroy(a);
+    return stands;
 }
 
 static enum qins_status save_report(const struct pipeline *p, const char *path, json_t **report,

@@ -315,6 +315,12 @@ class Json(Folder):
             self.valid(name, (out / f"{name}.json").read_text())
         again = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
         self.assertEqual([s["status"] for s in again["steps"]], ["kept", "kept"])
+        damaged = bytearray(archive)
+        damaged[len(archive) // 2] ^= 1
+        (out / "model.qins").write_bytes(damaged)
+        again = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+        self.assertEqual([s["status"] for s in again["steps"]], ["done", "done"])
+        self.assertEqual((out / "model.qins").read_bytes(), archive)
         other = self.valid("pipeline", support.run_qins(*arguments, "--bits", "4", check=0).stdout)
         self.assertEqual([s["status"] for s in other["steps"]], ["done", "done"])
         self.assertNotEqual((out / "model.qins").read_bytes(), archive)
