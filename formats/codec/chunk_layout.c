@@ -141,7 +141,8 @@ static enum qins_status check_quantised(const struct qn_chunk_header *h, struct 
         return bad(err, "quantised content of a type that cannot be quantised");
     if (!qn_grid_init(&grid, (enum qn_grid_kind)i->content, i->levels, i->kappa))
         return bad(err, "grid parameters out of range");
-    if (!qn_groups_valid(&h->groups))
+    if (!qn_groups_valid(&h->groups) ||
+        (i->content == QN_CONTENT_SEED && h->groups.group != i->n_elements))
         return bad(err, "impossible group geometry");
     if (i->n_scales != (i->content == QN_CONTENT_SEED ? 0 : qn_groups_count(&h->groups)))
         return bad(err, "number of scales does not match the groups");
