@@ -183,19 +183,37 @@ static void every_truncation_is_found(void **state)
             fail_msg("a cut to %zu bytes goes unnoticed", size);
 }
 
+/* The deepest hash around byte I: deeper seals make no difference. */
+static enum test_seal deepest_seal(const struct qn_archive *a, size_t i)
+{
+    uint64_t table = qn_load64(image + 48), manifest = qn_load64(image + 24);
+    if (i - table < qn_load64(image + 56) * QN_CHUNK_ENTRY_SIZE ||
+        i - manifest < qn_load64(image + 32))
+        return SEAL_INDEX;
+    for (uint64_t k = 0; k < qn_manifest_chunks(&a->manifest); k++)
+        if (i - a->chunks[k].offset < a->chunks[k].size)
+            return SEAL_ALL;
+    return SEAL_OUTER;
+}
+
 /* Whatever is sealed again, nothing but a status comes of it (the sanitizers watch). */
 static void resealed_flips_do_no_harm(void **state)
 {
     (void)state;
+    struct qn_archive *sound = open_sound();
     uint8_t *copy = malloc(image_size);
     assert_non_null(copy);
-    for (int seal = SEAL_OUTER; seal <= SEAL_ALL; seal++)
-        for (size_t i = 0; i < image_size; i++) {
+    for (size_t i = 0; i < image_size; i++) {
+        const enum test_seal seals[] = {SEAL_OUTER, deepest_seal(sound, i)};
+        for (int k = 0; k < (seals[1] == SEAL_OUTER ? 1 : 2); k++) {
             memcpy(copy, image, image_size);
             copy[i] ^= (uint8_t)(0x80u >> i % 8);
-            test_reseal(copy, image_size, (enum test_seal)seal);
-            verify(copy, image_size, true);
+            test_reseal(copy, image_size, seals[k]);
+            enum qins_status st = verify(copy, image_size, true);
+            if (st == QINS_OK && seals[1] != SEAL_OUTER)
+                fail_msg("a flip of byte %zu goes unnoticed by the hashes within", i);
         }
+    }
     for (size_t size = QN_USERBLOCK_SIZE; size < image_size; size += 64) {
         memcpy(copy, image, size);
         qn_store64(copy + 16, size);
@@ -203,6 +221,7 @@ static void resealed_flips_do_no_harm(void **state)
         verify(copy, size, true);
     }
     free(copy);
+    qn_archive_destroy(sound);
 }
 
 /* The HDF5 filter on a payload of N bytes. */
@@ -240,15 +259,15 @@ static void payloads_defend_themselves(void **state)
         assert_non_null(payload);
         memcpy(payload, image + e->offset, e->size);
         assert_true(run_filter(payload, e->size, t) > 0);
-        for (size_t k = 0; k < 8 * e->size; k++) {
-            payload[k / 8] ^= (uint8_t)(1u << k % 8);
+        for (size_t k = 0; k < e->size; k++) {
+            payload[k] ^= (uint8_t)(1u << k % 8);
             struct qn_chunk_info info;
             if (qn_chunk_decode(payload, e->size, t->tensor.dtype, (size_t)t->tensor.n_elements,
                                 true, &work, decoded, NULL) == QINS_OK ||
                 qn_chunk_inspect(payload, e->size, &info, NULL) == QINS_OK ||
                 run_filter(payload, e->size, t) != 0)
-                fail_msg("%s: bit %zu of the payload goes unnoticed", t->tensor.name, k);
-            payload[k / 8] ^= (uint8_t)(1u << k % 8);
+                fail_msg("%s: a flip of the payload's byte %zu goes unnoticed", t->tensor.name, k);
+            payload[k] ^= (uint8_t)(1u << k % 8);
         }
         for (size_t n = 0; n < e->size; n++) {
             uint8_t *cut = malloc(n + 1); /* of its own, so that a read behind it is seen */
