@@ -4,7 +4,7 @@
  * from the caller. Every decoder accepts hostile bytes: it never reads outside [src, src +
  * src_size), never writes outside [dst, dst + n), and returns false for anything it did not
  * produce itself (including trailing bytes). The bitstreams are described in
- * docs/archive-format.md. */
+ * docs/bitstreams.md. */
 #ifndef QINS_FORMATS_CODEC_CODEC_H
 #define QINS_FORMATS_CODEC_CODEC_H
 
