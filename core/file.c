@@ -71,7 +71,7 @@ enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *
                         "the file is larger than qins reads of its kind");
     else
         st = qn_buf_reserve(out, out->size + (size_t)f.size, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && f.size > 0)
         st = qn_file_read(&f, 0, out->data + out->size, (size_t)f.size, err);
     if (st == QINS_OK)
         out->size += (size_t)f.size;

@@ -160,11 +160,15 @@ enum qins_status qn_tensor_list_check_overlap(const struct qn_tensor_list *list,
     const struct qn_tensor **order = sorted(list, by_place, err);
     if (!order)
         return QINS_ERR_MEMORY;
-    for (size_t i = 1; i < list->count && st == QINS_OK; i++) {
-        const struct qn_tensor *p = order[i - 1], *q = order[i];
-        if (p->where[0] == q->where[0] && q->n_bytes && p->n_bytes > q->where[1] - p->where[1])
-            st = qn_fail_at(err, QINS_ERR_FORMAT, NULL, q->name, (int64_t)q->where[1],
+    const struct qn_tensor *last = NULL; /* of those with data */
+    for (size_t i = 0; i < list->count && st == QINS_OK; i++) {
+        const struct qn_tensor *t = order[i];
+        if (t->n_bytes == 0)
+            continue;
+        if (last && last->where[0] == t->where[0] && last->n_bytes > t->where[1] - last->where[1])
+            st = qn_fail_at(err, QINS_ERR_FORMAT, NULL, t->name, (int64_t)t->where[1],
                             "its data overlaps that of another tensor");
+        last = t;
     }
     free(order);
     return st;
