@@ -67,5 +67,5 @@ def main():
     result = unittest.main(module="__main__", exit=False, verbosity=2).result
     if not result.wasSuccessful():
         sys.exit(1)
-    if result.testsRun == len(result.skipped):
+    if result.testsRun <= len(result.skipped):
         sys.exit(77)
