@@ -210,8 +210,8 @@ static void resealed_flips_do_no_harm(void **state)
             copy[i] ^= (uint8_t)(0x80u >> i % 8);
             test_reseal(copy, image_size, seals[k]);
             enum qins_status st = verify(copy, image_size, true);
-            if (st == QINS_OK && seals[1] != SEAL_OUTER)
-                fail_msg("a flip of byte %zu goes unnoticed by the hashes within", i);
+            if (st == QINS_OK && seals[1] == SEAL_ALL)
+                fail_msg("a flip of byte %zu goes unnoticed by its payload", i);
         }
     }
     for (size_t size = QN_USERBLOCK_SIZE; size < image_size; size += 64) {
