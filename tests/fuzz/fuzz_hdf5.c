@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct qn_hdf5_limits limits = {5, 5, 512u << 20};
+static const struct qn_hdf5_limits limits = {1, 1, 512u << 20};
 
 static enum qins_status read_all(struct qn_checkpoint *ck, struct qins_error *err)
 {
