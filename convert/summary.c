@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_BARS = 12, BAR_HEIGHT = 22, CHART_WIDTH = 640, LABEL_WIDTH = 250 };
+enum { N_BARS = 12, BAR_HEIGHT = 22, CHART_WIDTH = 760, LABEL_WIDTH = 250, VALUE_WIDTH = 150 };
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -19,7 +19,7 @@ static const char head[] =
     "@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--paper:#14181e;"
     "--line:#2c343f;--tile:#1c222b;--source:#4a5665;--coded:#5aa9e6;--good:#5cc48d;"
     "--bad:#f2857d}}\n"
-    "body{margin:0 auto;max-width:68rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;"
+    "body{margin:0 auto;max-width:76rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;"
     "color:var(--ink);background:var(--paper)}\n"
     "h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:1.75rem 0 .5rem}\n"
     "p{color:var(--soft);overflow-wrap:anywhere}\n"
@@ -33,7 +33,7 @@ static const char head[] =
     "th{color:var(--soft);font-weight:600}.n{text-align:right;"
     "font-variant-numeric:tabular-nums}\n"
     "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}\n"
-    ".s{fill:var(--source)}.c{fill:var(--coded)}\n"
+    "svg .v{fill:var(--soft)}.s{fill:var(--source)}.c{fill:var(--coded)}\n"
     "</style>\n</head>\n<body>\n";
 
 static void put_text(FILE *to, const char *text)
@@ -117,7 +117,7 @@ static int larger_first(const void *a, const void *b)
 
 static void put_bar(FILE *to, unsigned row, const json_t *tensor, double largest)
 {
-    double room = CHART_WIDTH - LABEL_WIDTH;
+    double room = CHART_WIDTH - LABEL_WIDTH - VALUE_WIDTH;
     double source = number_of(tensor, "bytes") / largest * room;
     double coded = number_of(tensor, "coded_bytes") / largest * room;
     const char *name = text_of(tensor, "name");
@@ -136,6 +136,11 @@ static void put_bar(FILE *to, unsigned row, const json_t *tensor, double largest
             "</text>\n<rect class=\"s\" x=\"%d\" y=\"%u\" width=\"%.1f\" height=\"16\"/>"
             "<rect class=\"c\" x=\"%d\" y=\"%u\" width=\"%.1f\" height=\"10\"/>\n",
             LABEL_WIDTH, y + 3, source, LABEL_WIDTH, y + 6, coded);
+    fprintf(to, "<text class=\"v\" x=\"%.1f\" y=\"%u\">", LABEL_WIDTH + source + 8, y + 15);
+    put_bytes(to, number_of(tensor, "bytes"));
+    fputs(" \xe2\x86\x92 ", to);
+    put_bytes(to, number_of(tensor, "coded_bytes"));
+    fputs("</text>\n", to);
 }
 
 /* The largest tensors: what they were, and what the archive holds of them. */
