@@ -32,7 +32,7 @@ void qn_checkpoint_base_finish(struct qn_checkpoint *ck)
 
 static const struct qn_checkpoint_ops *find_format(const struct qn_probe *p)
 {
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i]->probe(p))
             return formats[i];
     return NULL;

@@ -3,8 +3,8 @@
  * (REDUCE, NEWOBJ) becomes a node that says what would have been called with what.
  *
  * Memory: each byte of pickle makes at most one node, one cell and one word on the stack or in
- * the memo, under 50 bytes together. The result may share nodes and hold cycles, as Python's objects
- * may: who walks it must bound depth and steps. */
+ * the memo, under 50 bytes together. The result may share nodes and hold cycles, as Python's
+ * objects may: who walks it must bound depth and steps. */
 #ifndef QINS_FORMATS_PICKLE_H
 #define QINS_FORMATS_PICKLE_H
 
