@@ -7,7 +7,11 @@
  * guard against crashes and endless loops, not a sandbox: it keeps the user's rights, but it
  * can open no further file while it lists, and it writes none at all. It ends when its socket
  * closes, and its processor time is limited, so it does not outlive its parent for long;
- * PR_SET_PDEATHSIG is of no use here, because it fires when the *thread* that forked ends. */
+ * PR_SET_PDEATHSIG is of no use here, because it fires when the *thread* that forked ends.
+ *
+ * Filters that libhdf5 lacks are loaded from HDF5_PLUGIN_PATH while reading, as everywhere: a file
+ * can ask for what the user has put there and for nothing else. No other thread may be inside
+ * libhdf5 when a child is started, because the child inherits the library's lock. */
 #ifndef QINS_FORMATS_HDF5_CHILD_H
 #define QINS_FORMATS_HDF5_CHILD_H
 
