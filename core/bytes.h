@@ -27,41 +27,43 @@ static inline uint64_t qn_div_up(uint64_t a, uint64_t b)
     return a / b + (a % b != 0);
 }
 
+/* The build refuses big-endian hosts, so a copy is the little-endian access; compilers make one
+ * instruction of it, which they do not of byte-wise code [measured: Huffman decoding is a fifth
+ * slower with that, bit-packing up to two thirds]. */
 static inline uint16_t qn_load16(const void *p)
 {
-    const uint8_t *b = p;
-    return (uint16_t)(b[0] | b[1] << 8);
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
 static inline uint32_t qn_load32(const void *p)
 {
-    const uint8_t *b = p;
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
 static inline uint64_t qn_load64(const void *p)
 {
-    const uint8_t *b = p;
-    return (uint64_t)qn_load32(b) | (uint64_t)qn_load32(b + 4) << 32;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
 static inline void qn_store16(void *p, uint16_t v)
 {
-    uint8_t *b = p;
-    b[0] = (uint8_t)v;
-    b[1] = (uint8_t)(v >> 8);
+    memcpy(p, &v, sizeof v);
 }
 
 static inline void qn_store32(void *p, uint32_t v)
 {
-    qn_store16(p, (uint16_t)v);
-    qn_store16((uint8_t *)p + 2, (uint16_t)(v >> 16));
+    memcpy(p, &v, sizeof v);
 }
 
 static inline void qn_store64(void *p, uint64_t v)
 {
-    qn_store32(p, (uint32_t)v);
-    qn_store32((uint8_t *)p + 4, (uint32_t)(v >> 32));
+    memcpy(p, &v, sizeof v);
 }
 
 static inline float qn_float_from_bits(uint32_t v)

@@ -1,9 +1,8 @@
 #include "formats/codec/bitpack.h"
 
-#include <string.h>
-
 #include "core/bytes.h"
-#include "formats/codec/word.h"
+
+#include <string.h>
 
 /* Eight codes are a whole number of bytes at every width: BITS of them. They move as two words
  * of four codes, at most 64 bits each. The 8-byte accesses below may reach past a group's own
@@ -19,7 +18,7 @@ size_t qn_bitpack_size(size_t n, unsigned bits)
 static inline uint64_t join4(const uint16_t *codes, unsigned bits)
 {
     const uint64_t even = 0x0000ffff0000ffffULL;
-    uint64_t x = qn_word_load64(codes);
+    uint64_t x = qn_load64(codes);
     x = (x & even) | (x & ~even) >> (16 - bits);
     return (x & UINT32_MAX) | x >> 32 << 2 * bits;
 }
@@ -31,21 +30,21 @@ static inline void spread4(uint64_t x, unsigned bits, uint16_t *codes)
                    one = (((uint64_t)1 << bits) - 1) * 0x100000001ULL;
     x = (x & pair) | (x >> 2 * bits & pair) << 32;
     x = (x & one) | (x & one << bits) << (16 - bits);
-    qn_word_store64(codes, x);
+    qn_store64(codes, x);
 }
 
 static inline void pack_group(const uint16_t *codes, unsigned bits, uint8_t *dst)
 {
     uint64_t low = join4(codes, bits), high = join4(codes + 4, bits);
-    qn_word_store64(dst, low | high << 4 * bits);
+    qn_store64(dst, low | high << 4 * bits);
     if (bits > 8)
-        qn_word_store64(dst + 8, high >> (64 - 4 * bits));
+        qn_store64(dst + 8, high >> (64 - 4 * bits));
 }
 
 static inline void unpack_group(const uint8_t *src, unsigned bits, uint16_t *codes)
 {
-    uint64_t low = qn_word_load64(src);
-    uint64_t high = bits <= 8 ? low >> 4 * bits : qn_word_load64(src + bits / 2) >> (4 * bits & 7);
+    uint64_t low = qn_load64(src);
+    uint64_t high = bits <= 8 ? low >> 4 * bits : qn_load64(src + bits / 2) >> (4 * bits & 7);
     spread4(low, bits, codes);
     spread4(high, bits, codes + 4);
 }

@@ -1,8 +1,8 @@
 #include "formats/codec/histogram.h"
 
-#include <string.h>
+#include "core/bytes.h"
 
-#include "formats/codec/word.h"
+#include <string.h>
 
 void qn_histogram(const uint8_t *src, size_t n, uint32_t counts[256],
                   struct qn_histogram_work *work)
@@ -11,7 +11,7 @@ void qn_histogram(const uint8_t *src, size_t n, uint32_t counts[256],
     memset(work, 0, sizeof *work);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        uint64_t w = qn_word_load64(src + i);
+        uint64_t w = qn_load64(src + i);
         t[0][w & 255]++;
         t[1][w >> 8 & 255]++;
         t[2][w >> 16 & 255]++;

@@ -1,8 +1,7 @@
-#include <string.h>
-
 #include "core/bytes.h"
 #include "formats/codec/huffman.h"
-#include "formats/codec/word.h"
+
+#include <string.h>
 
 enum {
     LIMIT = QN_HUFFMAN_LIMIT,
@@ -56,7 +55,7 @@ static void fill_triple(struct qn_huffman_tables *t)
 /* At least 56 bits from bit POS on, then a one: its place tells how many were shifted out. */
 static inline uint64_t refill(const uint8_t *src, uint64_t pos)
 {
-    return (qn_word_load64(src + (pos >> 3)) | (uint64_t)1 << 63) >> (pos & 7);
+    return (qn_load64(src + (pos >> 3)) | (uint64_t)1 << 63) >> (pos & 7);
 }
 
 static inline uint64_t advance(uint64_t pos, uint64_t bits)
@@ -92,7 +91,7 @@ static inline void burst_triple(const uint8_t *src, const uint32_t *table, uint6
         {
             uint32_t e = table[bits[k] & MASK];
             bits[k] >>= e & 63;
-            qn_word_store32(op[k], e >> 8);
+            qn_store32(op[k], e >> 8);
             op[k] += e >> 6 & 3;
         }
     }

@@ -1,9 +1,8 @@
-#include <string.h>
-
 #include "core/bytes.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/huffman.h"
-#include "formats/codec/word.h"
+
+#include <string.h>
 
 enum {
     /* Below this many symbols the table of stream sizes costs more than speed is worth. */
@@ -47,7 +46,7 @@ static inline void put_burst(struct lane *l, const uint64_t *codes)
         nb += e;
     }
     nb &= 63;
-    qn_word_store64(l->dst, acc >> (64 - nb));
+    qn_store64(l->dst, acc >> (64 - nb));
     l->acc = acc;
     l->nb = nb & 7;
     l->dst += nb >> 3;

@@ -1,10 +1,10 @@
 #include "formats/codec/rle.h"
 
-#include <string.h>
-
+#include "core/bytes.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/huffman.h"
-#include "formats/codec/word.h"
+
+#include <string.h>
 
 enum {
     MAX_SYMBOLS = QN_HUFFMAN_MAX_SYMBOLS,
@@ -140,7 +140,7 @@ static uint64_t block_mask(const uint8_t *src, size_t n, uint8_t symbol)
     uint64_t z = symbol * 0x0101010101010101ULL, mask = 0;
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        mask |= equal_mask(qn_word_load64(src + i), z) << i;
+        mask |= equal_mask(qn_load64(src + i), z) << i;
     for (; i < n; i++)
         mask |= (uint64_t)(src[i] == symbol) << i;
     return mask;
