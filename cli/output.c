@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "core/buf.h"
+#include "core/error.h"
 
 #include <errno.h>
 #include <math.h>
@@ -41,14 +42,15 @@ enum qins_status cli_flush(struct qins_error *err)
     return qn_fail_errno(err, NULL, "cannot write to standard output");
 }
 
-/* Appends TEXT with control characters as \xNN. */
+/* Appends TEXT with what a terminal would obey as \xNN. */
 static void put_escaped(FILE *to, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if (*p < 0x20 || *p == 0x7f)
-            fprintf(to, "\\x%02x", *p);
-        else
-            fputc(*p, to);
+    for (size_t hidden = 0; *text; text++) {
+        if (hidden == 0)
+            hidden = qn_text_unsafe(text);
+        fprintf(to, hidden ? "\\x%02x" : "%c", (unsigned char)*text);
+        hidden -= hidden > 0;
+    }
 }
 
 void cli_print_error(const struct qins_error *err, const char *verb)

@@ -76,7 +76,7 @@ void qn_shape_settle(struct qn_archive_tensor *t, float abs_max, const struct qn
         p->clip = c.clip;
     }
     if (qn_needs_abs_max(p))
-        t->tensor_scale = p->clip * abs_max;
+        t->tensor_scale = p->clip * abs_max > 0.0F ? p->clip * abs_max : abs_max;
 }
 
 void qn_shape_params(const struct qn_archive_tensor *t, size_t n, struct qn_chunk_params *out)

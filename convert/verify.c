@@ -3,6 +3,7 @@
 #include "analyze/quality.h"
 #include "convert/match.h"
 #include "convert/report.h"
+#include "convert/shape.h"
 #include "convert/work.h"
 #include "core/bytes.h"
 
@@ -52,17 +53,6 @@ static bool comparable(const struct verification *v, size_t tensor)
 }
 
 /* A payload that decodes but is not what the manifest says was put together by hand. */
-static enum qins_status check_plan(const struct qn_archive_tensor *t,
-                                   const struct qn_chunk_info *info, struct qins_error *err)
-{
-    const struct qn_plan_line *p = &t->plan;
-    if (info->content != p->content ||
-        (p->content != QN_CONTENT_LOSSLESS &&
-         (info->levels != p->levels || qn_float_bits(info->kappa) != qn_float_bits(p->kappa))))
-        return qn_fail(err, QINS_ERR_FORMAT, "a chunk is not coded as the manifest says");
-    return QINS_OK;
-}
-
 static enum qins_status compare_with_source(struct verification *v, size_t tensor, uint64_t first,
                                             size_t n, struct qn_workspace *w,
                                             struct verify_slot *slot, struct qins_error *err)
@@ -104,8 +94,10 @@ static enum qins_status check_chunk(struct verification *v, size_t tensor, uint6
     enum qins_status st = qn_archive_payload(v->archive, tensor, chunk, &w->payload, err);
     if (st == QINS_OK)
         st = qn_chunk_inspect(w->payload.data, w->payload.size, &info, err);
+    struct qn_chunk_params params;
+    qn_shape_params(t, n, &params);
     if (st == QINS_OK)
-        st = check_plan(t, &info, err);
+        st = qn_chunk_check_params(w->payload.data, w->payload.size, &params, n, err);
     if (st == QINS_OK)
         st = qn_buf_resize(&w->decoded, room, err);
     if (st == QINS_OK)

@@ -110,13 +110,29 @@ struct line {
     size_t size, used;
 };
 
+size_t qn_text_unsafe(const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return 1;
+    if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) /* U+0080 ... U+009F */
+        return 2;
+    if (p[0] != 0xe2 || (p[1] != 0x80 && p[1] != 0x81))
+        return 0;
+    bool mark = p[1] == 0x80 ? (p[2] >= 0x8b && p[2] <= 0x8f) || (p[2] >= 0xa8 && p[2] <= 0xae)
+                             : p[2] >= 0xa6 && p[2] <= 0xa9;
+    return mark ? 3 : 0; /* U+200B-200F, 2028-202E, 2066-2069 */
+}
+
 /* Hostile names must not be able to forge lines or move a terminal's cursor. */
 static void append(struct line *l, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    for (size_t hidden = 0; *text; text++) {
         char piece[5];
-        int n = *p < 0x20 || *p == 0x7f ? snprintf(piece, sizeof piece, "\\x%02x", *p)
-                                        : snprintf(piece, sizeof piece, "%c", *p);
+        if (hidden == 0)
+            hidden = qn_text_unsafe(text);
+        int n = snprintf(piece, sizeof piece, hidden ? "\\x%02x" : "%c", (unsigned char)*text);
+        hidden -= hidden > 0;
         if (l->used + (size_t)n >= l->size)
             break;
         memcpy(l->buf + l->used, piece, (size_t)n);

@@ -30,6 +30,11 @@ enum qins_status qn_fail_errno(struct qins_error *err, const char *file, const c
 
 enum qins_status qn_fail_memory(struct qins_error *err);
 
+/* How many bytes at TEXT (NUL-terminated, not empty) must be escaped before a person may see
+ * them: control characters (C0, DEL, C1) and the marks that reverse or hide text. 0 if the byte
+ * there may stand as it is. */
+size_t qn_text_unsafe(const char *text);
+
 /* Names the file or tensor in an error that does not name one yet; both return err's status. */
 enum qins_status qn_error_in_file(struct qins_error *err, enum qins_status status,
                                   const char *file);

@@ -252,6 +252,10 @@ static enum qins_status manifest_from_json(const json_t *j, struct qn_manifest *
     struct qn_attachment_list names = {0};
     if (!kind || strcmp(kind, schema) != 0)
         return qn_fail(err, QINS_ERR_FORMAT, "the manifest's \"schema\" is not %s", schema);
+    const json_t *version = json_object_get(j, "format_version");
+    if (!json_is_integer(version) || json_integer_value(version) != QN_ARCHIVE_VERSION)
+        return qn_fail(err, QINS_ERR_FORMAT,
+                       "the manifest's \"format_version\" is not the user block's");
     if (!source || !json_is_array(tensors) || !json_is_array(files))
         return qn_fail(err, QINS_ERR_FORMAT,
                        "the manifest lacks \"source_format\", \"tensors\" or \"files\"");

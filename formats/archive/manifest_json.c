@@ -220,9 +220,11 @@ static enum qins_status quantiser_from_json(const json_t *j, struct qn_archive_t
         levels > QN_MAX_LEVELS)
         return bad(err, "levels");
     p->levels = (unsigned)levels;
-    if (!float_between(json_object_get(j, "kappa"), 0.0f, FLT_MAX, &p->kappa))
+    bool seed = p->content == QN_CONTENT_SEED;
+    if (!float_between(json_object_get(j, "kappa"), seed ? QN_MIN_ALPHA : 0.0f,
+                       seed ? QN_MAX_ALPHA : QN_MAX_KAPPA, &p->kappa))
         return bad(err, "kappa");
-    if (!float_between(json_object_get(j, "clip"), 0.0f, FLT_MAX, &p->clip))
+    if (!float_between(json_object_get(j, "clip"), FLT_MIN, 1.0f, &p->clip))
         return bad(err, "clip");
     return group_from_json(j, t, err);
 }

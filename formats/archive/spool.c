@@ -270,8 +270,19 @@ static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, s
     return st;
 }
 
+/* What is there is thrown away, so it must be a spool: the name may be anybody's. */
 static enum qins_status start_over(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
 {
+    uint8_t found[sizeof head_magic] = {0};
+    enum qins_status st = QINS_OK;
+    if (s->file.size >= sizeof found)
+        st = qn_file_read(&s->file, 0, found, sizeof found, err);
+    if (st != QINS_OK)
+        return st;
+    if (s->file.size > 0 && memcmp(found, head_magic, sizeof head_magic) != 0)
+        return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
+                          "is in the way of the work in progress and none of qins's making: move "
+                          "it, or run again without --resume");
     s->end = HEAD_SIZE;
     if (ftruncate(s->file.fd, 0) != 0)
         return qn_fail_errno(err, s->file.path, "cannot truncate");

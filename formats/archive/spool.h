@@ -18,8 +18,9 @@ struct qn_spool_state {
 /* Opens or creates PATH for a job identified by JOB (a digest of everything that decides the
  * archive's bytes: sources, plan, options). An existing spool of the same job is scanned, cut
  * after its last whole record and continued; one of another job is QINS_ERR_USAGE with a line
- * that says so; RESUME false truncates it. Takes an exclusive lock (flock): a second process
- * with the same spool gets QINS_ERR_IO. */
+ * that says so; RESUME false truncates it, as does a head that is damaged. A file that is neither
+ * empty nor begins with a spool's magic is left as it is: QINS_ERR_USAGE. Takes an exclusive lock
+ * (flock): a second process with the same spool gets QINS_ERR_IO. */
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
                                bool resume, struct qn_spool_state *state, struct qins_error *err);
 struct qn_sink *qn_spool_sink(struct qn_spool *s);

@@ -64,6 +64,12 @@ struct qn_chunk_info {
 enum qins_status qn_chunk_inspect(const void *payload, size_t size, struct qn_chunk_info *info,
                                   struct qins_error *err);
 
+/* QINS_ERR_FORMAT unless the payload, of N elements, is coded with PARAMS (codec apart): content,
+ * levels, kappa, rows and groups, and the scale where there is one for the tensor. */
+enum qins_status qn_chunk_check_params(const void *payload, size_t size,
+                                       const struct qn_chunk_params *params, size_t n,
+                                       struct qins_error *err);
+
 /* Decodes a payload of exactly SIZE bytes that must hold exactly N elements of type DTYPE.
  * VIEW: true for the view type (F32 for narrow floats), false for the source type (quantised
  * values are rounded to it). DST holds N elements of that type. */

@@ -89,3 +89,29 @@ enum qins_status qn_chunk_compare(const void *payload, size_t size, enum qins_dt
     *first = tally.first;
     return st;
 }
+
+static bool same_grid(const struct qn_chunk_header *h, const void *payload,
+                      const struct qn_chunk_params *p, uint32_t n)
+{
+    struct qn_groups g = qn_chunk_groups(p, n);
+    bool one_scale = p->content == QN_CONTENT_QINS && p->tensor_scale > 0.0f;
+    return h->info.levels == p->levels && qn_float_bits(h->info.kappa) == qn_float_bits(p->kappa) &&
+           h->groups.row_length == g.row_length && h->groups.group == g.group &&
+           (!one_scale ||
+            qn_float_bits(qn_chunk_scale(h, payload, 0)) == qn_float_bits(p->tensor_scale));
+}
+
+enum qins_status qn_chunk_check_params(const void *payload, size_t size,
+                                       const struct qn_chunk_params *params, size_t n,
+                                       struct qins_error *err)
+{
+    struct qn_chunk_header h;
+    enum qins_status st = qn_chunk_parse(payload, size, &h, err);
+    if (st == QINS_OK)
+        st = qn_chunk_check_shape(&h, params->dtype, n, err);
+    if (st == QINS_OK &&
+        (h.info.content != params->content ||
+         (params->content != QN_CONTENT_LOSSLESS && !same_grid(&h, payload, params, (uint32_t)n))))
+        st = qn_fail(err, QINS_ERR_FORMAT, "a chunk is not coded as the manifest says");
+    return st;
+}

@@ -67,8 +67,10 @@ static enum qins_status read_coded_codes(const struct qn_chunk_header *h, const 
     const size_t raw_size = qn_bitpack_size(n, raw_bits);
     if (!qn_bitunpack(src + h->coded_size, raw_size, n, raw_bits, codes))
         return damaged_bits(err);
-    for (size_t i = 0; i < n; i++)
-        codes[i] = (uint16_t)(codes[i] | symbols[i] << raw_bits);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t code = codes[i] | (uint32_t)symbols[i] << raw_bits;
+        codes[i] = code < UINT16_MAX ? (uint16_t)code : UINT16_MAX; /* no code: check_codes() */
+    }
     return QINS_OK;
 }
 

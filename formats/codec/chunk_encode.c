@@ -44,15 +44,6 @@ static enum qins_status check_params(const struct qn_chunk_params *p, size_t n,
     return QINS_OK;
 }
 
-static struct qn_groups groups_of(const struct qn_chunk_params *p, uint32_t n)
-{
-    bool whole = p->content == QN_CONTENT_SEED || p->tensor_scale > 0.0f;
-    uint32_t row = whole ? n : (uint32_t)qn_min_u64(p->row_length, n);
-    uint32_t group = whole ? n : (uint32_t)qn_min_u64(p->group, row);
-    struct qn_groups g = {n, row, group};
-    return g;
-}
-
 static enum qins_status refuse_value(const float *x, uint32_t begin, uint32_t size,
                                      struct qins_error *err)
 {
@@ -261,7 +252,7 @@ enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const voi
     if (lossless) {
         most += qins_dtype_size(params->dtype) * (n + QN_PLANE_HEADER_SIZE);
     } else {
-        e.header.groups = groups_of(params, (uint32_t)n);
+        e.header.groups = qn_chunk_groups(params, (uint32_t)n);
         if (params->content == QN_CONTENT_QINS)
             e.header.info.n_scales = qn_groups_count(&e.header.groups);
         most += 4 * (size_t)e.header.info.n_scales + 2 * n;

@@ -27,6 +27,15 @@ enum {
 static const uint8_t chunk_magic[4] = {'Q', 'N', 'C', 'K'};
 enum { CHUNK_VERSION = 1 };
 
+struct qn_groups qn_chunk_groups(const struct qn_chunk_params *p, uint32_t n)
+{
+    bool whole = p->content == QN_CONTENT_SEED || p->tensor_scale > 0.0f;
+    uint32_t row = whole ? n : (uint32_t)qn_min_u64(p->row_length, n);
+    uint32_t group = whole ? n : (uint32_t)qn_min_u64(p->group, row);
+    struct qn_groups g = {n, row, group};
+    return g;
+}
+
 bool qn_groups_valid(const struct qn_groups *g)
 {
     return g->group >= 1 && g->group <= g->row_length && g->row_length <= g->n &&

@@ -24,6 +24,8 @@ struct qn_group_walk {
     uint32_t row_end;
 };
 
+/* The groups of a chunk of N elements under quantised content. */
+struct qn_groups qn_chunk_groups(const struct qn_chunk_params *p, uint32_t n);
 bool qn_groups_valid(const struct qn_groups *g);
 uint32_t qn_groups_count(const struct qn_groups *g);
 bool qn_group_next(struct qn_group_walk *w); /* false after the last group */

@@ -1,4 +1,6 @@
 /* Damaged and hostile chunk payloads. */
+#include "formats/codec/bitpack.h"
+#include "formats/codec/chunk_layout.h"
 #include "tests/unit/chunk_testing.h"
 
 enum { N = 96 };
@@ -164,6 +166,40 @@ static void hostile_fields(void **state)
     expect_bad(s, s->payload.size - 1, 255, 1); /* code 255 of 0 … 254 */
 }
 
+/* With eleven raw bits a symbol above one makes a code of more than sixteen bits. */
+static void code_beyond_sixteen_bits(void **state)
+{
+    (void)state;
+    uint8_t symbols[N], payload[QN_CHUNK_HEADER_SIZE + 4 + 4096] = {0};
+    uint8_t *section = payload + QN_CHUNK_HEADER_SIZE + 4;
+    static uint64_t scratch[1 << 16];
+    const struct qn_codec *huffman = qn_codec(QN_CODEC_HUFFMAN);
+    assert_true(huffman->scratch(N) <= sizeof scratch);
+    float dst[N];
+    struct qins_error err;
+    static const uint8_t tops[] = {1, 2, 32};
+    for (size_t i = 0; i < sizeof tops; i++) {
+        memset(symbols, tops[i], N);
+        size_t coded = huffman->encode(symbols, N, section, 2048, scratch);
+        size_t raw = qn_bitpack_size(N, 11), size = QN_CHUNK_HEADER_SIZE + 4 + coded + raw;
+        assert_true(coded > 0);
+        memset(section + coded, 0, raw);
+        struct qn_chunk_header h = {.info = {.content = QN_CONTENT_QINS,
+                                             .dtype = QINS_F32,
+                                             .codec = QN_CODEC_HUFFMAN,
+                                             .levels = 2047,
+                                             .raw_bits = 11,
+                                             .n_elements = N,
+                                             .n_scales = 1,
+                                             .payload_size = size},
+                                    .groups = {N, N, N},
+                                    .coded_size = (uint32_t)coded};
+        qn_chunk_seal(&h, payload);
+        assert_int_equal(qn_chunk_decode(payload, size, QINS_F32, N, true, &work, dst, &err),
+                         tops[i] == 1 ? QINS_OK : QINS_ERR_FORMAT);
+    }
+}
+
 static void wrong_expectation(void **state)
 {
     (void)state;
@@ -184,7 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_flip_is_found), cmocka_unit_test(every_truncation_is_found),
         cmocka_unit_test(resealed_flips),      cmocka_unit_test(hostile_fields),
-        cmocka_unit_test(wrong_expectation),
+        cmocka_unit_test(wrong_expectation),   cmocka_unit_test(code_beyond_sixteen_bits),
     };
     return cmocka_run_group_tests(tests, make_samples, free_samples);
 }

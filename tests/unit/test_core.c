@@ -123,6 +123,10 @@ static void error_line(void **state)
     assert_string_equal(qins_error_format(&err, line, sizeof line),
                         "a\\x0ab: tensor 't\\x1b[2J': offset 7: bad");
     assert_string_equal(qins_error_format(&err, line, 4), "a: ");
+    /* a C1 control, a right-to-left override, and letters that are neither */
+    qn_fail_at(&err, QINS_ERR_FORMAT, NULL, "\xc2\x9b\xe2\x80\xae\xc3\xa9", -1, "bad");
+    assert_string_equal(qins_error_format(&err, line, sizeof line),
+                        "tensor '\\xc2\\x9b\\xe2\\x80\\xae\xc3\xa9': bad");
 }
 
 struct ordered {

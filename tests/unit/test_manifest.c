@@ -105,8 +105,9 @@ static void floats_are_exact(void **state)
         uint32_t bits = (uint32_t)(test_random(&seed) >> 33);
         if (bits >= 0x7f800000)
             continue;
-        a.plan.kappa = qn_float_from_bits(bits);
-        a.plan.clip = qn_float_from_bits(bits ^ 1);
+        a.plan.content = QN_CONTENT_QINS;
+        a.plan.kappa = qn_float_from_bits(bits % (qn_float_bits(QN_MAX_KAPPA) + 1));
+        a.plan.clip = qn_float_from_bits(0x00800000 + bits % 0x3f000001); /* FLT_MIN ... 1 */
         a.tensor_scale = qn_float_from_bits(bits ^ 2);
         json_t *j = qn_archive_tensor_to_json(&a);
         char *text = json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9));
@@ -133,7 +134,10 @@ static enum qins_status unpack_text(const char *text, size_t size, struct qins_e
     return st;
 }
 
-#define HEAD  "{\"schema\":\"qins-archive-manifest-1\",\"source_format\":\"npy\",\"files\":["
+#define VERSIONED(version)                                                                         \
+    "{\"schema\":\"qins-archive-manifest-1\",\"format_version\":" version                          \
+    ",\"source_format\":\"npy\",\"files\":["
+#define HEAD  VERSIONED("1")
 #define PRINT "\"fingerprint\":\"00000000000000000000000000000000\""
 #define TENSOR(name, dtype, shape, rest)                                                           \
     "{\"name\":" name ",\"dtype\":" dtype ",\"shape\":" shape "," rest "\"reason\":\"\"," PRINT "}"
@@ -152,6 +156,8 @@ static void refusals(void **state)
         {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
                                        QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":1,") "]}",
          QINS_OK},
+        {VERSIONED("2") "],\"tensors\":[]}", QINS_ERR_FORMAT},
+        {VERSIONED("\"1\"") "],\"tensors\":[]}", QINS_ERR_FORMAT},
         {"[]", QINS_ERR_FORMAT},
         {"", QINS_ERR_FORMAT},
         {"{", QINS_ERR_FORMAT},
@@ -197,6 +203,15 @@ static void refusals(void **state)
          QINS_ERR_FORMAT},
         {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
                                        QUANTISED "\"levels\":7,\"kappa\":-1,\"clip\":1,") "]}",
+         QINS_ERR_FORMAT},
+        {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
+                                       QUANTISED "\"levels\":7,\"kappa\":65537,\"clip\":1,") "]}",
+         QINS_ERR_FORMAT},
+        {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
+                                       QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":0,") "]}",
+         QINS_ERR_FORMAT},
+        {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
+                                       QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":1.5,") "]}",
          QINS_ERR_FORMAT},
     };
     struct qins_error err;
