@@ -31,10 +31,13 @@ struct qn_output {
     int fd;
     char *final_path, *temp_path;
     uint64_t written; /* bytes appended so far by qn_output_write() */
+    int pending;      /* its place among those of qn_output_abandon_all(), from 1; 0 for none */
 };
 
 /* Creates "PATH.tmp-XXXXXX" in PATH's folder with the permissions that PATH has, or 0666 less
- * the umask. */
+ * the umask. A link is followed: what it names is replaced, the link stays. QINS_ERR_IO where
+ * PATH is there and no regular file (a rename would put one in place of a device), or is a link
+ * to nothing. */
 enum qins_status qn_output_create(struct qn_output *o, const char *path, struct qins_error *err);
 /* Sequential append. */
 enum qins_status qn_output_write(struct qn_output *o, const void *data, size_t size,
@@ -43,7 +46,9 @@ enum qins_status qn_output_write(struct qn_output *o, const void *data, size_t s
 enum qins_status qn_output_write_at(struct qn_output *o, uint64_t offset, const void *data,
                                     size_t size, struct qins_error *err);
 /* fsync, close, rename to the final name, fsync the folder. *o is finished either way; on
- * failure nothing stands under the final name that was not there before. */
+ * failure nothing stands under the final name that was not there before. So the folder's fsync,
+ * which comes after the rename, cannot fail the output: the file is complete and in place, and
+ * all that is uncertain is whether the rename survives a crash of the system. */
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err);
 /* Removes the temporary file; does nothing after a commit or on a zeroed *o. */
 void qn_output_abandon(struct qn_output *o);
@@ -58,6 +63,7 @@ enum qins_status qn_write_whole(const char *path, const void *data, size_t size,
 /* True if both name the same existing file. */
 bool qn_same_file(const char *a, const char *b);
 bool qn_is_directory(const char *path);
+bool qn_is_regular(const char *path); /* links are followed */
 bool qn_exists(const char *path);
 /* Creates PATH and its parents; an existing folder is fine. */
 enum qins_status qn_make_directories(const char *path, struct qins_error *err);

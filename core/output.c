@@ -3,41 +3,52 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Temporary files that a signal handler has to remove. A fixed table of atomic pointers,
- * because the handler may not take a lock. */
+/* Temporary files that a signal handler has to remove. Copies in a fixed table, as the handler
+ * may take no lock and another thread may free the original. FREE -> FILLING -> PENDING -> FREE;
+ * the handler's PENDING -> TAKEN is for good, for the process ends then. */
 enum { MAX_PENDING = 64 };
-static _Atomic(char *) pending[MAX_PENDING];
+enum slot_state { SLOT_FREE, SLOT_FILLING, SLOT_PENDING, SLOT_TAKEN };
+static struct {
+    atomic_int state;
+    char path[PATH_MAX];
+} pending[MAX_PENDING];
 
-static void remember(char *path)
+/* The place of PATH in the table, from 1, or 0. A path that is too long for the table is too long
+ * for open(), too. */
+static int remember(const char *path)
 {
-    for (int i = 0; i < MAX_PENDING; i++) {
-        char *none = NULL;
-        if (atomic_compare_exchange_strong(&pending[i], &none, path))
-            return;
+    size_t size = strlen(path) + 1;
+    for (int i = 0; i < MAX_PENDING && size <= PATH_MAX; i++) {
+        int state = SLOT_FREE;
+        if (!atomic_compare_exchange_strong(&pending[i].state, &state, SLOT_FILLING))
+            continue;
+        memcpy(pending[i].path, path, size);
+        atomic_store(&pending[i].state, SLOT_PENDING);
+        return i + 1;
     }
+    return 0;
 }
 
-static void forget(char *path)
+static void forget(int place)
 {
-    for (int i = 0; i < MAX_PENDING; i++) {
-        char *expected = path;
-        if (atomic_compare_exchange_strong(&pending[i], &expected, NULL))
-            return;
-    }
+    int state = SLOT_PENDING;
+    if (place > 0)
+        atomic_compare_exchange_strong(&pending[place - 1].state, &state, SLOT_FREE);
 }
 
 void qn_output_abandon_all(void)
 {
     for (int i = 0; i < MAX_PENDING; i++) {
-        char *path = atomic_load(&pending[i]);
-        if (path)
-            unlink(path);
+        int state = SLOT_PENDING;
+        if (atomic_compare_exchange_strong(&pending[i].state, &state, SLOT_TAKEN))
+            unlink(pending[i].path);
     }
 }
 
@@ -63,24 +74,45 @@ static int create_beside(char *temp, const char *final_path)
     return -1;
 }
 
+/* Where an output called PATH has to go: PATH itself, or what it links to. Heap. */
+static enum qins_status resolve(const char *path, char **out, struct qins_error *err)
+{
+    struct stat info;
+    bool is_link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    *out = is_link ? realpath(path, NULL) : qn_strdup(path, err);
+    if (!*out && !is_link)
+        return QINS_ERR_MEMORY;
+    if (!*out && errno == ENOENT)
+        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is a link to nothing");
+    if (!*out)
+        return qn_fail_errno(err, path, "cannot follow the link");
+    if (stat(*out, &info) != 0 || S_ISREG(info.st_mode))
+        return QINS_OK; /* why there is no stat, open() will tell */
+    if (!S_ISDIR(info.st_mode))
+        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is not a regular file");
+    errno = EISDIR;
+    return qn_fail_errno(err, path, "cannot create");
+}
+
 enum qins_status qn_output_create(struct qn_output *o, const char *path, struct qins_error *err)
 {
     *o = (struct qn_output){.fd = -1};
-    o->final_path = qn_strdup(path, err);
-    o->temp_path = qn_format(err, "%s.tmp-XXXXXX", path);
-    if (!o->final_path || !o->temp_path) {
-        qn_output_abandon(o);
-        return QINS_ERR_MEMORY;
+    enum qins_status st = resolve(path, &o->final_path, err);
+    char *temp = st == QINS_OK ? qn_format(err, "%s.tmp-XXXXXX", o->final_path) : NULL;
+    if (st == QINS_OK && !temp)
+        st = QINS_ERR_MEMORY;
+    if (st == QINS_OK) {
+        o->fd = create_beside(temp, o->final_path);
+        if (o->fd < 0)
+            st = qn_fail_errno(err, path, "cannot create");
     }
-    o->fd = qn_is_directory(path) ? (errno = EISDIR, -1) : create_beside(o->temp_path, path);
-    if (o->fd < 0) {
-        enum qins_status st = qn_fail_errno(err, path, "cannot create");
-        free(o->temp_path);
-        o->temp_path = NULL;
+    if (st != QINS_OK) {
+        free(temp);
         qn_output_abandon(o);
         return st;
     }
-    remember(o->temp_path);
+    o->temp_path = temp;
+    o->pending = remember(temp);
     return QINS_OK;
 }
 
@@ -110,27 +142,26 @@ enum qins_status qn_output_write(struct qn_output *o, const void *data, size_t s
     return st;
 }
 
-/* The rename itself must survive a crash, not only the file. */
-static enum qins_status sync_folder(const char *path, struct qins_error *err)
+/* The folder of PATH, for fsync. Before the rename, so that a lack of descriptors fails the
+ * output in time. *fd is -1 in a folder that one may write to but not read. */
+static enum qins_status open_folder(const char *path, int *fd, struct qins_error *err)
 {
     char *dir = qn_path_dir(path, err);
     if (!dir)
         return QINS_ERR_MEMORY;
+    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     enum qins_status st = QINS_OK;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* Some file systems cannot sync a folder and say EINVAL; the rename stands all the same. */
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
-        st = qn_fail_errno(err, dir, "cannot sync the folder");
-    if (fd >= 0)
-        close(fd);
+    if (*fd < 0 && errno != EACCES)
+        st = qn_fail_errno(err, dir, "cannot open the folder");
     free(dir);
     return st;
 }
 
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    if (fsync(o->fd) != 0)
+    int folder = -1;
+    enum qins_status st = open_folder(o->final_path, &folder, err);
+    if (st == QINS_OK && fsync(o->fd) != 0)
         st = qn_fail_errno(err, o->final_path, "fsync");
     if (close(o->fd) != 0 && st == QINS_OK)
         st = qn_fail_errno(err, o->final_path, "close");
@@ -138,11 +169,14 @@ enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
     if (st == QINS_OK && rename(o->temp_path, o->final_path) != 0)
         st = qn_fail_errno(err, o->final_path, "rename");
     if (st == QINS_OK) {
-        forget(o->temp_path);
+        forget(o->pending);
         free(o->temp_path);
         o->temp_path = NULL;
-        st = sync_folder(o->final_path, err);
+        if (folder >= 0)
+            (void)fsync(folder); /* the rename stands all the same: see core/file.h */
     }
+    if (folder >= 0)
+        close(folder);
     qn_output_abandon(o);
     return st;
 }
@@ -153,7 +187,7 @@ void qn_output_abandon(struct qn_output *o)
         close(o->fd);
     if (o->temp_path) {
         unlink(o->temp_path);
-        forget(o->temp_path);
+        forget(o->pending);
     }
     free(o->temp_path);
     free(o->final_path);

@@ -158,7 +158,32 @@ static void refusals(void **state)
     qn_spool_destroy(s, true);
 }
 
-/* A spool cut anywhere continues to the same contents. */
+/* What is no spool is left as it is, whether the work is to be resumed or not. */
+static void foreign_file(void **state)
+{
+    (void)state;
+    static const char *const contents[] = {"Q", "QINSPRT", "somebody's letters",
+                                           "a file that is longer than the head of a spool is"};
+    const char *path = test_file("foreign");
+    for (size_t i = 0; i < 2 * sizeof contents / sizeof *contents; i++) {
+        const char *text = contents[i / 2];
+        struct qn_spool_state at;
+        struct qn_spool *s;
+        struct qins_error err;
+        struct qn_buf after = {0};
+        leave(path, text, strlen(text));
+        assert_int_equal(qn_spool_open(&s, path, &job, i % 2, &at, &err), QINS_ERR_USAGE);
+        assert_null(s);
+        test_ok(qn_read_whole(path, 1 << 20, &after, &err), &err);
+        assert_int_equal(after.size, strlen(text));
+        assert_memory_equal(after.data, text, after.size);
+        qn_buf_finish(&after);
+    }
+}
+
+enum { MAGIC_SIZE = 8 };
+
+/* A spool cut anywhere behind its magic continues to the same contents. */
 static void cut_anywhere(void **state)
 {
     (void)state;
@@ -169,6 +194,8 @@ static void cut_anywhere(void **state)
     test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
     for (size_t size = 0; size <= whole.size; size++) {
         struct qn_spool_state at;
+        if (size > 0 && size < MAGIC_SIZE)
+            continue;
         leave(path, whole.data, size);
         struct qn_spool *s = open_spool(path, true, &at);
         finish(s, &at);
@@ -178,7 +205,7 @@ static void cut_anywhere(void **state)
     qn_buf_finish(&whole);
 }
 
-/* So does one with any byte changed, unless that makes it another job's. */
+/* So does one with any byte behind the magic changed, unless that makes it another job's. */
 static void flip_anywhere(void **state)
 {
     (void)state;
@@ -187,7 +214,7 @@ static void flip_anywhere(void **state)
     const char *path = test_file("flip");
     write_whole_spool(path);
     test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
-    for (size_t i = 0; i < whole.size; i++) {
+    for (size_t i = MAGIC_SIZE; i < whole.size; i++) {
         struct qn_spool_state at;
         whole.data[i] ^= 0x40;
         leave(path, whole.data, whole.size);
@@ -224,11 +251,9 @@ static void damage_before_replay(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(flip_anywhere),
-        cmocka_unit_test(damage_before_replay),
+        cmocka_unit_test(plain),         cmocka_unit_test(refusals),
+        cmocka_unit_test(foreign_file),  cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(flip_anywhere), cmocka_unit_test(damage_before_replay),
     };
     return cmocka_run_group_tests(tests, test_folder_setup, test_folder_teardown);
 }
