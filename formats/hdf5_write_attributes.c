@@ -1,6 +1,7 @@
 #include "formats/hdf5_write.h"
 
 #include "core/buf.h"
+#include "formats/hdf5_common.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,35 +25,15 @@ bool qn_hdf5_is_path(const char *path)
     return depth <= MAX_DEPTH;
 }
 
-/* HDF5 reads "." as the group itself. */
-static char *encode(const char *name, struct qins_error *err)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    char *path = malloc(3 * strlen(name) + 2), *p = path;
-    if (!path) {
-        qn_fail_memory(err);
-        return NULL;
-    }
-    *p++ = '/';
-    for (const char *q = name; *q; q++) {
-        bool plain = *q != '/' && *q != '%' && strcmp(name, ".") != 0;
-        if (plain) {
-            *p++ = *q;
-            continue;
-        }
-        *p++ = '%';
-        *p++ = hex[(unsigned char)*q >> 4];
-        *p++ = hex[(unsigned char)*q & 15];
-    }
-    *p = '\0';
-    return path;
-}
-
 char *qn_hdf5_path_for(const json_t *paths, const char *name, struct qins_error *err)
 {
     const json_t *value = paths ? json_object_get(paths, name) : NULL;
-    if (!value)
-        return encode(name, err);
+    if (!value) {
+        char *encoded = qn_hdf5_encode_name(name, err);
+        char *path = encoded ? qn_format(err, "/%s", encoded) : NULL;
+        free(encoded);
+        return path;
+    }
     if (json_is_string(value) && qn_hdf5_is_path(json_string_value(value)))
         return qn_strdup(json_string_value(value), err);
     qn_fail_at(err, QINS_ERR_FORMAT, NULL, name, QN_NO_OFFSET,

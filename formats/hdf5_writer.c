@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 #include "core/file.h"
 #include "formats/archive/hdf5_driver.h"
+#include "formats/hdf5_common.h"
 #include "formats/tensor_writer.h"
 #include "formats/write_progress.h"
 
@@ -33,75 +34,12 @@ static enum qins_dtype stored_dtype(enum qins_dtype dtype)
     return dtype == QINS_F8_E4M3 ? QINS_F16 : dtype;
 }
 
-static hid_t small_float(size_t size, size_t sign, size_t exponent_bits, size_t mantissa_bits,
-                         size_t bias)
-{
-    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    if (type >= 0 &&
-        (H5Tset_fields(type, sign, mantissa_bits, exponent_bits, 0, mantissa_bits) < 0 ||
-         H5Tset_size(type, size) < 0 || H5Tset_ebias(type, bias) < 0)) {
-        H5Tclose(type);
-        type = H5I_INVALID_HID;
-    }
-    return type;
-}
-
-/* As h5py writes numpy.bool_. */
-static hid_t boolean(void)
-{
-    static const int8_t no = 0, yes = 1;
-    hid_t type = H5Tenum_create(H5T_STD_I8LE);
-    if (type >= 0 &&
-        (H5Tenum_insert(type, "FALSE", &no) < 0 || H5Tenum_insert(type, "TRUE", &yes) < 0)) {
-        H5Tclose(type);
-        type = H5I_INVALID_HID;
-    }
-    return type;
-}
-
-/* An id to be closed. */
-static hid_t type_for(enum qins_dtype dtype)
-{
-    switch (stored_dtype(dtype)) {
-    case QINS_F64:
-        return H5Tcopy(H5T_IEEE_F64LE);
-    case QINS_F32:
-        return H5Tcopy(H5T_IEEE_F32LE);
-    case QINS_F16:
-        return small_float(2, 15, 5, 10, 15);
-    case QINS_BF16:
-        return small_float(2, 15, 8, 7, 127);
-    case QINS_F8_E5M2:
-        return small_float(1, 7, 5, 2, 15);
-    case QINS_I64:
-        return H5Tcopy(H5T_STD_I64LE);
-    case QINS_I32:
-        return H5Tcopy(H5T_STD_I32LE);
-    case QINS_I16:
-        return H5Tcopy(H5T_STD_I16LE);
-    case QINS_I8:
-        return H5Tcopy(H5T_STD_I8LE);
-    case QINS_U64:
-        return H5Tcopy(H5T_STD_U64LE);
-    case QINS_U32:
-        return H5Tcopy(H5T_STD_U32LE);
-    case QINS_U16:
-        return H5Tcopy(H5T_STD_U16LE);
-    case QINS_U8:
-        return H5Tcopy(H5T_STD_U8LE);
-    case QINS_BOOL:
-        return boolean();
-    default:
-        return H5I_INVALID_HID;
-    }
-}
-
 static enum qins_status make_dataset(struct writer *w, struct session *s, size_t index,
                                      struct qins_error *err)
 {
     const struct qn_tensor *t = &w->progress.tensors->items[index];
     hsize_t dims[QINS_MAX_RANK] = {0};
-    hid_t type = type_for(t->dtype), space = -1, dataset = -1;
+    hid_t type = qn_hdf5_type(stored_dtype(t->dtype)), space = -1, dataset = -1;
     char *path = qn_hdf5_path_for(s->paths, t->name, err);
     enum qins_status st = path ? QINS_OK : err ? err->status : QINS_ERR_FORMAT;
     for (unsigned i = 0; i < t->rank; i++)

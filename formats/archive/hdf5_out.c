@@ -5,6 +5,7 @@
 #include "formats/archive/filter.h"
 #include "formats/archive/hdf5_driver.h"
 #include "formats/archive/userblock.h"
+#include "formats/hdf5_common.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -129,71 +130,6 @@ enum qins_status qn_hdf5_out_create(struct qn_hdf5_out **out, int fd, const char
     return st;
 }
 
-/* Names of tensors may hold what HDF5 takes for a path. */
-static char *encode_name(const char *name, struct qins_error *err)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    size_t n = strlen(name), k = 0;
-    char *out = malloc(3 * n + 1);
-    if (!out) {
-        qn_fail_memory(err);
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)name[i];
-        if (c != '/' && c != '%' && !(c == '.' && n == 1)) {
-            out[k++] = (char)c;
-            continue;
-        }
-        out[k++] = '%';
-        out[k++] = digits[c >> 4];
-        out[k++] = digits[c & 15];
-    }
-    out[k] = '\0';
-    return out;
-}
-
-/* h5py's form of a truth value. */
-static hid_t bool_type(void)
-{
-    static const int8_t values[] = {0, 1};
-    hid_t type = H5Tenum_create(H5T_STD_I8LE);
-    if (type >= 0 && (H5Tenum_insert(type, "FALSE", &values[0]) < 0 ||
-                      H5Tenum_insert(type, "TRUE", &values[1]) < 0))
-        close_id(&type, H5Tclose);
-    return type;
-}
-
-static hid_t element_type(enum qins_dtype view)
-{
-    switch (view) {
-    case QINS_F64:
-        return H5Tcopy(H5T_IEEE_F64LE);
-    case QINS_F32:
-        return H5Tcopy(H5T_IEEE_F32LE);
-    case QINS_I64:
-        return H5Tcopy(H5T_STD_I64LE);
-    case QINS_I32:
-        return H5Tcopy(H5T_STD_I32LE);
-    case QINS_I16:
-        return H5Tcopy(H5T_STD_I16LE);
-    case QINS_I8:
-        return H5Tcopy(H5T_STD_I8LE);
-    case QINS_U64:
-        return H5Tcopy(H5T_STD_U64LE);
-    case QINS_U32:
-        return H5Tcopy(H5T_STD_U32LE);
-    case QINS_U16:
-        return H5Tcopy(H5T_STD_U16LE);
-    case QINS_U8:
-        return H5Tcopy(H5T_STD_U8LE);
-    case QINS_BOOL:
-        return bool_type();
-    default:
-        return H5I_INVALID_HID;
-    }
-}
-
 /* Properties common to all datasets: nothing that varies by run, no room for attributes, no
  * fill values written. */
 static hid_t dataset_properties(H5D_layout_t layout)
@@ -247,9 +183,9 @@ enum qins_status qn_hdf5_out_begin(struct qn_hdf5_out *h, const struct qn_tensor
                                    const struct qn_layout *layout, const void *data,
                                    struct qins_error *err)
 {
-    hid_t type = element_type(qn_dtype(t->dtype)->view), space = tensor_space(t);
+    hid_t type = qn_hdf5_type(qn_dtype(t->dtype)->view), space = tensor_space(t);
     hid_t properties = data ? dataset_properties(H5D_COMPACT) : chunked_properties(t, layout);
-    char *name = encode_name(t->name, err);
+    char *name = qn_hdf5_encode_name(t->name, err);
     enum qins_status st = name ? QINS_OK : QINS_ERR_MEMORY;
     if (st != QINS_OK)
         goto done;
@@ -328,7 +264,7 @@ enum qins_status qn_hdf5_out_blob(struct qn_hdf5_out *h, const char *group, cons
     hid_t space = H5Screate_simple(columns ? 2 : 1, dims, NULL);
     hid_t properties = dataset_properties(H5D_CONTIGUOUS);
     hid_t parent = H5Gopen2(h->file, group, H5P_DEFAULT);
-    char *encoded = encode_name(name, err);
+    char *encoded = qn_hdf5_encode_name(name, err);
     enum qins_status st = encoded ? QINS_OK : QINS_ERR_MEMORY;
     if (st != QINS_OK)
         goto done;
