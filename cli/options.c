@@ -116,7 +116,7 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
     if (n < verb->n_operands)
         return qn_fail(err, QINS_ERR_USAGE, "a path is missing: %s", verb->usage);
     if (verb->needs_output && !c->value[OPT_OUTPUT])
-        return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing: where does the result go?");
+        return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
     if (c->value[OPT_OUTPUT] && !c->value[OPT_OUTPUT][0])
         return qn_fail(err, QINS_ERR_USAGE, "'-o' needs a path");
     c->json = c->value[OPT_JSON] != NULL;
