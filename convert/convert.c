@@ -22,6 +22,8 @@ struct conversion {
     const struct qn_convert_options *options;
     const struct qn_monitor *monitor;
     struct qn_checkpoint *source;
+    struct qn_digest source_digest; /* when it was opened */
+    bool source_changed;
     struct qn_archive_writer *writer;
     struct qn_spool *spool;
     struct qn_spool_state state; /* how far an earlier run got */
@@ -49,7 +51,7 @@ static void add_options(struct qn_hasher *h, const struct qn_plan_options *p)
     qn_hasher_add(h, text, strlen(text));
 }
 
-static enum qins_status job_digest(const struct qn_checkpoint *ck,
+enum qins_status qn_convert_digest(const struct qn_checkpoint *ck,
                                    const struct qn_convert_options *options, struct qn_digest *out,
                                    struct qins_error *err)
 {
@@ -67,24 +69,16 @@ static enum qins_status job_digest(const struct qn_checkpoint *ck,
     return st;
 }
 
-enum qins_status qn_convert_digest(const char *path, const struct qn_convert_options *options,
-                                   struct qn_digest *out, struct qins_error *err)
-{
-    struct qn_checkpoint *ck = NULL;
-    enum qins_status st = qn_checkpoint_open(&ck, path, NULL, err);
-    if (st == QINS_OK)
-        st = job_digest(ck, options, out, err);
-    qn_checkpoint_destroy(ck);
-    return st;
-}
-
 static enum qins_status open_sink(struct conversion *c, struct qins_error *err)
 {
+    struct qn_inputs inputs = {.checkpoint = c->source};
     char *part = qn_format(err, "%s.part", c->out);
     struct qn_digest job;
     enum qins_status st = part ? QINS_OK : QINS_ERR_MEMORY;
     if (st == QINS_OK && c->options->resume) {
-        st = job_digest(c->source, c->options, &job, err);
+        st = qn_refuse_input(&inputs, part, err);
+        if (st == QINS_OK)
+            st = qn_convert_digest(c->source, c->options, &job, err);
         if (st == QINS_OK)
             st = qn_spool_open(&c->spool, part, &job, true, &c->state, err);
     } else if (st == QINS_OK) {
@@ -164,6 +158,20 @@ static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
     return st;
 }
 
+/* All of the source has been read: was it one and the same thing all the while? */
+static enum qins_status check_unchanged(struct conversion *c, struct qins_error *err)
+{
+    struct qn_digest now;
+    enum qins_status st = qn_source_digest(c->source, &now, err);
+    if (st != QINS_OK)
+        return st;
+    c->source_changed = memcmp(now.bytes, c->source_digest.bytes, sizeof now.bytes) != 0;
+    if (c->source_changed)
+        return qn_fail_at(err, QINS_ERR_IO, c->path, NULL, QN_NO_OFFSET,
+                          "the source changed while it was read");
+    return QINS_OK;
+}
+
 static enum qins_status assemble(struct conversion *c, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
@@ -174,6 +182,8 @@ static enum qins_status assemble(struct conversion *c, struct qins_error *err)
     }
     if (st == QINS_OK)
         st = qn_check_stop(c->monitor, err);
+    if (st == QINS_OK)
+        st = check_unchanged(c, err);
     if (st == QINS_OK)
         st = qn_archive_writer_commit(c->writer, &c->source->attachments, NULL, err);
     return st;
@@ -195,7 +205,7 @@ static enum qins_status run(struct conversion *c, struct qins_error *err)
     c->ended = qn_seconds();
     qn_encoder_finish(&c->encoder);
     qn_archive_writer_destroy(c->writer);
-    qn_spool_destroy(c->spool, st == QINS_OK);
+    qn_spool_destroy(c->spool, st == QINS_OK || c->source_changed); /* of no use then */
     return st;
 }
 
@@ -211,6 +221,7 @@ static enum qins_status make_report(const struct conversion *c, json_t **report,
     json_t *j = qn_archive_report(a, "qins/convert/1");
     for (size_t i = 0; i < c->source->tensors.count; i++)
         input += c->source->tensors.items[i].n_bytes;
+    qn_put_archive_hash(&j, a);
     qn_json_put(&j, "input", qn_json_text(c->path));
     qn_json_put(&j, "output", qn_json_text(c->out));
     qn_json_put(&j, "threads", json_integer(c->options->threads));
@@ -229,13 +240,16 @@ enum qins_status qn_convert(const char *path, const char *out,
 {
     struct conversion c = {.path = path, .out = out, .options = options, .monitor = monitor};
     enum qins_status st = qn_plan_options_check(&options->plan, err);
-    if (st == QINS_OK)
-        st = qn_refuse_input(path, out, err);
     if (st == QINS_OK && qn_path_is_archive(path))
         st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
                         "is an archive already; restore it first to convert it anew");
     if (st == QINS_OK)
         st = qn_checkpoint_open(&c.source, path, monitor, err);
+    struct qn_inputs inputs = {.checkpoint = c.source};
+    if (st == QINS_OK)
+        st = qn_refuse_input(&inputs, out, err);
+    if (st == QINS_OK)
+        st = qn_source_digest(c.source, &c.source_digest, err);
     if (st == QINS_OK)
         st = check_types(c.source, err);
     if (st == QINS_OK)

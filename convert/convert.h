@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "core/thread.h"
+#include "formats/checkpoint.h"
 #include "policy/defaults.h"
 
 struct qn_convert_options {
@@ -16,14 +17,16 @@ struct qn_convert_options {
  * and the plan options alone. Memory does not grow with the tensors. *report (schema
  * qins/convert/1; may be NULL) belongs to the caller. Errors: QINS_ERR_UNSUPPORTED for types
  * that cannot be converted and for NaN or infinity under a quantiser, with names;
- * QINS_ERR_USAGE where OUT is an input or OUT.part belongs to another job. */
+ * QINS_ERR_USAGE where OUT or OUT.part is an input or OUT.part belongs to another job;
+ * QINS_ERR_IO where a source file changed meanwhile. */
 enum qins_status qn_convert(const char *path, const char *out,
                             const struct qn_convert_options *options,
                             const struct qn_monitor *monitor, json_t **report,
                             struct qins_error *err);
 
 /* Digest of all that decides the archive's bytes: sources, options, version. */
-enum qins_status qn_convert_digest(const char *path, const struct qn_convert_options *options,
-                                   struct qn_digest *out, struct qins_error *err);
+enum qins_status qn_convert_digest(const struct qn_checkpoint *ck,
+                                   const struct qn_convert_options *options, struct qn_digest *out,
+                                   struct qins_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 #include "convert/pipeline.h"
 
 #include "convert/report.h"
+#include "convert/sources.h"
 #include "convert/verify.h"
 #include "convert/work.h"
 #include "core/file.h"
@@ -15,20 +16,50 @@ struct pipeline {
     const struct qn_convert_options *options;
     const struct qn_monitor *monitor;
     char job[33];
-    char *archive, *convert_path, *verify_path, *page_path;
+    char *archive, *part, *convert_path, *verify_path, *page_path;
     json_t *convert, *verify, *steps;
 };
 
 static enum qins_status name_files(struct pipeline *p, struct qins_error *err)
 {
     p->archive = qn_path_join(p->dir, "model.qins", err);
+    p->part = qn_path_join(p->dir, "model.qins.part", err);
     p->convert_path = qn_path_join(p->dir, "convert.json", err);
     p->verify_path = qn_path_join(p->dir, "verify.json", err);
     p->page_path = qn_path_join(p->dir, "index.html", err);
     p->steps = json_array();
-    if (!p->archive || !p->convert_path || !p->verify_path || !p->page_path || !p->steps)
+    if (!p->archive || !p->part || !p->convert_path || !p->verify_path || !p->page_path ||
+        !p->steps)
         return qn_fail_memory(err);
     return QINS_OK;
+}
+
+static enum qins_status refuse_inputs(const struct pipeline *p, const struct qn_inputs *in,
+                                      struct qins_error *err)
+{
+    const char *const outputs[] = {p->archive, p->part, p->convert_path, p->verify_path,
+                                   p->page_path};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs && st == QINS_OK; i++)
+        st = qn_refuse_input(in, outputs[i], err);
+    return st;
+}
+
+/* Which job this is; nothing has been written by then. */
+static enum qins_status look_at_inputs(struct pipeline *p, const char *text, struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    struct qn_digest job;
+    enum qins_status st = qn_checkpoint_open(&ck, p->model, NULL, err);
+    struct qn_inputs inputs = {.checkpoint = ck, .file = text};
+    if (st == QINS_OK)
+        st = refuse_inputs(p, &inputs, err);
+    if (st == QINS_OK)
+        st = qn_convert_digest(ck, p->options, &job, err);
+    if (st == QINS_OK)
+        qn_digest_hex(&job, p->job);
+    qn_checkpoint_destroy(ck);
+    return st;
 }
 
 /* The report at PATH if an earlier run wrote it for this job, or NULL. */
@@ -42,16 +73,32 @@ static json_t *kept_report(const struct pipeline *p, const char *path)
     return NULL;
 }
 
-/* True if the archive is there, sound, and as long as REPORT says. */
+static const char *archive_hash(const json_t *report)
+{
+    return json_string_value(json_object_get(report, "archive_hash"));
+}
+
+/* True if the archive is there, sound, and the one that REPORT is about. */
 static bool archive_stands(const struct pipeline *p, const json_t *report)
 {
     struct qn_archive *a = NULL;
-    uint64_t size = 0;
-    bool stands = qn_json_u64(json_object_get(report, "archive_bytes"), &size) &&
-                  qn_exists(p->archive) && qn_archive_open(&a, p->archive, NULL) == QINS_OK &&
-                  a->file.size == size && qn_archive_check_hash(a, p->monitor, NULL) == QINS_OK;
+    const char *reported = archive_hash(report);
+    char found[33];
+    bool stands = false;
+    if (reported && qn_exists(p->archive) && qn_archive_open(&a, p->archive, NULL) == QINS_OK) {
+        qn_digest_hex(&a->body_hash, found);
+        stands =
+            strcmp(found, reported) == 0 && qn_archive_check_hash(a, p->monitor, NULL) == QINS_OK;
+    }
     qn_archive_destroy(a);
     return stands;
+}
+
+/* True if the report VERIFY found the archive of CONVERT to be right. */
+static bool verified(const json_t *verify, const json_t *convert)
+{
+    const char *a = archive_hash(verify), *b = archive_hash(convert);
+    return json_is_true(json_object_get(verify, "ok")) && a && b && strcmp(a, b) == 0;
 }
 
 static enum qins_status save_report(const struct pipeline *p, const char *path, json_t **report,
@@ -93,7 +140,7 @@ static enum qins_status verify_step(struct pipeline *p, bool may_keep, struct qi
     double begun = qn_seconds();
     enum qins_status st = QINS_OK;
     p->verify = may_keep ? kept_report(p, p->verify_path) : NULL;
-    bool kept = json_is_true(json_object_get(p->verify, "ok"));
+    bool kept = verified(p->verify, p->convert);
     if (!kept) {
         json_decref(p->verify);
         p->verify = NULL;
@@ -128,17 +175,14 @@ static json_t *make_report(const struct pipeline *p, const char *text)
 static enum qins_status run(struct pipeline *p, const char *text, json_t **report,
                             struct qins_error *err)
 {
-    struct qn_digest job;
     bool kept = false;
-    enum qins_status st = qn_convert_digest(p->model, p->options, &job, err);
+    enum qins_status st = name_files(p, err);
+    if (st == QINS_OK)
+        st = look_at_inputs(p, text, err);
     if (st == QINS_OK)
         st = qn_make_directories(p->dir, err);
     if (st == QINS_OK)
-        st = name_files(p, err);
-    if (st != QINS_OK)
-        return st;
-    qn_digest_hex(&job, p->job);
-    st = convert_step(p, &kept, err);
+        st = convert_step(p, &kept, err);
     if (st == QINS_OK)
         st = verify_step(p, kept, err);
     if (st != QINS_OK && st != QINS_ERR_CHECK)
@@ -170,6 +214,7 @@ enum qins_status qn_pipeline(const char *model, const char *text, const char *di
         st = run(&p, text, report, err);
     }
     free(p.archive);
+    free(p.part);
     free(p.convert_path);
     free(p.verify_path);
     free(p.page_path);

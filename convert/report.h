@@ -20,6 +20,9 @@ json_t *qn_report_begin(const char *schema);
  * bits_per_weight, attachments and tensors with their plan and coded_bytes. */
 json_t *qn_archive_report(const struct qn_archive *a, const char *schema);
 
+/* "archive_hash": what the user block says is the hash of the archive's body, in hex. */
+void qn_put_archive_hash(json_t **report, const struct qn_archive *a);
+
 /* Coded bytes of tensor INDEX: payloads, or its bytes in the manifest. */
 uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index);
 /* 8 * size of the archive / elements of all float tensors; NaN where there are none. */

@@ -2,59 +2,26 @@
 
 #include "core/file.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* What qins itself writes beside a model is no part of it. */
-static int is_input(const struct dirent *e)
+static enum qins_status refuse_same(const char *file, const char *output, struct qins_error *err)
 {
-    return e->d_name[0] != '.' && !strstr(e->d_name, ".qins");
-}
-
-/* Calls VISIT for PATH if it is a file, or for each file of the folder in order of names. */
-static enum qins_status each_file(const char *path,
-                                  enum qins_status (*visit)(void *ctx, const char *file,
-                                                            struct qins_error *err),
-                                  void *ctx, struct qins_error *err)
-{
-    struct dirent **entries = NULL;
-    enum qins_status st = QINS_OK;
-    if (!qn_is_directory(path))
-        return visit(ctx, path, err);
-    int n = scandir(path, &entries, is_input, alphasort);
-    if (n < 0)
-        st = qn_fail_errno(err, path, "cannot list the folder");
-    for (int i = 0; i < n; i++) {
-        char *file = st == QINS_OK ? qn_path_join(path, entries[i]->d_name, err) : NULL;
-        if (st == QINS_OK)
-            st = file ? visit(ctx, file, err) : QINS_ERR_MEMORY;
-        free(file);
-        free(entries[i]);
-    }
-    free(entries);
-    return st;
-}
-
-static enum qins_status refuse_same(void *ctx, const char *file, struct qins_error *err)
-{
-    const char *output = ctx;
-    if (qn_same_file(file, output))
+    if (file && qn_same_file(file, output))
         return qn_fail_at(err, QINS_ERR_USAGE, output, NULL, QN_NO_OFFSET,
                           "the output is an input (%s); choose another name", file);
     return QINS_OK;
 }
 
-enum qins_status qn_refuse_input(const char *path, const char *output, struct qins_error *err)
+enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
+                                 struct qins_error *err)
 {
-    char *copy = qn_strdup(output, err);
-    if (!copy)
-        return QINS_ERR_MEMORY;
-    enum qins_status st = each_file(path, refuse_same, copy, err);
-    free(copy);
+    const struct qn_checkpoint *ck = in->checkpoint;
+    enum qins_status st = refuse_same(in->file, output, err);
+    for (size_t i = 0; ck && i < ck->n_files && st == QINS_OK; i++)
+        st = refuse_same(ck->files[i], output, err);
+    for (size_t i = 0; ck && i < ck->attachments.count && st == QINS_OK; i++)
+        st = refuse_same(ck->attachments.items[i].path, output, err);
     return st;
 }
 
@@ -63,24 +30,18 @@ static void add_text(struct qn_hasher *h, const char *text)
     qn_hasher_add(h, text, strlen(text) + 1);
 }
 
-struct digest_context {
-    struct qn_hasher *hasher;
-    const char *path; /* of the checkpoint */
-};
-
-/* Of a folder the shards and their index; its small files are attached and hashed as such. */
-static enum qins_status add_file(void *ctx, const char *file, struct qins_error *err)
+static enum qins_status add_file(struct qn_hasher *h, const char *file, struct qins_error *err)
 {
-    const struct digest_context *c = ctx;
     struct stat info;
-    if (strcmp(file, c->path) != 0 && !strstr(qn_path_base(file), ".safetensors"))
-        return QINS_OK;
     if (stat(file, &info) != 0)
         return qn_fail_errno(err, file, "cannot look at");
-    int64_t figures[3] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
-                          (int64_t)info.st_mtim.tv_nsec};
-    add_text(c->hasher, qn_path_base(file));
-    qn_hasher_add(c->hasher, figures, sizeof figures);
+    uint64_t figures[] = {
+        (uint64_t)info.st_size,        (uint64_t)info.st_ino,
+        (uint64_t)info.st_mtim.tv_sec, (uint64_t)info.st_mtim.tv_nsec,
+        (uint64_t)info.st_ctim.tv_sec, (uint64_t)info.st_ctim.tv_nsec,
+    };
+    add_text(h, qn_path_base(file));
+    qn_hasher_add(h, figures, sizeof figures);
     return QINS_OK;
 }
 
@@ -106,11 +67,12 @@ enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_dige
                                   struct qins_error *err)
 {
     struct qn_hasher *h = qn_hasher_create();
+    enum qins_status st = QINS_OK;
     if (!h)
         return qn_fail_memory(err);
-    struct digest_context c = {h, ck->path};
     add_description(h, ck);
-    enum qins_status st = each_file(ck->path, add_file, &c, err);
+    for (size_t i = 0; i < ck->n_files && st == QINS_OK; i++)
+        st = add_file(h, ck->files[i], err);
     if (st == QINS_OK)
         *out = qn_hasher_digest(h);
     qn_hasher_destroy(h);

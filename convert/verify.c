@@ -294,6 +294,7 @@ static json_t *make_report(const struct verification *v, bool ok, double seconds
                 extra ? json_string(v->source->tensors.items[v->extra].name) : json_null());
     qn_json_put(&j, "input_bytes", json_integer((json_int_t)v->total));
     qn_json_put(&j, "archive_bytes", json_integer((json_int_t)v->archive->file.size));
+    qn_put_archive_hash(&j, v->archive);
     qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(v->archive)));
     qn_json_put(&j, "seconds", qn_json_real(seconds));
     qn_json_put(&j, "mb_per_s", qn_json_real(1e-6 * (double)v->total / seconds));

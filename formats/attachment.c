@@ -12,6 +12,7 @@ void qn_attachment_list_finish(struct qn_attachment_list *list)
     for (size_t i = 0; i < list->count; i++) {
         free(list->items[i].name);
         free(list->items[i].data);
+        free(list->items[i].path);
     }
     free(list->items);
     *list = (struct qn_attachment_list){0};
@@ -51,7 +52,8 @@ enum qins_status qn_attachment_add(struct qn_attachment_list *list, const char *
         list->items = items;
         list->capacity = capacity;
     }
-    struct qn_attachment a = {qn_strdup(name, err), malloc(size ? size : 1), size};
+    struct qn_attachment a = {
+        .name = qn_strdup(name, err), .data = malloc(size ? size : 1), .size = size};
     if (!a.name || !a.data) {
         free(a.name);
         free(a.data);
@@ -71,27 +73,42 @@ static enum qins_status attach_file(struct qn_attachment_list *list, const char 
     if (!path)
         return QINS_ERR_MEMORY;
     enum qins_status st = QINS_OK;
-    if (qn_exists(path)) {
+    if (qn_is_regular(path)) {
         st = qn_read_whole(path, max_model_file, &data, err);
         if (st == QINS_OK)
             st = qn_attachment_add(list, name, data.data, data.size, err);
+        if (st == QINS_OK) {
+            list->items[list->count - 1].path = path;
+            path = NULL;
+        }
     }
     qn_buf_finish(&data);
     free(path);
     return st;
 }
 
+static const char *const model_files[] = {
+    "config.json",       "generation_config.json",  "tokenizer.json",
+    "tokenizer.model",   "tokenizer_config.json",   "tokenizer.bin",
+    "added_tokens.json", "special_tokens_map.json", "vocab.json",
+    "merges.txt",        "chat_template.jinja",
+};
+enum { N_MODEL_FILES = sizeof model_files / sizeof *model_files };
+
+bool qn_is_model_file(const char *name)
+{
+    for (size_t i = 0; i < N_MODEL_FILES; i++)
+        if (strcmp(model_files[i], name) == 0)
+            return true;
+    return false;
+}
+
 enum qins_status qn_attach_model_files(struct qn_attachment_list *list, const char *dir,
                                        struct qins_error *err)
 {
-    static const char *const names[] = {
-        "config.json",       "generation_config.json",  "tokenizer.json",
-        "tokenizer.model",   "tokenizer_config.json",   "tokenizer.bin",
-        "added_tokens.json", "special_tokens_map.json", "vocab.json",
-        "merges.txt",        "chat_template.jinja",
-    };
     enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names && st == QINS_OK; i++)
-        st = attach_file(list, dir, names[i], err);
+    for (size_t i = 0; i < N_MODEL_FILES && st == QINS_OK; i++)
+        if (!qn_attachment_find(list, model_files[i]))
+            st = attach_file(list, dir, model_files[i], err);
     return st;
 }

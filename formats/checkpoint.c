@@ -19,13 +19,37 @@ enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
 {
     *ck = (struct qn_checkpoint){.ops = ops};
     ck->path = qn_strdup(path, err);
-    return ck->path ? QINS_OK : QINS_ERR_MEMORY;
+    if (!ck->path)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = qn_is_directory(path) ? QINS_OK : qn_checkpoint_add_file(ck, path, err);
+    if (st != QINS_OK)
+        qn_checkpoint_base_finish(ck);
+    return st;
+}
+
+enum qins_status qn_checkpoint_add_file(struct qn_checkpoint *ck, const char *path,
+                                        struct qins_error *err)
+{
+    char **files = realloc(ck->files, (ck->n_files + 1) * sizeof *files);
+    if (!files)
+        return qn_fail_memory(err);
+    ck->files = files;
+    files[ck->n_files] = qn_strdup(path, err);
+    if (!files[ck->n_files])
+        return QINS_ERR_MEMORY;
+    ck->n_files++;
+    return QINS_OK;
 }
 
 void qn_checkpoint_base_finish(struct qn_checkpoint *ck)
 {
     qn_tensor_list_finish(&ck->tensors);
     qn_attachment_list_finish(&ck->attachments);
+    for (size_t i = 0; i < ck->n_files; i++)
+        free(ck->files[i]);
+    free(ck->files);
+    ck->files = NULL;
+    ck->n_files = 0;
     free(ck->path);
     ck->path = NULL;
 }

@@ -15,6 +15,7 @@ struct qn_attachment {
     char *name; /* no '/', at most 255 bytes; reserved for qins: names that begin with '.' */
     uint8_t *data;
     size_t size;
+    char *path; /* of the file that it was read from; NULL for a piece of a container */
 };
 
 struct qn_attachment_list {
@@ -59,6 +60,8 @@ struct qn_checkpoint {
     char *path;
     struct qn_tensor_list tensors; /* order of the file, or of names where the file has none */
     struct qn_attachment_list attachments;
+    char **files; /* paths of the files opened for it, the attachments' not among them */
+    size_t n_files;
 };
 
 /* Finds the format by content, opens, and checks that names are unique. */
@@ -69,17 +72,24 @@ enum qins_status qn_checkpoint_read(struct qn_checkpoint *ck, size_t tensor, uin
                                     void *dst, size_t size, struct qins_error *err);
 void qn_checkpoint_destroy(struct qn_checkpoint *ck); /* accepts NULL */
 
-/* For readers: free and set the base members. */
+/* For readers: free and set the base members. PATH, unless it is a folder, is the first of
+ * `files`; a reader that opens others adds them. */
 enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
                                          const struct qn_checkpoint_ops *ops, const char *path,
                                          struct qins_error *err);
 void qn_checkpoint_base_finish(struct qn_checkpoint *ck);
+enum qins_status qn_checkpoint_add_file(struct qn_checkpoint *ck, const char *path,
+                                        struct qins_error *err);
 
 /* Adds those of config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
  * tokenizer.model, tokenizer.bin, special_tokens_map.json, added_tokens.json, vocab.json,
- * merges.txt, chat_template.jinja that exist in DIR (each at most 64 MiB). */
+ * merges.txt, chat_template.jinja that DIR holds as regular files (each at most 64 MiB) and that
+ * LIST does not have yet. */
 enum qins_status qn_attach_model_files(struct qn_attachment_list *list, const char *dir,
                                        struct qins_error *err);
+
+/* True for the names above. */
+bool qn_is_model_file(const char *name);
 
 extern const struct qn_checkpoint_ops qn_safetensors_ops, qn_hf_folder_ops, qn_gguf_ops,
     qn_torch_ops, qn_npy_ops, qn_npz_ops, qn_hdf5_ops, qn_llama2c_ops;

@@ -124,21 +124,6 @@ static enum qins_status choose(const struct names *files, const char **out, stru
     return qn_fail(err, QINS_ERR_UNSUPPORTED, "the folder holds no checkpoint that qins knows");
 }
 
-/* Model files beside a checkpoint whose own reader did not attach them. */
-static enum qins_status attach_missing(struct qn_attachment_list *list, const char *dir,
-                                       struct qins_error *err)
-{
-    struct qn_attachment_list found = {0};
-    enum qins_status st = qn_attach_model_files(&found, dir, err);
-    for (size_t i = 0; i < found.count && st == QINS_OK; i++) {
-        const struct qn_attachment *a = &found.items[i];
-        if (!qn_attachment_find(list, a->name))
-            st = qn_attachment_add(list, a->name, a->data, a->size, err);
-    }
-    qn_attachment_list_finish(&found);
-    return st;
-}
-
 static enum qins_status open_single(struct qn_checkpoint **out, const char *dir, const char *name,
                                     const struct qn_monitor *monitor, struct qins_error *err)
 {
@@ -149,7 +134,7 @@ static enum qins_status open_single(struct qn_checkpoint **out, const char *dir,
     enum qins_status st = qn_checkpoint_open(&ck, path, monitor, err);
     free(path);
     if (st == QINS_OK)
-        st = attach_missing(&ck->attachments, dir, err);
+        st = qn_attach_model_files(&ck->attachments, dir, err); /* its reader may not */
     if (st != QINS_OK) {
         qn_checkpoint_destroy(ck);
         return st;
@@ -196,6 +181,8 @@ static enum qins_status open_shards(struct qn_safetensors *s, const char *dir,
                          shards->items[i]);
         else
             st = qn_file_open(&s->files[i], path, err);
+        if (st == QINS_OK)
+            st = qn_checkpoint_add_file(&s->base, path, err);
         free(path);
         if (st != QINS_OK)
             return st;
@@ -297,6 +284,8 @@ static enum qins_status open_index(struct qn_checkpoint **out, const char *dir, 
         if (!index && err)
             *err = detail;
     }
+    if (st == QINS_OK)
+        st = qn_checkpoint_add_file(*out, path, err);
     qn_error_in_file(err, st, path);
     json_decref(index);
     qn_buf_finish(&text);

@@ -107,10 +107,12 @@ enum qins_status qn_archive_open(struct qn_archive **out, const char *path, stru
         st = read_chunk_table(a, &u, err);
     if (st == QINS_OK)
         st = read_manifest(a, &u, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
+        a->body_hash = u.body_hash;
         *out = a;
-    else
+    } else {
         qn_archive_destroy(a);
+    }
     return qn_error_in_file(err, st, path);
 }
 

@@ -14,6 +14,7 @@ struct qn_chunk_entry {
 
 struct qn_archive {
     struct qn_file file;
+    struct qn_digest body_hash; /* as the user block has it */
     struct qn_manifest manifest;
     struct qn_chunk_entry *chunks; /* qn_manifest_chunks() of them */
 };
