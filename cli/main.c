@@ -40,11 +40,14 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
-    struct sigaction act = {.sa_flags = SA_RESTART};
+    struct sigaction act = {.sa_flags = SA_RESTART}, old;
     sigemptyset(&act.sa_mask);
     act.sa_handler = on_signal;
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    /* Who started qins under nohup wants it to go on without a terminal. */
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &act, NULL);
     /* A closed pipe and a size limit are errors of a write like a full disk. */
     act.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &act, NULL);

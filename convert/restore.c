@@ -1,12 +1,17 @@
 #include "convert/restore.h"
 
 #include "convert/report.h"
+#include "convert/sources.h"
 #include "convert/work.h"
 #include "core/bytes.h"
 #include "formats/tensor_writer.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char model_name[] = "model.safetensors"; /* in a folder */
 
 struct restoration {
     struct qn_archive *archive;
@@ -200,41 +205,72 @@ static enum qins_status write_tensors(struct restoration *r, const struct qn_ten
     return st;
 }
 
-/* Pieces of a container, which mean nothing as files. */
-static bool is_container_piece(const char *name)
-{
-    static const char *const prefixes[] = {"model.safetensors",
-                                           "gguf.",
-                                           "safetensors.",
-                                           "llama2c.",
-                                           "keras.",
-                                           "hdf5.",
-                                           "torch.",
-                                           "npz."};
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return true;
-    return false;
-}
-
-static enum qins_status write_model_files(const struct restoration *r, const char *dir,
-                                          struct qins_error *err)
+/* Calls VISIT for every model file among the attachments, with its path in DIR. Other attached
+ * files are pieces of a container, or names that an archive made by others may choose freely. */
+static enum qins_status each_model_file(const struct restoration *r, const char *dir,
+                                        enum qins_status (*visit)(const struct restoration *r,
+                                                                  const struct qn_attachment *a,
+                                                                  const char *path,
+                                                                  struct qins_error *err),
+                                        struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < r->attachments.count && st == QINS_OK; i++) {
         const struct qn_attachment *a = &r->attachments.items[i];
-        if (is_container_piece(a->name))
+        if (!qn_is_model_file(a->name))
             continue;
         char *path = qn_path_join(dir, a->name, err);
-        if (!path)
-            return QINS_ERR_MEMORY;
-        if (qn_same_file(path, r->archive->file.path))
-            st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
-                            "the output is the archive itself");
-        else
-            st = qn_write_whole(path, a->data, a->size, err);
+        st = path ? visit(r, a, path, err) : QINS_ERR_MEMORY;
         free(path);
     }
+    return st;
+}
+
+static enum qins_status refuse_archive(const struct restoration *r, const struct qn_attachment *a,
+                                       const char *path, struct qins_error *err)
+{
+    (void)a;
+    struct qn_inputs inputs = {.file = r->archive->file.path};
+    return qn_refuse_input(&inputs, path, err);
+}
+
+static enum qins_status write_model_file(const struct restoration *r, const struct qn_attachment *a,
+                                         const char *path, struct qins_error *err)
+{
+    (void)r;
+    return qn_write_whole(path, a->data, a->size, err);
+}
+
+/* Weights in DIR that readers would take for part of the model, or prefer to model.safetensors:
+ * an index, and any other safetensors file. */
+static enum qins_status refuse_other_weights(const char *dir_path, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    DIR *dir = opendir(dir_path);
+    if (!dir)
+        return errno == ENOENT ? QINS_OK : qn_fail_errno(err, dir_path, "cannot open the folder");
+    for (struct dirent *e; st == QINS_OK && (e = readdir(dir));) {
+        bool shard = qn_has_suffix(e->d_name, ".safetensors") &&
+                     strcmp(e->d_name, model_name) != 0 && e->d_name[0] != '.';
+        if (shard || qn_has_suffix(e->d_name, ".safetensors.index.json"))
+            st = qn_fail_at(err, QINS_ERR_USAGE, dir_path, NULL, QN_NO_OFFSET,
+                            "the folder holds '%s', which would be taken for a part of the model: "
+                            "remove it or choose another folder",
+                            e->d_name);
+    }
+    closedir(dir);
+    return st;
+}
+
+/* All that can be told before the first byte is written. */
+static enum qins_status check_outputs(const struct restoration *r, const char *out, bool folder,
+                                      const char *path, struct qins_error *err)
+{
+    enum qins_status st = refuse_archive(r, NULL, path, err);
+    if (st == QINS_OK && folder)
+        st = each_model_file(r, out, refuse_archive, err);
+    if (st == QINS_OK && folder)
+        st = refuse_other_weights(out, err);
     return st;
 }
 
@@ -242,21 +278,18 @@ static enum qins_status restore_to(struct restoration *r, const char *out, bool 
                                    const char *path, struct qins_error *err)
 {
     const struct qn_tensor_writer_ops *ops = qn_tensor_writer_for(path);
-    enum qins_status st = QINS_OK;
     if (!ops)
         return qn_fail(err, QINS_ERR_USAGE,
                        "'%s' names no format: use .safetensors, .gguf, .h5 or a folder with a '/' "
                        "at its end",
                        out);
-    if (qn_same_file(path, r->archive->file.path))
-        return qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
-                          "the output is the archive itself");
-    if (folder)
+    enum qins_status st = check_outputs(r, out, folder, path, err);
+    if (st == QINS_OK && folder)
         st = qn_make_directories(out, err);
     if (st == QINS_OK)
         st = write_tensors(r, ops, path, err);
     if (st == QINS_OK && folder)
-        st = write_model_files(r, out, err);
+        st = each_model_file(r, out, write_model_file, err);
     return st;
 }
 
@@ -293,7 +326,7 @@ enum qins_status qn_restore(const char *archive, const char *out,
     struct restoration r = {.options = options, .monitor = monitor};
     double begun = qn_seconds();
     bool folder = qn_has_suffix(out, "/") || qn_is_directory(out);
-    char *path = folder ? qn_path_join(out, "model.safetensors", err) : qn_strdup(out, err);
+    char *path = folder ? qn_path_join(out, model_name, err) : qn_strdup(out, err);
     if (!path)
         return QINS_ERR_MEMORY;
     enum qins_status st = qn_archive_open(&r.archive, archive, err);

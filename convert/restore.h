@@ -12,7 +12,10 @@ struct qn_restore_options {
 };
 
 /* Writes OUT in the format that its ending names; an OUT that ends in '/' or is a folder gets
- * model.safetensors and the model's own files, each of which appears whole or not at all.
+ * model.safetensors and those attached files that qn_is_model_file() knows, each of which appears
+ * whole or not at all and replaces what has its name. QINS_ERR_USAGE where an output is the
+ * archive, or where the folder holds an index of shards or another safetensors file, which a
+ * reader would take for the model.
  * *report (schema qins/restore/1; may be NULL) belongs to the caller. */
 enum qins_status qn_restore(const char *archive, const char *out,
                             const struct qn_restore_options *options,
