@@ -21,6 +21,7 @@ struct machine {
     uint32_t nodes_capacity, cells_capacity;
     struct words stack, marks, memo; /* node numbers; stack heights; node numbers or NO_NODE */
     uint32_t memo_used;
+    uint64_t memory, memory_limit; /* bytes: of all arrays below `out` and here */
     const struct qn_pickle_table *known;
     struct qins_error *err;
     bool stopped;
@@ -41,6 +42,10 @@ static enum qins_status grow(struct machine *m, void **items, uint32_t *capacity
     if (count < *capacity)
         return QINS_OK;
     uint32_t larger = *capacity ? *capacity + *capacity / 2 + 16 : 64;
+    m->memory += (uint64_t)(larger - *capacity) * size;
+    if (m->memory > m->memory_limit)
+        return qn_fail_at(m->err, QINS_ERR_UNSUPPORTED, NULL, NULL, (int64_t)m->start,
+                          "the pickle makes more objects than qins allows of a file of this size");
     void *p = realloc(*items, larger * size);
     if (!p)
         return qn_fail_memory(m->err);
@@ -499,13 +504,14 @@ static enum qins_status run(struct machine *m)
 }
 
 enum qins_status qn_pickle_parse(struct qn_pickle *out, const uint8_t *data, size_t size,
-                                 const struct qn_pickle_table *known, struct qins_error *err)
+                                 const struct qn_pickle_table *known, uint64_t memory_limit,
+                                 struct qins_error *err)
 {
     *out = (struct qn_pickle){.n_cells = 1};
     if (size > QN_PICKLE_MAX)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "the pickle is longer than %d bytes",
                        QN_PICKLE_MAX);
-    struct machine m = {.out = out, .known = known, .err = err};
+    struct machine m = {.out = out, .known = known, .memory_limit = memory_limit, .err = err};
     m.in = qn_cursor_init(size ? data : (const uint8_t *)"", size); /* NULL of an empty buffer */
     enum qins_status st = run(&m);
     free(m.stack.items);
@@ -532,4 +538,9 @@ const struct qn_pickle_node *qn_pickle_item(const struct qn_pickle *p,
     while (index-- > 0)
         cell = p->cells[cell].next;
     return &p->nodes[p->cells[cell].node];
+}
+
+bool qn_pickle_is_text(const struct qn_pickle_node *node, const char *text)
+{
+    return node->type == QN_PICKLE_TEXT && equal(text, node->as.bytes, node->size);
 }

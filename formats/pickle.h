@@ -3,7 +3,8 @@
  * (REDUCE, NEWOBJ) becomes a node that says what would have been called with what.
  *
  * Memory: each byte of pickle makes at most one node, one cell and one word on the stack or in
- * the memo, under 50 bytes together. The result may share nodes and hold cycles, as Python's
+ * the memo, under 64 bytes together, spare capacity included; the caller's limit bounds the sum.
+ * The result may share nodes and hold cycles, as Python's
  * objects may: who walks it must bound depth and steps. */
 #ifndef QINS_FORMATS_PICKLE_H
 #define QINS_FORMATS_PICKLE_H
@@ -76,13 +77,18 @@ struct qn_pickle {
 
 /* Parses DATA, which must outlive *out. Errors carry the byte offset in the pickle:
  * QINS_ERR_UNSUPPORTED for globals and opcodes that are not known (named), QINS_ERR_FORMAT for
- * what is no pickle. On failure *out is empty. */
+ * what is no pickle. MEMORY_LIMIT bounds what is allocated, in bytes; 4096 + 64 * SIZE is enough
+ * for any pickle. On failure *out is empty. */
 enum qins_status qn_pickle_parse(struct qn_pickle *out, const uint8_t *data, size_t size,
-                                 const struct qn_pickle_table *known, struct qins_error *err);
+                                 const struct qn_pickle_table *known, uint64_t memory_limit,
+                                 struct qins_error *err);
 void qn_pickle_finish(struct qn_pickle *p);
 
 /* Item INDEX of a node with cells, or NULL; takes INDEX steps. */
 const struct qn_pickle_node *qn_pickle_item(const struct qn_pickle *p,
                                             const struct qn_pickle_node *node, uint32_t index);
+
+/* Whether a node is TEXT. */
+bool qn_pickle_is_text(const struct qn_pickle_node *node, const char *text);
 
 #endif

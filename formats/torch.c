@@ -20,6 +20,11 @@ static const uint8_t legacy_magic[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c,
                                        0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
 static const char pickle_suffix[] = "/data.pkl";
 
+/* Bytes of pickle for one of it packed, and of memory for its objects for one of the file: what
+ * any stored pickle needs. The floors are always allowed. */
+enum { PICKLE_RATIO = 64, MEMORY_RATIO = 64 };
+static const uint64_t pickle_floor = 1u << 20, memory_floor = 16u << 20;
+
 static bool is_legacy(const uint8_t *head, size_t size)
 {
     return size >= sizeof legacy_magic && memcmp(head, legacy_magic, sizeof legacy_magic) == 0;
@@ -107,15 +112,27 @@ static enum qins_status name_entry(struct qins_error *err, enum qins_status st, 
     return st;
 }
 
+/* torch stores its pickle; other writers may compress it, by less than this. */
+static enum qins_status check_ratio(const struct qn_zip *zip, size_t entry, struct qins_error *err)
+{
+    uint64_t packed = qn_zip_packed_size(zip, entry); /* at most the file's size */
+    if (qn_zip_size(zip, entry) > PICKLE_RATIO * packed + pickle_floor)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "the pickle unpacks to more than qins allows of its packed size");
+    return QINS_OK;
+}
+
 static enum qins_status list_tensors(struct torch_checkpoint *t, size_t entry, const char *root,
                                      const struct qn_monitor *monitor, struct qins_error *err)
 {
     struct qn_buf data = {0};
     struct qn_pickle pickle = {0};
-    uint64_t skipped = 0;
-    enum qins_status st = qn_zip_head(t->zip, entry, (size_t)QN_PICKLE_MAX + 1, &data, err);
+    uint64_t skipped = 0, memory = memory_floor + MEMORY_RATIO * qn_zip_file_size(t->zip);
+    enum qins_status st = check_ratio(t->zip, entry, err);
     if (st == QINS_OK)
-        st = qn_pickle_parse(&pickle, data.data, data.size, &qn_torch_globals, err);
+        st = qn_zip_head(t->zip, entry, (size_t)QN_PICKLE_MAX + 1, &data, err);
+    if (st == QINS_OK)
+        st = qn_pickle_parse(&pickle, data.data, data.size, &qn_torch_globals, memory, err);
     st = name_entry(err, st, t->base.path, qn_zip_name(t->zip, entry));
     if (st == QINS_OK)
         st = qn_torch_walk(&pickle, t->zip, root, &t->base.tensors, &t->views, &skipped, err);
@@ -183,6 +200,13 @@ static enum qins_status fetch(void *ctx, uint64_t offset, void *dst, size_t size
     return qn_zip_read(s->zip, s->entry, offset, dst, size, err);
 }
 
+/* The sign is the top bit of every float that qins reads. */
+static void flip_signs(uint8_t *p, size_t size, size_t element)
+{
+    for (size_t i = element - 1; i < size; i += element)
+        p[i] ^= 0x80;
+}
+
 static enum qins_status read_torch(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
                                    void *dst, size_t size, struct qins_error *err)
 {
@@ -195,6 +219,8 @@ static enum qins_status read_torch(struct qn_checkpoint *ck, size_t tensor, uint
     enum qins_status st = qn_strided_read(&v, fetch, &s, offset, dst, size, err);
     if (st == QINS_OK && t->swap)
         qn_swap_elements(dst, size, v.element_size);
+    if (st == QINS_OK && view->negate)
+        flip_signs(dst, size, v.element_size);
     return st;
 }
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 enum { MAX_DEPTH = 100, MAX_NAME = 1024, MAX_KEY = 255, STEPS_A_CELL = 4, FREE_STEPS = 1024 };
-enum { MAX_TENSORS = 1 << 20 };
+/* torch writes 100-200 bytes of pickle a tensor; packed, no less than TENSOR_BYTES. */
+enum { MAX_TENSORS = 1 << 20, FREE_TENSORS = 1024, TENSOR_BYTES = 8 };
 static const uint64_t max_name_bytes = 64u << 20;
 
 enum scalar {
@@ -162,6 +163,7 @@ struct description {
     uint64_t base, numel; /* elements; bytes for an untyped storage */
     unsigned rank;
     uint64_t shape[QINS_MAX_RANK], stride[QINS_MAX_RANK];
+    bool negate;
 };
 
 void qn_torch_view_list_finish(struct qn_torch_view_list *list)
@@ -239,6 +241,38 @@ static bool describe(const struct walker *w, const struct qn_pickle_node *call,
     return d->storage_scalar < SCALAR_COUNT && d->scalar < SCALAR_COUNT;
 }
 
+/* The last argument of v2 and v3, which plain tensors lack: torch.imag(z.conj()) is the
+ * imaginary part's storage and {'neg': True} (torch/_utils.py, set_tensor_metadata). Complex
+ * tensors, whose 'conj' it also says, are never read. */
+static enum qins_status read_metadata(struct walker *w, const struct qn_pickle_node *call,
+                                      struct description *d)
+{
+    const struct qn_pickle *p = w->pickle;
+    bool v3 = globals[call->global].meaning == TENSOR_V3;
+    const struct qn_pickle_node *metadata = qn_pickle_item(p, call, v3 ? 7 : 6);
+    enum qins_dtype dtype = scalars[d->scalar].dtype;
+    d->negate = false;
+    if (!metadata || metadata->type == QN_PICKLE_NONE || dtype == QINS_DTYPE_INVALID)
+        return QINS_OK;
+    if (metadata->type != QN_PICKLE_DICT)
+        return malformed(w);
+    uint32_t cell = metadata->as.cells.first;
+    for (uint32_t i = 0; i < metadata->size; i += 2) {
+        const struct qn_pickle_node *key = &p->nodes[p->cells[cell].node];
+        cell = p->cells[cell].next;
+        const struct qn_pickle_node *value = &p->nodes[p->cells[cell].node];
+        cell = p->cells[cell].next;
+        bool neg = qn_pickle_is_text(key, "neg");
+        if ((!neg && !qn_pickle_is_text(key, "conj")) || value->type != QN_PICKLE_BOOL ||
+            (value->as.integer && !(neg && qn_dtype_is_float(dtype))))
+            return fail(w, QINS_ERR_UNSUPPORTED,
+                        "the pickle gives the tensor metadata that qins does not know");
+        if (neg)
+            d->negate = value->as.integer != 0;
+    }
+    return QINS_OK;
+}
+
 /* The storage's entry in the archive, with its size checked. */
 static enum qins_status find_storage(struct walker *w, const struct description *d, size_t *entry)
 {
@@ -281,7 +315,7 @@ static enum qins_status add_view(struct walker *w, const struct description *d, 
         list->items = items;
         list->capacity = capacity;
     }
-    struct qn_torch_view view = {entry, d->base, calloc(d->rank + 1, sizeof(uint64_t))};
+    struct qn_torch_view view = {entry, d->base, calloc(d->rank + 1, sizeof(uint64_t)), d->negate};
     if (!view.stride)
         return qn_fail_memory(w->err);
     memcpy(view.stride, d->stride, d->rank * sizeof(uint64_t));
@@ -297,7 +331,8 @@ static enum qins_status check_place(struct walker *w)
     if (w->name_size > MAX_NAME)
         return fail(w, QINS_ERR_UNSUPPORTED, "a tensor's dotted name is longer than 1024 bytes");
     w->name_bytes += w->name_size;
-    if (w->name_bytes > max_name_bytes || w->tensors->count >= MAX_TENSORS)
+    if (w->name_bytes > max_name_bytes || w->tensors->count >= MAX_TENSORS ||
+        w->tensors->count >= FREE_TENSORS + qn_zip_file_size(w->zip) / TENSOR_BYTES)
         return fail(w, QINS_ERR_UNSUPPORTED, "there are more tensors than qins lists");
     return QINS_OK;
 }
@@ -310,6 +345,8 @@ static enum qins_status add_tensor(struct walker *w, const struct qn_pickle_node
     if (!describe(w, call, &d))
         return malformed(w);
     enum qins_status st = check_place(w);
+    if (st == QINS_OK)
+        st = read_metadata(w, call, &d);
     const char *name = w->name_size ? w->name : "tensor";
     if (st == QINS_OK)
         st = qn_tensor_list_add(w->tensors, name, w->name_size ? w->name_size : strlen(name),

@@ -15,6 +15,7 @@ struct qn_torch_view {
     size_t entry;     /* of the archive: the storage */
     uint64_t base;    /* elements */
     uint64_t *stride; /* elements, one an axis; heap */
+    bool negate;      /* the tensor's values are those stored with the sign flipped; a float */
 };
 
 struct qn_torch_view_list {

@@ -12,16 +12,23 @@
 
 static const uint64_t unpacked_floor = UINT64_C(1) << 30; /* bytes: always allowed */
 enum { UNPACKED_RATIO = 200, PIECE = 64 << 10 };
+enum { LOCAL_HEADER = 30 }; /* bytes without name and extra field: APPNOTE.TXT 4.3.7 */
 
 /* Where an entry's bytes can be read in place. */
 enum place { IN_LIBZIP, IN_FILE, IN_SCRATCH };
 
+/* What is known of the CRC-32 of an entry that is read in place. */
+enum crc_state { CRC_UNCHECKED, CRC_IN_CHECK, CRC_GOOD, CRC_BAD };
+
 struct entry {
     const char *name; /* libzip's */
     uint64_t size;    /* unpacked, bytes */
+    uint64_t packed;  /* bytes in the archive */
+    uint64_t begin;   /* of its bytes in the archive; UINT64_MAX: not known */
     uint64_t at;      /* offset in the file or in the scratch file */
     uint32_t crc;
     enum place place;
+    enum crc_state crc_state;
 };
 
 struct qn_zip {
@@ -29,9 +36,10 @@ struct qn_zip {
     zip_t *handle;
     zip_error_t error;    /* of the source below */
     uint64_t position;    /* of libzip in the file */
-    uint64_t last_read;   /* where libzip's latest read began */
+    uint64_t first_read;  /* where libzip's first read since this was UINT64_MAX began */
     enum qins_status bad; /* how our own read failed, if it did */
-    pthread_mutex_t lock; /* guards all above but `file`, and `place` and `at` of the entries */
+    pthread_mutex_t lock; /* guards all above but `file`, and the entries from `at` on */
+    pthread_cond_t checked;
     struct entry *entries;
     size_t count;
     size_t *by_name; /* entry numbers, sorted */
@@ -40,7 +48,8 @@ struct qn_zip {
 static zip_int64_t source_read(struct qn_zip *z, void *dst, uint64_t size)
 {
     uint64_t n = qn_min_u64(size, z->file.size - z->position);
-    z->last_read = z->position;
+    if (z->first_read == UINT64_MAX)
+        z->first_read = z->position;
     z->bad = qn_file_read(&z->file, z->position, dst, (size_t)n, NULL);
     if (z->bad != QINS_OK) {
         zip_error_set(&z->error, ZIP_ER_READ, 0);
@@ -140,9 +149,9 @@ static enum qins_status open_handle(struct qn_zip *z, struct qins_error *err)
     return st;
 }
 
-/* Finds where a stored entry lies: libzip, which has parsed and checked the headers, is made to
- * read the first byte, and our source sees where. */
-static enum qins_status locate(struct qn_zip *z, size_t i, struct qins_error *err)
+/* Finds where an entry lies: libzip, which has parsed and checked the headers, is made to read
+ * the first byte, and our source sees where. */
+static enum qins_status locate(struct qn_zip *z, size_t i, bool stored, struct qins_error *err)
 {
     struct entry *e = &z->entries[i];
     uint8_t byte, again;
@@ -150,18 +159,22 @@ static enum qins_status locate(struct qn_zip *z, size_t i, struct qins_error *er
     if (!f)
         return fail_zip(z, zip_get_error(z->handle), e->name, err);
     enum qins_status st = QINS_OK;
-    if (zip_fread(f, &byte, 1) != 1)
+    z->first_read = UINT64_MAX;
+    /* Damage of a compressed entry shows when it is unpacked. */
+    if (zip_fread(f, &byte, 1) != 1 && stored)
         st = fail_zip(z, zip_file_get_error(f), e->name, err);
     zip_fclose(f);
-    if (st != QINS_OK)
+    e->begin = z->first_read;
+    if (st != QINS_OK || e->begin == UINT64_MAX)
         return st;
-    uint64_t at = z->last_read;
-    if (at > z->file.size || e->size > z->file.size - at)
+    if (e->begin > z->file.size || e->packed > z->file.size - e->begin)
         return fail_entry(z, e, QINS_ERR_FORMAT, "reaches past the end of the file", err);
-    st = qn_file_read(&z->file, at, &again, 1, err);
+    if (!stored)
+        return QINS_OK;
+    st = qn_file_read(&z->file, e->begin, &again, 1, err);
     /* A libzip that reads otherwise than thought is left to do all the reading itself. */
-    if (st == QINS_OK && z->position == at + 1 && byte == again) {
-        e->at = at;
+    if (st == QINS_OK && z->position == e->begin + 1 && byte == again) {
+        e->at = e->begin;
         e->place = IN_FILE;
     }
     return st;
@@ -202,6 +215,8 @@ static enum qins_status check_entry(struct qn_zip *z, struct entry *e, const zip
         return fail_entry(z, e, QINS_ERR_UNSUPPORTED,
                           "unpacks to more than qins allows of a file of this size", err);
     e->size = s->size;
+    e->packed = s->comp_size;
+    e->begin = UINT64_MAX;
     e->crc = s->crc;
     return QINS_OK;
 }
@@ -221,11 +236,36 @@ static enum qins_status list_entries(struct qn_zip *z, struct qins_error *err)
         if (!e->name || zip_stat_index(z->handle, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &s) != 0)
             return fail_zip(z, zip_get_error(z->handle), e->name, err);
         enum qins_status st = check_entry(z, e, &s, &sum, err);
-        if (st == QINS_OK && s.comp_method == ZIP_CM_STORE && e->size > 0)
-            st = locate(z, (size_t)i, err);
+        if (st == QINS_OK && e->packed > 0)
+            st = locate(z, (size_t)i, s.comp_method == ZIP_CM_STORE, err);
         if (st != QINS_OK)
             return st;
         z->count++;
+    }
+    return QINS_OK;
+}
+
+static int compare_places(const void *a, const void *b, void *ctx)
+{
+    const struct entry *entries = ctx;
+    const struct entry *x = &entries[*(const size_t *)a], *y = &entries[*(const size_t *)b];
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* An entry's data, with the smallest local header before them, is its own. ORDER has room for a
+ * number of each entry. */
+static enum qins_status check_overlap(const struct qn_zip *z, size_t *order, struct qins_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < z->count; i++)
+        if (z->entries[i].begin != UINT64_MAX)
+            order[n++] = i;
+    qsort_r(order, n, sizeof *order, compare_places, z->entries);
+    for (size_t i = 1; i < n; i++) {
+        const struct entry *before = &z->entries[order[i - 1]], *e = &z->entries[order[i]];
+        uint64_t gap = e->begin - before->begin;
+        if (gap < before->packed || gap - before->packed < LOCAL_HEADER)
+            return fail_entry(z, e, QINS_ERR_FORMAT, "overlaps another one", err);
     }
     return QINS_OK;
 }
@@ -239,9 +279,6 @@ static int compare_names(const void *a, const void *b, void *ctx)
 
 static enum qins_status sort_names(struct qn_zip *z, struct qins_error *err)
 {
-    z->by_name = calloc(z->count + 1, sizeof *z->by_name);
-    if (!z->by_name)
-        return qn_fail_memory(err);
     for (size_t i = 0; i < z->count; i++)
         z->by_name[i] = i;
     qsort_r(z->by_name, z->count, sizeof *z->by_name, compare_names, z->entries);
@@ -260,11 +297,16 @@ enum qins_status qn_zip_open(struct qn_zip **out, const char *path, struct qins_
     z->scratch.fd = -1;
     zip_error_init(&z->error);
     pthread_mutex_init(&z->lock, NULL);
+    pthread_cond_init(&z->checked, NULL);
     enum qins_status st = qn_file_open(&z->file, path, err);
     if (st == QINS_OK)
         st = open_handle(z, err);
     if (st == QINS_OK)
         st = list_entries(z, err);
+    if (st == QINS_OK) {
+        z->by_name = calloc(z->count + 1, sizeof *z->by_name);
+        st = z->by_name ? check_overlap(z, z->by_name, err) : qn_fail_memory(err);
+    }
     if (st == QINS_OK)
         st = sort_names(z, err);
     if (st != QINS_OK) {
@@ -283,6 +325,7 @@ void qn_zip_close(struct qn_zip *z)
         zip_discard(z->handle);
     zip_error_fini(&z->error);
     pthread_mutex_destroy(&z->lock);
+    pthread_cond_destroy(&z->checked);
     qn_file_close(&z->file);
     qn_file_close(&z->scratch);
     free(z->entries);
@@ -308,6 +351,16 @@ const char *qn_zip_name(const struct qn_zip *z, size_t entry)
 uint64_t qn_zip_size(const struct qn_zip *z, size_t entry)
 {
     return z->entries[entry].size;
+}
+
+uint64_t qn_zip_packed_size(const struct qn_zip *z, size_t entry)
+{
+    return z->entries[entry].packed;
+}
+
+uint64_t qn_zip_file_size(const struct qn_zip *z)
+{
+    return z->file.size;
 }
 
 size_t qn_zip_find(const struct qn_zip *z, const char *name)
@@ -372,16 +425,6 @@ static enum qins_status take_buffer(void *ctx, const void *data, size_t size,
     return qn_buf_append(ctx, data, size, err);
 }
 
-enum qins_status qn_zip_head(struct qn_zip *z, size_t entry, size_t limit, struct qn_buf *out,
-                             struct qins_error *err)
-{
-    pthread_mutex_lock(&z->lock);
-    enum qins_status st =
-        stream(z, entry, qn_min_u64(limit, z->entries[entry].size), take_buffer, out, err);
-    pthread_mutex_unlock(&z->lock);
-    return st;
-}
-
 static enum qins_status take_scratch(void *ctx, const void *data, size_t size,
                                      struct qins_error *err)
 {
@@ -422,13 +465,72 @@ static enum qins_status unpack(struct qn_zip *z, size_t i, struct qins_error *er
     return QINS_OK;
 }
 
+static enum qins_status compute_crc(const struct qn_zip *z, const struct entry *e, uint32_t *crc,
+                                    struct qins_error *err)
+{
+    uint8_t *piece = malloc(PIECE);
+    enum qins_status st = piece ? QINS_OK : qn_fail_memory(err);
+    *crc = 0;
+    for (uint64_t at = 0; at < e->size && st == QINS_OK; at += PIECE) {
+        size_t n = (size_t)qn_min_u64(PIECE, e->size - at);
+        st = qn_file_read(&z->file, e->at + at, piece, n, err);
+        if (st == QINS_OK)
+            *crc = (uint32_t)crc32_z(*crc, piece, n);
+    }
+    free(piece);
+    return st;
+}
+
+/* Checks a stored entry's CRC-32 once, by the first who comes; others wait. The lock is held, but
+ * not while the entry is read. A field of 0 says nothing: torch leaves it so after
+ * torch.serialization.set_crc32_options(False). */
+static enum qins_status check_crc(struct qn_zip *z, struct entry *e, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    while (e->crc_state == CRC_IN_CHECK)
+        pthread_cond_wait(&z->checked, &z->lock);
+    if (e->crc == 0)
+        e->crc_state = CRC_GOOD;
+    if (e->crc_state == CRC_UNCHECKED) {
+        uint32_t crc;
+        e->crc_state = CRC_IN_CHECK;
+        pthread_mutex_unlock(&z->lock);
+        st = compute_crc(z, e, &crc, err);
+        pthread_mutex_lock(&z->lock);
+        e->crc_state = st != QINS_OK ? CRC_UNCHECKED : crc == e->crc ? CRC_GOOD : CRC_BAD;
+        pthread_cond_broadcast(&z->checked);
+    }
+    if (e->crc_state == CRC_BAD)
+        st = fail_entry(z, e, QINS_ERR_FORMAT, "does not have the CRC-32 that it should", err);
+    return st;
+}
+
+/* Makes an entry fit to be read in place; *e is a copy of its description. */
 static enum qins_status settle(struct qn_zip *z, size_t i, struct entry *e, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     pthread_mutex_lock(&z->lock);
     if (z->entries[i].place == IN_LIBZIP)
         st = unpack(z, i, err);
+    else if (z->entries[i].place == IN_FILE)
+        st = check_crc(z, &z->entries[i], err);
     *e = z->entries[i];
+    pthread_mutex_unlock(&z->lock);
+    return st;
+}
+
+enum qins_status qn_zip_head(struct qn_zip *z, size_t entry, size_t limit, struct qn_buf *out,
+                             struct qins_error *err)
+{
+    enum qins_status st;
+    const struct entry *e = &z->entries[entry];
+    size_t size = (size_t)qn_min_u64(limit, e->size), before = out->size;
+    if (size > 0 && size == e->size && size == e->packed) { /* libzip would not take a field of 0 */
+        st = qn_buf_append_zeros(out, size, err);
+        return st == QINS_OK ? qn_zip_read(z, entry, 0, out->data + before, size, err) : st;
+    }
+    pthread_mutex_lock(&z->lock);
+    st = stream(z, entry, size, take_buffer, out, err);
     pthread_mutex_unlock(&z->lock);
     return st;
 }
@@ -444,8 +546,5 @@ enum qins_status qn_zip_read(struct qn_zip *z, size_t entry, uint64_t offset, vo
         return st;
     if (offset > e.size || size > e.size - offset)
         return fail_entry(z, &e, QINS_ERR_FORMAT, "is shorter than what is sought in it", err);
-    st = qn_file_read(e.place == IN_FILE ? &z->file : &z->scratch, e.at + offset, dst, size, err);
-    if (st == QINS_OK && e.place == IN_FILE && size == e.size && crc32_z(0, dst, size) != e.crc)
-        st = fail_entry(z, &e, QINS_ERR_FORMAT, "does not have the CRC-32 that it should", err);
-    return st;
+    return qn_file_read(e.place == IN_FILE ? &z->file : &z->scratch, e.at + offset, dst, size, err);
 }

@@ -220,6 +220,48 @@ def torch_handmade():
     lie("negative.pt", "torch.FloatStorage", "0", 12, 11, (4,), (-1,))
     lie("numel.pt", "torch.FloatStorage", "0", 13, 0, (3,), (1,))
     lie("absent.pt", "torch.FloatStorage", "1", 12, 0, (3,), (1,))
+    # Views such as z.conj().imag, whose values are negated when they are read (torch 2.0 on).
+    negated, lines = b"}(", ""
+    for cls, dtype, code in (("Float", "F32", "f4"), ("Double", "F64", "f8"), ("Half", "F16", "f2")):
+        array = np.frombuffer(data, "<" + code)[1:5].reshape(2, 2)
+        for flag, stride, view in ((b"\x88", (2, 1), -array), (b"\x88", (1, 2), -array.T),
+                                   (b"\x89", (2, 1), array)):
+            name = f"{cls}{len(lines)}"
+            negated += text(name) + tensor_call(
+                "_rebuild_tensor_v2", f"torch.{cls}Storage", "0", 48 // array.itemsize, 1, (2, 2),
+                stride, later + b"}(" + text("neg") + flag + text("conj") + b"\x89u")
+            lines += line(view.tobytes(), dtype, (2, 2), name)
+    handmade_torch("negated.pt", negated + b"u", {"0": data})
+    write_text("negated.pt", lines)
+    handmade_torch("negated_integers.pt", b"}" + text("x") + tensor_call(
+        "_rebuild_tensor_v2", "torch.IntStorage", "0", 12, 0, (3,), (1,),
+        later + b"}" + text("neg") + b"\x88s") + b"s", {"0": data})
+    for path, metadata in (("metadata.pt", text("zero") + b"\x88"), ("metadata_type.pt", b"K\1N"),
+                           ("conjugate.pt", text("conj") + b"\x88")):
+        handmade_torch(path, b"}" + text("x") + tensor_call(
+            "_rebuild_tensor_v2", "torch.FloatStorage", "0", 12, 0, (3,), (1,),
+            later + b"}(" + metadata + b"u") + b"s", {"0": data})
+    # 60 Mi times None, in 61 KB; one tensor many times; and a pickle that packs well but not so.
+    with zipfile.ZipFile(OUT / "many.pt", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("m/data.pkl", b"\x80\2](" + b"N" * (60 << 20) + b"e.")
+    with zipfile.ZipFile(OUT / "objects.pt", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("m/data.pkl", b"\x80\2](" + b"N" * (1 << 20) + b"e.")
+    with zipfile.ZipFile(OUT / "shared.pt", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("m/data.pkl", b"\x80\2](" + tensor_call(
+            "_rebuild_tensor_v2", "torch.FloatStorage", "0", 12, 0, (3,), (1,), later) + b"q\0" +
+            b"h\0" * 100000 + b"e.")
+        z.writestr("m/data/0", data)
+    with zipfile.ZipFile(OUT / "no_crc.pt", "w") as z:
+        z.writestr("m/data.pkl", b"\x80\2}" + text("x") + tensor_call(
+            "_rebuild_tensor_v2", "torch.FloatStorage", "0", 12, 0, (12,), (1,), later) + b"s.")
+        z.writestr("m/data/0", data)
+    stored = (OUT / "no_crc.pt").read_bytes()
+    damaged = bytearray(stored)
+    damaged[stored.index(data) + 40] ^= 1
+    (OUT / "damaged.pt").write_bytes(damaged)
+    patched("no_crc.pt", stored, b"PK\3\4", 14, bytes(4))
+    patched("no_crc.pt", (OUT / "no_crc.pt").read_bytes(), b"PK\1\2", 16, bytes(4))
+    write_text("no_crc.pt", line(data, "F32", (12,), "x"))
     lie("rank.pt", "torch.FloatStorage", "0", 12, 0, (1,) * 40, (1,) * 40)
     tensor = tensor_call("_rebuild_tensor_v2", "torch.FloatStorage", "0", 12, 0, (3,), (1,), later)
     handmade_torch("duplicate.pt", b"}(" + text("x") + tensor + text("x") + tensor + b"u", {"0": data})
@@ -261,6 +303,12 @@ def zip_lies():
     (OUT / "cut.npz").write_bytes(stored[:-30])
     with zipfile.ZipFile(OUT / "other.npz", "w") as z:
         z.writestr("readme", "x")
+    # A directory entry of b.npy that names the data of a.npy, in a file large enough for both.
+    buffer = io.BytesIO()
+    np.savez(buffer, a=array, b=array)
+    both = buffer.getvalue()
+    at = both.rindex(entry)
+    patched("same_data.npz", both[:at] + both[at:at + 42] + bytes(4) + both[at + 46:], b"none", 0, b"")
     # A second directory entry, under another name, for the same data; and one under the same.
     at, end = stored.index(entry), stored.index(b"PK\5\6")
     for path, name in ("overlap.npz", b"b.npy"), ("twice.npz", b"a.npy"):

@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char path[32];
     if (size > MAX_PICKLE)
         return -1;
-    if (qn_pickle_parse(&pickle, data, size, &qn_torch_globals, &err) != QINS_OK)
+    if (qn_pickle_parse(&pickle, data, size, &qn_torch_globals, 4096 + 64 * size, &err) != QINS_OK)
         return 0;
     if (pickle.n_nodes > size || pickle.n_cells > size + 1)
         abort();

@@ -14,7 +14,7 @@ static struct qins_error err;
 static struct qn_pickle parse(const uint8_t *data, size_t size)
 {
     struct qn_pickle p;
-    if (qn_pickle_parse(&p, data, size, &qn_torch_globals, &err) != QINS_OK)
+    if (qn_pickle_parse(&p, data, size, &qn_torch_globals, 4096 + 64 * size, &err) != QINS_OK)
         fail_msg("%s", err.message);
     return p;
 }
@@ -23,7 +23,8 @@ static void refused(const uint8_t *data, size_t size, enum qins_status status, i
                     const char *message)
 {
     struct qn_pickle p;
-    enum qins_status st = qn_pickle_parse(&p, data, size, &qn_torch_globals, &err);
+    enum qins_status st =
+        qn_pickle_parse(&p, data, size, &qn_torch_globals, 4096 + 64 * size, &err);
     if (st != status || err.offset != offset || !strstr(err.message, message))
         fail_msg("%d at %lld '%s' instead of %d at %lld '%s'", (int)st, (long long)err.offset,
                  err.message, (int)status, (long long)offset, message);
@@ -194,13 +195,32 @@ static void bombs_stay_small(void **state)
     }
 }
 
+static void memory_is_limited(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    struct qn_pickle p;
+    uint8_t *data = malloc(SIZE);
+    (void)state;
+    assert_non_null(data);
+    memset(data, 'N', SIZE);
+    memcpy(data, "\x80\x02", 2);
+    data[SIZE - 1] = '.';
+    enum qins_status st = qn_pickle_parse(&p, data, SIZE, &qn_torch_globals, 8 * SIZE, &err);
+    assert_int_equal(st, QINS_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "more objects than qins allows"));
+    assert_null(p.nodes);
+    p = parse(data, SIZE);
+    qn_pickle_finish(&p);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers),           cmocka_unit_test(containers),
         cmocka_unit_test(memo_shares_nodes), cmocka_unit_test(calls_are_recorded),
         cmocka_unit_test(globals_are_named), cmocka_unit_test(lies_are_refused),
-        cmocka_unit_test(bombs_stay_small),
+        cmocka_unit_test(bombs_stay_small),  cmocka_unit_test(memory_is_limited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,12 @@ static void torch_untyped_storages(void **state)
     matches(&qn_torch_ops, test_path("untyped.pt"), test_path("untyped.pt.txt"));
 }
 
+static void torch_negated_views(void **state)
+{
+    (void)state;
+    matches(&qn_torch_ops, test_path("negated.pt"), test_path("negated.pt.txt"));
+}
+
 static void torch_files_that_lie(void **state)
 {
     (void)state;
@@ -140,6 +146,15 @@ static void torch_files_that_lie(void **state)
     refused(&qn_torch_ops, "cycle.pt", QINS_ERR_UNSUPPORTED, "nested too deep");
     refused(&qn_torch_ops, "deep.pt", QINS_ERR_UNSUPPORTED, "nested too deep");
     refused(&qn_torch_ops, "bomb.pt", QINS_ERR_UNSUPPORTED, "too often");
+    refused(&qn_torch_ops, "negated_integers.pt", QINS_ERR_UNSUPPORTED,
+            "tensor 'x': the pickle gives");
+    refused(&qn_torch_ops, "metadata.pt", QINS_ERR_UNSUPPORTED, "tensor 'x': the pickle gives");
+    refused(&qn_torch_ops, "metadata_type.pt", QINS_ERR_UNSUPPORTED,
+            "tensor 'x': the pickle gives");
+    refused(&qn_torch_ops, "conjugate.pt", QINS_ERR_UNSUPPORTED, "tensor 'x': the pickle gives");
+    refused(&qn_torch_ops, "many.pt", QINS_ERR_UNSUPPORTED, "the pickle unpacks to more");
+    refused(&qn_torch_ops, "objects.pt", QINS_ERR_UNSUPPORTED, "more objects than qins allows");
+    refused(&qn_torch_ops, "shared.pt", QINS_ERR_UNSUPPORTED, "more tensors than qins lists");
 }
 
 static void keep_notice(void *ctx, const char *text)
@@ -264,6 +279,7 @@ static void zips_that_lie(void **state)
         {"method.npz", "'a.npy' is compressed otherwise", QINS_ERR_UNSUPPORTED},
         {"cut.npz", "ZIP archive: ", QINS_ERR_FORMAT},
         {"other.npz", "without torch or NumPy data", QINS_ERR_UNSUPPORTED},
+        {"same_data.npz", "overlaps another one", QINS_ERR_FORMAT},
         {"overlap.npz", "'b.npy' brings the entries' sizes above", QINS_ERR_FORMAT},
         {"twice.npz", "'a.npy' is there twice", QINS_ERR_FORMAT},
     };
@@ -296,6 +312,21 @@ static void damaged_entries(void **state)
         free(data);
         qn_zip_close(z);
     }
+}
+
+/* Parts of a tensor are not read of an entry that is damaged elsewhere; a CRC of 0 is none. */
+static void crc_of_torch_storages(void **state)
+{
+    struct qins_error err;
+    uint8_t value[4];
+    (void)state;
+    matches(&qn_torch_ops, test_path("no_crc.pt"), test_path("no_crc.pt.txt"));
+    struct qn_checkpoint *ck = test_open(&qn_torch_ops, test_path("damaged.pt"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ck->ops->read(ck, 0, 4, value, 4, &err), QINS_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "'m/data/0' does not have the CRC-32"));
+    }
+    qn_torch_ops.destroy(ck);
 }
 
 struct pair {
@@ -352,6 +383,7 @@ int main(void)
         cmocka_unit_test(torch_files),
         cmocka_unit_test(torch_refusals),
         cmocka_unit_test(torch_untyped_storages),
+        cmocka_unit_test(torch_negated_views),
         cmocka_unit_test(torch_files_that_lie),
         cmocka_unit_test(torch_notice_and_neighbours),
         cmocka_unit_test(numpy_arrays),
@@ -360,6 +392,7 @@ int main(void)
         cmocka_unit_test(npy_headers_that_lie),
         cmocka_unit_test(zips_that_lie),
         cmocka_unit_test(damaged_entries),
+        cmocka_unit_test(crc_of_torch_storages),
         cmocka_unit_test(threads_share_a_reader),
         cmocka_unit_test(the_real_checkpoint),
     };
