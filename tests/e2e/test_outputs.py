@@ -15,6 +15,8 @@ import numpy as np
 
 import support
 
+FIXTURE = support.BUILD_ROOT / "tests" / "tools" / "archive_fixture"
+
 
 def tree(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -167,21 +169,18 @@ class Restore(Folder):
             self.refused(2, "restore", self.out, "-o", back, says=name)
             (back / name).unlink()
 
+    @unittest.skipUnless(FIXTURE.exists(), "archive_fixture is not built")
     def test_only_model_files_are_written(self):
-        """Names that only a container's own pieces, or a hostile archive, would have."""
-        h5py = __import__("h5py")
-        model = self.dir / "m.h5"
-        with h5py.File(model, "w") as f:
-            f["weight"] = np.zeros((4, 4), "f4")
-            f.attrs["keras_version"] = "2.9"
-            f.attrs["model_config"] = "{}"
-        support.run_qins("convert", model, "-o", self.out, check=0)
-        files = json.loads(support.run_qins("inspect", self.out, "--json",
+        """An archive of others may attach files of any name."""
+        made = self.dir / "made"
+        made.mkdir()
+        subprocess.run([str(FIXTURE), str(made)], check=True, stdout=subprocess.DEVNULL)
+        files = json.loads(support.run_qins("inspect", made / "small.qins", "--json",
                                             check=0).stdout)["attachments"]
-        self.assertGreater(len(files), 0)
+        self.assertEqual([f["name"] for f in files], ["config.json", "empty"])
         back = self.dir / "back"
-        support.run_qins("restore", self.out, "-o", f"{back}/", check=0)
-        self.assertEqual(os.listdir(back), ["model.safetensors"])
+        support.run_qins("restore", made / "small.qins", "-o", f"{back}/", check=0)
+        self.assertEqual(sorted(os.listdir(back)), ["config.json", "model.safetensors"])
 
 
 class Pipeline(Folder):
