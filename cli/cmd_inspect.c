@@ -33,7 +33,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
         }
     }
     enum qins_status st = cli_table_print(&t, err);
-    cli_print("%zu tensors, %s", json_array_size(tensors),
+    cli_print("%zu tensor%s, %s", json_array_size(tensors),
+              json_array_size(tensors) == 1 ? "" : "s",
               cli_bytes(cli_number(report, "input_bytes"), b, sizeof b));
     if (archive)
         cli_print(" in %s, %s", cli_bytes(cli_number(report, "archive_bytes"), a, sizeof a),

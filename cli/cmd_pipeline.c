@@ -1,9 +1,11 @@
 #include "cli/cli.h"
 
 #include "convert/pipeline.h"
+#include "core/file.h"
 
 static void print_summary(const struct cli *c, const json_t *report)
 {
+    const char *dir = c->value[OPT_OUTPUT];
     const json_t *step;
     size_t i;
     char a[64], b[64], d[64];
@@ -12,12 +14,12 @@ static void print_summary(const struct cli *c, const json_t *report)
         cli_print("%-8s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
                   cli_number(step, "seconds"));
     }
-    cli_print("%s -> %s, %s, %s; see %s/index.html\n",
+    cli_print("%s -> %s, %s, %s; see %s%sindex.html\n",
               cli_bytes(cli_number(report, "input_bytes"), a, sizeof a),
               cli_bytes(cli_number(report, "archive_bytes"), b, sizeof b),
               cli_bits(report, d, sizeof d),
-              json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT",
-              c->value[OPT_OUTPUT]);
+              json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT", dir,
+              qn_has_suffix(dir, "/") ? "" : "/");
 }
 
 static enum qins_status run(struct cli *c, struct qins_error *err)

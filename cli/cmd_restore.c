@@ -13,8 +13,9 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (st == QINS_OK && c->json)
         cli_print_json(report);
     else if (st == QINS_OK && !c->quiet)
-        cli_print("%zu tensors, %s, %.2f s (%.0f MB/s)\n",
+        cli_print("%zu tensor%s, %s, %.2f s (%.0f MB/s)\n",
                   json_array_size(json_object_get(report, "tensors")),
+                  json_array_size(json_object_get(report, "tensors")) == 1 ? "" : "s",
                   cli_bytes(cli_number(report, "output_bytes"), text, sizeof text),
                   cli_number(report, "seconds"), cli_number(report, "mb_per_s"));
     json_decref(report);

@@ -49,7 +49,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
         }
         st = cli_table_print(&t, err);
     }
-    cli_print("%zu tensors, %s: %s\n", json_array_size(tensors),
+    cli_print("%zu tensor%s, %s: %s\n", json_array_size(tensors),
+              json_array_size(tensors) == 1 ? "" : "s",
               cli_bytes(cli_number(report, "archive_bytes"), text, sizeof text),
               !json_is_true(json_object_get(report, "ok")) ? "DIFFERENT"
               : against ? "sound, and what its source makes of it"

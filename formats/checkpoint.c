@@ -2,6 +2,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
+#include "formats/archive/reader.h"
 
 #include <stdlib.h>
 
@@ -81,9 +82,11 @@ static enum qins_status identify(const char *path, const struct qn_checkpoint_op
     }
     *ops = find_format(&p);
     if (!*ops)
-        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
+        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET, "%s",
                           p.is_directory ? "the folder holds no checkpoint that qins knows"
-                                         : "not a checkpoint format that qins knows");
+                          : qn_is_archive(head, p.head_size)
+                              ? "is an archive, not a checkpoint; restore makes one of it"
+                              : "not a checkpoint format that qins knows");
     return QINS_OK;
 }
 
