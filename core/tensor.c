@@ -17,6 +17,16 @@ void qn_tensor_list_finish(struct qn_tensor_list *list)
     *list = (struct qn_tensor_list){0};
 }
 
+bool qn_type_name_valid(const char *text, size_t size)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_[]";
+    for (size_t i = 0; i < size; i++)
+        if (!memchr(allowed, text[i], sizeof allowed - 1))
+            return false;
+    return size > 0 && size < sizeof((struct qn_tensor *)0)->foreign_type;
+}
+
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool qn_utf8_valid(const void *text, size_t size)
 {

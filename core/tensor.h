@@ -77,6 +77,10 @@ enum qins_status qn_tensor_list_check_overlap(const struct qn_tensor_list *list,
 
 bool qn_utf8_valid(const void *text, size_t size);
 
+/* Whether a file's name of an element type can be shown to people, written into JSON and kept as
+ * foreign_type: letters, digits, '_' and brackets, between 1 and 23 bytes. */
+bool qn_type_name_valid(const char *text, size_t size);
+
 /* "128x384", "scalar" for rank 0; writes into buf, returns it. */
 char *qn_shape_format(unsigned rank, const uint64_t *shape, char *buf, size_t size);
 

@@ -117,10 +117,9 @@ static bool parse_type(struct qn_npy_header *h, struct qn_cursor *c)
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (size == 2 && memcmp(types[i].code, text, 2) == 0)
             h->dtype = types[i].dtype;
-    if (size == 0 || !qn_utf8_valid(text, size))
+    if (!qn_type_name_valid(text, size))
         return false;
-    snprintf(h->foreign_type, sizeof h->foreign_type, "%.*s",
-             (int)qn_min_u64(size, sizeof h->foreign_type - 1), text);
+    snprintf(h->foreign_type, sizeof h->foreign_type, "%.*s", (int)size, text);
     return true;
 }
 

@@ -77,13 +77,6 @@ static int by_place(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* The type's name is shown to people and written into JSON: only a plain word may pass. */
-static bool is_type_name(const char *s)
-{
-    size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
-    return n > 0 && s[n] == '\0' && n < sizeof((struct qn_tensor *)0)->foreign_type;
-}
-
 static enum qins_status add_tensor(struct qn_safetensors *s, size_t file_index,
                                    const struct entry *e, uint64_t data_begin,
                                    struct qins_error *err)
@@ -98,7 +91,7 @@ static enum qins_status add_tensor(struct qn_safetensors *s, size_t file_index,
         if (!qn_json_u64(json_array_get(e->shape, i), &shape[i]))
             return qn_fail(err, QINS_ERR_FORMAT, "its shape holds no non-negative integer at %zu",
                            i);
-    if (!is_type_name(e->dtype))
+    if (!qn_type_name_valid(e->dtype, strlen(e->dtype)))
         return qn_fail(err, QINS_ERR_FORMAT, "its dtype is no type name");
     if (e->end > data_size)
         return qn_fail(err, QINS_ERR_FORMAT, "its data ends %llu bytes past the end of the file",

@@ -289,6 +289,15 @@ static enum qins_status sort_names(struct qn_zip *z, struct qins_error *err)
     return QINS_OK;
 }
 
+static enum qins_status sort_entries(struct qn_zip *z, struct qins_error *err)
+{
+    z->by_name = calloc(z->count + 1, sizeof *z->by_name);
+    if (!z->by_name)
+        return qn_fail_memory(err);
+    enum qins_status st = check_overlap(z, z->by_name, err);
+    return st == QINS_OK ? sort_names(z, err) : st;
+}
+
 enum qins_status qn_zip_open(struct qn_zip **out, const char *path, struct qins_error *err)
 {
     struct qn_zip *z = calloc(1, sizeof *z);
@@ -303,12 +312,8 @@ enum qins_status qn_zip_open(struct qn_zip **out, const char *path, struct qins_
         st = open_handle(z, err);
     if (st == QINS_OK)
         st = list_entries(z, err);
-    if (st == QINS_OK) {
-        z->by_name = calloc(z->count + 1, sizeof *z->by_name);
-        st = z->by_name ? check_overlap(z, z->by_name, err) : qn_fail_memory(err);
-    }
     if (st == QINS_OK)
-        st = sort_names(z, err);
+        st = sort_entries(z, err);
     if (st != QINS_OK) {
         qn_zip_close(z);
         return qn_error_in_file(err, st, path);

@@ -339,6 +339,7 @@ def numpy_files():
     arrays["complex"] = np.ones(3, "<c8")
     arrays["text"] = np.array(["ab", "c"])
     arrays["fields"] = np.zeros(2, [("a", "<f4"), ("b]'", "<i4", (2,))])
+    arrays["times"] = np.zeros(2, "M8[25s]")
     arrays["opaque"] = np.zeros((2, 3), "V2")
     for name, array in arrays.items():
         np.save(OUT / f"{name}.npy", array)

@@ -217,7 +217,7 @@ static void foreign_types_are_named(void **state)
 {
     static const char *const cases[][2] = {
         {"opaque", "V2"},         {"complex", "c8"}, {"text", "U2"},
-        {"fields", "structured"}, {"objects", "O"},
+        {"fields", "structured"}, {"objects", "O"},  {"times", "M8[25s]"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -256,6 +256,9 @@ static void npy_headers_that_lie(void **state)
     npy_refused("{'descr':'<f4','fortran_order':False,'shape':(1,)", 4, none);
     npy_refused("{'descr':'','fortran_order':False,'shape':(1,)}", 4, none);
     npy_refused("{'descr':[('a','<f4',(2,", 4, none);
+    npy_refused("{'descr':'<\xc3\xa9','fortran_order':False,'shape':(1,)}", 4, none);
+    npy_refused("{'descr':'U1111111111111111111111','fortran_order':False,'shape':(1,)}x", 4, none);
+    npy_refused("{'descr':'U11111111111111111111111','fortran_order':False,'shape':(1,)}", 4, none);
     test_refused(&qn_npy_ops, "bad.npy", "\x93NUMPY\1\0\xff\xff{", 11, QINS_ERR_FORMAT,
                  "truncated");
     test_refused(&qn_npy_ops, "bad.npy", "\x93NUMPY\2\0\xff\xff\xff\xff", 12, QINS_ERR_UNSUPPORTED,
