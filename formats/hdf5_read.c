@@ -2,9 +2,10 @@
 #include "core/bytes.h"
 #include "formats/hdf5_serve.h"
 
-/* Chunks that stay decoded between requests. Above this, a band of chunks across a wide dataset
- * is decoded once for each request. */
-static const uint64_t max_cache = 256u << 20; /* bytes */
+/* Chunks that stay decoded between requests, unless a single one is larger. Above this, a band of
+ * chunks across a wide dataset is decoded once for each request; docs/formats.md says what memory
+ * it makes. */
+static const uint64_t max_cache = 32u << 20; /* bytes */
 
 static bool extents(hid_t space, unsigned *rank, hsize_t *dims)
 {
@@ -84,16 +85,18 @@ enum qins_status qn_hdf5_check_layout(hid_t dataset, hid_t type, hid_t space, ui
  * first axis along which chunks are longer than one. */
 static uint64_t cache_size(unsigned rank, const hsize_t *dims, const hsize_t *chunk, size_t element)
 {
-    uint64_t bytes = element;
+    uint64_t bytes = element, one = element;
     unsigned axis = 0;
     while (axis + 1 < rank && chunk[axis] <= 1)
         axis++;
     for (unsigned i = axis; i < rank; i++) {
         uint64_t extent = i == axis ? chunk[i] : qn_div_up(dims[i], chunk[i]) * chunk[i];
+        one *= chunk[i]; /* at most QN_HDF5_MAX_CHUNK */
         if (!qn_mul_u64(bytes, extent, &bytes))
-            return max_cache;
+            bytes = UINT64_MAX;
     }
-    return qn_min_u64(bytes < (1u << 20) ? 1u << 20 : bytes, max_cache);
+    uint64_t most = one > max_cache ? one : max_cache;
+    return qn_min_u64(bytes < (1u << 20) ? 1u << 20 : bytes, most);
 }
 
 /* An access list with a chunk cache to measure. 12421 is a prime, so that chunks at regular

@@ -84,6 +84,7 @@ static const char *const candidates[] = {
     "model.safetensors",
     "*.safetensors",
     "pytorch_model.bin",
+    "*.bin.index.json",
     "*.pt",
     "*.pth",
     "*.bin",
@@ -301,7 +302,12 @@ static enum qins_status open_folder(struct qn_checkpoint **out, const char *path
     enum qins_status st = list_files(path, &files, err);
     if (st == QINS_OK)
         st = choose(&files, &name, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && qn_has_suffix(name, ".bin.index.json"))
+        st = qn_fail(err, QINS_ERR_UNSUPPORTED,
+                     "the folder holds a torch checkpoint in shards ('%s'), which qins does not "
+                     "join; save it as safetensors, or convert its shards one by one",
+                     name);
+    else if (st == QINS_OK)
         st = qn_has_suffix(name, ".json") ? open_index(out, path, name, monitor, err)
                                           : open_single(out, path, name, monitor, err);
     names_finish(&files);

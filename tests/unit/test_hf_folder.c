@@ -124,9 +124,13 @@ static void refuses_ambiguous_folders(void **state)
     test_shell("cd '%s' && mv model.safetensors a.safetensors && cp a.safetensors b.safetensors",
                test_path("two"));
     refuse(test_path("two"), QINS_ERR_UNSUPPORTED, "2 files *.safetensors and no index");
-    /* A folder behind a name that fits is no candidate: else a link to itself would loop. */
-    test_shell("cd '%s' && rm *.safetensors && ln -s . c.bin && mkdir model.safetensors",
+    test_shell("cd '%s' && rm *.safetensors && echo '{}' > pytorch_model.bin.index.json && "
+               "touch pytorch_model-00001-of-00001.bin",
                test_path("two"));
+    refuse(test_path("two"), QINS_ERR_UNSUPPORTED, "a torch checkpoint in shards");
+    test_shell("cd '%s' && rm *.bin *.bin.index.json", test_path("two"));
+    /* A folder behind a name that fits is no candidate: else a link to itself would loop. */
+    test_shell("cd '%s' && ln -s . c.bin && mkdir model.safetensors", test_path("two"));
     refuse(test_path("two"), QINS_ERR_UNSUPPORTED, "no checkpoint that qins knows");
 }
 
