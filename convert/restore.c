@@ -8,10 +8,17 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char model_name[] = "model.safetensors"; /* in a folder */
+
+struct restore_slot {
+    struct qn_buf data;  /* a decoded chunk */
+    uint64_t overflowed; /* its finite values that the target type made infinite */
+};
 
 struct restoration {
     struct qn_archive *archive;
@@ -22,8 +29,10 @@ struct restoration {
     struct qn_tensor_writer *writer;
     struct qn_chunk_map map;
     struct qn_workspace_pool pool;
-    struct qn_buf *slots; /* decoded chunks */
-    size_t next;          /* tensors before it are written, those without chunks included */
+    struct restore_slot *slots;
+    uint64_t overflowed;          /* of all slots so far */
+    const char *first_overflowed; /* tensor */
+    size_t next;                  /* tensors before it are written, those without chunks included */
     uint64_t done, total;
 };
 
@@ -39,10 +48,23 @@ static enum qins_dtype target_type(const struct restoration *r, enum qins_dtype 
     return changed ? r->options->dtype : source;
 }
 
-/* N elements of FROM to the type TO; F64 is rounded to F32 first. */
+/* Finite floats from which on TO rounds to infinity. */
+static uint64_t count_overflow(enum qins_dtype to, const float *x, size_t n)
+{
+    const float limit = to == QINS_F16    ? 65520.0F        /* half a step above 65504 */
+                        : to == QINS_BF16 ? 0x1.ff0000p127F /* above 0x1.fep127 */
+                                          : INFINITY;
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += fabsf(x[i]) >= limit && fabsf(x[i]) < INFINITY;
+    return count;
+}
+
+/* N elements of FROM to the type TO; F64 is rounded to F32 first. *OVERFLOWED counts finite
+ * values that became infinite. */
 static enum qins_status convert_elements(enum qins_dtype from, enum qins_dtype to, const void *src,
                                          size_t n, struct qn_buf *wide, void *dst,
-                                         struct qins_error *err)
+                                         uint64_t *overflowed, struct qins_error *err)
 {
     const float *x = src;
     if (from == QINS_F64) {
@@ -54,17 +76,21 @@ static enum qins_status convert_elements(enum qins_dtype from, enum qins_dtype t
             double value;
             memcpy(&value, (const uint8_t *)src + i * sizeof value, sizeof value);
             narrow[i] = (float)value;
+            *overflowed += isinf(narrow[i]) && !isinf(value);
         }
         x = narrow;
     }
+    *overflowed += count_overflow(to, x, n);
     qn_from_f32(to, x, dst, n);
     return QINS_OK;
 }
 
 static enum qins_status decode_piece(struct restoration *r, size_t tensor, uint64_t first, size_t n,
-                                     struct qn_workspace *w, struct qn_buf *out,
+                                     struct qn_workspace *w, struct restore_slot *slot,
                                      struct qins_error *err)
 {
+    struct qn_buf *out = &slot->data;
+    slot->overflowed = 0;
     enum qins_dtype from = r->archive->manifest.tensors[tensor].tensor.dtype;
     enum qins_dtype to = r->tensors.items[tensor].dtype;
     enum qins_dtype view = qn_dtype(from)->view;
@@ -79,7 +105,8 @@ static enum qins_status decode_piece(struct restoration *r, size_t tensor, uint6
         st = qn_archive_decode(r->archive, tensor, first, n, true, &w->chunk, &w->payload,
                                w->decoded.data, err);
     if (st == QINS_OK)
-        st = convert_elements(view, to, w->decoded.data, n, &w->source, out->data, err);
+        st = convert_elements(view, to, w->decoded.data, n, &w->source, out->data,
+                              &slot->overflowed, err);
     return st;
 }
 
@@ -97,6 +124,13 @@ static enum qins_status work(void *ctx, unsigned slot, uint64_t item, struct qin
     return qn_error_in_tensor(err, st, r->tensors.items[tensor].name);
 }
 
+static void note_overflow(struct restoration *r, size_t tensor, uint64_t count)
+{
+    if (count > 0 && r->overflowed == 0)
+        r->first_overflowed = r->tensors.items[tensor].name;
+    r->overflowed += count;
+}
+
 /* Writes the scalars among the tensors before END; the others there are complete or empty. */
 static enum qins_status write_scalars(struct restoration *r, size_t end, struct qins_error *err)
 {
@@ -106,17 +140,19 @@ static enum qins_status write_scalars(struct restoration *r, size_t end, struct 
         enum qins_dtype from = t->tensor.dtype, to = r->tensors.items[r->next].dtype;
         uint8_t data[sizeof(double)];
         float value = 0.0F;
+        uint64_t overflowed = 0;
         struct qn_buf wide = {0};
         if (t->tensor.rank != 0)
             continue;
         if (from == to) {
             memcpy(data, t->inline_data, sizeof data);
         } else if (from == QINS_F64) {
-            st = convert_elements(from, to, t->inline_data, 1, &wide, data, err);
+            st = convert_elements(from, to, t->inline_data, 1, &wide, data, &overflowed, err);
         } else {
             qn_to_f32(from, t->inline_data, &value, 1);
-            qn_from_f32(to, &value, data, 1);
+            st = convert_elements(QINS_F32, to, &value, 1, &wide, data, &overflowed, err);
         }
+        note_overflow(r, r->next, overflowed);
         qn_buf_finish(&wide);
         if (st == QINS_OK)
             st = r->writer->ops->write(r->writer, r->next, data, qins_dtype_size(to), err);
@@ -130,7 +166,8 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
     size_t tensor;
     uint64_t chunk;
     qn_chunk_map_find(&r->map, item, &tensor, &chunk);
-    const struct qn_buf *data = &r->slots[slot];
+    const struct qn_buf *data = &r->slots[slot].data;
+    note_overflow(r, tensor, r->slots[slot].overflowed);
     enum qins_status st = write_scalars(r, tensor, err);
     if (st == QINS_OK)
         st = r->writer->ops->write(r->writer, tensor, data->data, data->size, err);
@@ -198,10 +235,15 @@ static enum qins_status write_tensors(struct restoration *r, const struct qn_ten
         st = qn_check_stop(r->monitor, err);
     if (st == QINS_OK)
         st = ops->commit(r->writer, err);
+    if (st == QINS_OK && r->overflowed > 0)
+        qn_notice(r->monitor,
+                  "%" PRIu64 " finite values are too large for %s and became infinite, "
+                  "the first in tensor '%s'",
+                  r->overflowed, qins_dtype_name(r->options->dtype), r->first_overflowed);
     if (r->writer)
         ops->destroy(r->writer);
     for (unsigned i = 0; r->slots && i < job.slots; i++)
-        qn_buf_finish(&r->slots[i]);
+        qn_buf_finish(&r->slots[i].data);
     return st;
 }
 

@@ -255,19 +255,29 @@ class ChangedMeanwhile(Folder):
     def test_convert(self):
         write_model(self.source, rows=1 << 17)  # 64 MiB
         for options in ([], ["--resume"]):
-            process = subprocess.Popen([str(support.PROGRAM), "convert", str(self.source), "-o",
-                                        str(self.out), *options], stderr=subprocess.PIPE, text=True)
-            for _ in range(1000):
-                if any(".tmp-" in n or n.endswith(".part") for n in os.listdir(self.dir)):
+            for _ in range(10):  # the run may be over before the change comes
+                self.out.unlink(missing_ok=True)
+                status, text = self.convert_and_change(options)
+                if status != 0:
                     break
-                time.sleep(0.005)
-            with open(self.source, "r+b") as f:
-                f.seek(-1, os.SEEK_END)
-                f.write(b"?")
-            _, text = process.communicate()
-            self.assertEqual(process.returncode, 4, text)
+            self.assertEqual(status, 4, text)
             self.assertIn("changed while it was read", text)
             self.assertEqual(os.listdir(self.dir), [self.source.name])
+
+    def convert_and_change(self, options):
+        process = subprocess.Popen([str(support.PROGRAM), "convert", str(self.source), "-o",
+                                    str(self.out), "--quiet", *options],
+                                   stderr=subprocess.PIPE, text=True)
+        for _ in range(1000):
+            if (any(".tmp-" in n or n.endswith(".part") for n in os.listdir(self.dir))
+                    or process.poll() is not None):
+                break
+            time.sleep(0.002)
+        with open(self.source, "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            f.write(b"?")
+        _, text = process.communicate()
+        return process.returncode, text
 
 
 class Others(Folder):
@@ -282,18 +292,43 @@ class Others(Folder):
         """As an interrupt, but not under nohup."""
         write_model(self.source, rows=1 << 17)
         for action, code in ((signal.SIG_DFL, 130), (signal.SIG_IGN, 0)):
-            process = subprocess.Popen([str(support.PROGRAM), "convert", str(self.source), "-o",
-                                        str(self.out)], stderr=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL,
-                                       preexec_fn=lambda: signal.signal(signal.SIGHUP, action))
-            for _ in range(1000):
-                if any(".tmp-" in n for n in os.listdir(self.dir)):
+            for _ in range(10):  # the run may be over before the signal comes
+                self.out.unlink(missing_ok=True)
+                status = self.hang_up(action)
+                if status == code:
                     break
-                time.sleep(0.005)
-            process.send_signal(signal.SIGHUP)
-            self.assertEqual(process.wait(), code)
+                self.assertEqual(status, 0)
+            self.assertEqual(status, code)
             self.assertEqual(self.out.exists(), code == 0)
             self.assertEqual([n for n in os.listdir(self.dir) if ".tmp-" in n], [])
+
+    def hang_up(self, action):
+        process = subprocess.Popen([str(support.PROGRAM), "convert", str(self.source), "-o",
+                                    str(self.out)], stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL,
+                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, action))
+        for _ in range(1000):
+            if any(".tmp-" in n for n in os.listdir(self.dir)) or process.poll() is not None:
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGHUP)
+        return process.wait()
+
+    def test_overflow_is_told(self):
+        """Finite weights that a narrow type cannot hold."""
+        values = np.array([1.0, 65519.0, 65520.0, -3e38, np.inf, np.nan], np.float32)
+        support.write_safetensors(self.source, {
+            "small": ("F32", (1,), [values[:1].tobytes()]),
+            "large": ("F32", (6,), [values.tobytes()]),
+            "scalar": ("F64", (), [np.float64(1e300).tobytes()])})
+        support.run_qins("convert", self.source, "-o", self.out, "--lossless", check=0)
+        for dtype, count in (("f16", 3), ("f32", 1), ("bf16", 1), ("source", 0)):
+            done = support.run_qins("restore", self.out, "-o", self.dir / "r.safetensors",
+                                    "--dtype", dtype, check=0)
+            lines = [line for line in done.stderr.splitlines() if "infinite" in line]
+            self.assertEqual(len(lines), count > 0, done.stderr)
+            if count:
+                self.assertIn(f"note: {count} finite value", lines[0])
 
 
 if __name__ == "__main__":
