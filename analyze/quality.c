@@ -24,11 +24,11 @@ static bool block_finite(const float *x, const float *y, size_t n)
     return bad == 0;
 }
 
-/* The cell of |error| / (|x| + 1e-8); binary32 division is exact far below a cell's width. */
-static uint32_t cell_of(double error, float x)
+/* The bits of |error| / (|x| + 1e-8), which are ordered as the values are; binary32 division is
+ * exact far below a cell's width. */
+static uint32_t relative_bits(double error, float x)
 {
-    float relative = (float)error / (fabsf(x) + relative_floor);
-    return qn_float_bits(relative) >> CELL_SHIFT;
+    return qn_float_bits((float)error / (fabsf(x) + relative_floor));
 }
 
 /* Sum of a product, in lanes that are independent of each other and in an order that no
@@ -59,14 +59,19 @@ static double largest(const double *a)
 static void add_block(struct qn_quality *q, const float *restrict x, const float *restrict y)
 {
     double a[BLOCK], b[BLOCK], error[BLOCK];
-    uint32_t cells[BLOCK];
+    uint32_t relative[BLOCK], most_relative = q->max_rel_bits, changed = 0;
     for (size_t i = 0; i < BLOCK; i++) {
         a[i] = (double)x[i];
         b[i] = (double)y[i];
         error[i] = fabs(a[i] - b[i]);
     }
-    for (size_t i = 0; i < BLOCK; i++)
-        cells[i] = cell_of(error[i], x[i]);
+    for (size_t i = 0; i < BLOCK; i++) {
+        relative[i] = relative_bits(error[i], x[i]);
+        most_relative = relative[i] > most_relative ? relative[i] : most_relative;
+        changed += qn_float_bits(x[i]) != qn_float_bits(y[i]);
+    }
+    q->max_rel_bits = most_relative;
+    q->changed += changed;
     double most = largest(error);
     q->max_abs_error = most > q->max_abs_error ? most : q->max_abs_error;
     q->sum_error2 += dot(error, error);
@@ -74,11 +79,12 @@ static void add_block(struct qn_quality *q, const float *restrict x, const float
     q->sum_decoded2 += dot(b, b);
     q->sum_product += dot(a, b);
     for (size_t i = 0; i < BLOCK; i++)
-        q->relative[cells[i]]++;
+        q->relative[relative[i] >> CELL_SHIFT]++;
 }
 
 static void add_one(struct qn_quality *q, float x, float y)
 {
+    q->changed += qn_float_bits(x) != qn_float_bits(y);
     if (!bits_finite(x) || !bits_finite(y)) {
         if (qn_float_bits(x) == qn_float_bits(y))
             q->relative[0]++;
@@ -92,7 +98,9 @@ static void add_one(struct qn_quality *q, float x, float y)
     q->sum_decoded2 += b * b;
     q->sum_product += a * b;
     q->max_abs_error = e > q->max_abs_error ? e : q->max_abs_error;
-    q->relative[cell_of(e, x)]++;
+    uint32_t relative = relative_bits(e, x);
+    q->max_rel_bits = relative > q->max_rel_bits ? relative : q->max_rel_bits;
+    q->relative[relative >> CELL_SHIFT]++;
 }
 
 void qn_quality_add(struct qn_quality *q, const float *source, const float *decoded, size_t n)
@@ -120,6 +128,9 @@ void qn_quality_merge(struct qn_quality *q, const struct qn_quality *other)
 {
     q->n += other->n;
     q->undefined += other->undefined;
+    q->changed += other->changed;
+    if (other->max_rel_bits > q->max_rel_bits)
+        q->max_rel_bits = other->max_rel_bits;
     q->sum_error2 += other->sum_error2;
     q->sum_source2 += other->sum_source2;
     q->sum_decoded2 += other->sum_decoded2;
@@ -157,17 +168,19 @@ static double quantile(const struct qn_quality *q, uint64_t permille)
 
 void qn_quality_figures(const struct qn_quality *q, struct qn_quality_figures *out)
 {
-    *out = (struct qn_quality_figures){q->n, 0.0, 0.0, 0.0, 0.0, 1.0, INFINITY};
+    *out = (struct qn_quality_figures){
+        .n = q->n, .changed = q->changed, .cosine = 1.0, .sqnr_db = INFINITY};
     if (q->n == 0)
         return;
     if (q->undefined > 0) {
-        *out = (struct qn_quality_figures){q->n, NAN, NAN, NAN, NAN, NAN, NAN};
+        *out = (struct qn_quality_figures){q->n, q->changed, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
         return;
     }
     out->max_abs_error = q->max_abs_error;
     out->mse = q->sum_error2 / (double)q->n;
     out->p50_rel_error = quantile(q, 500);
     out->p99_rel_error = quantile(q, 990);
+    out->max_rel_error = (double)qn_float_from_bits(q->max_rel_bits);
     if (q->sum_error2 <= 0.0)
         return;
     double norms = sqrt(q->sum_source2) * sqrt(q->sum_decoded2);

@@ -3,7 +3,7 @@
  *
  * The relative error is |x - y| / (|x| + 1e-8), as the project's seed documents define it.
  * Quantiles come from a histogram over the upper 16 bits of the error as a binary32, 128 cells
- * an octave: within 0.8 %. */
+ * an octave: within 0.8 %; the largest is exact to binary32. */
 #ifndef QINS_ANALYZE_QUALITY_H
 #define QINS_ANALYZE_QUALITY_H
 
@@ -16,15 +16,17 @@ enum { QN_QUALITY_CELLS = 1 << 15 }; /* non-negative binary32 by its upper 16 bi
 struct qn_quality {
     uint64_t n;         /* elements, undefined ones included */
     uint64_t undefined; /* a NaN or infinity on one side and something else on the other */
+    uint64_t changed;   /* elements whose bits are not the source's, a lost sign of zero included */
+    uint32_t max_rel_bits; /* largest relative error, a binary32 */
     double max_abs_error, sum_error2, sum_source2, sum_decoded2, sum_product;
     uint64_t relative[QN_QUALITY_CELLS];
 };
 
 /* What is reported. NaN where a figure is undefined; sqnr_db is infinite for exact values. */
 struct qn_quality_figures {
-    uint64_t n;
+    uint64_t n, changed;
     double max_abs_error, mse;
-    double p50_rel_error, p99_rel_error;
+    double p50_rel_error, p99_rel_error, max_rel_error;
     double cosine, sqnr_db;
 };
 

@@ -23,10 +23,15 @@ static void tensor_row(struct cli_table *t, const json_t *tensor)
     bool exact = json_is_true(json_object_get(tensor, "exact"));
     cli_cell(t, "%s", cli_string(tensor, "name"));
     cli_cell(t, "%s", cli_string(tensor, "dtype"));
-    figure_cell(t, false, 2, cli_number(tensor, "sqnr_db"), exact ? "exact" : "-");
+    bool zero = cli_number(tensor, "max_abs_error") <= 0.0; /* but for signs of zero */
+    figure_cell(t, false, 2, cli_number(tensor, "sqnr_db"),
+                exact  ? "exact"
+                : zero ? "no error"
+                       : "-");
     figure_cell(t, false, 7, cli_number(tensor, "cosine"), "-");
     figure_cell(t, true, 3, cli_number(tensor, "max_abs_error"), "-");
     figure_cell(t, true, 3, cli_number(tensor, "p99_rel_error"), "-");
+    figure_cell(t, true, 3, cli_number(tensor, "max_rel_error"), "-");
     cli_cell(t, "%s", problem[0] ? problem : "ok");
 }
 
@@ -34,9 +39,9 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
 {
     const json_t *tensor, *tensors = json_object_get(report, "tensors");
     bool against = json_is_string(json_object_get(report, "against"));
-    struct cli_table t = {.columns = 7, .align = "llrrrrl"};
-    static const char *const heads[] = {"tensor",        "dtype",         "SQNR dB", "cosine",
-                                        "max abs error", "p99 rel error", ""};
+    struct cli_table t = {.columns = 8, .align = "llrrrrrl"};
+    static const char *const heads[] = {"tensor",        "dtype",         "SQNR dB",       "cosine",
+                                        "max abs error", "p99 rel error", "max rel error", ""};
     enum qins_status st = QINS_OK;
     size_t i;
     char text[64];

@@ -240,13 +240,13 @@ static json_t *tensor_report(const struct verification *v, size_t i)
     qn_json_put(&j, "ok", json_boolean(r->match.problem[0] == '\0'));
     qn_json_put(&j, "problem", r->match.problem[0] ? qn_json_text(r->match.problem) : json_null());
     qn_json_put(&j, "content", json_string(t->plan.content ? "quantised" : "lossless"));
-    qn_json_put(&j, "exact",
-                figures ? json_boolean(q->max_abs_error <= 0.0 && isinf(q->sqnr_db)) : json_null());
+    qn_json_put(&j, "exact", figures ? json_boolean(q->changed == 0) : json_null());
     qn_json_put(&j, "chunks", json_integer((json_int_t)t->layout.n_chunks));
     qn_json_put(&j, "stored_chunks", json_integer((json_int_t)r->stored_chunks));
     qn_json_put(&j, "max_abs_error", figures ? qn_json_real(q->max_abs_error) : json_null());
     qn_json_put(&j, "p50_rel_error", figures ? qn_json_real(q->p50_rel_error) : json_null());
     qn_json_put(&j, "p99_rel_error", figures ? qn_json_real(q->p99_rel_error) : json_null());
+    qn_json_put(&j, "max_rel_error", figures ? qn_json_real(q->max_rel_error) : json_null());
     qn_json_put(&j, "mse", figures ? qn_json_real(q->mse) : json_null());
     qn_json_put(&j, "cosine", figures ? qn_json_real(q->cosine) : json_null());
     qn_json_put(&j, "sqnr_db", figures ? qn_json_real(q->sqnr_db) : json_null());

@@ -72,7 +72,7 @@ class Folder(unittest.TestCase):
             e = np.abs(x - y)
             relative = np.sort(e / (np.abs(x) + 1e-8))
             expected = {
-                "max_abs_error": e.max(), "mse": np.mean(e * e),
+                "max_abs_error": e.max(), "max_rel_error": relative[-1], "mse": np.mean(e * e),
                 "sqnr_db": 10 * np.log10(np.sum(x * x) / np.sum(e * e)),
                 "cosine": np.dot(x, y) / np.sqrt(np.dot(x, x) * np.dot(y, y))}
             for key, value in expected.items():
