@@ -3,8 +3,7 @@
 #define QINS_FORMATS_HDF5_COMMON_H
 
 #include "core/tensor.h"
-
-#include <hdf5.h>
+#include "formats/hdf5_error.h"
 
 /* The file type of DTYPE, little-endian, an id to be closed with H5Tclose(); negative on failure.
  * Booleans are h5py's enumeration; BF16 and E5M2 are floats of our own description. HDF5 has no

@@ -5,7 +5,7 @@
 /* Chunks that stay decoded between requests, unless a single one is larger. Above this, a band of
  * chunks across a wide dataset is decoded once for each request; docs/formats.md says what memory
  * it makes. */
-static const uint64_t max_cache = 32u << 20; /* bytes */
+static const uint64_t max_cache = 64u << 20; /* bytes */
 
 static bool extents(hid_t space, unsigned *rank, hsize_t *dims)
 {
@@ -100,7 +100,8 @@ static uint64_t cache_size(unsigned rank, const hsize_t *dims, const hsize_t *ch
 }
 
 /* An access list with a chunk cache to measure. 12421 is a prime, so that chunks at regular
- * distances do not share slots. */
+ * distances do not share slots. 0.75 is libhdf5's default weight; with 1, H5D__chunk_cache_prune
+ * (HDF5 1.10) never drops a chunk that was not read to its end, whatever the cache's size. */
 static hid_t access_list(hid_t dataset, const struct qn_hdf5_dataset *d, size_t element)
 {
     hsize_t chunk[H5S_MAX_RANK];
@@ -108,7 +109,7 @@ static hid_t access_list(hid_t dataset, const struct qn_hdf5_dataset *d, size_t 
     if (plist >= 0 && access >= 0 && H5Pget_layout(plist) == H5D_CHUNKED &&
         H5Pget_chunk(plist, H5S_MAX_RANK, chunk) == (int)d->rank && d->rank > 0)
         H5Pset_chunk_cache(access, 12421, (size_t)cache_size(d->rank, d->dims, chunk, element),
-                           1.0);
+                           0.75);
     if (plist >= 0)
         H5Pclose(plist);
     return access;

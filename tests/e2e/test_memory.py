@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 
+import h5py
 import numpy as np
 
 import support
@@ -110,6 +111,16 @@ class Memory(unittest.TestCase):
         self.assertEqual(restored.stat().st_size // 10**6, self.source.stat().st_size // 10**6)
         restored.unlink()
         archive.unlink()
+
+    def test_convert_wide_hdf5(self):
+        """A band of 128 MiB of filtered chunks, of which the reader keeps a half."""
+        wide, archive = self.dir / "wide.h5", self.dir / "w.qins"
+        values = np.random.default_rng(6).standard_normal((512, 65536), np.float32)
+        with h5py.File(wide, "w") as file:
+            file.create_dataset("w", data=values, chunks=(512, 512), shuffle=True)
+        self.check("convert", wide, "-o", archive)
+        archive.unlink()
+        wide.unlink()
 
     def test_convert_entropy_coded(self):
         archive = self.dir / "h.qins"
