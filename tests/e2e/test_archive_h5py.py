@@ -225,5 +225,66 @@ class Archive(unittest.TestCase):
             self.assertEqual(f["xxh3_64"], f"{digest:016x}")
 
 
+@unittest.skipIf(SANITIZED, "a sanitized plugin does not load into a plain program")
+class Program(unittest.TestCase):
+    """Archives of the model that ships with the project, as the program makes them."""
+
+    CODINGS = ([], ["--bits", "6", "--codec", "huffman"], ["--lossless"])
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="qins-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.archive = self.folder / "m.qins"
+
+    def convert(self, options, **variables):
+        support.run_qins("convert", support.MODEL, "-o", self.archive, "--quiet", *options, check=0,
+                         env={**os.environ, **variables})
+
+    def restored(self):
+        """name -> the float tensor that the program restores."""
+        out = self.folder / "m.safetensors"
+        support.run_qins("restore", self.archive, "-o", out, "--quiet", check=0)
+        return {k: v for k, v in support.read_safetensors(out).items() if v.dtype.kind == "f"}
+
+    def test_h5py_equals_restore(self):
+        for options in self.CODINGS:
+            with self.subTest(options=options):
+                self.convert(options)
+                restored = self.restored()
+                self.assertGreater(len(restored), 40)
+                with h5py.File(self.archive, "r") as f:
+                    for name, want in restored.items():
+                        got = f["tensors"][link_name(name)][()]
+                        self.assertEqual((got.dtype, got.shape), (want.dtype, want.shape), name)
+                        self.assertEqual(got.tobytes(), want.tobytes(), name)
+
+    def test_h5dump_equals_restore(self):
+        for options in self.CODINGS:
+            with self.subTest(options=options):
+                self.convert(options)
+                name, want = max(self.restored().items(), key=lambda item: item[1].size)
+                out = self.folder / "dump"
+                subprocess.run(["h5dump", "-d", "/tensors/" + link_name(name), "-b", "LE", "-o",
+                                str(out), str(self.archive)], check=True, capture_output=True)
+                self.assertEqual(out.read_bytes(), want.tobytes(), name)
+
+    def test_verify_knows_what_h5repack_made(self):
+        self.convert([])
+        out = self.folder / "repacked.qins"
+        subprocess.run(["h5repack", "-f", "GZIP=6", str(self.archive), str(out)], check=True)
+        done = support.run_qins("verify", out, check=3)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertRegex(done.stderr, "rewritten by another program .*h5repack")
+
+    def test_convert_beside_the_plugin(self):
+        """A plugin that libhdf5 could load into the program changes nothing."""
+        for options in self.CODINGS:
+            self.convert(options, HDF5_PLUGIN_PATH="/nonexistent")
+            want = self.archive.read_bytes()
+            self.convert(options, HDF5_PLUGIN_PATH=str(PLUGIN_DIR))
+            self.assertTrue(self.archive.read_bytes() == want, options)
+
+
 if __name__ == "__main__":
     support.main()

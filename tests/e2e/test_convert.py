@@ -11,6 +11,7 @@ import unittest
 
 import numpy as np
 
+import fixtures_safetensors_gguf as fixtures
 import support
 
 SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
@@ -326,6 +327,26 @@ class Kjv(Folder):
 
 
 class RealModels(Folder):
+    def check_gguf(self, path, config, source):
+        """The GGUF of an archive holds what its safetensors, SOURCE, holds; of a llama model under llama.cpp's names, with
+        the rows of q and k in llama.cpp's order and vectors as F32."""
+        tensors, keys = fixtures.read_gguf(path)
+        llama = keys["general.architecture"] == b"llama"
+        self.assertEqual(llama, config is not None)
+        self.assertEqual(set(tensors), {fixtures.ggml_name(n) if llama else n for n in source})
+        for name, (dtype, shape, data) in source.items():
+            want = np.frombuffer(data, f"V{SIZES[dtype]}").reshape(shape)
+            heads = 0
+            if llama and (".q_proj." in name or ".k_proj." in name):
+                heads = config["num_attention_heads" if ".q_proj." in name
+                               else "num_key_value_heads"]
+                want = want.reshape(heads, 2, shape[0] // heads // 2, -1).swapaxes(1, 2)
+            data = want.tobytes()
+            if llama and len(shape) == 1 and dtype != "F32":
+                dtype, data = "F32", to_float(dtype, data).astype("<f4").tobytes()
+            self.assertEqual(tensors[fixtures.ggml_name(name) if llama else name],
+                             (fixtures.GGML_IDS[dtype], tuple(shape), data), name)
+
     def test_convert_and_restore(self):
         files = [SHARED / "models" / name for name in (
             "kjv-1.7m", "mix-6m", "stories260k/model.bin", "slm4096-torch/ckpt.pt",
@@ -336,8 +357,7 @@ class RealModels(Folder):
             self.skipTest("no shared data (QINS_SHARED_DATA)")
         for path in files:
             with self.subTest(path=path.name):
-                if not path.exists():
-                    continue
+                self.assertTrue(path.exists(), f"{path} is missing, others are there")
                 out = self.dir / "real.qins"
                 for options in ([], ["--lossless"]):
                     support.run_qins("convert", path, "-o", out, *options, check=0)
@@ -354,6 +374,10 @@ class RealModels(Folder):
                         if "--lossless" in options and suffix != ".gguf":
                             # other names in GGUF; here nothing may have changed
                             support.run_qins("verify", out, "--against", back, check=0)
+                    config = path / "config.json"
+                    self.check_gguf(self.dir / "real.gguf",
+                                    json.loads(config.read_text()) if config.exists() else None,
+                                    read_raw(self.dir / "real.safetensors"))
 
 
 if __name__ == "__main__":
