@@ -1,6 +1,6 @@
 """Anonymous memory of convert, verify and restore does not grow with the model: a 2 GB checkpoint
-with one tensor of 1 GB, at most 128 MB and two chunks a thread. Mapped file pages are not
-counted."""
+with one tensor of 1 GB, at most 128 MB and two chunks a thread, the child that reads HDF5
+included. Mapped file pages are not counted."""
 import os
 import pathlib
 import shutil
@@ -98,7 +98,8 @@ class Memory(unittest.TestCase):
     def check(self, *arguments):
         code, errors, peak = run_measured(*arguments, "--threads", THREADS)
         self.assertEqual(code, 0, errors)
-        print(f"{arguments[0]}: {peak / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB", flush=True)
+        words = (a.name if isinstance(a, pathlib.Path) else str(a) for a in arguments)
+        print(f"{' '.join(words)}: {peak / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB", flush=True)
         self.assertLessEqual(peak, LIMIT_BYTES)
         self.assertGreater(peak, 0)
 
@@ -131,6 +132,33 @@ class Memory(unittest.TestCase):
         archive = self.dir / "r.qins"
         self.check("convert", self.source, "-o", archive, "--resume")
         archive.unlink()
+
+    def test_other_codings(self):
+        source, archive = self.dir / "small.safetensors", self.dir / "small.qins"
+        block = np.random.default_rng(6).standard_normal(1 << 22, np.float32).tobytes()
+        support.write_safetensors(source, {
+            f"layers.{i}.weight": ("F32", (4096, 4096), pieces(1 << 26, block)) for i in range(4)})
+        for options in (["--lossless"], ["--codec", "huffman", "--bits", "12"],
+                        ["--codec", "huffman", "--bits", "12", "--resume"]):
+            with self.subTest(options=options):
+                self.check("convert", source, "-o", archive, *options)
+                self.check("verify", archive, "--against", source)
+                self.check("restore", archive, "-o", self.dir / "back.safetensors")
+                archive.unlink()
+
+    def test_chunked_hdf5(self):
+        """640 MB in chunks of 64 rows, as one tensor: the reader must not keep them all."""
+        source, archive = self.dir / "chunked.h5", self.dir / "chunked.qins"
+        rows = np.random.default_rng(7).standard_normal((1024, 1024), np.float32)
+        with h5py.File(source, "w") as f:
+            weight = f.create_dataset("dense/kernel", (163840, 1024), "<f4", chunks=(64, 1024))
+            for at in range(0, 163840, 1024):
+                weight[at:at + 1024] = np.roll(rows, at >> 10, axis=1)
+        self.check("convert", source, "-o", archive)
+        self.check("verify", archive, "--against", source)
+        self.check("restore", archive, "-o", self.dir / "back.h5")
+        for path in source, archive, self.dir / "back.h5":
+            path.unlink()
 
 
 if __name__ == "__main__":
