@@ -36,9 +36,9 @@ static enum qins_status add_file(struct qn_hasher *h, const char *file, struct q
     if (stat(file, &info) != 0)
         return qn_fail_errno(err, file, "cannot look at");
     uint64_t figures[] = {
-        (uint64_t)info.st_size,        (uint64_t)info.st_ino,
-        (uint64_t)info.st_mtim.tv_sec, (uint64_t)info.st_mtim.tv_nsec,
-        (uint64_t)info.st_ctim.tv_sec, (uint64_t)info.st_ctim.tv_nsec,
+        (uint64_t)info.st_size,         (uint64_t)info.st_mtim.tv_sec,
+        (uint64_t)info.st_mtim.tv_nsec, (uint64_t)info.st_ctim.tv_sec,
+        (uint64_t)info.st_ctim.tv_nsec,
     };
     add_text(h, qn_path_base(file));
     qn_hasher_add(h, figures, sizeof figures);

@@ -16,7 +16,7 @@ struct qn_inputs {
 enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
                                  struct qins_error *err);
 
-/* Digest of name, size, inode and times of change of the files that the checkpoint was opened
+/* Digest of name, size and times of change of the files that the checkpoint was opened
  * from, and of the tensors and attached files that were found in them. The inode's own time is
  * among them: unlike that of the contents it cannot be set. */
 enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_digest *out,

@@ -240,7 +240,8 @@ static json_t *tensor_report(const struct verification *v, size_t i)
     qn_json_put(&j, "ok", json_boolean(r->match.problem[0] == '\0'));
     qn_json_put(&j, "problem", r->match.problem[0] ? qn_json_text(r->match.problem) : json_null());
     qn_json_put(&j, "content", json_string(t->plan.content ? "quantised" : "lossless"));
-    qn_json_put(&j, "exact", figures ? json_boolean(q->changed == 0) : json_null());
+    qn_json_put(&j, "exact",
+                figures ? json_boolean(q->changed == 0 && r->mismatches == 0) : json_null());
     qn_json_put(&j, "chunks", json_integer((json_int_t)t->layout.n_chunks));
     qn_json_put(&j, "stored_chunks", json_integer((json_int_t)r->stored_chunks));
     qn_json_put(&j, "max_abs_error", figures ? qn_json_real(q->max_abs_error) : json_null());

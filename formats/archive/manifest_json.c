@@ -155,13 +155,13 @@ static int choice(const json_t *j, const char *const *names, int n)
     return -1;
 }
 
-/* A finite float between LOW and HIGH. */
+/* A finite float between LOW and HIGH, which nine digits may write a little outside. */
 static bool float_between(const json_t *j, float low, float high, float *out)
 {
-    double v = json_number_value(j);
-    if (!json_is_number(j) || !(v >= (double)low && v <= (double)high))
+    float v = (float)json_number_value(j);
+    if (!json_is_number(j) || !(v >= low && v <= high))
         return false;
-    *out = (float)v;
+    *out = v;
     return true;
 }
 

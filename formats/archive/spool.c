@@ -270,19 +270,38 @@ static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, s
     return st;
 }
 
+/* Whether a file with a bad head was a spool: it begins as one, or a power loss left nothing but
+ * zeros of it (nothing syncs a spool). */
+static enum qins_status may_be_spool(const struct qn_file *f, bool *may, struct qins_error *err)
+{
+    uint8_t block[4096];
+    size_t magic = (size_t)qn_min_u64(f->size, sizeof head_magic);
+    enum qins_status st = qn_file_read(f, 0, block, magic, err);
+    *may = st == QINS_OK && memcmp(block, head_magic, magic) == 0;
+    if (*may)
+        return st;
+    uint8_t any = 0;
+    for (uint64_t at = 0; at < f->size && any == 0 && st == QINS_OK; at += sizeof block) {
+        size_t size = (size_t)qn_min_u64(f->size - at, sizeof block);
+        st = qn_file_read(f, at, block, size, err);
+        for (size_t i = 0; i < size && st == QINS_OK; i++)
+            any |= block[i];
+    }
+    *may = any == 0;
+    return st;
+}
+
 /* What is there is thrown away, so it must be a spool: the name may be anybody's. */
 static enum qins_status start_over(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
 {
-    uint8_t found[sizeof head_magic] = {0};
-    enum qins_status st = QINS_OK;
-    if (s->file.size >= sizeof found)
-        st = qn_file_read(&s->file, 0, found, sizeof found, err);
+    bool may = false;
+    enum qins_status st = may_be_spool(&s->file, &may, err);
     if (st != QINS_OK)
         return st;
-    if (s->file.size > 0 && memcmp(found, head_magic, sizeof head_magic) != 0)
+    if (!may)
         return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
                           "is in the way of the work in progress and none of qins's making: move "
-                          "it, or run again without --resume");
+                          "or remove it");
     s->end = HEAD_SIZE;
     if (ftruncate(s->file.fd, 0) != 0)
         return qn_fail_errno(err, s->file.path, "cannot truncate");
@@ -302,8 +321,7 @@ static enum qins_status resume(struct qn_spool *s, const uint8_t *head, struct q
         return start_over(s, head, err);
     if (memcmp(found, head, HEAD_SIZE) != 0)
         return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
-                          "is the unfinished work of another conversion: remove it, or run again "
-                          "without --resume");
+                          "is the unfinished work of another conversion: remove it to start anew");
     s->end = s->file.size;
     st = scan(s, &s->state, NULL, &s->end, err);
     if (st != QINS_OK && st != QINS_ERR_FORMAT)

@@ -50,7 +50,7 @@ class Folder(unittest.TestCase):
 class Spool(Folder):
     def test_foreign_file(self):
         part = self.dir / "out.qins.part"
-        for data in (b"x", b"letters of somebody", bytes(4096), b"QINSPRT"):
+        for data in (b"x", b"letters of somebody", bytes(4095) + b"x" + bytes(99), b"QINSPRTX"):
             part.write_bytes(data)
             self.refused(2, "convert", self.source, "-o", self.out, "--resume", says="out.qins.part")
 
@@ -313,6 +313,29 @@ class Others(Folder):
             time.sleep(0.002)
         process.send_signal(signal.SIGHUP)
         return process.wait()
+
+    def test_extreme_figures_are_readable(self):
+        """Nine digits write some floats a little outside of their own range."""
+        values = np.full((64, 128), 0.5, np.float32)
+        values[0, 0] = np.finfo(np.float32).min
+        support.write_safetensors(self.source, {"w": ("F32", (64, 128), [values.tobytes()])})
+        for options in (["--group", "tensor", "--clip", "1"],
+                        ["--grid", "seed", "--kappa", "18446744073709551616"],
+                        ["--grid", "seed", "--kappa", "5.421010862427522e-20"]):
+            support.run_qins("convert", self.source, "-o", self.out, *options, check=0)
+            support.run_qins("verify", self.out, "--against", self.source, check=0)
+
+    def test_a_difference_is_not_exact(self):
+        def write(last):
+            support.write_safetensors(self.source, {
+                "i": ("I32", (4,), [np.array([1, 2, 3, last], np.int32).tobytes()]),
+                "s": ("F32", (), [np.float32(last).tobytes()])})
+        write(4)
+        support.run_qins("convert", self.source, "-o", self.out, check=0)
+        write(5)
+        done = support.run_qins("verify", self.out, "--against", self.source, "--json", check=1)
+        for tensor in json.loads(done.stdout)["tensors"]:
+            self.assertEqual((tensor["ok"], tensor["exact"]), (False, False), tensor)
 
     def test_overflow_is_told(self):
         """Finite weights that a narrow type cannot hold."""

@@ -162,7 +162,7 @@ static void refusals(void **state)
 static void foreign_file(void **state)
 {
     (void)state;
-    static const char *const contents[] = {"Q", "QINSPRT", "somebody's letters",
+    static const char *const contents[] = {"R", "QINSPRTX", "somebody's letters",
                                            "a file that is longer than the head of a spool is"};
     const char *path = test_file("foreign");
     for (size_t i = 0; i < 2 * sizeof contents / sizeof *contents; i++) {
@@ -178,6 +178,27 @@ static void foreign_file(void **state)
         assert_int_equal(after.size, strlen(text));
         assert_memory_equal(after.data, text, after.size);
         qn_buf_finish(&after);
+    }
+}
+
+/* What a power loss may leave of a spool's first bytes. */
+static void head_that_never_came(void **state)
+{
+    (void)state;
+    static const char zeros[5000] = {0};
+    static const struct {
+        const char *data;
+        size_t size;
+    } cases[] = {{"QIN", 3}, {zeros, 7}, {zeros, 40}, {zeros, sizeof zeros}};
+    const char *path = test_file("lost");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct qn_spool_state at;
+        struct qn_spool *s;
+        struct qins_error err;
+        leave(path, cases[i].data, cases[i].size);
+        test_ok(qn_spool_open(&s, path, &job, true, &at, &err), &err);
+        assert_int_equal(at.tensors_done, 0);
+        qn_spool_destroy(s, true);
     }
 }
 
@@ -251,9 +272,13 @@ static void damage_before_replay(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),         cmocka_unit_test(refusals),
-        cmocka_unit_test(foreign_file),  cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(flip_anywhere), cmocka_unit_test(damage_before_replay),
+        cmocka_unit_test(plain),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(foreign_file),
+        cmocka_unit_test(head_that_never_came),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(flip_anywhere),
+        cmocka_unit_test(damage_before_replay),
     };
     return cmocka_run_group_tests(tests, test_folder_setup, test_folder_teardown);
 }
