@@ -29,9 +29,9 @@ enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *
 /* Output under a temporary name beside the final one. */
 struct qn_output {
     int fd;
+    int pending; /* its place among those of qn_output_abandon_all(), from 1; 0 for none */
     char *final_path, *temp_path;
     uint64_t written; /* bytes appended so far by qn_output_write() */
-    int pending;      /* its place among those of qn_output_abandon_all(), from 1; 0 for none */
 };
 
 /* Creates "PATH.tmp-XXXXXX" in PATH's folder with the permissions that PATH has, or 0666 less

@@ -203,9 +203,11 @@ static void memory_is_limited(void **state)
     (void)state;
     assert_non_null(data);
     memset(data, 'N', SIZE);
-    memcpy(data, "\x80\x02", 2);
+    data[0] = 0x80; /* protocol 2 */
+    data[1] = 2;
     data[SIZE - 1] = '.';
-    enum qins_status st = qn_pickle_parse(&p, data, SIZE, &qn_torch_globals, 8 * SIZE, &err);
+    enum qins_status st =
+        qn_pickle_parse(&p, data, SIZE, &qn_torch_globals, UINT64_C(8) * SIZE, &err);
     assert_int_equal(st, QINS_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "more objects than qins allows"));
     assert_null(p.nodes);
