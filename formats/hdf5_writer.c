@@ -4,21 +4,12 @@
 #include "formats/hdf5_write.h"
 
 #include "core/bytes.h"
-#include "core/file.h"
 #include "formats/archive/hdf5_driver.h"
 #include "formats/hdf5_common.h"
-#include "formats/tensor_writer.h"
-#include "formats/write_progress.h"
+#include "formats/placed_writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-struct writer {
-    struct qn_tensor_writer base;
-    struct qn_output out;
-    struct qn_write_progress progress;
-    uint64_t *offsets; /* of each tensor's data in the file; 0 if it has none */
-};
 
 struct session {
     hid_t driver, access, creation, dataset_creation, file;
@@ -34,7 +25,7 @@ static enum qins_dtype stored_dtype(enum qins_dtype dtype)
     return dtype == QINS_F8_E4M3 ? QINS_F16 : dtype;
 }
 
-static enum qins_status make_dataset(struct writer *w, struct session *s, size_t index,
+static enum qins_status make_dataset(struct qn_placed_writer *w, struct session *s, size_t index,
                                      struct qins_error *err)
 {
     const struct qn_tensor *t = &w->progress.tensors->items[index];
@@ -111,7 +102,8 @@ static enum qins_status session_close(struct session *s, const char *path, enum 
     return st;
 }
 
-static enum qins_status make_file(struct writer *w, const struct qn_attachment_list *attachments,
+static enum qins_status make_file(struct qn_placed_writer *w,
+                                  const struct qn_attachment_list *attachments,
                                   struct qins_error *err)
 {
     struct session s = {-1, -1, -1, -1, -1, {0}, attachments, NULL};
@@ -131,29 +123,15 @@ static enum qins_status make_file(struct writer *w, const struct qn_attachment_l
     return st;
 }
 
-static void destroy(struct qn_tensor_writer *base)
-{
-    struct writer *w = (struct writer *)base;
-    if (!w)
-        return;
-    qn_output_abandon(&w->out);
-    free(w->offsets);
-    free(w);
-}
-
 static enum qins_status create(struct qn_tensor_writer **out, const char *path,
                                const struct qn_tensor_list *tensors,
                                const struct qn_attachment_list *attachments, struct qins_error *err)
 {
     struct qins_error detail = {0};
-    struct writer *w = calloc(1, sizeof *w);
+    struct qn_placed_writer *w = qn_placed_writer_new(&qn_hdf5_writer_ops, tensors, err);
+    enum qins_status st = QINS_OK;
     if (!w)
-        return qn_fail_memory(err);
-    w->base.ops = &qn_hdf5_writer_ops;
-    w->out.fd = -1;
-    w->progress.tensors = tensors;
-    w->offsets = calloc(tensors->count + 1, sizeof *w->offsets);
-    enum qins_status st = w->offsets ? QINS_OK : qn_fail_memory(&detail);
+        return QINS_ERR_MEMORY;
     for (size_t i = 0; i < tensors->count && st == QINS_OK; i++)
         if (tensors->items[i].dtype == QINS_DTYPE_INVALID)
             st = qn_fail_at(&detail, QINS_ERR_UNSUPPORTED, NULL, tensors->items[i].name,
@@ -164,7 +142,7 @@ static enum qins_status create(struct qn_tensor_writer **out, const char *path,
     if (st == QINS_OK)
         st = make_file(w, attachments, &detail);
     if (st != QINS_OK) {
-        destroy(&w->base);
+        qn_placed_writer_destroy(&w->base);
         qn_error_in_file(&detail, st, path);
         if (err)
             *err = detail;
@@ -174,8 +152,8 @@ static enum qins_status create(struct qn_tensor_writer **out, const char *path,
     return QINS_OK;
 }
 
-static enum qins_status write_widened(struct writer *w, uint64_t at, const uint8_t *src, size_t n,
-                                      struct qins_error *err)
+static enum qins_status write_widened(struct qn_placed_writer *w, uint64_t at, const uint8_t *src,
+                                      size_t n, struct qins_error *err)
 {
     float wide[1024];
     uint8_t narrow[2 * 1024];
@@ -192,7 +170,7 @@ static enum qins_status write_widened(struct writer *w, uint64_t at, const uint8
 static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor, const void *data,
                                     size_t size, struct qins_error *err)
 {
-    struct writer *w = (struct writer *)base;
+    struct qn_placed_writer *w = (struct qn_placed_writer *)base;
     uint64_t offset = 0;
     enum qins_status st = qn_write_progress_step(&w->progress, tensor, size, &offset, err);
     if (st != QINS_OK)
@@ -202,18 +180,11 @@ static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor
     return qn_output_write_at(&w->out, w->offsets[tensor] + offset, data, size, err);
 }
 
-static enum qins_status commit(struct qn_tensor_writer *base, struct qins_error *err)
-{
-    struct writer *w = (struct writer *)base;
-    enum qins_status st = qn_write_progress_end(&w->progress, err);
-    return st == QINS_OK ? qn_output_commit(&w->out, err) : st;
-}
-
 const struct qn_tensor_writer_ops qn_hdf5_writer_ops = {
     .format = "hdf5",
     .suffix = ".h5",
     .create = create,
     .write = write_piece,
-    .commit = commit,
-    .destroy = destroy,
+    .commit = qn_placed_writer_commit,
+    .destroy = qn_placed_writer_destroy,
 };

@@ -1,18 +1,8 @@
 #include "core/bytes.h"
-#include "core/file.h"
+#include "formats/placed_writer.h"
 #include "formats/safetensors.h"
-#include "formats/tensor_writer.h"
-#include "formats/write_progress.h"
 
 #include <stdlib.h>
-
-struct writer {
-    struct qn_tensor_writer base;
-    struct qn_output out;
-    struct qn_write_progress progress;
-    uint64_t *offsets; /* of each tensor's data, from the start of the data section */
-    uint64_t data_begin;
-};
 
 /* Order of the data: wider elements first, so that with an aligned data section every tensor is
  * aligned to its element, as frameworks that map the file need; list order otherwise. */
@@ -79,7 +69,7 @@ static enum qins_status add_metadata(json_t *header, const struct qn_attachment_
 }
 
 /* Places the tensors one after another and builds the header object. */
-static enum qins_status lay_out(struct writer *w, json_t *header, struct qins_error *err)
+static enum qins_status lay_out(struct qn_placed_writer *w, json_t *header, struct qins_error *err)
 {
     const struct qn_tensor_list *list = w->progress.tensors;
     struct place *order = calloc(list->count + 1, sizeof *order);
@@ -105,7 +95,8 @@ static enum qins_status lay_out(struct writer *w, json_t *header, struct qins_er
 
 /* The header's text is padded with spaces to a multiple of 8 bytes, as the reference
  * implementation does, so that the data section is aligned. */
-static enum qins_status write_header(struct writer *w, const json_t *header, struct qins_error *err)
+static enum qins_status write_header(struct qn_placed_writer *w, const json_t *header,
+                                     struct qins_error *err)
 {
     uint8_t prefix[8];
     static const char spaces[] = "        ";
@@ -128,34 +119,15 @@ static enum qins_status write_header(struct writer *w, const json_t *header, str
     return st;
 }
 
-static void destroy(struct qn_tensor_writer *base)
-{
-    struct writer *w = (struct writer *)base;
-    if (!w)
-        return;
-    qn_output_abandon(&w->out);
-    free(w->offsets);
-    free(w);
-}
-
 static enum qins_status create(struct qn_tensor_writer **out, const char *path,
                                const struct qn_tensor_list *tensors,
                                const struct qn_attachment_list *attachments, struct qins_error *err)
 {
-    json_t *header = NULL;
-    struct writer *w = calloc(1, sizeof *w);
+    struct qn_placed_writer *w = qn_placed_writer_new(&qn_safetensors_writer_ops, tensors, err);
     if (!w)
-        return qn_fail_memory(err);
-    w->base.ops = &qn_safetensors_writer_ops;
-    w->out.fd = -1;
-    w->progress.tensors = tensors;
-    w->offsets = calloc(tensors->count + 1, sizeof *w->offsets);
-    header = json_object();
-    enum qins_status st = QINS_ERR_MEMORY;
-    if (w->offsets && header)
-        st = check_tensors(tensors, err);
-    else
-        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    json_t *header = json_object();
+    enum qins_status st = header ? check_tensors(tensors, err) : qn_fail_memory(err);
     if (st == QINS_OK)
         st = add_metadata(header, attachments, err);
     if (st == QINS_OK)
@@ -166,7 +138,7 @@ static enum qins_status create(struct qn_tensor_writer **out, const char *path,
         st = write_header(w, header, err);
     json_decref(header);
     if (st != QINS_OK) {
-        destroy(&w->base);
+        qn_placed_writer_destroy(&w->base);
         return qn_error_in_file(err, st, path);
     }
     *out = &w->base;
@@ -176,7 +148,7 @@ static enum qins_status create(struct qn_tensor_writer **out, const char *path,
 static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor, const void *data,
                                     size_t size, struct qins_error *err)
 {
-    struct writer *w = (struct writer *)base;
+    struct qn_placed_writer *w = (struct qn_placed_writer *)base;
     uint64_t offset = 0;
     enum qins_status st = qn_write_progress_step(&w->progress, tensor, size, &offset, err);
     if (st == QINS_OK)
@@ -185,18 +157,11 @@ static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor
     return st;
 }
 
-static enum qins_status commit(struct qn_tensor_writer *base, struct qins_error *err)
-{
-    struct writer *w = (struct writer *)base;
-    enum qins_status st = qn_write_progress_end(&w->progress, err);
-    return st == QINS_OK ? qn_output_commit(&w->out, err) : st;
-}
-
 const struct qn_tensor_writer_ops qn_safetensors_writer_ops = {
     .format = "safetensors",
     .suffix = ".safetensors",
     .create = create,
     .write = write_piece,
-    .commit = commit,
-    .destroy = destroy,
+    .commit = qn_placed_writer_commit,
+    .destroy = qn_placed_writer_destroy,
 };

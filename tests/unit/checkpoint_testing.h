@@ -68,6 +68,22 @@ static inline void test_folder_remove(void)
     test_shell("rm -rf '%s'", test_folder);
 }
 
+/* Group fixtures of the tests that read what fixtures_safetensors_gguf.py makes. */
+static inline int test_make_fixtures(void **state)
+{
+    (void)state;
+    test_folder_create();
+    test_python("fixtures_safetensors_gguf.py", "make '%s'", test_folder);
+    return 0;
+}
+
+static inline int test_remove_fixtures(void **state)
+{
+    (void)state;
+    test_folder_remove();
+    return 0;
+}
+
 static inline char *test_slurp(const char *path, size_t *size)
 {
     struct qn_buf b = {0};

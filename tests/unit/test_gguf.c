@@ -308,21 +308,6 @@ static void refuses_broken_metadata(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    test_folder_create();
-    test_python("fixtures_safetensors_gguf.py", "make '%s'", test_folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_folder_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,5 +323,5 @@ int main(void)
         cmocka_unit_test(refuses_bad_tensors),
         cmocka_unit_test(refuses_broken_metadata),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, test_make_fixtures, test_remove_fixtures);
 }

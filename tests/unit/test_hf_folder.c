@@ -134,21 +134,6 @@ static void refuses_ambiguous_folders(void **state)
     refuse(test_path("two"), QINS_ERR_UNSUPPORTED, "no checkpoint that qins knows");
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    test_folder_create();
-    test_python("fixtures_safetensors_gguf.py", "make '%s'", test_folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_folder_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,5 +143,5 @@ int main(void)
         cmocka_unit_test(refuses_a_broken_index),
         cmocka_unit_test(refuses_ambiguous_folders),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, test_make_fixtures, test_remove_fixtures);
 }

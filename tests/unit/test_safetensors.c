@@ -214,21 +214,6 @@ static void probes_by_structure(void **state)
     assert_true(qn_safetensors_ops.probe(&p));
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    test_folder_create();
-    test_python("fixtures_safetensors_gguf.py", "make '%s'", test_folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_folder_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,5 +227,5 @@ int main(void)
         cmocka_unit_test(accepts_odd_but_sound_files),
         cmocka_unit_test(probes_by_structure),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, test_make_fixtures, test_remove_fixtures);
 }
