@@ -24,14 +24,32 @@ enum cli_option_id {
     OPT_AGAINST,
     OPT_DTYPE,
     OPT_TEXT,
+    OPT_TOKENIZER,
+    OPT_IDS,
+    OPT_CONTEXT,
+    OPT_PROMPT,
+    OPT_TOKENS,
+    OPT_TEMPERATURE,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_SEED,
+    OPT_TESTS,
+    OPT_PPL_STYLE,
+    OPT_GRAM,
+    OPT_KEEP_ROWS,
+    OPT_MERGE,
+    OPT_ACTIVATIONS,
+    OPT_SAVE,
     OPT_COUNT,
 };
 
 enum { CLI_MAX_OPERANDS = 2 };
 
 struct cli {
-    const char *value[OPT_COUNT]; /* "" for a flag that was given, NULL for what was not */
-    const char *operand[CLI_MAX_OPERANDS];
+    const char *value[OPT_COUNT];          /* "" for a flag that was given, NULL for what was not */
+    const char *operand[CLI_MAX_OPERANDS]; /* NULL for one that may be left out and was */
+    const char *const *list;               /* values of the verb's `many` option, n_list of them */
+    size_t n_list;
     bool json, quiet;
     unsigned threads;
     struct qn_monitor monitor;
@@ -40,12 +58,14 @@ struct cli {
 struct cli_verb {
     const char *name, *summary, *usage, *example;
     enum cli_option_id options[OPT_COUNT]; /* beyond the common ones; OPT_HELP (0) ends */
-    int n_operands;
-    bool needs_output; /* -o */
+    int n_operands, optional_operands;     /* at most, and how many of them may be left out */
+    enum cli_option_id many; /* takes all arguments up to the next option; or OPT_HELP */
+    bool needs_output;       /* -o */
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
 };
 
-extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline;
+extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
+    cli_generate, cli_calibrate, cli_validate, cli_bench;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
@@ -53,6 +73,11 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
 void cli_print_help(const struct cli_verb *verb);
 
 /* Values of options, checked; what was not given leaves the output alone. */
+enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t max, uint64_t *out,
+                         struct qins_error *err);
+/* A number from MIN to MAX. */
+enum qins_status cli_real(const struct cli *c, enum cli_option_id id, double min, double max,
+                          double *out, struct qins_error *err);
 enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsigned min,
                               unsigned max, unsigned *out, struct qins_error *err);
 /* --lossless, --bits, --codec, --group, --kappa, --clip and --grid. */

@@ -32,6 +32,22 @@ static const struct option options[OPT_COUNT] = {
     [OPT_AGAINST] = {"against", 0, "PATH", "compare with the checkpoint at PATH"},
     [OPT_DTYPE] = {"dtype", 0, "TYPE", "float tensors as source, f32, f16 or bf16"},
     [OPT_TEXT] = {"text", 0, "FILE", "text for the steps that run the model"},
+    [OPT_TOKENIZER] = {"tokenizer", 0, "FILE", "tokenizer.json or .bin (default: the model's)"},
+    [OPT_IDS] = {"ids", 0, "FILE", "token ids in a .npy file instead of text"},
+    [OPT_CONTEXT] = {"context", 0, "N", "tokens of a window (default: the model's)"},
+    [OPT_PROMPT] = {"prompt", 0, "TEXT", "text to go on from"},
+    [OPT_TOKENS] = {"tokens", 0, "N", "how many tokens at most"},
+    [OPT_TEMPERATURE] = {"temperature", 0, "X", "0: always the likeliest token (default)"},
+    [OPT_TOP_K] = {"top-k", 0, "K", "sample from the K likeliest tokens"},
+    [OPT_TOP_P] = {"top-p", 0, "P", "from the likeliest that make up probability P"},
+    [OPT_SEED] = {"seed", 0, "S", "start of the random numbers (default 0)"},
+    [OPT_TESTS] = {"tests", 0, "LIST", "which tests, with commas between"},
+    [OPT_PPL_STYLE] = {"ppl-style", 0, "NAME", "windows: qins, or llama.cpp's"},
+    [OPT_GRAM] = {"gram", 0, NULL, "Gram matrices of the activations too"},
+    [OPT_KEEP_ROWS] = {"keep-rows", 0, "N", "keep a sample of N rows of activations"},
+    [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
+    [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
+    [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
@@ -90,6 +106,17 @@ static enum qins_status take_option(const struct cli_verb *verb, char **argv, in
     if (o->argument && c->value[id])
         return qn_fail(err, QINS_ERR_USAGE, "'--%s' is given twice", o->name);
     c->value[id] = value ? value : "";
+    if (id == verb->many && id != OPT_HELP) {
+        c->list = &c->value[id];
+        c->n_list = 1;
+        if (value == argv[*i]) {
+            c->list = (const char *const *)&argv[*i];
+            while (argv[*i + 1] && argv[*i + 1][0] != '-') {
+                ++*i;
+                c->n_list++;
+            }
+        }
+    }
     return QINS_OK;
 }
 
@@ -113,7 +140,7 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
     }
     if (c->value[OPT_HELP])
         return QINS_OK;
-    if (n < verb->n_operands)
+    if (n < verb->n_operands - verb->optional_operands)
         return qn_fail(err, QINS_ERR_USAGE, "a path is missing: %s", verb->usage);
     if (verb->needs_output && !c->value[OPT_OUTPUT])
         return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
@@ -176,6 +203,37 @@ enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsign
         return bad_value(c, id, want, err);
     }
     *out = (unsigned)v;
+    return QINS_OK;
+}
+
+enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t max, uint64_t *out,
+                         struct qins_error *err)
+{
+    const char *text = c->value[id];
+    char *end;
+    if (!text)
+        return QINS_OK;
+    errno = 0;
+    uint64_t v = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || errno || *end || v > max)
+        return bad_value(c, id, "a whole number is needed", err);
+    *out = v;
+    return QINS_OK;
+}
+
+enum qins_status cli_real(const struct cli *c, enum cli_option_id id, double min, double max,
+                          double *out, struct qins_error *err)
+{
+    const char *text = c->value[id];
+    char *end, want[80];
+    if (!text)
+        return QINS_OK;
+    double v = strtod(text, &end);
+    if (end == text || *end || !(v >= min && v <= max)) {
+        snprintf(want, sizeof want, "a number from %g to %g is needed", min, max);
+        return bad_value(c, id, want, err);
+    }
+    *out = v;
     return QINS_OK;
 }
 

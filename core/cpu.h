@@ -1,0 +1,17 @@
+/* What this processor can do, in the three steps for which kernels are written. */
+#ifndef QINS_CORE_CPU_H
+#define QINS_CORE_CPU_H
+
+enum qn_cpu_level {
+    QN_CPU_C,      /* what every processor of the build's target can do */
+    QN_CPU_AVX2,   /* AVX2, FMA, F16C, BMI2 */
+    QN_CPU_AVX512, /* AVX-512 F, BW, DQ and VL on top */
+};
+
+/* The highest level that processor and operating system support, or less where the environment
+ * variable QINS_CPU says c, avx2 or avx512. Found once; thread-safe. */
+enum qn_cpu_level qn_cpu_level(void);
+/* "c", "avx2", "avx512" */
+const char *qn_cpu_level_name(enum qn_cpu_level level);
+
+#endif

@@ -1,0 +1,30 @@
+/* What a model is run on: texts or ids, cut into windows. */
+#ifndef QINS_MODEL_CORPUS_H
+#define QINS_MODEL_CORPUS_H
+
+#include "model/tokenizer.h"
+#include "model/weights.h"
+
+struct qn_corpus_options {
+    const char *const *texts; /* paths */
+    size_t n_texts;
+    const char *tokenizer; /* path, or NULL: beside the model */
+    const char *ids;       /* path of a .npy file in place of texts, or NULL */
+    uint64_t max_tokens;   /* 0: all */
+};
+
+struct qn_corpus {
+    struct qn_ids ids; /* of all texts, one after the other */
+    size_t *begin;     /* [n_parts + 1]: where each text begins in ids */
+    size_t n_parts;
+    struct qn_digest text_digest;      /* of the bytes of the texts, or of the ids */
+    struct qn_digest tokenizer_digest; /* zero without one */
+};
+
+/* Reads and encodes; texts of at most 2^32 bytes each. No BOS is added (docs/formats.md). Ids
+ * are checked against the model's vocabulary. */
+enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
+                                const struct qn_corpus_options *options, struct qins_error *err);
+void qn_corpus_finish(struct qn_corpus *c);
+
+#endif

@@ -1,0 +1,66 @@
+/* A model's weights in memory, in the type in which they were stored. */
+#ifndef QINS_MODEL_WEIGHTS_H
+#define QINS_MODEL_WEIGHTS_H
+
+#include "core/hash.h"
+#include "model/arch.h"
+
+/* A linear layer's weight: y[out] = W[out][in] x[in] + bias. */
+struct qn_matrix {
+    const char *name;      /* of the tensor, "….weight"; NULL: the layer has none */
+    const void *data;      /* row-major, 64-byte aligned */
+    enum qins_dtype dtype; /* F32, F16 or BF16 */
+    size_t out, in;
+    size_t stride;     /* elements from one row to the next */
+    bool transposed;   /* data is [in][out], stride >= out */
+    const float *bias; /* [out] or NULL */
+};
+
+struct qn_norm {
+    const char *name;           /* of the weight */
+    const float *weight, *bias; /* bias may be NULL */
+};
+
+struct qn_mlp {
+    struct qn_matrix gate, up, gate_up, down; /* gate and up, or gate_up (gate's rows first) */
+};
+
+struct qn_layer {
+    struct qn_norm attn_norm, mlp_norm, q_norm, k_norm;
+    struct qn_matrix q, k, v, qkv, o; /* q, k, v, or qkv */
+    struct qn_matrix router;
+    struct qn_mlp *mlp; /* one, or n_experts of them */
+};
+
+/* Read-only once it is open: any number of sessions may share it. */
+struct qn_model {
+    char *path;
+    struct qn_model_config config;
+    struct qn_matrix embedding; /* rows are looked up; as `head` where they are tied */
+    struct qn_matrix positions; /* name NULL where there are none */
+    struct qn_matrix head;
+    struct qn_norm final_norm;
+    struct qn_layer *layers;
+    struct qn_attachment_list files; /* config, tokenizer, … */
+    struct qn_digest fingerprint;    /* names, types, shapes and bytes of the source's tensors */
+    uint64_t n_parameters, weight_bytes;
+    void *storage; /* what all the pointers point into; private */
+};
+
+/* Opens a checkpoint of any format, a Hugging Face folder or a .qins archive and loads the
+ * weights: F32, F16 and BF16 as they stand, F64 rounded to F32, F8 widened to BF16; an archive's
+ * quantised tensors decode to F32. Every tensor that the architecture needs must be there with
+ * the right shape (QINS_ERR_FORMAT, naming it); what is left over is noted, unless it is known
+ * to mean nothing (rotary_emb.inv_freq, attn.bias masks). The fingerprint of an archive is that
+ * of the checkpoint it was made from. THREADS read and decode. */
+enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
+                               const struct qn_monitor *monitor, struct qins_error *err);
+void qn_model_destroy(struct qn_model *m); /* accepts NULL */
+
+/* The fingerprint alone, without loading: the XXH3-128 of a list, sorted by name, of each
+ * tensor's name, type, shape and fingerprint (formats/archive/manifest.h). */
+enum qins_status qn_model_fingerprint(const char *path, unsigned threads,
+                                      const struct qn_monitor *monitor, struct qn_digest *out,
+                                      struct qins_error *err);
+
+#endif
