@@ -84,10 +84,11 @@ void cli_progress_end(void)
     bar.shown = false;
 }
 
-static void show_progress(void *ctx, const char *what, uint64_t done, uint64_t total)
+static void show_progress(void *ctx, const char *what, const char *unit, uint64_t done,
+                          uint64_t total)
 {
     enum { WIDTH = 30 };
-    char text[32], cells[WIDTH + 1];
+    char text[64], cells[WIDTH + 1];
     double t = now();
     (void)ctx;
     if (!bar.what || strcmp(bar.what, what) != 0)
@@ -106,8 +107,12 @@ static void show_progress(void *ctx, const char *what, uint64_t done, uint64_t t
     memset(cells, ' ', WIDTH);
     memset(cells, '#', (size_t)(share * WIDTH));
     cells[WIDTH] = '\0';
+    if (unit)
+        snprintf(text, sizeof text, "%.0f %s", rate, unit);
+    else
+        cli_bytes(rate, text, sizeof text);
     fprintf(stderr, "\r%s [%s] %3.0f %%  %s/s  ETA %ld:%02ld\033[K", what, cells, 100.0 * share,
-            cli_bytes(rate, text, sizeof text), left / 60, left % 60);
+            text, left / 60, left % 60);
     fflush(stderr);
 }
 

@@ -20,8 +20,14 @@ void qn_notice(const struct qn_monitor *m, const char *format, ...)
 
 void qn_progress(const struct qn_monitor *m, const char *what, uint64_t done, uint64_t total)
 {
+    qn_progress_of(m, what, NULL, done, total);
+}
+
+void qn_progress_of(const struct qn_monitor *m, const char *what, const char *unit, uint64_t done,
+                    uint64_t total)
+{
     if (m && m->progress)
-        m->progress(m->ctx, what, done, total);
+        m->progress(m->ctx, what, unit, done, total);
 }
 
 enum qins_status qn_check_stop(const struct qn_monitor *m, struct qins_error *err)

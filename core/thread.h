@@ -10,15 +10,19 @@
  * thread that called the operation. `stop` may be set from a signal handler. */
 struct qn_monitor {
     void (*notice)(void *ctx, const char *line); /* one thing the user should know */
-    /* WHAT is a short verb phrase; DONE and TOTAL count bytes of input */
-    void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
+    /* WHAT is a short verb phrase; DONE and TOTAL count UNIT ("tokens"), or bytes of input where
+     * it is NULL */
+    void (*progress)(void *ctx, const char *what, const char *unit, uint64_t done, uint64_t total);
     void *ctx;
     atomic_bool *stop; /* may be NULL */
 };
 
 void qn_notice(const struct qn_monitor *m, const char *format, ...) QN_PRINTF(2, 3);
+/* In bytes, or in UNIT. */
 void qn_progress(const struct qn_monitor *m, const char *what, uint64_t done, uint64_t total);
-/* QINS_ERR_INTERRUPTED once the caller has asked to stop. m may be NULL in all three. */
+void qn_progress_of(const struct qn_monitor *m, const char *what, const char *unit, uint64_t done,
+                    uint64_t total);
+/* QINS_ERR_INTERRUPTED once the caller has asked to stop. m may be NULL in all of these. */
 enum qins_status qn_check_stop(const struct qn_monitor *m, struct qins_error *err);
 
 /* Online processors, at least 1. */
