@@ -3,8 +3,6 @@
 #include "core/bytes.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 bool qn_path_is_archive(const char *path)
 {
@@ -16,27 +14,6 @@ bool qn_path_is_archive(const char *path)
                qn_is_archive(head, sizeof head);
     qn_file_close(&f);
     return yes;
-}
-
-json_t *qn_json_text(const char *text)
-{
-    if (qn_utf8_valid(text, strlen(text)))
-        return json_string(text);
-    char *copy = qn_strdup(text, NULL);
-    for (char *p = copy; p && *p; p++)
-        if ((unsigned char)*p >= 0x80)
-            *p = '?';
-    json_t *j = copy ? json_string(copy) : NULL;
-    free(copy);
-    return j;
-}
-
-json_t *qn_report_begin(const char *schema)
-{
-    json_t *j = json_object();
-    qn_json_put(&j, "schema", json_string(schema));
-    qn_json_put(&j, "qins_version", json_string(qins_version()));
-    return j;
 }
 
 static json_t *integer(uint64_t value)

@@ -10,12 +10,6 @@
 /* True if PATH is a file that begins like an archive. */
 bool qn_path_is_archive(const char *path);
 
-/* Any string as JSON: bytes that are no UTF-8 become '?'. */
-json_t *qn_json_text(const char *text);
-
-/* {"schema": SCHEMA, "qins_version": ...} */
-json_t *qn_report_begin(const char *schema);
-
 /* What an archive holds: source_format, input_bytes, archive_bytes, float_elements,
  * bits_per_weight, attachments and tensors with their plan and coded_bytes. */
 json_t *qn_archive_report(const struct qn_archive *a, const char *schema);

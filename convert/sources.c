@@ -1,5 +1,6 @@
 #include "convert/sources.h"
 
+#include "convert/report.h"
 #include "core/file.h"
 
 #include <string.h>
@@ -22,6 +23,27 @@ enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
         st = refuse_same(ck->files[i], output, err);
     for (size_t i = 0; ck && i < ck->attachments.count && st == QINS_OK; i++)
         st = refuse_same(ck->attachments.items[i].path, output, err);
+    return st;
+}
+
+enum qins_status qn_refuse_model_input(const char *model, const char *const *files, size_t n_files,
+                                       const char *output, struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    struct qn_inputs in = {0};
+    enum qins_status st = QINS_OK;
+    if (!qn_exists(output))
+        return QINS_OK;
+    for (size_t i = 0; i < n_files && st == QINS_OK; i++)
+        st = refuse_same(files[i], output, err);
+    if (st == QINS_OK)
+        st = refuse_same(model, output, err);
+    if (st == QINS_OK && !qn_path_is_archive(model))
+        st = qn_checkpoint_open(&ck, model, NULL, err);
+    in.checkpoint = ck;
+    if (st == QINS_OK)
+        st = qn_refuse_input(&in, output, err);
+    qn_checkpoint_destroy(ck);
     return st;
 }
 

@@ -16,6 +16,11 @@ struct qn_inputs {
 enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
                                  struct qins_error *err);
 
+/* The same for commands that run a model: OUTPUT is none of the files of the checkpoint, folder or
+ * archive MODEL, and none of FILES[n_files], which may be NULL each. */
+enum qins_status qn_refuse_model_input(const char *model, const char *const *files, size_t n_files,
+                                       const char *output, struct qins_error *err);
+
 /* Digest of name, size and times of change of the files that the checkpoint was opened
  * from, and of the tensors and attached files that were found in them. The inode's own time is
  * among them: unlike that of the contents it cannot be set. */

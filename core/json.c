@@ -1,6 +1,7 @@
 #include "core/json.h"
 
 #include "core/file.h"
+#include "core/tensor.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -61,4 +62,33 @@ bool qn_json_u64(const json_t *value, uint64_t *out)
 json_t *qn_json_real(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *qn_json_text(const char *text)
+{
+    if (qn_utf8_valid(text, strlen(text)))
+        return json_string(text);
+    char *copy = qn_strdup(text, NULL);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    json_t *j = copy ? json_string(copy) : NULL;
+    free(copy);
+    return j;
+}
+
+void qn_json_put(json_t **j, const char *key, json_t *value)
+{
+    if (json_object_set_new(*j, key, value) != 0) {
+        json_decref(*j);
+        *j = NULL;
+    }
+}
+
+json_t *qn_report_begin(const char *schema)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "schema", json_string(schema));
+    qn_json_put(&j, "qins_version", json_string(qins_version()));
+    return j;
 }

@@ -26,4 +26,14 @@ bool qn_json_u64(const json_t *value, uint64_t *out);
 /* A JSON real, or null where VALUE is not finite. */
 json_t *qn_json_real(double value);
 
+/* Any string as JSON: bytes that are no UTF-8 become '?'. */
+json_t *qn_json_text(const char *text);
+
+/* Sets KEY of the object *J and takes over VALUE. If either is NULL or memory is short, *J is
+ * freed and becomes NULL, so that a caller checks once, at the end. */
+void qn_json_put(json_t **j, const char *key, json_t *value);
+
+/* {"schema": SCHEMA, "qins_version": ...} */
+json_t *qn_report_begin(const char *schema);
+
 #endif

@@ -47,14 +47,6 @@ static bool unhex(const json_t *j, uint8_t *out, size_t size)
     return true;
 }
 
-void qn_json_put(json_t **j, const char *key, json_t *value)
-{
-    if (json_object_set_new(*j, key, value) != 0) {
-        json_decref(*j);
-        *j = NULL;
-    }
-}
-
 static void put_integer(json_t **j, const char *key, uint64_t value)
 {
     qn_json_put(j, key, json_integer((json_int_t)value));

@@ -5,10 +5,6 @@
 
 #include "formats/archive/manifest.h"
 
-/* Sets KEY of the object *J and takes over VALUE. If either is NULL or memory is short, *J is
- * freed and becomes NULL, so that a caller checks once, at the end. */
-void qn_json_put(json_t **j, const char *key, json_t *value);
-
 /* NULL when out of memory. */
 json_t *qn_archive_file_to_json(const struct qn_archive_file *f);
 /* On success out->name is a string of J. False if J is no such object. */
