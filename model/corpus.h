@@ -19,10 +19,12 @@ struct qn_corpus {
     size_t n_parts;
     struct qn_digest text_digest;      /* of the bytes of the texts, or of the ids */
     struct qn_digest tokenizer_digest; /* zero without one */
+    int64_t bos; /* what the tokenizer would put before a text, -1: nothing, or no tokenizer */
 };
 
 /* Reads and encodes; texts of at most 2^32 bytes each. No BOS is added (docs/formats.md). Ids
- * are checked against the model's vocabulary. */
+ * are checked against the model's vocabulary. Texts behind MAX_TOKENS tokens are hashed, but not
+ * encoded. QINS_ERR_USAGE where neither texts nor ids are given, or both. Errors name the file. */
 enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
                                 const struct qn_corpus_options *options, struct qins_error *err);
 void qn_corpus_finish(struct qn_corpus *c);
