@@ -47,7 +47,7 @@ enum qins_status qn_plan_options_check(const struct qn_plan_options *o, struct q
 
 struct word_role {
     const char *word;
-    enum qn_role role;
+    enum qn_tensor_role role;
 };
 
 /* Words of the names that PyTorch, Keras, GGUF and llama2.c checkpoints give. */
@@ -77,9 +77,9 @@ static const struct word_role words[] = {
 
 /* Splits "model.layers.0.ln_1.weight" into letters-only words and asks the table; a norm or a
  * bias anywhere in the name outweighs an embedding ("embed_norm"). */
-enum qn_role qn_role_of(const char *name)
+enum qn_tensor_role qn_role_of(const char *name)
 {
-    enum qn_role role = QN_ROLE_OTHER;
+    enum qn_tensor_role role = QN_ROLE_OTHER;
     for (const char *p = name; *p;) {
         char word[MAX_WORD];
         size_t n = 0;
@@ -103,7 +103,7 @@ enum qn_role qn_role_of(const char *name)
 
 /* Why a tensor stays as it is, or NULL. */
 static const char *lossless_reason(const struct qn_tensor *t, const struct qn_plan_options *o,
-                                   enum qn_role role)
+                                   enum qn_tensor_role role)
 {
     if (!qn_dtype_is_float(t->dtype))
         return "not a float type: carried unchanged";
@@ -131,7 +131,7 @@ static void plan_lossless(const struct qn_plan_options *o, const char *reason,
     snprintf(out->reason, sizeof out->reason, "%s", reason);
 }
 
-static const char *role_text(enum qn_role role)
+static const char *role_text(enum qn_tensor_role role)
 {
     switch (role) {
     case QN_ROLE_EMBEDDING:
@@ -168,7 +168,7 @@ static void group_text(const struct qn_plan_line *line, char *buf, size_t size)
 }
 
 static void plan_quantised(const struct qn_tensor *t, const struct qn_plan_options *o,
-                           enum qn_role role, struct qn_plan_line *out)
+                           enum qn_tensor_role role, struct qn_plan_line *out)
 {
     char group[64];
     const char *why;
@@ -196,7 +196,7 @@ static void plan_quantised(const struct qn_tensor *t, const struct qn_plan_optio
 void qn_default_plan(const struct qn_tensor *t, const struct qn_plan_options *o,
                      struct qn_plan_line *out)
 {
-    enum qn_role role = qn_role_of(t->name);
+    enum qn_tensor_role role = qn_role_of(t->name);
     const char *reason = lossless_reason(t, o, role);
     *out = (struct qn_plan_line){.group_kind = QN_GROUP_TENSOR};
     if (reason)

@@ -25,13 +25,13 @@ struct qn_plan_options {
 };
 
 /* What a name says about a tensor's part in a model. */
-enum qn_role { QN_ROLE_OTHER, QN_ROLE_NORM, QN_ROLE_BIAS, QN_ROLE_EMBEDDING, QN_ROLE_HEAD };
+enum qn_tensor_role { QN_ROLE_OTHER, QN_ROLE_NORM, QN_ROLE_BIAS, QN_ROLE_EMBEDDING, QN_ROLE_HEAD };
 
 void qn_plan_options_init(struct qn_plan_options *o);
 /* QINS_ERR_USAGE if the options are out of range or contradict each other. */
 enum qins_status qn_plan_options_check(const struct qn_plan_options *o, struct qins_error *err);
 
-enum qn_role qn_role_of(const char *name);
+enum qn_tensor_role qn_role_of(const char *name);
 
 /* T needs name, dtype, rank, shape and n_elements; O has passed qn_plan_options_check(). kappa
  * and clip of the result are < 0 where they are to be searched. */
