@@ -1,0 +1,43 @@
+/* How well a model predicts a text. */
+#ifndef QINS_ANALYZE_PERPLEXITY_H
+#define QINS_ANALYZE_PERPLEXITY_H
+
+#include "model/ids.h"
+#include "model/session.h"
+
+/* Which tokens are predicted from what, in consecutive windows of N ids, each from position 0:
+ * QN_PPL_QINS       all N positions predict the token that follows, the last one the first of the
+ *                   next window; nothing is added. A tail shorter than a window, or a last window
+ *                   without a token behind it, is left out.
+ * QN_PPL_LLAMA_CPP  as llama-perplexity does it: the BOS, if any, comes before the first id and in
+ *                   place of each window's first; positions N / 2 to N - 2 are scored. */
+enum qn_ppl_style { QN_PPL_QINS, QN_PPL_LLAMA_CPP };
+
+struct qn_perplexity_options {
+    size_t context; /* N */
+    enum qn_ppl_style style;
+    int64_t bos; /* -1: none; QN_PPL_LLAMA_CPP only */
+    unsigned threads;
+};
+
+struct qn_perplexity {
+    double mean_nll;          /* natural logarithm */
+    double standard_error;    /* of mean_nll, tokens taken as independent; NaN for less than two */
+    double perplexity;        /* exp(mean_nll) */
+    uint64_t windows, tokens; /* tokens predicted */
+    double seconds, tokens_per_s; /* tokens run, predicted or not */
+};
+
+/* Windows that IDS holds in a style. QINS_ERR_FORMAT where there is none, QINS_ERR_USAGE where a
+ * window of that context scores no token. */
+enum qins_status qn_perplexity_windows(const struct qn_ids *ids,
+                                       const struct qn_perplexity_options *options,
+                                       uint64_t *windows, struct qins_error *err);
+
+/* Figures do not depend on the number of threads. Reports progress in tokens, as WHAT. */
+enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *ids,
+                               const struct qn_perplexity_options *options, const char *what,
+                               const struct qn_monitor *monitor, struct qn_perplexity *out,
+                               struct qins_error *err);
+
+#endif

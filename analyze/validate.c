@@ -1,0 +1,215 @@
+#include "analyze/validate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* llama-perplexity's default, so that figures compare. */
+enum { DEFAULT_CONTEXT = 512 };
+
+enum { MODEL, CANDIDATE, N_MODELS };
+
+struct validation {
+    const struct qn_validate_options *options;
+    const struct qn_monitor *monitor;
+    struct qn_model *models[N_MODELS]; /* the candidate may be NULL */
+    struct qn_corpus corpus;
+    size_t context;
+};
+
+static const char *const model_keys[N_MODELS] = {"model", "candidate"};
+
+static json_t *digest_text(const struct qn_digest *d)
+{
+    char text[33];
+    qn_digest_hex(d, text);
+    return json_string(text);
+}
+
+static json_t *perplexity_figures(const struct qn_perplexity *p)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "perplexity", qn_json_real(p->perplexity));
+    qn_json_put(&j, "mean_nll", qn_json_real(p->mean_nll));
+    qn_json_put(&j, "mean_nll_standard_error", qn_json_real(p->standard_error));
+    qn_json_put(&j, "tokens", json_integer((json_int_t)p->tokens));
+    qn_json_put(&j, "windows", json_integer((json_int_t)p->windows));
+    qn_json_put(&j, "seconds", qn_json_real(p->seconds));
+    qn_json_put(&j, "tokens_per_s", qn_json_real(p->tokens_per_s));
+    return j;
+}
+
+static enum qins_status test_perplexity(struct validation *v, json_t **result,
+                                        struct qins_error *err)
+{
+    static const char *const whats[N_MODELS] = {"perplexity", "perplexity of the candidate"};
+    static const char *const styles[] = {"qins", "llama.cpp"};
+    struct qn_perplexity_options o = {.context = v->context,
+                                      .style = v->options->style,
+                                      .bos = v->corpus.bos,
+                                      .threads = v->options->threads};
+    enum qins_status st = QINS_OK;
+    json_t *j = json_object();
+    qn_json_put(&j, "passed", json_null()); /* nothing is asked of it yet */
+    qn_json_put(&j, "style", json_string(styles[o.style]));
+    qn_json_put(&j, "context", json_integer((json_int_t)o.context));
+    for (int i = 0; i < N_MODELS && st == QINS_OK; i++) {
+        struct qn_perplexity p;
+        if (!v->models[i])
+            continue;
+        st = qn_perplexity(v->models[i], &v->corpus.ids, &o, whats[i], v->monitor, &p, err);
+        if (st == QINS_OK)
+            qn_json_put(&j, model_keys[i], perplexity_figures(&p));
+    }
+    if (st != QINS_OK) {
+        json_decref(j);
+        j = NULL;
+    }
+    *result = j;
+    return st;
+}
+
+static const struct test {
+    const char *name;
+    /* On success *result is the test's part of the report, NULL when out of memory. */
+    enum qins_status (*run)(struct validation *v, json_t **result, struct qins_error *err);
+} tests[] = {{"perplexity", test_perplexity}};
+enum { N_TESTS = sizeof tests / sizeof *tests };
+
+/* Marks the tests that LIST names. */
+static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], struct qins_error *err)
+{
+    for (int i = 0; i < N_TESTS; i++)
+        chosen[i] = !list;
+    while (list) {
+        size_t n = strcspn(list, ",");
+        int i = 0;
+        while (i < N_TESTS && (strlen(tests[i].name) != n || memcmp(tests[i].name, list, n) != 0))
+            i++;
+        if (i == N_TESTS) {
+            char known[256] = "";
+            for (int k = 0; k < N_TESTS; k++)
+                snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", k ? ", " : "",
+                         tests[k].name);
+            return qn_fail(err, QINS_ERR_USAGE, "unknown test '%.*s'; there are: %s", (int)n, list,
+                           known);
+        }
+        chosen[i] = true;
+        list = list[n] ? list + n + 1 : NULL;
+    }
+    return QINS_OK;
+}
+
+static enum qins_status open_models(struct validation *v, struct qins_error *err)
+{
+    const struct qn_validate_options *o = v->options;
+    enum qins_status st = qn_model_open(&v->models[MODEL], o->model, o->threads, v->monitor, err);
+    if (st != QINS_OK || !o->candidate)
+        return st;
+    st = qn_model_open(&v->models[CANDIDATE], o->candidate, o->threads, v->monitor, err);
+    if (st != QINS_OK)
+        return st;
+    const struct qn_model *m = v->models[MODEL], *c = v->models[CANDIDATE];
+    if (c->config.vocab != m->config.vocab)
+        return qn_fail_at(err, QINS_ERR_FORMAT, o->candidate, NULL, QN_NO_OFFSET,
+                          "it has %u tokens, the model %s has %u", c->config.vocab, o->model,
+                          m->config.vocab);
+    if (memcmp(&c->fingerprint, &m->fingerprint, sizeof m->fingerprint) != 0)
+        qn_notice(v->monitor, "%s was not made from %s: fingerprints differ", o->candidate,
+                  o->model);
+    return QINS_OK;
+}
+
+static void choose_context(struct validation *v)
+{
+    uint32_t made_for = v->models[MODEL]->config.max_positions;
+    v->context = v->options->context;
+    if (v->context == 0)
+        v->context = made_for < DEFAULT_CONTEXT ? made_for : DEFAULT_CONTEXT;
+    if (v->context > made_for)
+        qn_notice(v->monitor, "a context of %zu exceeds the %u positions the model was made for",
+                  v->context, made_for);
+}
+
+static enum qins_status open_corpus(struct validation *v, struct qins_error *err)
+{
+    const struct qn_validate_options *o = v->options;
+    struct qn_corpus_options c = {
+        .texts = &o->text, .n_texts = o->text != NULL, .tokenizer = o->tokenizer, .ids = o->ids};
+    struct qn_perplexity_options p = {.context = v->context, .style = o->style};
+    uint64_t windows;
+    enum qins_status st = qn_corpus_open(&v->corpus, v->models[MODEL], &c, err);
+    if (st != QINS_OK)
+        return st;
+    p.bos = v->corpus.bos;
+    st = qn_perplexity_windows(&v->corpus.ids, &p, &windows, err);
+    return st == QINS_ERR_FORMAT ? qn_error_in_file(err, st, o->ids ? o->ids : o->text) : st;
+}
+
+static json_t *describe_model(const struct qn_model *m)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "path", qn_json_text(m->path));
+    qn_json_put(&j, "fingerprint", digest_text(&m->fingerprint));
+    qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
+    qn_json_put(&j, "parameters", json_integer((json_int_t)m->n_parameters));
+    return j;
+}
+
+static json_t *describe_text(const struct validation *v)
+{
+    const struct qn_validate_options *o = v->options;
+    json_t *j = json_object();
+    qn_json_put(&j, "path", qn_json_text(o->ids ? o->ids : o->text));
+    qn_json_put(&j, "fingerprint", digest_text(&v->corpus.text_digest));
+    qn_json_put(&j, "tokenizer_fingerprint",
+                o->ids ? json_null() : digest_text(&v->corpus.tokenizer_digest));
+    qn_json_put(&j, "tokens", json_integer((json_int_t)v->corpus.ids.count));
+    return j;
+}
+
+static json_t *begin_report(const struct validation *v)
+{
+    json_t *j = qn_report_begin("qins/validation/1");
+    for (int i = 0; i < N_MODELS; i++)
+        if (v->models[i])
+            qn_json_put(&j, model_keys[i], describe_model(v->models[i]));
+    qn_json_put(&j, "text", describe_text(v));
+    return j;
+}
+
+enum qins_status qn_validate(const struct qn_validate_options *options,
+                             const struct qn_monitor *monitor, json_t **report,
+                             struct qins_error *err)
+{
+    struct validation v = {.options = options, .monitor = monitor};
+    bool chosen[N_TESTS];
+    json_t *results = json_object();
+    *report = NULL;
+    enum qins_status st = choose_tests(options->tests, chosen, err);
+    if (st == QINS_OK)
+        st = open_models(&v, err);
+    if (st == QINS_OK) {
+        choose_context(&v);
+        st = open_corpus(&v, err);
+    }
+    for (int i = 0; i < N_TESTS && st == QINS_OK; i++) {
+        json_t *result = NULL;
+        if (!chosen[i])
+            continue;
+        st = tests[i].run(&v, &result, err);
+        if (st == QINS_OK)
+            qn_json_put(&results, tests[i].name, result);
+    }
+    if (st == QINS_OK) {
+        *report = begin_report(&v);
+        qn_json_put(report, "tests", results);
+        results = NULL;
+        if (!*report)
+            st = qn_fail_memory(err);
+    }
+    json_decref(results);
+    qn_corpus_finish(&v.corpus);
+    for (int i = 0; i < N_MODELS; i++)
+        qn_model_destroy(v.models[i]);
+    return st;
+}

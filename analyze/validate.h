@@ -1,0 +1,28 @@
+/* What a model, or an archive of it, is worth on a text: a report of tests. */
+#ifndef QINS_ANALYZE_VALIDATE_H
+#define QINS_ANALYZE_VALIDATE_H
+
+#include "analyze/perplexity.h"
+#include "core/json.h"
+#include "model/corpus.h"
+
+struct qn_validate_options {
+    const char *model;
+    const char *candidate; /* to be measured beside it, or NULL */
+    const char *text;      /* path, or NULL where ids are given */
+    const char *ids;       /* path, or NULL */
+    const char *tokenizer; /* path, or NULL: the model's */
+    const char *tests;     /* names with commas between, or NULL: all there are */
+    size_t context;        /* tokens of a window; 0: the model's context, at most 512 */
+    enum qn_ppl_style style;
+    unsigned threads;
+};
+
+/* *report is docs/schemas/validation.schema.json, owned by the caller; NULL after a failure.
+ * QINS_ERR_USAGE for a test that there is not, QINS_ERR_FORMAT for a text shorter than a window
+ * or a candidate with another vocabulary. A candidate made from another model is noted. */
+enum qins_status qn_validate(const struct qn_validate_options *options,
+                             const struct qn_monitor *monitor, json_t **report,
+                             struct qins_error *err);
+
+#endif
