@@ -1,0 +1,126 @@
+#include "cli/cli.h"
+
+#include "analyze/validate.h"
+#include "convert/sources.h"
+#include "core/file.h"
+
+#include <string.h>
+
+enum { MOST_CONTEXT = 1 << 24 };
+
+static void perplexity_row(struct cli_table *t, const char *who, const json_t *figures)
+{
+    if (!figures)
+        return;
+    cli_cell(t, "%s", who);
+    cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
+    cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
+    cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
+    cli_cell(t, "%.0f", cli_number(figures, "windows"));
+    cli_cell(t, "%.0f", cli_number(figures, "tokens"));
+    cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
+}
+
+static enum qins_status print_perplexity(const json_t *test, struct qins_error *err)
+{
+    static const char *const heads[] = {"",        "perplexity", "mean NLL", "std. error",
+                                        "windows", "tokens",     "tokens/s"};
+    struct cli_table t = {.columns = sizeof heads / sizeof *heads, .align = "lrrrrrr"};
+    for (int i = 0; i < t.columns; i++)
+        cli_cell(&t, "%s", heads[i]);
+    perplexity_row(&t, "model", json_object_get(test, "model"));
+    perplexity_row(&t, "candidate", json_object_get(test, "candidate"));
+    cli_print("perplexity, windows of %.0f tokens, style %s:\n", cli_number(test, "context"),
+              cli_string(test, "style"));
+    return cli_table_print(&t, err);
+}
+
+/* How each test's part of the report is shown. */
+static const struct {
+    const char *name;
+    enum qins_status (*print)(const json_t *test, struct qins_error *err);
+} printers[] = {{"perplexity", print_perplexity}};
+
+static enum qins_status print_tables(const json_t *report, struct qins_error *err)
+{
+    const json_t *tests = json_object_get(report, "tests");
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < sizeof printers / sizeof *printers && st == QINS_OK; i++) {
+        const json_t *test = json_object_get(tests, printers[i].name);
+        if (test)
+            st = printers[i].print(test, err);
+    }
+    return st;
+}
+
+/* Inputs stay what they are, and an output that cannot be written is told before the work. */
+static enum qins_status check_output(const struct cli *c, struct qins_error *err)
+{
+    const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER]};
+    const char *output = c->value[OPT_OUTPUT];
+    struct qn_output o = {0};
+    enum qins_status st = QINS_OK;
+    if (!output)
+        return QINS_OK;
+    for (int i = 0; i < CLI_MAX_OPERANDS && c->operand[i] && st == QINS_OK; i++)
+        st = qn_refuse_model_input(c->operand[i], files, sizeof files / sizeof *files, output, err);
+    if (st == QINS_OK)
+        st = qn_output_create(&o, output, err);
+    qn_output_abandon(&o);
+    return st;
+}
+
+static enum qins_status read_options(const struct cli *c, struct qn_validate_options *o,
+                                     struct qins_error *err)
+{
+    const char *style = c->value[OPT_PPL_STYLE];
+    unsigned context = 0;
+    *o = (struct qn_validate_options){
+        .model = c->operand[0],
+        .candidate = c->operand[1],
+        .text = c->value[OPT_TEXT],
+        .ids = c->value[OPT_IDS],
+        .tokenizer = c->value[OPT_TOKENIZER],
+        .tests = c->value[OPT_TESTS],
+        .threads = c->threads,
+    };
+    if (style && strcmp(style, "llama.cpp") == 0)
+        o->style = QN_PPL_LLAMA_CPP;
+    else if (style && strcmp(style, "qins") != 0)
+        return qn_fail(err, QINS_ERR_USAGE, "'--ppl-style %s': 'qins' or 'llama.cpp' is needed",
+                       style);
+    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+    o->context = context;
+    return st;
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_validate_options options;
+    json_t *report = NULL;
+    enum qins_status st = read_options(c, &options, err);
+    if (st == QINS_OK)
+        st = check_output(c, err);
+    if (st == QINS_OK)
+        st = qn_validate(&options, &c->monitor, &report, err);
+    if (st == QINS_OK && c->value[OPT_OUTPUT])
+        st = qn_json_save(c->value[OPT_OUTPUT], report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK && !c->quiet)
+        st = print_tables(report, err);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_validate = {
+    .name = "validate",
+    .summary = "Measures how well a model, and an archive of it, predict a text.",
+    .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
+    .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER,
+                OPT_IDS},
+    .n_operands = 2,
+    .optional_operands = 1,
+    .run = run,
+};
