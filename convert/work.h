@@ -1,32 +1,13 @@
-/* What the sweeps over chunks of convert, verify and restore share: numbering of the chunks of
- * many tensors as one run of items, and buffers that workers borrow. */
+/* What the sweeps over chunks of convert, verify and restore share: buffers that workers borrow,
+ * and a clock. */
 #ifndef QINS_CONVERT_WORK_H
 #define QINS_CONVERT_WORK_H
 
-#include "formats/archive/layout.h"
+#include "formats/archive/chunk_map.h"
 #include "formats/codec/chunk.h"
 #include "formats/codec/search.h"
 
 #include <pthread.h>
-
-/* Chunks of tensors 0 ... n-1, numbered through. Zero-initialised is empty. */
-struct qn_chunk_map {
-    uint64_t *first; /* n + 1 of them: items before tensor i */
-    size_t n;
-};
-
-/* COUNT(ctx, i) is the number of chunks of tensor i. */
-enum qins_status qn_chunk_map_init(struct qn_chunk_map *m, size_t n,
-                                   uint64_t (*count)(const void *ctx, size_t i), const void *ctx,
-                                   struct qins_error *err);
-void qn_chunk_map_finish(struct qn_chunk_map *m);
-static inline uint64_t qn_chunk_map_total(const struct qn_chunk_map *m)
-{
-    return m->first[m->n];
-}
-/* ITEM < total. */
-void qn_chunk_map_find(const struct qn_chunk_map *m, uint64_t item, size_t *tensor,
-                       uint64_t *chunk);
 
 /* Buffers of one running worker. */
 struct qn_workspace {

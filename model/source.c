@@ -1,0 +1,184 @@
+#include "model/source.h"
+
+#include "core/bytes.h"
+#include "core/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void qn_source_work_finish(struct qn_source_work *w)
+{
+    qn_buf_finish(&w->payload);
+    qn_chunk_work_finish(&w->chunk);
+}
+
+static enum qins_status read_files(struct qn_source *s, struct qins_error *err)
+{
+    const struct qn_manifest *m = &s->archive->manifest;
+    struct qn_buf data = {0};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < m->n_files && st == QINS_OK; i++) {
+        data.size = 0;
+        st = qn_archive_file_read(s->archive, i, &data, err);
+        if (st == QINS_OK)
+            st = qn_attachment_add(&s->files, m->files[i].name, data.data, data.size, err);
+    }
+    qn_buf_finish(&data);
+    return st;
+}
+
+/* Chunks that share their bytes could make a small file a model of any size. */
+static enum qins_status check_sizes(const struct qn_archive *a, struct qins_error *err)
+{
+    uint64_t total = 0, n = qn_manifest_chunks(&a->manifest);
+    for (uint64_t i = 0; i < n; i++)
+        if (!qn_add_u64(total, a->chunks[i].size, &total) || total > a->file.size)
+            return qn_fail(err, QINS_ERR_FORMAT,
+                           "the chunks claim more bytes than the archive has");
+    return QINS_OK;
+}
+
+static enum qins_status open_archive(struct qn_source *s, struct qins_error *err)
+{
+    enum qins_status st = qn_archive_open(&s->archive, s->path, err);
+    if (st == QINS_OK)
+        st = check_sizes(s->archive, err);
+    if (st == QINS_OK)
+        st = read_files(s, err);
+    if (st == QINS_OK) {
+        s->n_tensors = s->archive->manifest.n_tensors;
+        s->format = s->archive->manifest.source_format;
+    }
+    return st;
+}
+
+static enum qins_status open_checkpoint(struct qn_source *s, const struct qn_monitor *monitor,
+                                        struct qins_error *err)
+{
+    enum qins_status st = qn_checkpoint_open(&s->checkpoint, s->path, monitor, err);
+    if (st == QINS_OK) {
+        s->files = s->checkpoint->attachments;
+        s->checkpoint->attachments = (struct qn_attachment_list){0};
+        s->n_tensors = s->checkpoint->tensors.count;
+        s->format = s->checkpoint->ops->format;
+    }
+    return st;
+}
+
+struct entry {
+    const struct qn_tensor *tensor;
+    size_t number;
+};
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    return strcmp(x->tensor->name, y->tensor->name);
+}
+
+static enum qins_status sort_tensors(struct qn_source *s, struct qins_error *err)
+{
+    size_t n = s->n_tensors;
+    struct entry *entries = calloc(n + 1, sizeof *entries);
+    s->tensors = calloc(n + 1, sizeof *s->tensors);
+    s->number = calloc(n + 1, sizeof *s->number);
+    if (!entries || !s->tensors || !s->number) {
+        free(entries);
+        return qn_fail_memory(err);
+    }
+    for (size_t i = 0; i < n; i++)
+        entries[i] = (struct entry){s->archive ? &s->archive->manifest.tensors[i].tensor
+                                               : &s->checkpoint->tensors.items[i],
+                                    i};
+    qsort(entries, n, sizeof *entries, compare_entries);
+    for (size_t i = 0; i < n; i++) {
+        s->tensors[i] = entries[i].tensor;
+        s->number[i] = entries[i].number;
+    }
+    free(entries);
+    return QINS_OK;
+}
+
+static bool path_is_archive(const char *path)
+{
+    struct qn_file f;
+    uint8_t head[16] = {0};
+    bool archive = false;
+    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
+        return false;
+    if (f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK)
+        archive = qn_is_archive(head, sizeof head);
+    qn_file_close(&f);
+    return archive;
+}
+
+enum qins_status qn_source_open(struct qn_source **out, const char *path,
+                                const struct qn_monitor *monitor, struct qins_error *err)
+{
+    struct qn_source *s = calloc(1, sizeof *s);
+    if (!s)
+        return qn_fail_memory(err);
+    s->path = qn_strdup(path, err);
+    enum qins_status st = s->path ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK)
+        st = path_is_archive(path) ? open_archive(s, err) : open_checkpoint(s, monitor, err);
+    if (st == QINS_OK)
+        st = sort_tensors(s, err);
+    if (st == QINS_OK)
+        *out = s;
+    else
+        qn_source_destroy(s);
+    return qn_error_in_file(err, st, path);
+}
+
+void qn_source_destroy(struct qn_source *s)
+{
+    if (!s)
+        return;
+    qn_checkpoint_destroy(s->checkpoint);
+    qn_archive_destroy(s->archive);
+    qn_attachment_list_finish(&s->files);
+    free(s->tensors);
+    free(s->number);
+    free(s->path);
+    free(s);
+}
+
+size_t qn_source_find(const struct qn_source *s, const char *name)
+{
+    size_t low = 0, high = s->n_tensors;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(s->tensors[middle]->name, name);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return SIZE_MAX;
+}
+
+static bool is_quantised(const struct qn_source *s, size_t index)
+{
+    return s->archive &&
+           s->archive->manifest.tensors[s->number[index]].plan.content != QN_CONTENT_LOSSLESS;
+}
+
+enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index)
+{
+    return is_quantised(s, index) ? QINS_F32 : s->tensors[index]->dtype;
+}
+
+enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_t first,
+                                uint64_t count, struct qn_source_work *work, void *dst,
+                                struct qins_error *err)
+{
+    if (s->archive)
+        return qn_archive_decode(s->archive, s->number[index], first, count, is_quantised(s, index),
+                                 &work->chunk, &work->payload, dst, err);
+    size_t size = qins_dtype_size(s->tensors[index]->dtype);
+    return qn_checkpoint_read(s->checkpoint, s->number[index], first * size, dst,
+                              (size_t)count * size, err);
+}

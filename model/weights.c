@@ -1,0 +1,299 @@
+#include "core/buf.h"
+#include "core/bytes.h"
+#include "model/source.h"
+#include "model/weights_plan.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A tensor of the source that the model wants, and where it goes. */
+struct piece {
+    bool wanted, known; /* known: meant for nothing here */
+    enum qins_dtype dtype;
+    uint64_t offset;          /* in the storage */
+    struct qn_matrix *matrix; /* its data, */
+    const float **vector;     /* or this */
+    uint8_t *data;
+};
+
+struct loading {
+    struct qn_model *m;
+    struct qn_source *source;
+    const struct qn_monitor *monitor;
+    struct piece *pieces; /* one for each tensor of the source */
+};
+
+static enum qins_status lacks(const struct loading *l, const char *name, struct qins_error *err)
+{
+    return qn_fail_at(err, QINS_ERR_FORMAT, l->source->path, name, QN_NO_OFFSET,
+                      "the model needs this tensor, and it is missing");
+}
+
+static enum qins_status check_shape(const struct loading *l, const struct qn_tensor *t,
+                                    unsigned rank, const uint64_t *shape, struct qins_error *err)
+{
+    char found[256], wanted[64];
+    if (t->rank == rank && memcmp(t->shape, shape, rank * sizeof *shape) == 0)
+        return QINS_OK;
+    return qn_fail_at(err, QINS_ERR_FORMAT, l->source->path, t->name, QN_NO_OFFSET,
+                      "its shape is %.60s, the config makes it %.60s",
+                      qn_shape_format(t->rank, t->shape, found, sizeof found),
+                      qn_shape_format(rank, shape, wanted, sizeof wanted));
+}
+
+/* The type in memory of a matrix that is read as FROM; INVALID where it is none of weights. */
+static enum qins_dtype stored_type(enum qins_dtype from)
+{
+    switch (from) {
+    case QINS_F32:
+    case QINS_F16:
+    case QINS_BF16:
+        return from;
+    case QINS_F64:
+        return QINS_F32;
+    case QINS_F8_E4M3:
+    case QINS_F8_E5M2:
+        return QINS_BF16; /* which holds all of their values */
+    default:
+        return QINS_DTYPE_INVALID;
+    }
+}
+
+/* Plans tensor INDEX, of SHAPE; as float32 if VECTOR. */
+static enum qins_status plan(struct loading *l, size_t index, unsigned rank, const uint64_t *shape,
+                             struct qn_matrix *matrix, const float **vector, struct qins_error *err)
+{
+    const struct qn_tensor *t = l->source->tensors[index];
+    struct piece *p = &l->pieces[index];
+    enum qins_dtype type = stored_type(qn_source_read_type(l->source, index));
+    if (type == QINS_DTYPE_INVALID)
+        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, l->source->path, t->name, QN_NO_OFFSET,
+                          "a weight of type %s cannot be computed with",
+                          t->dtype == QINS_DTYPE_INVALID ? t->foreign_type
+                                                         : qins_dtype_name(t->dtype));
+    enum qins_status st = check_shape(l, t, rank, shape, err);
+    if (st != QINS_OK)
+        return st;
+    *p = (struct piece){
+        .wanted = true, .dtype = vector ? QINS_F32 : type, .matrix = matrix, .vector = vector};
+    if (matrix)
+        matrix->dtype = p->dtype;
+    return qn_weights_reserve(l->m, t->n_elements, p->dtype, &p->offset, err);
+}
+
+/* The bias of NEED is there exactly if the architecture has it. */
+static enum qins_status plan_bias(struct loading *l, const struct qn_need *need, const float **bias,
+                                  struct qins_error *err)
+{
+    const uint64_t shape[1] = {need->out};
+    const char *name = qn_weights_name(l->m, need->name, ".bias", err);
+    size_t index = name ? qn_source_find(l->source, name) : SIZE_MAX;
+    if (!name)
+        return QINS_ERR_MEMORY;
+    if (need->bias && index == SIZE_MAX)
+        return lacks(l, name, err);
+    if (!need->bias && index != SIZE_MAX)
+        return qn_fail_at(err, QINS_ERR_FORMAT, l->source->path, name, QN_NO_OFFSET,
+                          "there is a bias where the config has none");
+    return need->bias ? plan(l, index, 1, shape, NULL, bias, err) : QINS_OK;
+}
+
+static enum qins_status plan_need(void *ctx, const struct qn_need *need, struct qins_error *err)
+{
+    struct loading *l = ctx;
+    struct qn_matrix *x = need->matrix;
+    uint64_t shape[2] = {need->out, need->in};
+    const char *name = qn_weights_name(l->m, need->name, ".weight", err);
+    if (!name)
+        return QINS_ERR_MEMORY;
+    size_t index = qn_source_find(l->source, name);
+    if (index == SIZE_MAX)
+        return lacks(l, name, err);
+    if (x && x->transposed) {
+        shape[0] = need->in;
+        shape[1] = need->out;
+    }
+    *(x ? &x->name : &need->norm->name) = name;
+    enum qins_status st = plan(l, index, x ? 2 : 1, shape, x, x ? NULL : &need->norm->weight, err);
+    return st == QINS_OK ? plan_bias(l, need, x ? &x->bias : &need->norm->bias, err) : st;
+}
+
+/* The prefix that the tensors' names have, told by the embedding's. */
+static const char *find_prefix(struct loading *l)
+{
+    const struct qn_arch *a = l->m->config.arch;
+    char name[256];
+    for (const char *const *prefix = a->prefixes; *prefix; prefix++) {
+        snprintf(name, sizeof name, "%s%s.weight", *prefix, a->weight[QN_EMBEDDING]);
+        if (qn_source_find(l->source, name) != SIZE_MAX)
+            return *prefix;
+    }
+    return a->prefixes[0];
+}
+
+/* Tensors that some checkpoints carry and that mean nothing: tables and masks that are computed,
+ * and a head that config.json ties to the embedding, as Hugging Face does. */
+static bool means_nothing(const struct loading *l, const char *name)
+{
+    static const char *const suffixes[] = {".rotary_emb.inv_freq", ".attn.bias",
+                                           ".attn.masked_bias", ".attention.bias",
+                                           ".attention.masked_bias"};
+    const struct qn_model_config *c = &l->m->config;
+    size_t head = strlen(c->arch->weight[QN_HEAD]);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (qn_has_suffix(name, suffixes[i]))
+            return true;
+    if (strcmp(name, "freq_cis_real") == 0 || strcmp(name, "freq_cis_imag") == 0)
+        return true;
+    return c->tied && strncmp(name, c->arch->weight[QN_HEAD], head) == 0 &&
+           strcmp(name + head, ".weight") == 0;
+}
+
+static void note_unused(const struct loading *l)
+{
+    const char *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < l->source->n_tensors; i++) {
+        const char *name = l->source->tensors[i]->name;
+        if (!l->pieces[i].wanted && !means_nothing(l, name) && n++ == 0)
+            first = name;
+    }
+    if (n == 1)
+        qn_notice(l->monitor, "the tensor '%s' is not used", first);
+    else if (n > 1)
+        qn_notice(l->monitor, "%zu tensors are not used, the first is '%s'", n, first);
+}
+
+/* A config may ask for no more layers and experts than there are tensors for. */
+static enum qins_status check_counts(const struct loading *l, struct qins_error *err)
+{
+    const struct qn_model_config *c = &l->m->config;
+    uint64_t least = (uint64_t)c->n_layers * (c->n_experts ? c->n_experts : 1);
+    if (least <= l->source->n_tensors)
+        return QINS_OK;
+    return qn_fail_at(err, QINS_ERR_FORMAT, l->source->path, NULL, QN_NO_OFFSET,
+                      "there are %zu tensors, too few for the %" PRIu32 " layers of the config",
+                      l->source->n_tensors, c->n_layers);
+}
+
+static void set_pointers(struct loading *l)
+{
+    const struct qn_weights_storage *s = l->m->storage;
+    for (size_t i = 0; i < l->source->n_tensors; i++) {
+        struct piece *p = &l->pieces[i];
+        if (!p->wanted)
+            continue;
+        p->data = s->data + p->offset;
+        if (p->matrix)
+            p->matrix->data = p->data;
+        else
+            *p->vector = (const float *)(const void *)p->data;
+    }
+}
+
+static bool wanted(void *ctx, size_t index)
+{
+    const struct loading *l = ctx;
+    return l->pieces[index].wanted;
+}
+
+static uint8_t *element(const struct piece *p, uint64_t first)
+{
+    return p->data + first * qins_dtype_size(p->dtype);
+}
+
+/* Elements that are read in the type that they will have go straight to their place. */
+static void *place(void *ctx, size_t index, uint64_t first)
+{
+    const struct loading *l = ctx;
+    const struct piece *p = &l->pieces[index];
+    return qn_source_read_type(l->source, index) == p->dtype ? element(p, first) : NULL;
+}
+
+static enum qins_status convert(void *ctx, size_t index, uint64_t first, uint64_t count,
+                                const void *data, struct qins_error *err)
+{
+    enum { STEP = 1024 }; /* elements at a time */
+    const struct loading *l = ctx;
+    const struct piece *p = &l->pieces[index];
+    enum qins_dtype from = qn_source_read_type(l->source, index);
+    size_t size = qins_dtype_size(from);
+    const uint8_t *src = data;
+    float wide[STEP];
+    (void)err;
+    if (from == p->dtype)
+        return QINS_OK;
+    for (uint64_t i = 0; i < count; i += STEP) {
+        size_t n = (size_t)qn_min_u64(STEP, count - i);
+        if (from == QINS_F64)
+            for (size_t k = 0; k < n; k++) {
+                double x;
+                memcpy(&x, src + (i + k) * size, sizeof x);
+                wide[k] = (float)x;
+            }
+        else
+            qn_to_f32(from, src + i * size, wide, n);
+        qn_from_f32(p->dtype, wide, element(p, first + i), n);
+    }
+    return QINS_OK;
+}
+
+static enum qins_status load(struct loading *l, unsigned threads, struct qins_error *err)
+{
+    struct qn_source_sweep sweep = {
+        .wanted = wanted, .place = place, .use = convert, .ctx = l, .what = "loading"};
+    enum qins_status st = check_counts(l, err);
+    if (st == QINS_OK)
+        st = qn_weights_allocate(l->m, err);
+    l->pieces = calloc(l->source->n_tensors + 1, sizeof *l->pieces);
+    if (st == QINS_OK && !l->pieces)
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = qn_weights_each(l->m, find_prefix(l), plan_need, l, err);
+    if (st == QINS_OK)
+        st = qn_weights_commit(l->m, err);
+    if (st != QINS_OK)
+        return st;
+    note_unused(l);
+    set_pointers(l);
+    qn_weights_tie(l->m);
+    return qn_source_run(l->source, &sweep, threads, l->monitor, &l->m->fingerprint, err);
+}
+
+static enum qins_status find_config(struct loading *l, struct qins_error *err)
+{
+    if (strcmp(l->source->format, "gguf") == 0)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "models in GGUF cannot be run: they have no config.json and other tensor "
+                       "names; use the Hugging Face folder they were made from");
+    return qn_config_find(&l->source->files, &l->m->config, err);
+}
+
+enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
+                               const struct qn_monitor *monitor, struct qins_error *err)
+{
+    struct loading l = {.monitor = monitor};
+    *out = NULL;
+    l.m = calloc(1, sizeof *l.m);
+    if (!l.m)
+        return qn_fail_memory(err);
+    enum qins_status st = qn_source_open(&l.source, path, monitor, err);
+    if (st == QINS_OK)
+        st = find_config(&l, err);
+    if (st == QINS_OK)
+        st = load(&l, threads, err);
+    if (st == QINS_OK) {
+        l.m->files = l.source->files;
+        l.source->files = (struct qn_attachment_list){0};
+        l.m->path = qn_strdup(path, err);
+        st = l.m->path ? QINS_OK : QINS_ERR_MEMORY;
+    }
+    qn_source_destroy(l.source);
+    free(l.pieces);
+    if (st == QINS_OK)
+        *out = l.m;
+    else
+        qn_model_destroy(l.m);
+    return qn_error_in_file(err, st, path);
+}
