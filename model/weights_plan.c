@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64, NAME_MAX_BYTES = 256 };
+enum { NAME_MAX_BYTES = 256 };
 
 struct walk {
     const char *prefix;
@@ -193,9 +193,9 @@ enum qins_status qn_weights_reserve(struct qn_model *m, uint64_t n, enum qins_dt
 {
     struct qn_weights_storage *s = m->storage;
     uint64_t bytes, end;
-    if (!qn_mul_u64(n, qins_dtype_size(dtype), &bytes) || bytes > INT64_MAX - ALIGNMENT ||
-        !qn_add_u64(s->size, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &end) ||
-        end > SIZE_MAX / 2)
+    if (!qn_mul_u64(n, qins_dtype_size(dtype), &bytes) ||
+        bytes > INT64_MAX - QN_WEIGHTS_ALIGNMENT ||
+        !qn_add_u64(s->size, qn_weights_room(bytes), &end) || end > SIZE_MAX / 2)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "the weights exceed the address space");
     *offset = s->size;
     s->size = end;
@@ -207,7 +207,7 @@ enum qins_status qn_weights_reserve(struct qn_model *m, uint64_t n, enum qins_dt
 enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
 {
     struct qn_weights_storage *s = m->storage;
-    s->data = aligned_alloc(ALIGNMENT, s->size ? (size_t)s->size : ALIGNMENT);
+    s->data = aligned_alloc(QN_WEIGHTS_ALIGNMENT, s->size ? (size_t)s->size : QN_WEIGHTS_ALIGNMENT);
     return s->data ? QINS_OK : qn_fail_memory(err);
 }
 

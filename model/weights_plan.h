@@ -24,9 +24,11 @@ enum qins_status qn_weights_each(struct qn_model *m, const char *prefix,
                                  void *ctx, struct qins_error *err);
 void qn_weights_tie(struct qn_model *m);
 
+enum { QN_WEIGHTS_ALIGNMENT = 64 }; /* bytes */
+
 /* Memory that belongs to a model: everything at once, and freed with it. */
 struct qn_weights_storage {
-    uint8_t *data; /* 64-byte aligned */
+    uint8_t *data; /* aligned, as is each weight in it */
     uint64_t size;
     char **names;
     size_t n_names, name_capacity;
@@ -35,6 +37,12 @@ struct qn_weights_storage {
 /* A copy of "PREFIX<name>SUFFIX" that lives as long as the model; NULL when out of memory. */
 const char *qn_weights_name(struct qn_model *m, const char *name, const char *suffix,
                             struct qins_error *err);
+
+/* Bytes that SIZE bytes take there. */
+static inline uint64_t qn_weights_room(uint64_t size)
+{
+    return (size + QN_WEIGHTS_ALIGNMENT - 1) / QN_WEIGHTS_ALIGNMENT * QN_WEIGHTS_ALIGNMENT;
+}
 
 /* Reserves room for N elements of DTYPE at the end of what is planned and counts them as weights
  * of M; yields the offset. QINS_ERR_UNSUPPORTED where it overflows. */
