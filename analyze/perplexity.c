@@ -1,12 +1,12 @@
 #include "analyze/perplexity.h"
 
+#include "core/clock.h"
 #include "core/linalg.h"
 #include "model/kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Rows of logits at a time: 64 rows of 150 000 entries take 38 MB. */
 enum { LOGIT_ROWS = 64 };
@@ -34,13 +34,6 @@ struct job {
     uint64_t windows;
     double sum, squares;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool adds_bos(const struct qn_perplexity_options *o)
 {
@@ -190,7 +183,7 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
         .first = qins ? 0 : n / 2,
         .end = qins ? n : n - 1,
     };
-    double begun = now();
+    double begun = qn_seconds();
     enum qins_status st = qn_perplexity_windows(ids, options, &j.windows, err);
     if (st == QINS_OK)
         st = qn_linalg_init(err); /* before there are threads */
@@ -201,7 +194,7 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
     if (st == QINS_OK)
         st = qn_run_ordered(&order, err);
     if (st == QINS_OK)
-        sum_up(&j, now() - begun, out);
+        sum_up(&j, qn_seconds() - begun, out);
     destroy_slots(&j);
     return st;
 }

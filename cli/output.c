@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/error.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static int output_errno; /* of the first write to standard output that failed */
@@ -70,13 +70,6 @@ struct bar {
 };
 static struct bar bar;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void cli_progress_end(void)
 {
     if (bar.shown)
@@ -89,7 +82,7 @@ static void show_progress(void *ctx, const char *what, const char *unit, uint64_
 {
     enum { WIDTH = 30 };
     char text[64], cells[WIDTH + 1];
-    double t = now();
+    double t = qn_seconds();
     (void)ctx;
     if (!bar.what || strcmp(bar.what, what) != 0)
         bar = (struct bar){bar.enabled, bar.shown, t, t, what};

@@ -1,7 +1,6 @@
 #include "convert/work.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum qins_status qn_workspace_pool_init(struct qn_workspace_pool *p, unsigned n,
                                         struct qins_error *err)
@@ -59,11 +58,4 @@ enum qins_status qn_buf_resize(struct qn_buf *b, size_t size, struct qins_error 
     if (st == QINS_OK)
         b->size = size;
     return st;
-}
-
-double qn_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

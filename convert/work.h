@@ -1,8 +1,8 @@
-/* What the sweeps over chunks of convert, verify and restore share: buffers that workers borrow,
- * and a clock. */
+/* What the sweeps over chunks of convert, verify and restore share: buffers that workers borrow. */
 #ifndef QINS_CONVERT_WORK_H
 #define QINS_CONVERT_WORK_H
 
+#include "core/clock.h"
 #include "formats/archive/chunk_map.h"
 #include "formats/codec/chunk.h"
 #include "formats/codec/search.h"
@@ -34,8 +34,5 @@ void qn_workspace_give(struct qn_workspace_pool *p, struct qn_workspace *w);
 
 /* Sets the buffer's size to SIZE, contents unspecified. */
 enum qins_status qn_buf_resize(struct qn_buf *b, size_t size, struct qins_error *err);
-
-/* Seconds from a clock that never goes back. */
-double qn_seconds(void);
 
 #endif

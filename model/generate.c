@@ -1,7 +1,8 @@
 #include "model/generate.h"
 
+#include "core/clock.h"
+
 #include <stdlib.h>
-#include <time.h>
 
 struct generation {
     struct qn_session *session;
@@ -12,13 +13,6 @@ struct generation {
     struct qn_text_stream stream;
     float *logits; /* [vocab] */
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static enum qins_status report(struct generation *g, uint32_t id, struct qins_error *err)
 {
@@ -45,9 +39,9 @@ static bool is_end(const struct qn_model *m, uint32_t id)
 static enum qins_status prefill(struct generation *g, const uint32_t *prompt, size_t n,
                                 struct qins_error *err)
 {
-    double begun = now();
+    double begun = qn_seconds();
     enum qins_status st = qn_session_forward(g->session, prompt, n, g->options->monitor, err);
-    g->out->prefill_seconds = now() - begun;
+    g->out->prefill_seconds = qn_seconds() - begun;
     for (size_t i = 0; i < n && st == QINS_OK; i++)
         st = show(g, prompt[i], err);
     return st;
@@ -57,7 +51,7 @@ static enum qins_status decode(struct generation *g, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && !g->out->ended && g->out->ids.count < g->options->max_tokens) {
-        double begun = now();
+        double begun = qn_seconds();
         if (g->out->ids.count > 0) {
             uint32_t last = g->out->ids.data[g->out->ids.count - 1];
             st = qn_session_forward(g->session, &last, 1, g->options->monitor, err);
@@ -68,7 +62,7 @@ static enum qins_status decode(struct generation *g, struct qins_error *err)
         qn_session_logits(g->session, qn_session_last_batch(g->session) - 1, 1, g->logits);
         uint32_t id = qn_sample(g->sampler, g->logits);
         if (g->out->ids.count > 0)
-            g->out->decode_seconds += now() - begun;
+            g->out->decode_seconds += qn_seconds() - begun;
         g->out->ended = is_end(g->model, id);
         st = qn_ids_append(&g->out->ids, &id, 1, err);
         if (st == QINS_OK)
