@@ -1,6 +1,6 @@
 #include "model/text_stream.h"
 
-#include "core/tensor.h"
+#include "model/utf8.h"
 
 #include <string.h>
 
@@ -16,51 +16,28 @@ void qn_text_stream_finish(struct qn_text_stream *s)
     qn_buf_finish(&s->text);
 }
 
-/* Bytes of the character that LEAD begins, 0 where it begins none (RFC 3629). */
-static size_t character_size(uint8_t lead)
+/* How many bytes at the end of P begin a character whose rest may still come. */
+static size_t incomplete(const uint8_t *p, size_t n)
 {
-    if (lead < 0x80)
-        return 1;
-    if (lead < 0xc2 || lead > 0xf4)
-        return 0;
-    return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    for (size_t back = 1; back <= n && back < 4; back++) {
+        uint8_t lead = p[n - back];
+        size_t whole = lead < 0xc2 || lead > 0xf4 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+        if ((lead & 0xc0) != 0x80)
+            return back < whole ? back : 0;
+    }
+    return 0;
 }
 
-/* Whether the N bytes at P look like the beginning of a longer character. */
-static bool is_incomplete(const uint8_t *p, size_t n)
+/* Makes text of what is pending, but for the last KEEP bytes. */
+static enum qins_status move_text(struct qn_text_stream *s, size_t keep, struct qins_error *err)
 {
-    if (n >= character_size(p[0]))
-        return false;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return false;
-    return true;
-}
-
-/* Moves characters from `pending` to `text`; an incomplete one at the end stays, unless LAST. */
-static enum qins_status move_characters(struct qn_text_stream *s, bool last, struct qins_error *err)
-{
-    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
-    const uint8_t *p = s->pending.data;
-    size_t at = 0, n = s->pending.size;
-    enum qins_status st = QINS_OK;
+    size_t n = s->pending.size - keep;
     s->text.size = 0;
-    while (at < n && st == QINS_OK) {
-        size_t size = character_size(p[at]);
-        if (!last && is_incomplete(p + at, n - at))
-            break;
-        if (size > 0 && size <= n - at && qn_utf8_valid(p + at, size)) {
-            st = qn_buf_append(&s->text, p + at, size, err);
-            at += size;
-        } else {
-            st = qn_buf_append(&s->text, replacement, sizeof replacement - 1, err);
-            at++;
-        }
-    }
-    if (at > 0) {
-        memmove(s->pending.data, p + at, n - at);
-        s->pending.size = n - at;
-    }
+    if (n == 0)
+        return QINS_OK;
+    enum qins_status st = qn_utf8_replace(s->pending.data, n, &s->text, err);
+    memmove(s->pending.data, s->pending.data + n, keep);
+    s->pending.size = keep;
     return st;
 }
 
@@ -68,7 +45,7 @@ enum qins_status qn_text_stream_add(struct qn_text_stream *s, uint32_t id, struc
 {
     enum qins_status st;
     s->text.size = 0;
-    if (!s->tokenizer)
+    if (!s->tokenizer || id >= qn_tokenizer_size(s->tokenizer))
         return QINS_OK;
     s->bytes.size = 0;
     s->recent[s->n_recent] = id;
@@ -83,10 +60,10 @@ enum qins_status qn_text_stream_add(struct qn_text_stream *s, uint32_t id, struc
         s->n_recent++;
     else
         memmove(s->recent, s->recent + 1, QN_STREAM_CONTEXT * sizeof *s->recent);
-    return st == QINS_OK ? move_characters(s, false, err) : st;
+    return st == QINS_OK ? move_text(s, incomplete(s->pending.data, s->pending.size), err) : st;
 }
 
 enum qins_status qn_text_stream_end(struct qn_text_stream *s, struct qins_error *err)
 {
-    return move_characters(s, true, err);
+    return move_text(s, 0, err);
 }

@@ -20,7 +20,8 @@ void qn_text_stream_init(struct qn_text_stream *s, const struct qn_tokenizer *t)
 void qn_text_stream_finish(struct qn_text_stream *s);
 
 /* Leaves in s->text what ID completes: valid UTF-8, U+FFFD in place of bytes that are none,
- * perhaps nothing. Special tokens have no text. */
+ * perhaps nothing. Special tokens have no text, and neither have ids behind the tokenizer's (of a
+ * vocabulary that was padded). */
 enum qins_status qn_text_stream_add(struct qn_text_stream *s, uint32_t id, struct qins_error *err);
 /* The same for a character that the end leaves incomplete. */
 enum qins_status qn_text_stream_end(struct qn_text_stream *s, struct qins_error *err);
