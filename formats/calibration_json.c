@@ -1,0 +1,399 @@
+/* The description of a calibration as JSON. */
+#include "formats/calibration.h"
+
+#include "core/buf.h"
+#include "core/bytes.h"
+
+#include <stdlib.h>
+
+/* As the extents of a model (model/config.h) and of rows captured elsewhere. */
+enum { MAX_EXTENT = 1 << 24, MAX_LAYERS = 4096 };
+
+/* Of tokens, and of values at a point: sums over many files stay within 64 bits. */
+static const uint64_t max_count = UINT64_C(1) << 56;
+
+static json_t *digest(const struct qn_digest *d)
+{
+    char hex[33];
+    qn_digest_hex(d, hex);
+    return json_string(hex);
+}
+
+static json_t *unsigned_number(uint64_t v)
+{
+    return json_integer((json_int_t)v);
+}
+
+static json_t *strings(char *const *items, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && list; i++)
+        if (json_array_append_new(list, json_string(items[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+static json_t *point_json(const struct qn_calibration_point *p)
+{
+    json_t *j = json_object();
+    size_t n = 0;
+    while (n < QN_POINT_TENSORS && p->tensors[n])
+        n++;
+    qn_json_put(&j, "name", json_string(p->name));
+    qn_json_put(&j, "kind", json_string(qn_point_kind_name(p->kind)));
+    qn_json_put(&j, "layer", unsigned_number(p->layer));
+    qn_json_put(&j, "expert", unsigned_number(p->expert));
+    qn_json_put(&j, "channels", unsigned_number(p->channels));
+    qn_json_put(&j, "tensors", strings(p->tensors, n));
+    qn_json_put(&j, "rows", unsigned_number(p->rows));
+    qn_json_put(&j, "gram", json_boolean(p->gram));
+    qn_json_put(&j, "kept", unsigned_number(p->n_kept));
+    return j;
+}
+
+static json_t *access_json(const struct qn_access *a)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "tensors", strings(a->tensors, a->n_tensors));
+    qn_json_put(&j, "embedding_rows", unsigned_number(a->vocab));
+    qn_json_put(&j, "layers", unsigned_number(a->n_layers));
+    qn_json_put(&j, "experts", unsigned_number(a->n_experts));
+    return j;
+}
+
+static json_t *model_json(const struct qn_calibration *c)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "name", json_string(c->model_name));
+    qn_json_put(&j, "fingerprint", digest(&c->model));
+    return j;
+}
+
+static json_t *options_json(const struct qn_calibration_options *o)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "context", unsigned_number(o->context));
+    qn_json_put(&j, "seed", unsigned_number(o->seed));
+    qn_json_put(&j, "keep_rows", unsigned_number(o->keep_rows));
+    qn_json_put(&j, "gram", json_boolean(o->gram));
+    return j;
+}
+
+static json_t *progress_json(const struct qn_calibration_progress *p)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "job", digest(&p->job));
+    qn_json_put(&j, "pass", unsigned_number(p->pass));
+    qn_json_put(&j, "windows", unsigned_number(p->windows));
+    return j;
+}
+
+json_t *qn_calibration_to_json(const struct qn_calibration *c)
+{
+    json_t *j = qn_report_begin(QN_CALIBRATION_SCHEMA), *texts = json_array();
+    json_t *points = json_array();
+    bool good = texts && points;
+    for (size_t i = 0; i < c->n_texts && good; i++)
+        good = json_array_append_new(texts, digest(&c->texts[i])) == 0;
+    for (size_t i = 0; i < c->n_points && good; i++)
+        good = json_array_append_new(points, point_json(&c->points[i])) == 0;
+    qn_json_put(&j, "model", c->model_name ? model_json(c) : json_null());
+    qn_json_put(&j, "tokenizer", c->has_tokenizer ? digest(&c->tokenizer) : json_null());
+    qn_json_put(&j, "texts", texts);
+    qn_json_put(&j, "options", options_json(&c->options));
+    qn_json_put(&j, "tokens", unsigned_number(c->tokens));
+    qn_json_put(&j, "windows", unsigned_number(c->windows));
+    if (c->progress.unfinished)
+        qn_json_put(&j, "unfinished", progress_json(&c->progress));
+    qn_json_put(&j, "kept_rows", unsigned_number(c->n_kept));
+    qn_json_put(&j, "access", c->has_access ? access_json(&c->access) : json_null());
+    qn_json_put(&j, "points", points);
+    if (!good) {
+        json_decref(j);
+        j = NULL;
+    }
+    return j;
+}
+
+static enum qins_status bad(struct qins_error *err, const char *key)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "its description has no proper '%s'", key);
+}
+
+static enum qins_status take_u64(const json_t *j, const char *key, uint64_t max, uint64_t *out,
+                                 struct qins_error *err)
+{
+    if (!qn_json_u64(json_object_get(j, key), out) || *out > max)
+        return bad(err, key);
+    return QINS_OK;
+}
+
+static enum qins_status take_u32(const json_t *j, const char *key, uint32_t min, uint32_t max,
+                                 uint32_t *out, struct qins_error *err)
+{
+    uint64_t v = 0;
+    enum qins_status st = take_u64(j, key, max, &v, err);
+    if (st == QINS_OK && v < min)
+        st = bad(err, key);
+    *out = (uint32_t)v;
+    return st;
+}
+
+static enum qins_status take_bool(const json_t *j, const char *key, bool *out,
+                                  struct qins_error *err)
+{
+    const json_t *v = json_object_get(j, key);
+    *out = json_is_true(v);
+    return json_is_boolean(v) ? QINS_OK : bad(err, key);
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static enum qins_status take_digest(const json_t *v, const char *key, struct qn_digest *out,
+                                    struct qins_error *err)
+{
+    const char *text = json_string_value(v);
+    if (!text || strlen(text) != 2 * sizeof out->bytes)
+        return bad(err, key);
+    for (size_t i = 0; i < sizeof out->bytes; i++) {
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return bad(err, key);
+        out->bytes[i] = (uint8_t)(16 * high + low);
+    }
+    return QINS_OK;
+}
+
+static bool proper_name(const char *s)
+{
+    return s && s[0] && strlen(s) <= UINT16_MAX;
+}
+
+static enum qins_status take_kind(const json_t *j, enum qn_point_kind *out, struct qins_error *err)
+{
+    const char *name = json_string_value(json_object_get(j, "kind"));
+    for (int i = 0; name && i < QN_POINT_KIND_COUNT; i++)
+        if (strcmp(name, qn_point_kind_name((enum qn_point_kind)i)) == 0) {
+            *out = (enum qn_point_kind)i;
+            return QINS_OK;
+        }
+    return bad(err, "kind");
+}
+
+/* Bytes of the figures of a point of CHANNELS. */
+static uint64_t point_bytes(uint64_t channels)
+{
+    return channels * (2 * (uint64_t)QN_SUM_COUNT * sizeof(double) + 2 * sizeof(float)) +
+           QN_CALIBRATION_CELLS * sizeof(uint64_t);
+}
+
+struct budget {
+    uint64_t left; /* bytes */
+};
+
+static enum qins_status spend(struct budget *b, uint64_t bytes, struct qins_error *err)
+{
+    if (bytes > b->left)
+        return qn_fail(err, QINS_ERR_FORMAT, "it describes more than a file of its size can hold");
+    b->left -= bytes;
+    return QINS_OK;
+}
+
+static enum qins_status take_point(struct qn_calibration *c, const json_t *j, struct budget *left,
+                                   struct qins_error *err)
+{
+    const char *name = json_string_value(json_object_get(j, "name"));
+    const char *tensors[QN_POINT_TENSORS] = {NULL};
+    const json_t *list = json_object_get(j, "tensors");
+    const size_t n = json_array_size(list);
+    struct qn_calibration_point *p = NULL;
+    enum qn_point_kind kind = QN_POINT_KIND_CAPTURED;
+    uint32_t channels = 0;
+    if (!proper_name(name))
+        return bad(err, "name");
+    if (!json_is_array(list) || n > QN_POINT_TENSORS)
+        return bad(err, "tensors");
+    for (size_t i = 0; i < n; i++) {
+        tensors[i] = json_string_value(json_array_get(list, i));
+        if (!proper_name(tensors[i]))
+            return bad(err, "tensors");
+    }
+    enum qins_status st = take_kind(j, &kind, err);
+    if (st == QINS_OK)
+        st = take_u32(j, "channels", 1, MAX_EXTENT, &channels, err);
+    if (st == QINS_OK)
+        st = spend(left, point_bytes(channels), err);
+    if (st == QINS_OK)
+        st = qn_calibration_add_point(c, name, kind, channels, tensors, n, &p, err);
+    if (st == QINS_OK)
+        st = take_u32(j, "layer", 0, MAX_LAYERS, &p->layer, err);
+    if (st == QINS_OK)
+        st = take_u32(j, "expert", 0, MAX_EXTENT, &p->expert, err);
+    if (st == QINS_OK)
+        st = take_u64(j, "rows", max_count / channels, &p->rows, err);
+    if (st == QINS_OK)
+        st = take_bool(j, "gram", &p->gram, err);
+    if (st == QINS_OK)
+        st = take_u32(j, "kept", 0, c->n_kept, &p->n_kept, err);
+    if (st == QINS_OK)
+        st = spend(left, p->n_kept * sizeof *p->kept, err);
+    if (st == QINS_OK && p->n_kept > 0 && !(p->kept = calloc(p->n_kept, sizeof *p->kept)))
+        st = qn_fail_memory(err);
+    return st;
+}
+
+static enum qins_status take_points(struct qn_calibration *c, const json_t *j, struct budget *left,
+                                    struct qins_error *err)
+{
+    const json_t *point, *points = json_object_get(j, "points");
+    enum qins_status st = json_is_array(points) ? QINS_OK : bad(err, "points");
+    size_t i;
+    json_array_foreach(points, i, point)
+    {
+        st = take_point(c, point, left, err);
+        if (st != QINS_OK)
+            break;
+    }
+    return st;
+}
+
+static enum qins_status take_access(struct qn_calibration *c, const json_t *j, struct budget *left,
+                                    struct qins_error *err)
+{
+    const json_t *a = json_object_get(j, "access"), *list = json_object_get(a, "tensors");
+    const size_t n = json_array_size(list);
+    uint32_t vocab = 0, n_layers = 0, n_experts = 0;
+    if (json_is_null(a))
+        return QINS_OK;
+    if (!json_is_array(list) || n > MAX_EXTENT)
+        return bad(err, "access");
+    enum qins_status st = take_u32(a, "embedding_rows", 1, MAX_EXTENT, &vocab, err);
+    if (st == QINS_OK)
+        st = take_u32(a, "layers", 1, MAX_LAYERS, &n_layers, err);
+    if (st == QINS_OK)
+        st = take_u32(a, "experts", 0, MAX_LAYERS, &n_experts, err);
+    if (st == QINS_OK)
+        st = spend(left, (n + vocab + (uint64_t)n_layers * n_experts) * sizeof(uint64_t), err);
+    const char **names = st == QINS_OK ? calloc(n + 1, sizeof *names) : NULL;
+    if (st == QINS_OK && !names)
+        st = qn_fail_memory(err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        names[i] = json_string_value(json_array_get(list, i));
+        if (!proper_name(names[i]))
+            st = bad(err, "access");
+    }
+    if (st == QINS_OK) {
+        c->has_access = true;
+        st = qn_access_init(&c->access, names, n, vocab, n_layers, n_experts, err);
+    }
+    free(names);
+    return st;
+}
+
+static enum qins_status take_identity(struct qn_calibration *c, const json_t *j,
+                                      struct qins_error *err)
+{
+    const json_t *model = json_object_get(j, "model"), *tokenizer = json_object_get(j, "tokenizer");
+    const json_t *text, *texts = json_object_get(j, "texts");
+    enum qins_status st = json_is_array(texts) ? QINS_OK : bad(err, "texts");
+    size_t i;
+    if (st == QINS_OK && !json_is_null(model)) {
+        const char *name = json_string_value(json_object_get(model, "name"));
+        if (!proper_name(name))
+            return bad(err, "model");
+        st = take_digest(json_object_get(model, "fingerprint"), "model", &c->model, err);
+        if (st == QINS_OK && !(c->model_name = qn_strdup(name, err)))
+            st = QINS_ERR_MEMORY;
+    }
+    if (st == QINS_OK && !json_is_null(tokenizer)) {
+        c->has_tokenizer = true;
+        st = take_digest(tokenizer, "tokenizer", &c->tokenizer, err);
+    }
+    json_array_foreach(texts, i, text)
+    {
+        struct qn_digest d;
+        if (st == QINS_OK)
+            st = take_digest(text, "texts", &d, err);
+        if (st == QINS_OK)
+            st = qn_calibration_add_text(c, &d, err);
+    }
+    return st;
+}
+
+static enum qins_status take_options(struct qn_calibration *c, const json_t *j,
+                                     struct qins_error *err)
+{
+    const json_t *o = json_object_get(j, "options");
+    struct qn_calibration_options *out = &c->options;
+    enum qins_status st = take_u32(o, "context", 1, MAX_EXTENT, &out->context, err);
+    if (st == QINS_OK)
+        st = take_u64(o, "seed", INT64_MAX, &out->seed, err);
+    if (st == QINS_OK)
+        st = take_u32(o, "keep_rows", 0, MAX_EXTENT, &out->keep_rows, err);
+    if (st == QINS_OK)
+        st = take_bool(o, "gram", &out->gram, err);
+    return st;
+}
+
+static enum qins_status take_progress(struct qn_calibration *c, const json_t *j,
+                                      struct qins_error *err)
+{
+    const json_t *u = json_object_get(j, "unfinished");
+    struct qn_calibration_progress *p = &c->progress;
+    if (!u)
+        return QINS_OK;
+    p->unfinished = true;
+    enum qins_status st = take_digest(json_object_get(u, "job"), "unfinished", &p->job, err);
+    if (st == QINS_OK)
+        st = take_u32(u, "pass", 0, MAX_EXTENT, &p->pass, err);
+    if (st == QINS_OK)
+        st = take_u64(u, "windows", c->windows, &p->windows, err);
+    return st;
+}
+
+static enum qins_status take_all(struct qn_calibration *c, const json_t *j, struct budget *left,
+                                 struct qins_error *err)
+{
+    const char *schema = json_string_value(json_object_get(j, "schema"));
+    if (!schema || strcmp(schema, QN_CALIBRATION_SCHEMA) != 0)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "it is no calibration of the kind '%s'",
+                       QN_CALIBRATION_SCHEMA);
+    enum qins_status st = take_identity(c, j, err);
+    if (st == QINS_OK)
+        st = take_options(c, j, err);
+    if (st == QINS_OK)
+        st = take_u64(j, "tokens", max_count, &c->tokens, err);
+    if (st == QINS_OK)
+        st = take_u64(j, "windows", max_count, &c->windows, err);
+    if (st == QINS_OK)
+        st = take_progress(c, j, err);
+    if (st == QINS_OK)
+        st = take_u32(j, "kept_rows", 0, MAX_EXTENT, &c->n_kept, err);
+    if (st == QINS_OK)
+        st = spend(left, c->n_kept * sizeof *c->kept, err);
+    if (st == QINS_OK && c->n_kept > 0 && !(c->kept = calloc(c->n_kept, sizeof *c->kept)))
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = take_access(c, j, left, err);
+    if (st == QINS_OK)
+        st = take_points(c, j, left, err);
+    return st;
+}
+
+enum qins_status qn_calibration_from_json(const void *text, size_t size, uint64_t max_bytes,
+                                          struct qn_calibration *c, struct qins_error *err)
+{
+    *c = (struct qn_calibration){0};
+    struct budget left = {max_bytes};
+    json_t *j = qn_json_parse(text, size, 0, err);
+    if (!j)
+        return err ? err->status : QINS_ERR_FORMAT;
+    enum qins_status st = take_all(c, j, &left, err);
+    json_decref(j);
+    return st;
+}

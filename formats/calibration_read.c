@@ -1,0 +1,234 @@
+#include "core/buf.h"
+#include "core/bytes.h"
+#include "formats/calibration_layout.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { MAX_META = 64 << 20 }; /* bytes: over 100 000 points */
+
+struct reading {
+    struct qn_calibration_file *f;
+    struct qn_calibration_layout layout;
+    size_t *by_name; /* numbers of tensors, sorted */
+    struct qn_buf buf;
+};
+
+static int compare_names(const void *a, const void *b, void *ctx)
+{
+    const struct qn_tensor *items = ctx;
+    return strcmp(items[*(const size_t *)a].name, items[*(const size_t *)b].name);
+}
+
+static enum qins_status sort_names(struct reading *r, struct qins_error *err)
+{
+    const struct qn_tensor_list *list = &r->f->ck->tensors;
+    r->by_name = calloc(list->count + 1, sizeof *r->by_name);
+    if (!r->by_name)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < list->count; i++)
+        r->by_name[i] = i;
+    qsort_r(r->by_name, list->count, sizeof *r->by_name, compare_names, list->items);
+    return QINS_OK;
+}
+
+static const struct qn_tensor *find(const struct reading *r, const char *name)
+{
+    const struct qn_tensor_list *list = &r->f->ck->tensors;
+    size_t begin = 0, end = list->count;
+    while (begin < end) {
+        size_t middle = begin + (end - begin) / 2;
+        const struct qn_tensor *t = &list->items[r->by_name[middle]];
+        int order = strcmp(name, t->name);
+        if (order == 0)
+            return t;
+        if (order < 0)
+            end = middle;
+        else
+            begin = middle + 1;
+    }
+    return NULL;
+}
+
+static enum qins_status no_calibration(struct qins_error *err)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "it is no calibration: there is no /%s",
+                   QN_CALIBRATION_META);
+}
+
+/* The file has all the bytes that are listed (formats/hdf5_listing.c), so what it can describe is
+ * bounded by them. */
+static uint64_t listed_bytes(const struct qn_checkpoint *ck)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < ck->tensors.count; i++)
+        sum += ck->tensors.items[i].n_bytes;
+    return sum;
+}
+
+static enum qins_status read_meta(struct reading *r, struct qins_error *err)
+{
+    const struct qn_tensor *t = find(r, QN_CALIBRATION_META);
+    struct qn_checkpoint *ck = r->f->ck;
+    if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > MAX_META)
+        return no_calibration(err);
+    const size_t size = (size_t)t->n_bytes;
+    enum qins_status st = qn_buf_reserve(&r->buf, size + 1, err);
+    if (st == QINS_OK)
+        st = qn_checkpoint_read(ck, (size_t)(t - ck->tensors.items), 0, r->buf.data, size, err);
+    if (st == QINS_OK)
+        st = qn_calibration_from_json(r->buf.data, size, listed_bytes(ck), &r->f->c, err);
+    return st;
+}
+
+/* The file's tensor for dataset I of the layout. */
+static enum qins_status match(const struct reading *r, size_t i, size_t *tensor,
+                              struct qins_error *err)
+{
+    const struct qn_tensor *want = &r->layout.tensors.items[i], *t = find(r, want->name);
+    if (!t)
+        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET, "it is missing");
+    if (t->dtype != want->dtype || t->rank != want->rank ||
+        memcmp(t->shape, want->shape, want->rank * sizeof *t->shape) != 0)
+        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET,
+                          "its type or shape is not the one described");
+    *tensor = (size_t)(t - r->f->ck->tensors.items);
+    return QINS_OK;
+}
+
+static enum qins_status take_kept(struct reading *r, size_t tensor, unsigned column,
+                                  struct qins_error *err)
+{
+    struct qn_calibration *c = &r->f->c;
+    const struct qn_tensor *t = &r->f->ck->tensors.items[tensor];
+    enum qins_status st = qn_buf_reserve(&r->buf, (size_t)t->n_bytes, err);
+    if (st == QINS_OK)
+        st = qn_checkpoint_read(r->f->ck, tensor, 0, r->buf.data, (size_t)t->n_bytes, err);
+    for (size_t i = 0, at = 0; i < c->n_kept && st == QINS_OK; i++)
+        at += qn_kept_load(&c->kept[i], column, r->buf.data + at);
+    return st;
+}
+
+static enum qins_status take_datasets(struct reading *r, struct qins_error *err)
+{
+    struct qn_calibration_file *f = r->f;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < r->layout.tensors.count && st == QINS_OK; i++) {
+        const struct qn_dataset *d = &r->layout.items[i];
+        size_t tensor = 0;
+        st = match(r, i, &tensor, err);
+        if (st != QINS_OK)
+            break;
+        if (d->kind == QN_DATASET_LARGE)
+            f->large[d->point][d->which] = tensor;
+        else if (d->kind == QN_DATASET_KEPT)
+            st = take_kept(r, tensor, d->which, err);
+        else if (d->kind == QN_DATASET_MEMORY)
+            st = qn_checkpoint_read(f->ck, tensor, 0, d->data,
+                                    (size_t)r->layout.tensors.items[i].n_bytes, err);
+    }
+    return st;
+}
+
+/* Counts and sums that agree with each other. */
+static bool point_is_sound(const struct qn_calibration *c, const struct qn_calibration_point *p)
+{
+    const uint64_t values = p->rows * p->channels;
+    uint64_t not_zero = 0;
+    bool sound = true;
+    for (size_t i = 0; i < QN_SUM_COUNT * 2 * (size_t)p->channels; i++)
+        sound = sound && isfinite(p->sums[i]);
+    for (size_t i = 0; i < p->channels; i++)
+        sound = sound && isfinite(p->min[i]) && isfinite(p->max[i]) && p->min[i] <= p->max[i] &&
+                qn_point_sum(p, QN_SUM_SQUARES)[i] >= 0 && qn_point_sum(p, QN_SUM_ABS)[i] >= 0;
+    for (size_t i = 0; i < QN_CALIBRATION_CELLS && sound; i++) {
+        sound = p->histogram[i] <= values - not_zero;
+        not_zero += p->histogram[i];
+    }
+    sound = sound && p->signs[0] <= values && p->signs[1] <= values && p->signs[2] <= values &&
+            p->signs[0] + p->signs[2] == not_zero && not_zero + p->signs[1] == values;
+    for (size_t i = 0; i < p->n_kept && sound; i++)
+        sound = p->kept[i] < c->n_kept && (i == 0 || p->kept[i] > p->kept[i - 1]);
+    return sound;
+}
+
+static enum qins_status check(const struct qn_calibration *c, struct qins_error *err)
+{
+    for (size_t i = 0; i < c->n_points; i++)
+        if (!point_is_sound(c, &c->points[i]))
+            return qn_fail_at(err, QINS_ERR_FORMAT, NULL, c->points[i].name, QN_NO_OFFSET,
+                              "its figures contradict each other");
+    for (size_t i = 0; i < c->n_kept; i++)
+        if (c->kept[i].part > QN_ROWS_TEST ||
+            (i > 0 && c->kept[i].priority < c->kept[i - 1].priority))
+            return qn_fail(err, QINS_ERR_FORMAT, "its table of kept rows is not in order");
+    return QINS_OK;
+}
+
+static enum qins_status load(struct reading *r, bool unfinished, struct qins_error *err)
+{
+    struct qn_calibration *c = &r->f->c;
+    enum qins_status st = sort_names(r, err);
+    if (st == QINS_OK)
+        st = read_meta(r, err);
+    if (st == QINS_OK && c->progress.unfinished && !unfinished)
+        st = qn_fail(err, QINS_ERR_UNSUPPORTED,
+                     "it is an unfinished calibration; 'qins calibrate --resume' finishes it");
+    if (st == QINS_OK && !(r->f->large = calloc(c->n_points + 1, sizeof *r->f->large)))
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = qn_calibration_layout_init(&r->layout, c, err);
+    if (st == QINS_OK)
+        st = take_datasets(r, err);
+    return st == QINS_OK ? check(c, err) : st;
+}
+
+enum qins_status qn_calibration_load(struct qn_calibration_file *f, struct qn_checkpoint *ck,
+                                     bool unfinished, struct qins_error *err)
+{
+    *f = (struct qn_calibration_file){.ck = ck};
+    struct reading r = {.f = f};
+    enum qins_status st = load(&r, unfinished, err);
+    if (st != QINS_OK) {
+        qn_error_in_file(err, st, ck->path);
+        qn_calibration_close(f);
+    }
+    qn_calibration_layout_finish(&r.layout);
+    qn_buf_finish(&r.buf);
+    free(r.by_name);
+    return st;
+}
+
+enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *path,
+                                     bool unfinished, const struct qn_monitor *monitor,
+                                     struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    *f = (struct qn_calibration_file){0};
+    enum qins_status st = qn_checkpoint_open(&ck, path, monitor, err);
+    if (st == QINS_OK && ck->ops != &qn_hdf5_ops) {
+        qn_checkpoint_destroy(ck);
+        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
+                          "it is no calibration, which is an HDF5 file");
+    }
+    return st == QINS_OK ? qn_calibration_load(f, ck, unfinished, err) : st;
+}
+
+void qn_calibration_close(struct qn_calibration_file *f)
+{
+    qn_calibration_finish(&f->c);
+    qn_checkpoint_destroy(f->ck);
+    free(f->large);
+    *f = (struct qn_calibration_file){0};
+}
+
+enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point,
+                                     enum qn_large what, uint64_t first, uint64_t count, void *dst,
+                                     struct qins_error *err)
+{
+    const struct qn_calibration_point *p = &f->c.points[point];
+    const size_t tensor = f->large[point][what];
+    const size_t element = qins_dtype_size(f->ck->tensors.items[tensor].dtype);
+    return qn_checkpoint_read(f->ck, tensor, qn_large_elements(p, what, 0, first) * element, dst,
+                              (size_t)qn_large_elements(p, what, first, count) * element, err);
+}
