@@ -121,7 +121,7 @@ static enum qins_status create_slots(struct job *j, struct qins_error *err)
 {
     unsigned threads = j->options->threads;
     enum qins_status st = QINS_OK;
-    j->n_slots = j->windows < threads ? 1 : threads;
+    j->n_slots = threads > 1 && j->windows >= threads ? threads : 1;
     j->slots = calloc(j->n_slots, sizeof *j->slots);
     if (!j->slots)
         return qn_fail_memory(err);

@@ -78,6 +78,7 @@ static enum qins_status read_texts(struct reading *r, const struct qn_model *m,
     }
     if (st != QINS_OK)
         return st;
+    c->begin[o->n_texts] = c->ids.count;
     c->tokenizer_digest = *qn_tokenizer_digest(r->tokenizer);
     c->text_digest = qn_hasher_digest(r->hasher);
     return QINS_OK;
@@ -93,6 +94,7 @@ static enum qins_status read_ids(struct reading *r, const char *path, struct qin
         c->text_digest = qn_hash128(c->ids.data, c->ids.count * sizeof *c->ids.data);
     if (c->ids.count > r->max_tokens)
         c->ids.count = r->max_tokens;
+    c->begin[1] = c->ids.count;
     return QINS_OK;
 }
 
@@ -116,9 +118,7 @@ enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
         st = read_ids(&r, options->ids, err);
     else
         st = read_texts(&r, m, options, err);
-    if (st == QINS_OK)
-        c->begin[c->n_parts] = c->ids.count;
-    else
+    if (st != QINS_OK)
         qn_corpus_finish(c);
     qn_hasher_destroy(r.hasher);
     qn_tokenizer_destroy(r.tokenizer);
