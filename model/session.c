@@ -15,11 +15,9 @@ static const size_t MOST_POSITIONS = (size_t)1 << 40;
 static void *take(struct qn_session *s, uint64_t count, uint64_t each, size_t element, bool *ok)
 {
     uint64_t bytes;
-    if (!*ok || !qn_mul_u64(count, each, &bytes) || !qn_mul_u64(bytes, element, &bytes) ||
-        !qn_add_u64(bytes, LINE, &bytes) || s->n_owned == QN_SESSION_BUFFERS)
-        *ok = false;
-    else if (!(s->owned[s->n_owned] = calloc(bytes, 1)))
-        *ok = false;
+    *ok = *ok && qn_mul_u64(count, each, &bytes) && qn_mul_u64(bytes, element, &bytes) &&
+          qn_add_u64(bytes, LINE, &bytes) && s->n_owned < QN_SESSION_BUFFERS &&
+          (s->owned[s->n_owned] = calloc(bytes, 1)) != NULL;
     if (!*ok)
         return NULL;
     char *block = s->owned[s->n_owned++];
