@@ -1,0 +1,24 @@
+/* The benchmarks of `qins bench`. */
+#ifndef QINS_BENCH_BENCH_H
+#define QINS_BENCH_BENCH_H
+
+#include "core/json.h"
+#include "core/thread.h"
+
+enum { QN_BENCH_MAX_TOKENS = 1 << 16 };
+
+struct qn_bench_options {
+    const char *model; /* path; NULL: random weights in the shape of a llama of 210 M parameters */
+    unsigned threads;  /* compared with one: 2 … QN_BENCH_MAX_THREADS */
+    uint32_t tokens;   /* of a prefill, 2 … QN_BENCH_MAX_TOKENS; 0: 512, or the model's context */
+    uint32_t context;  /* of a window, the same range; 0: 256, or the model's context */
+    const struct qn_monitor *monitor;
+};
+
+/* Prefill, decoding and evaluation of windows, on one thread and on several, with and without
+ * another process on one core, beside the matrix products alone. *report
+ * (docs/schemas/bench.schema.json) belongs to the caller, NULL on failure. */
+enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
+                                  struct qins_error *err);
+
+#endif

@@ -1,0 +1,233 @@
+#include "analyze/perplexity.h"
+#include "bench/products.h"
+#include "bench/setup.h"
+#include "core/pool.h"
+#include "model/session.h"
+
+#include <stdlib.h>
+
+enum {
+    MAX_BATCH = 512,
+    MAX_DECODED = 16,
+    LARGE_PARAMETERS = 50 * 1000 * 1000,
+    SMALL_WINDOWS = 8, /* times as many windows where the model is not large */
+};
+
+/* Two threads with one core busy against one: the project's goal. */
+static const double busy_goal = 0.95;
+
+struct forward;
+
+/* What runs on one number of threads. */
+struct lane {
+    struct forward *f;
+    unsigned threads;
+    struct qn_pool *pool; /* NULL for one thread */
+    struct qn_session *prefill, *decode;
+};
+
+struct forward {
+    struct qn_bench_setup setup;
+    struct lane lanes[2]; /* one thread, all threads */
+    struct qn_products *products;
+    float *logits;          /* [vocab] */
+    struct qn_ids windows;  /* part of the setup's ids */
+    size_t decoded, before; /* tokens decoded in a run, and those that stand before them */
+    size_t evaluated;       /* tokens of an evaluation */
+    size_t batch;
+};
+
+static enum qins_status run_prefill(void *ctx, struct qins_error *err)
+{
+    struct lane *l = ctx;
+    struct forward *f = l->f;
+    qn_session_reset(l->prefill);
+    enum qins_status st =
+        qn_session_forward(l->prefill, f->setup.ids.data, f->setup.tokens, NULL, err);
+    if (st == QINS_OK)
+        qn_session_logits(l->prefill, qn_session_last_batch(l->prefill) - 1, 1, f->logits);
+    return st;
+}
+
+static enum qins_status run_decode(void *ctx, struct qins_error *err)
+{
+    struct lane *l = ctx;
+    struct forward *f = l->f;
+    enum qins_status st = QINS_OK;
+    qn_session_truncate(l->decode, f->before);
+    for (size_t i = 0; i < f->decoded && st == QINS_OK; i++) {
+        st = qn_session_forward(l->decode, f->setup.ids.data + f->before + i, 1, NULL, err);
+        if (st == QINS_OK)
+            qn_session_logits(l->decode, 0, 1, f->logits);
+    }
+    return st;
+}
+
+static enum qins_status run_evaluate(void *ctx, struct qins_error *err)
+{
+    const struct lane *l = ctx;
+    struct qn_perplexity_options o = {
+        .context = l->f->setup.context, .style = QN_PPL_QINS, .bos = -1, .threads = l->threads};
+    struct qn_perplexity figures;
+    return qn_perplexity(l->f->setup.model, &l->f->windows, &o, "", NULL, &figures, err);
+}
+
+static enum qins_status run_prefill_products(void *ctx, struct qins_error *err)
+{
+    const struct lane *l = ctx;
+    size_t left = l->f->setup.tokens;
+    (void)err;
+    while (left > l->f->batch) {
+        qn_products_run(l->f->products, l->pool, l->f->batch, 0);
+        left -= l->f->batch;
+    }
+    qn_products_run(l->f->products, l->pool, left, 1);
+    return QINS_OK;
+}
+
+static enum qins_status run_decode_products(void *ctx, struct qins_error *err)
+{
+    const struct lane *l = ctx;
+    (void)err;
+    for (size_t i = 0; i < l->f->decoded; i++)
+        qn_products_run(l->f->products, l->pool, 1, 1);
+    return QINS_OK;
+}
+
+static enum qins_status create_lane(struct forward *f, struct lane *l, unsigned threads,
+                                    struct qins_error *err)
+{
+    const struct qn_model *m = f->setup.model;
+    struct qn_session_options o = {.positions = f->setup.tokens, .batch = f->batch};
+    enum qins_status st = QINS_OK;
+    l->f = f;
+    l->threads = threads;
+    if (threads > 1)
+        st = qn_pool_create(&l->pool, threads, err);
+    o.pool = l->pool;
+    if (st == QINS_OK)
+        st = qn_session_create(&l->prefill, m, &o, err);
+    if (st == QINS_OK)
+        st = qn_session_create(&l->decode, m, &o, err);
+    if (st == QINS_OK)
+        st = qn_session_forward(l->decode, f->setup.ids.data, f->before, NULL, err);
+    return st;
+}
+
+static enum qins_status forward_init(struct forward *f, const struct qn_bench_options *options,
+                                     struct qins_error *err)
+{
+    /* Enough windows that a thread on the busy core holds up the last one a little only. */
+    size_t windows = 2 * (size_t)options->threads;
+    enum qins_status st = qn_bench_setup_init(&f->setup, options, SMALL_WINDOWS * windows, err);
+    if (st != QINS_OK)
+        return st;
+    const struct qn_model *m = f->setup.model;
+    if (m->n_parameters < LARGE_PARAMETERS)
+        windows *= SMALL_WINDOWS;
+    f->windows = f->setup.ids;
+    f->windows.count = windows * f->setup.context + 1;
+    f->evaluated = windows * f->setup.context;
+    f->batch = f->setup.tokens < MAX_BATCH ? f->setup.tokens : MAX_BATCH;
+    f->decoded = f->setup.tokens / 2 < MAX_DECODED ? f->setup.tokens / 2 : MAX_DECODED;
+    f->before = f->setup.tokens - f->decoded;
+    f->logits = malloc(m->config.vocab * sizeof *f->logits);
+    if (!f->logits)
+        return qn_fail_memory(err);
+    st = qn_products_create(&f->products, m, f->batch, err);
+    if (st == QINS_OK)
+        st = create_lane(f, &f->lanes[0], 1, err);
+    if (st == QINS_OK)
+        st = create_lane(f, &f->lanes[1], f->setup.threads, err);
+    return st;
+}
+
+static void forward_finish(struct forward *f)
+{
+    for (int i = 0; i < 2; i++) {
+        qn_session_destroy(f->lanes[i].prefill);
+        qn_session_destroy(f->lanes[i].decode);
+        qn_pool_destroy(f->lanes[i].pool);
+    }
+    qn_products_destroy(f->products);
+    free(f->logits);
+    qn_bench_setup_finish(&f->setup);
+}
+
+/* Each on one thread and then on all; those with one core busy come last. */
+static const struct kind {
+    const char *name;
+    bool busy;
+    enum qins_status (*run)(void *ctx, struct qins_error *err);
+} kinds[] = {
+    {"prefill", false, run_prefill},   {"prefill products", false, run_prefill_products},
+    {"decode", false, run_decode},     {"decode products", false, run_decode_products},
+    {"evaluate", false, run_evaluate}, {"prefill", true, run_prefill},
+    {"decode", true, run_decode},      {"evaluate", true, run_evaluate},
+};
+enum {
+    PREFILL,
+    PREFILL_PRODUCTS,
+    DECODE,
+    DECODE_PRODUCTS,
+    EVALUATE,
+    BUSY_PREFILL,
+    BUSY_DECODE,
+    BUSY_EVALUATE,
+    N_KINDS
+};
+
+/* Of one kind and lane against another. */
+static const struct {
+    unsigned char of, of_lane, to, to_lane;
+    bool judged;
+} comparisons[] = {
+    {PREFILL, 0, PREFILL_PRODUCTS, 0, false}, {PREFILL, 1, PREFILL_PRODUCTS, 1, false},
+    {DECODE, 0, DECODE_PRODUCTS, 0, false},   {DECODE, 1, DECODE_PRODUCTS, 1, false},
+    {PREFILL, 1, PREFILL, 0, false},          {DECODE, 1, DECODE, 0, false},
+    {EVALUATE, 1, EVALUATE, 0, false},        {BUSY_PREFILL, 1, BUSY_PREFILL, 0, true},
+    {BUSY_DECODE, 1, BUSY_DECODE, 0, true},   {BUSY_EVALUATE, 1, BUSY_EVALUATE, 0, true},
+};
+enum { N_COMPARISONS = sizeof comparisons / sizeof *comparisons };
+
+static uint64_t tokens_of(const struct forward *f, const struct kind *k)
+{
+    if (k->run == run_evaluate)
+        return f->evaluated;
+    return k->run == run_decode || k->run == run_decode_products ? f->decoded : f->setup.tokens;
+}
+
+enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
+                                  struct qins_error *err)
+{
+    struct qn_candidate candidates[2 * N_KINDS];
+    struct qn_comparison compared[N_COMPARISONS];
+    struct forward f = {0};
+    *report = NULL;
+    enum qins_status st = forward_init(&f, options, err);
+    for (size_t i = 0; i < 2 * N_KINDS; i++) {
+        const struct kind *k = &kinds[i / 2];
+        struct lane *l = &f.lanes[i % 2];
+        candidates[i] = (struct qn_candidate){.name = k->name,
+                                              .threads = l->threads,
+                                              .busy = k->busy,
+                                              .tokens = tokens_of(&f, k),
+                                              .run = k->run,
+                                              .ctx = l};
+    }
+    for (size_t i = 0; i < N_COMPARISONS; i++)
+        compared[i] = (struct qn_comparison){
+            .of = &candidates[2 * comparisons[i].of + comparisons[i].of_lane],
+            .to = &candidates[2 * comparisons[i].to + comparisons[i].to_lane],
+            .goal = comparisons[i].judged ? busy_goal : 0.0};
+    if (st == QINS_OK)
+        st = qn_measure(&f.setup.harness, candidates, 2 * N_KINDS, f.setup.min_seconds,
+                        options->monitor, err);
+    if (st == QINS_OK) {
+        *report =
+            qn_bench_report("forward", &f.setup, candidates, 2 * N_KINDS, compared, N_COMPARISONS);
+        st = *report ? QINS_OK : qn_fail_memory(err);
+    }
+    forward_finish(&f);
+    return st;
+}

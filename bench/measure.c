@@ -1,0 +1,172 @@
+#include "bench/measure.h"
+
+#include "core/clock.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_REPEATS = 100000 };
+
+/* How long the scheduler gets to see that a processor is busy. */
+static const struct timespec hog_settles = {.tv_nsec = 20 * 1000 * 1000};
+
+/* The first processors that this thread may use, and all of them as before. */
+static void hold_processors(struct qn_harness *h, unsigned threads)
+{
+    if (sched_getaffinity(0, sizeof h->before, &h->before) != 0)
+        return;
+    CPU_ZERO(&h->held);
+    for (int cpu = 0; cpu < CPU_SETSIZE && h->n_cpus < threads; cpu++)
+        if (CPU_ISSET(cpu, &h->before)) {
+            CPU_SET(cpu, &h->held);
+            h->cpus[h->n_cpus++] = cpu;
+        }
+    if (sched_setaffinity(0, sizeof h->held, &h->held) != 0)
+        h->n_cpus = 0;
+}
+
+static void run_on_one(const struct qn_harness *h, bool one)
+{
+    cpu_set_t first;
+    if (h->n_cpus == 0)
+        return;
+    CPU_ZERO(&first);
+    CPU_SET(h->cpus[0], &first);
+    /* A failure leaves the thread where it may run anyway. */
+    (void)sched_setaffinity(0, sizeof first, one ? &first : &h->held);
+}
+
+/* The child: stops itself, and uses its processor whenever it is continued. */
+static _Noreturn void be_hog(const struct qn_harness *h, pid_t parent)
+{
+    volatile uint64_t spins = 0;
+    cpu_set_t last;
+    setpgid(0, 0); /* what a terminal sends is for the parent */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    if (h->n_cpus > 0) {
+        CPU_ZERO(&last);
+        CPU_SET(h->cpus[h->n_cpus - 1], &last);
+        (void)sched_setaffinity(0, sizeof last, &last);
+    }
+    raise(SIGSTOP);
+    for (;;)
+        spins = spins + 1;
+}
+
+enum qins_status qn_harness_init(struct qn_harness *h, unsigned threads, struct qins_error *err)
+{
+    pid_t parent = getpid();
+    *h = (struct qn_harness){0};
+    hold_processors(h, threads < QN_BENCH_MAX_THREADS ? threads : QN_BENCH_MAX_THREADS);
+    pid_t child = fork();
+    if (child < 0)
+        return qn_fail_errno(err, NULL, "cannot start a process");
+    if (child == 0)
+        be_hog(h, parent);
+    h->hog = child;
+    while (waitpid(child, NULL, WUNTRACED) < 0 && errno == EINTR)
+        ;
+    return QINS_OK;
+}
+
+void qn_harness_finish(struct qn_harness *h)
+{
+    if (h->hog > 0) {
+        kill(h->hog, SIGKILL);
+        while (waitpid(h->hog, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    if (h->n_cpus > 0)
+        (void)sched_setaffinity(0, sizeof h->before, &h->before);
+    *h = (struct qn_harness){0};
+}
+
+static void set_busy(struct qn_harness *h, bool busy)
+{
+    if (h->hog <= 0 || h->hog_runs == busy)
+        return;
+    kill(h->hog, busy ? SIGCONT : SIGSTOP);
+    h->hog_runs = busy;
+    nanosleep(&hog_settles, NULL);
+}
+
+static enum qins_status time_candidate(struct qn_harness *h, struct qn_candidate *c,
+                                       double *seconds, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    set_busy(h, c->busy);
+    run_on_one(h, c->threads == 1);
+    double begin = qn_seconds();
+    for (unsigned i = 0; i < c->repeats && st == QINS_OK; i++)
+        st = c->run(c->ctx, err);
+    *seconds = (qn_seconds() - begin) / c->repeats;
+    run_on_one(h, false);
+    return st;
+}
+
+enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
+                            double min_seconds, const struct qn_monitor *monitor,
+                            struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    uint64_t done = 0, total = (QN_BENCH_ROUNDS + 1) * (uint64_t)n;
+    for (int round = -1; round < QN_BENCH_ROUNDS && st == QINS_OK; round++)
+        for (size_t i = 0; i < n && st == QINS_OK; i++) {
+            struct qn_candidate *c = &candidates[i];
+            double seconds;
+            if (round < 0)
+                c->repeats = 1;
+            st = qn_check_stop(monitor, err);
+            if (st == QINS_OK)
+                st = time_candidate(h, c, &seconds, err);
+            if (st != QINS_OK)
+                continue;
+            if (round >= 0)
+                c->seconds[round] = seconds;
+            else if (seconds < min_seconds)
+                c->repeats = (unsigned)fmin(ceil(min_seconds / fmax(seconds, 1e-9)), MAX_REPEATS);
+            qn_progress_of(monitor, "measuring", "runs", ++done, total);
+        }
+    set_busy(h, false);
+    return st;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static struct qn_spread spread(double values[QN_BENCH_ROUNDS])
+{
+    qsort(values, QN_BENCH_ROUNDS, sizeof *values, compare);
+    return (struct qn_spread){
+        .median = (values[(QN_BENCH_ROUNDS - 1) / 2] + values[QN_BENCH_ROUNDS / 2]) / 2,
+        .low = values[0],
+        .high = values[QN_BENCH_ROUNDS - 1],
+    };
+}
+
+struct qn_spread qn_speed(const struct qn_candidate *c)
+{
+    double values[QN_BENCH_ROUNDS];
+    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+        values[i] = (double)c->tokens / c->seconds[i];
+    return spread(values);
+}
+
+struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b)
+{
+    double values[QN_BENCH_ROUNDS];
+    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+        values[i] = ((double)a->tokens / a->seconds[i]) / ((double)b->tokens / b->seconds[i]);
+    return spread(values);
+}

@@ -1,0 +1,56 @@
+/* Times candidates against each other on a machine that may have other work to do: they take
+ * turns in every round, figures are medians over the rounds, and ratios are taken within a
+ * round, so that what slows the machine for a while slows both sides. */
+#ifndef QINS_BENCH_MEASURE_H
+#define QINS_BENCH_MEASURE_H
+
+#include "core/thread.h"
+
+#include <sched.h>
+#include <sys/types.h>
+
+enum { QN_BENCH_ROUNDS = 5, QN_BENCH_MAX_THREADS = 64 };
+
+/* Holds the process on as many processors as it has threads, and owns a child process that can
+ * keep the last of them busy. */
+struct qn_harness {
+    cpu_set_t before, held; /* where the calling thread might run, and may run */
+    int cpus[QN_BENCH_MAX_THREADS];
+    unsigned n_cpus; /* 0 where the system would not say */
+    pid_t hog;       /* 0: none */
+    bool hog_runs;
+};
+
+/* Begin before large allocations and before threads: the child is forked here (stopped, without
+ * use of the processor), and threads inherit the processors. Whatever happens, call
+ * qn_harness_finish(). The child dies with the calling thread, whatever way that ends. */
+enum qins_status qn_harness_init(struct qn_harness *h, unsigned threads, struct qins_error *err);
+void qn_harness_finish(struct qn_harness *h); /* a zeroed one is accepted */
+
+struct qn_candidate {
+    const char *name;
+    unsigned threads; /* 1: held on the first processor; the busy one is the last */
+    bool busy;        /* run with one processor kept busy by the child */
+    uint64_t tokens;  /* that one run computes */
+    enum qins_status (*run)(void *ctx, struct qins_error *err);
+    void *ctx;
+    unsigned repeats;                /* runs timed together */
+    double seconds[QN_BENCH_ROUNDS]; /* of one run */
+};
+
+/* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds. Short runs are repeated to
+ * last MIN_SECONDS together. */
+enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
+                            double min_seconds, const struct qn_monitor *monitor,
+                            struct qins_error *err);
+
+struct qn_spread {
+    double median, low, high;
+};
+
+/* Of tokens per second. */
+struct qn_spread qn_speed(const struct qn_candidate *c);
+/* Of A's speed over B's, round by round. */
+struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b);
+
+#endif

@@ -1,0 +1,205 @@
+#include "bench/setup.h"
+
+#include "core/clock.h"
+#include "core/cpu.h"
+#include "core/linalg.h"
+#include "model/synthetic.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { DEFAULT_TOKENS = 512, DEFAULT_CONTEXT = 256 };
+
+/* Long enough for the clock and the scheduler's slices; less for runs that are made shorter than
+ * the default, as tests do. */
+static const double full_seconds = 0.2;
+
+/* As small llamas of 2024 and later: grouped queries, an intermediate width of 2.75, and a
+ * head of its own. */
+static enum qins_status create_synthetic(struct qn_model **out, struct qins_error *err)
+{
+    struct qn_model_config config = {
+        .arch = &qn_arch_llama,
+        .hidden = 1024,
+        .n_layers = 12,
+        .n_heads = 16,
+        .n_kv_heads = 8,
+        .head_dim = 64,
+        .intermediate = 2816,
+        .vocab = 32000,
+        .max_positions = 4096,
+        .norm_eps = 1e-5,
+        .activation = QN_ACT_SILU,
+        .attention_scale = 0.125, /* 1 / sqrt(head_dim) */
+        .rope = {.theta = 10000.0, .dims = 64},
+        .bos = -1,
+    };
+    return qn_model_create_random(out, &config, QINS_F32, 1, err);
+}
+
+/* splitmix64: S. Vigna, public domain constants. */
+static enum qins_status draw_ids(struct qn_ids *ids, size_t n, uint32_t vocab,
+                                 struct qins_error *err)
+{
+    uint64_t state = 1;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        uint64_t z = state += 0x9e3779b97f4a7c15ULL;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+        uint32_t id = (uint32_t)((z ^ z >> 31) % vocab);
+        st = qn_ids_append(ids, &id, 1, err);
+    }
+    return st;
+}
+
+static uint32_t choose(uint32_t given, uint32_t usual, uint32_t limit)
+{
+    if (given)
+        return given;
+    return usual < limit ? usual : limit;
+}
+
+enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
+                                     const struct qn_bench_options *options, size_t windows,
+                                     struct qins_error *err)
+{
+    *s = (struct qn_bench_setup){.threads = options->threads, .options = options};
+    s->begun = qn_seconds();
+    /* OpenBLAS reads the environment that this sets, and starts no threads. */
+    enum qins_status st = qn_linalg_init(err);
+    if (st == QINS_OK)
+        st = qn_harness_init(&s->harness, s->threads, err);
+    if (st == QINS_OK && options->model)
+        st = qn_model_open(&s->model, options->model, s->threads, options->monitor, err);
+    else if (st == QINS_OK)
+        st = create_synthetic(&s->model, err);
+    if (st != QINS_OK)
+        return st;
+    uint32_t limit = s->model->config.max_positions;
+    s->tokens = choose(options->tokens, DEFAULT_TOKENS, limit);
+    s->context = choose(options->context, DEFAULT_CONTEXT, limit);
+    if (s->tokens < 2 || s->context < 2)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "the model takes %u positions, a benchmark needs 2", limit);
+    s->min_seconds = full_seconds * fmin(1.0, (double)s->tokens / DEFAULT_TOKENS);
+    return draw_ids(&s->ids, s->tokens + windows * s->context + 1, s->model->config.vocab, err);
+}
+
+void qn_bench_setup_finish(struct qn_bench_setup *s)
+{
+    qn_ids_finish(&s->ids);
+    qn_model_destroy(s->model);
+    qn_harness_finish(&s->harness);
+}
+
+static json_t *integer(uint64_t value)
+{
+    return json_integer((json_int_t)(value < INT64_MAX ? value : INT64_MAX));
+}
+
+static json_t *machine_report(const struct qn_harness *h)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "online_processors", integer(qn_cpu_count()));
+    qn_json_put(&j, "held_processors", integer(h->n_cpus));
+    qn_json_put(&j, "cpu_level", json_string(qn_cpu_level_name(qn_cpu_level())));
+    qn_json_put(&j, "blas", qn_json_text(qn_linalg_description()));
+    return j;
+}
+
+static json_t *model_report(const struct qn_bench_setup *s)
+{
+    const struct qn_model *m = s->model;
+    json_t *j = json_object();
+    const char *path = s->options->model;
+    qn_json_put(&j, "path", path ? qn_json_text(path) : json_null());
+    qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
+    qn_json_put(&j, "parameters", integer(m->n_parameters));
+    qn_json_put(&j, "weight_bytes", integer(m->weight_bytes));
+    qn_json_put(&j, "hidden", integer(m->config.hidden));
+    qn_json_put(&j, "layers", integer(m->config.n_layers));
+    qn_json_put(&j, "vocabulary", integer(m->config.vocab));
+    return j;
+}
+
+static json_t *measurement_report(const struct qn_candidate *c)
+{
+    struct qn_spread speed = qn_speed(c);
+    json_t *j = json_object(), *seconds = json_array();
+    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+        if (seconds && json_array_append_new(seconds, qn_json_real(c->seconds[i])) != 0) {
+            json_decref(seconds);
+            seconds = NULL;
+        }
+    qn_json_put(&j, "name", json_string(c->name));
+    qn_json_put(&j, "threads", integer(c->threads));
+    qn_json_put(&j, "one_core_busy", json_boolean(c->busy));
+    qn_json_put(&j, "tokens", integer(c->tokens));
+    qn_json_put(&j, "repeats", integer(c->repeats));
+    qn_json_put(&j, "tokens_per_s", qn_json_real(speed.median));
+    qn_json_put(&j, "tokens_per_s_low", qn_json_real(speed.low));
+    qn_json_put(&j, "tokens_per_s_high", qn_json_real(speed.high));
+    qn_json_put(&j, "seconds", seconds);
+    return j;
+}
+
+static json_t *side(const struct qn_candidate *c)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "name", json_string(c->name));
+    qn_json_put(&j, "threads", integer(c->threads));
+    qn_json_put(&j, "one_core_busy", json_boolean(c->busy));
+    return j;
+}
+
+static json_t *comparison_report(const struct qn_comparison *c)
+{
+    json_t *j = json_object();
+    struct qn_spread v = qn_speed_ratio(c->overhead ? c->to : c->of, c->overhead ? c->of : c->to);
+    if (c->overhead)
+        v = (struct qn_spread){100 * (v.median - 1), 100 * (v.low - 1), 100 * (v.high - 1)};
+    bool met = c->overhead ? v.median <= c->goal : v.median >= c->goal;
+    bool judged = c->goal > 0.0;
+    qn_json_put(&j, "of", side(c->of));
+    qn_json_put(&j, "to", side(c->to));
+    qn_json_put(&j, "unit", json_string(c->overhead ? "percent more time" : "times the speed"));
+    qn_json_put(&j, "value", qn_json_real(v.median));
+    qn_json_put(&j, "low", qn_json_real(v.low));
+    qn_json_put(&j, "high", qn_json_real(v.high));
+    qn_json_put(&j, "goal", judged ? json_real(c->goal) : json_null());
+    qn_json_put(&j, "met", judged ? json_boolean(met) : json_null());
+    return j;
+}
+
+/* Appends to *list, or makes it NULL. */
+static void append(json_t **list, json_t *value)
+{
+    if (json_array_append_new(*list, value) != 0) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
+                        const struct qn_candidate *candidates, size_t n_candidates,
+                        const struct qn_comparison *comparisons, size_t n_comparisons)
+{
+    json_t *j = qn_report_begin("qins/bench/1");
+    json_t *measurements = json_array(), *compared = json_array();
+    for (size_t i = 0; i < n_candidates; i++)
+        append(&measurements, measurement_report(&candidates[i]));
+    for (size_t i = 0; i < n_comparisons; i++)
+        append(&compared, comparison_report(&comparisons[i]));
+    qn_json_put(&j, "benchmark", json_string(name));
+    qn_json_put(&j, "machine", machine_report(&s->harness));
+    qn_json_put(&j, "model", model_report(s));
+    qn_json_put(&j, "threads", integer(s->threads));
+    qn_json_put(&j, "tokens", integer(s->tokens));
+    qn_json_put(&j, "context", integer(s->context));
+    qn_json_put(&j, "rounds", integer(QN_BENCH_ROUNDS));
+    qn_json_put(&j, "measurements", measurements);
+    qn_json_put(&j, "comparisons", compared);
+    qn_json_put(&j, "seconds", qn_json_real(qn_seconds() - s->begun));
+    return j;
+}

@@ -1,0 +1,40 @@
+/* What benchmarks of a model share: the model, token ids, and the report. */
+#ifndef QINS_BENCH_SETUP_H
+#define QINS_BENCH_SETUP_H
+
+#include "bench/bench.h"
+#include "bench/measure.h"
+#include "model/ids.h"
+#include "model/weights.h"
+
+struct qn_bench_setup {
+    struct qn_harness harness;
+    struct qn_model *model;
+    struct qn_ids ids; /* random */
+    unsigned threads;
+    uint32_t tokens, context; /* what the options leave open is filled in */
+    double min_seconds;       /* for qn_measure() */
+    double begun;
+    const struct qn_bench_options *options;
+};
+
+/* Holds the processors, opens or makes the model and draws ids for WINDOWS windows, their last
+ * target and a prefill. Finish it whatever the result. */
+enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
+                                     const struct qn_bench_options *options, size_t windows,
+                                     struct qins_error *err);
+void qn_bench_setup_finish(struct qn_bench_setup *s);
+
+/* OF against TO. */
+struct qn_comparison {
+    const struct qn_candidate *of, *to;
+    bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
+    double goal;   /* at most, for an overhead; else at least. 0: none */
+};
+
+/* The report of benchmark NAME; NULL when out of memory. */
+json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
+                        const struct qn_candidate *candidates, size_t n_candidates,
+                        const struct qn_comparison *comparisons, size_t n_comparisons);
+
+#endif

@@ -1,0 +1,151 @@
+#include "cli/cli.h"
+
+#include "bench/bench.h"
+#include "bench/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DEFAULT_THREADS = 2 };
+
+static const struct benchmark {
+    const char *name;
+    enum qins_status (*run)(const struct qn_bench_options *options, json_t **report,
+                            struct qins_error *err);
+} benchmarks[] = {
+    {"forward", qn_bench_forward},
+};
+
+static void print_model(const json_t *report)
+{
+    const json_t *model = json_object_get(report, "model");
+    const json_t *machine = json_object_get(report, "machine");
+    const char *path = cli_string(model, "path");
+    char bytes[32];
+    cli_print("%s: %s, %.1f M parameters, %s; %s, %s\n", path[0] ? path : "random weights",
+              cli_string(model, "model_type"), cli_number(model, "parameters") / 1e6,
+              cli_bytes(cli_number(model, "weight_bytes"), bytes, sizeof bytes),
+              cli_string(machine, "cpu_level"), cli_string(machine, "blas"));
+}
+
+static void busy_cell(struct cli_table *t, const json_t *side)
+{
+    cli_cell(t, "%s", json_is_true(json_object_get(side, "one_core_busy")) ? "yes" : "no");
+}
+
+/* Four digits, however small. */
+static void speed_cell(struct cli_table *t, double value)
+{
+    cli_cell(t, "%.*f", value < 100 ? 2 : 0, value);
+}
+
+static enum qins_status print_measurements(const json_t *report, struct qins_error *err)
+{
+    static const char *const heads[] = {"",         "threads", "one core busy",
+                                        "tokens/s", "lowest",  "highest"};
+    struct cli_table t = {.columns = 6, .align = "lrlrrr"};
+    const json_t *m;
+    size_t i;
+    for (i = 0; i < sizeof heads / sizeof *heads; i++)
+        cli_cell(&t, "%s", heads[i]);
+    json_array_foreach(json_object_get(report, "measurements"), i, m)
+    {
+        cli_cell(&t, "%s", cli_string(m, "name"));
+        cli_cell(&t, "%.0f", cli_number(m, "threads"));
+        busy_cell(&t, m);
+        speed_cell(&t, cli_number(m, "tokens_per_s"));
+        speed_cell(&t, cli_number(m, "tokens_per_s_low"));
+        speed_cell(&t, cli_number(m, "tokens_per_s_high"));
+    }
+    return cli_table_print(&t, err);
+}
+
+static void side_cell(struct cli_table *t, const json_t *side)
+{
+    double threads = cli_number(side, "threads");
+    cli_cell(t, "%s, %.0f thread%s", cli_string(side, "name"), threads, threads > 1 ? "s" : "");
+}
+
+static enum qins_status print_comparisons(const json_t *report, struct qins_error *err)
+{
+    static const char *const heads[] = {"", "against", "one core busy", "", "", "goal"};
+    struct cli_table t = {.columns = 6, .align = "lllrll"};
+    const json_t *c;
+    size_t i;
+    for (i = 0; i < sizeof heads / sizeof *heads; i++)
+        cli_cell(&t, "%s", heads[i]);
+    json_array_foreach(json_object_get(report, "comparisons"), i, c)
+    {
+        const json_t *of = json_object_get(c, "of");
+        side_cell(&t, of);
+        side_cell(&t, json_object_get(c, "to"));
+        busy_cell(&t, of);
+        cli_cell(&t, "%.2f", cli_number(c, "value"));
+        cli_cell(&t, "%s", cli_string(c, "unit"));
+        if (json_is_null(json_object_get(c, "goal")))
+            cli_cell(&t, "-");
+        else
+            cli_cell(&t, "%.2f: %s", cli_number(c, "goal"),
+                     json_is_true(json_object_get(c, "met")) ? "met" : "missed");
+    }
+    return cli_table_print(&t, err);
+}
+
+static enum qins_status print_report(const json_t *report, struct qins_error *err)
+{
+    print_model(report);
+    cli_print("prefill of %.0f tokens, windows of %.0f; medians of %.0f rounds\n\n",
+              cli_number(report, "tokens"), cli_number(report, "context"),
+              cli_number(report, "rounds"));
+    enum qins_status st = print_measurements(report, err);
+    cli_print("\n");
+    return st == QINS_OK ? print_comparisons(report, err) : st;
+}
+
+static const struct benchmark *find(const char *name, struct qins_error *err)
+{
+    for (size_t i = 0; i < sizeof benchmarks / sizeof *benchmarks; i++)
+        if (strcmp(benchmarks[i].name, name) == 0)
+            return &benchmarks[i];
+    qn_fail(err, QINS_ERR_USAGE, "unknown benchmark '%s'", name);
+    return NULL;
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_bench_options o = {
+        .model = c->operand[1], .threads = DEFAULT_THREADS, .monitor = &c->monitor};
+    const struct benchmark *b = find(c->operand[0], err);
+    const char *save = c->value[OPT_SAVE];
+    json_t *report = NULL;
+    if (!b)
+        return QINS_ERR_USAGE;
+    enum qins_status st = cli_unsigned(c, OPT_THREADS, 2, QN_BENCH_MAX_THREADS, &o.threads, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_TOKENS, 2, QN_BENCH_MAX_TOKENS, &o.tokens, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_CONTEXT, 2, QN_BENCH_MAX_TOKENS, &o.context, err);
+    if (st == QINS_OK)
+        st = b->run(&o, &report, err);
+    cli_progress_end();
+    if (st == QINS_OK && save)
+        st = qn_json_save(save, report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK && !c->quiet)
+        st = print_report(report, err);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_bench = {
+    .name = "bench",
+    .summary = "Measures how fast this machine runs a model.",
+    .usage = "bench forward [MODEL] [options]",
+    .example = "qins bench forward model/ --threads 2 --save forward.json",
+    .options = {OPT_TOKENS, OPT_CONTEXT, OPT_SAVE},
+    .n_operands = 2,
+    .optional_operands = 1,
+    .run = run,
+};

@@ -1,0 +1,75 @@
+"""`qins bench`: that it runs, and that its report is valid and complete. Nothing here is timed."""
+import json
+import pathlib
+import tempfile
+import unittest
+
+import jsonschema
+
+import support
+
+SCHEMA = json.loads((support.SOURCE_ROOT / "docs" / "schemas" / "bench.schema.json").read_text())
+SMALL = ["--tokens", "24", "--context", "16"]
+
+
+def plain(report):
+    """(name, threads, one_core_busy) of all measurements."""
+    return [(m["name"], m["threads"], m["one_core_busy"]) for m in report["measurements"]]
+
+
+class Bench(unittest.TestCase):
+    def check(self, report, benchmark):
+        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        self.assertEqual(report["benchmark"], benchmark)
+        self.assertEqual(report["model"]["model_type"], "llama")
+        names = plain(report)
+        self.assertEqual(len(set(names)), len(names))
+        for m in report["measurements"]:
+            self.assertEqual(len(m["seconds"]), report["rounds"])
+            self.assertTrue(all(s > 0 for s in m["seconds"]))
+            self.assertLessEqual(m["tokens_per_s_low"], m["tokens_per_s"])
+            self.assertLessEqual(m["tokens_per_s"], m["tokens_per_s_high"])
+        for c in report["comparisons"]:
+            for side in (c["of"], c["to"]):
+                self.assertIn((side["name"], side["threads"], side["one_core_busy"]), names)
+            self.assertLessEqual(c["low"], c["value"])
+            self.assertLessEqual(c["value"], c["high"])
+            self.assertEqual(c["goal"] is None, c["met"] is None)
+
+    def test_forward(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
+            saved = pathlib.Path(folder) / "forward.json"
+            done = support.run_qins("bench", "forward", support.MODEL, *SMALL, "--threads", "3",
+                                    "--json", "--save", saved, check=0)
+            report = json.loads(done.stdout)
+            self.assertEqual(json.loads(saved.read_text()), report)
+        self.check(report, "forward")
+        self.assertEqual((report["threads"], report["tokens"], report["context"]), (3, 24, 16))
+        idle = ["prefill", "prefill products", "decode", "decode products", "evaluate"]
+        busy = ["prefill", "decode", "evaluate"]
+        self.assertEqual(plain(report),
+                         [(name, threads, False) for name in idle for threads in (1, 3)]
+                         + [(name, threads, True) for name in busy for threads in (1, 3)])
+        tokens = {m["name"]: m["tokens"] for m in report["measurements"]}
+        self.assertEqual(tokens["prefill"], 24)
+        self.assertEqual(tokens["decode"], 12)
+        self.assertEqual([c["of"]["name"] for c in report["comparisons"] if c["goal"]], busy)
+
+    def test_table(self):
+        text = support.run_qins("bench", "forward", support.MODEL, *SMALL, check=0).stdout
+        self.assertIn("prefill of 24 tokens, windows of 16", text)
+        self.assertIn("evaluate, 2 threads", text)
+
+    def test_usage(self):
+        for arguments in (["bench"], ["bench", "nothing"],
+                          ["bench", "forward", support.MODEL, "--threads", "1"],
+                          ["bench", "forward", support.MODEL, "--tokens", "1"],
+                          ["bench", "forward", support.MODEL, "--context", "0"]):
+            with self.subTest(arguments=arguments):
+                done = support.run_qins(*arguments, check=2)
+                self.assertEqual(len(done.stderr.splitlines()), 1)
+
+
+if __name__ == "__main__":
+    support.main()
