@@ -131,13 +131,15 @@ enum qins_status qn_config_eos(struct qn_model_config *c, const json_t *value,
     return st;
 }
 
-void qn_config_drop_eos(struct qn_model_config *c)
+void qn_config_drop_tokens(struct qn_model_config *c)
 {
     unsigned kept = 0;
     for (unsigned i = 0; i < c->n_eos; i++)
         if (c->eos[i] < c->vocab)
             c->eos[kept++] = c->eos[i];
     c->n_eos = kept;
+    if (c->bos >= c->vocab)
+        c->bos = -1;
 }
 
 static enum qins_status store(struct parser *p, const struct qn_config_key *k, const json_t *value,
@@ -311,8 +313,6 @@ static enum qins_status derive(struct qn_config_draft *d, unsigned arch_bit, str
     c->o_bias = always || d->attention_bias;
     c->mlp_bias = c->mlp_bias || c->arch->norm == QN_NORM_LAYER;
     c->attention_scale = d->scale_attention ? 1 / sqrt((double)c->head_dim) : 1;
-    if (c->bos >= c->vocab)
-        c->bos = -1;
     return derive_window(d, arch_bit, err);
 }
 
@@ -376,7 +376,7 @@ static enum qins_status parse_object(json_t *object, struct qn_model_config *out
     if (st == QINS_OK)
         st = qn_config_check(&p.draft.c, err);
     if (st == QINS_OK) {
-        qn_config_drop_eos(&p.draft.c);
+        qn_config_drop_tokens(&p.draft.c);
         *out = p.draft.c;
     }
     return st;

@@ -47,7 +47,7 @@ enum qins_status qn_config_llama2c(const void *header, size_t size, struct qn_mo
     c.eos[0] = LLAMA2C_BOS;
     c.eos[1] = LLAMA2C_EOS;
     c.n_eos = 2;
-    qn_config_drop_eos(&c);
+    qn_config_drop_tokens(&c);
     enum qins_status st = qn_config_check(&c, err);
     if (st == QINS_OK)
         *out = c;
@@ -72,7 +72,7 @@ static enum qins_status add_generation_config(const struct qn_attachment *a,
         st = qn_fail(e, QINS_ERR_FORMAT, "it is no JSON object");
     if (st == QINS_OK)
         st = qn_config_eos(c, json_object_get(object, "eos_token_id"), e);
-    qn_config_drop_eos(c);
+    qn_config_drop_tokens(c);
     json_decref(object);
     return named(a, st, e);
 }

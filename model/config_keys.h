@@ -55,8 +55,8 @@ bool qn_config_count(const json_t *value, double min, double max, uint32_t *out)
 /* Adds what VALUE, of an eos_token_id, names: a token, a list of tokens, or null (or NULL). */
 enum qins_status qn_config_eos(struct qn_model_config *c, const json_t *value,
                                struct qins_error *err);
-/* Drops tokens beyond the vocabulary: the model cannot produce them. */
-void qn_config_drop_eos(struct qn_model_config *c);
+/* Drops tokens beyond the vocabulary, which the model can neither read nor produce. */
+void qn_config_drop_tokens(struct qn_model_config *c);
 
 /* Fills d->c.rope from rope_scaling or rope_parameters; all else is known by then. */
 enum qins_status qn_config_rope(struct qn_config_draft *d, struct qins_error *err);

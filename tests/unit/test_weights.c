@@ -3,6 +3,7 @@
 #include "model/synthetic.h"
 #include "model/taps.h"
 #include "model/weights_plan.h"
+#include "tests/unit/archive_reseal.h"
 #include "tests/unit/checkpoint_testing.h"
 
 static char notice[1024];
@@ -215,6 +216,28 @@ static void refuses_broken_models(void **state)
     refuse("gone", QINS_ERR_IO, "gone");
 }
 
+/* Every row of the chunk table of an archive made to name the largest chunk. */
+static void an_archive_cannot_claim_more_than_it_has(void **state)
+{
+    size_t size, largest = 0;
+    struct qins_error err;
+    (void)state;
+    convert(test_path("f32"), test_path("claims.qins"), true);
+    uint8_t *image = (uint8_t *)test_slurp(test_path("claims.qins"), &size);
+    uint8_t *table = image + qn_load64(image + 48);
+    uint64_t n = qn_load64(image + 56);
+    for (size_t i = 0; i < n; i++)
+        if (qn_load64(table + 24 * i + 8) > qn_load64(table + 24 * largest + 8))
+            largest = i;
+    for (size_t i = 0; i < n; i++)
+        if (i != largest)
+            memcpy(table + 24 * i, table + 24 * largest, 24);
+    test_reseal(image, size, SEAL_INDEX);
+    assert_int_equal(qn_write_whole(test_path("claims.qins"), image, size, &err), QINS_OK);
+    free(image);
+    refuse("claims.qins", QINS_ERR_FORMAT, "claim more bytes than the archive has");
+}
+
 static void odd_but_sound_models(void **state)
 {
     (void)state;
@@ -341,6 +364,7 @@ int main(void)
         cmocka_unit_test(fingerprints_without_loading),
         cmocka_unit_test(quantised_weights_decode),
         cmocka_unit_test(refuses_broken_models),
+        cmocka_unit_test(an_archive_cannot_claim_more_than_it_has),
         cmocka_unit_test(odd_but_sound_models),
         cmocka_unit_test(an_interrupted_load_ends),
         cmocka_unit_test(taps_in_order_of_execution),
