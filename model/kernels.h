@@ -25,9 +25,12 @@ struct qn_attend {
     float scale;
     float *scratch; /* qn_attend_scratch(position + n_q) floats, 64-byte aligned */
 };
+/* Heads of at most this many elements are treated many queries at a time. */
+enum { QN_LANE_HEAD = 256 };
 static inline size_t qn_attend_scratch(size_t positions)
 {
-    return ((positions + QN_KEY_BLOCK - 1) / QN_KEY_BLOCK + 1) * QN_KEY_BLOCK * QN_QUERY_BLOCK;
+    size_t one_row = ((positions + QN_KEY_BLOCK - 1) / QN_KEY_BLOCK + 1) * QN_KEY_BLOCK;
+    return one_row + (size_t)QN_QUERY_BLOCK * (QN_KEY_BLOCK + 2 * QN_LANE_HEAD);
 }
 
 /* Running figures of one channel block; see model/moments.h for what they add up to. */
@@ -42,6 +45,9 @@ struct qn_moment_sums {
  * cells an octave; cell = bits >> 18 (bits without sign), 0x1fe0 cells for finite numbers. */
 enum { QN_ABS_SHIFT = 18, QN_ABS_CELLS = 0x1fe0 };
 
+/* Elementary functions that activate() takes beside enum qn_activation. */
+enum { QN_MAP_EXP = 64, QN_MAP_TANH, QN_MAP_ERF };
+
 struct qn_kernels {
     /* y = x / sqrt(mean x² + eps) * w; y may be x. The mean is taken in float64. */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, double eps);
@@ -51,23 +57,28 @@ struct qn_kernels {
     void (*add)(float *y, const float *x, size_t n);                 /* y += x */
     void (*add_scaled)(float *y, const float *x, float a, size_t n); /* y += a x */
     /* y = act(gate) * up, element by element; up NULL: y = act(gate); y may be gate. ACT is
-     * enum qn_activation. exp, tanh and erf to 4 ulp. */
+     * enum qn_activation or QN_MAP_…. exp, tanh and erf to 4 ulp. NaN stays NaN. */
     void (*activate)(int act, float *y, const float *gate, const float *up, size_t n);
     /* In place over the first 2 * half elements of x; cos and sin hold half each. */
     void (*rope_halves)(float *x, const float *cos, const float *sin, size_t half);
     void (*rope_pairs)(float *x, const float *cos, const float *sin, size_t half);
     void (*attend)(const struct qn_attend *a);
-    /* max, and sum of exp(x - max) in float64: log-sum-exp of logits. */
+    /* max, and sum of exp(x - max) in float64: log-sum-exp of logits. -INFINITY for n = 0. */
     double (*log_sum_exp)(const float *x, size_t n);
     void (*softmax)(float *x, size_t n);
-    size_t (*argmax)(const float *x, size_t n); /* the first of equals */
+    size_t (*argmax)(const float *x, size_t n); /* the first of equals; NaN is passed over */
     /* y[r] = row r of W · x + bias[r], r < rows; W of DTYPE F32, F16 or BF16, STRIDE elements
      * between rows; bias may be NULL. */
     void (*gemv)(enum qins_dtype dtype, float *y, const void *w, size_t stride, size_t rows,
                  size_t n, const float *x, const float *bias);
-    /* Widens n elements of F16 or BF16. */
+    /* The same from columns: y[c] = Σ x[r] W[r][c] + bias[c], c < n, r < rows. */
+    void (*gemv_columns)(enum qins_dtype dtype, float *y, const void *w, size_t stride, size_t rows,
+                         size_t n, const float *x, const float *bias);
+    /* Widens n elements of F16 or BF16; a signalling NaN may come out quiet. */
     void (*widen)(enum qins_dtype dtype, float *dst, const void *src, size_t n);
-    /* Adds ROWS rows of CHANNELS values, STRIDE apart; float64 sums in order of rows. */
+    /* Adds ROWS rows of CHANNELS values, STRIDE apart; float64 sums in order of rows, the same
+     * bits at each CPU level. Infinite values and NaN go into the sums, which show them for
+     * good, but neither into the histogram nor into the counts; NaN not into min and max. */
     void (*moments)(struct qn_moment_sums *m, const float *x, size_t rows, size_t channels,
                     size_t stride);
 };

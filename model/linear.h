@@ -5,6 +5,9 @@
 #include "core/pool.h"
 #include "model/weights.h"
 
+/* 1 MiB: the second-level cache of one core. */
+enum { QN_LINEAR_PANEL = 256 * 1024 };
+
 /* X[rows][x_stride] holds rows of w->in, Y[rows][y_stride] of w->out; strides count elements.
  * Many rows go through OpenBLAS, a block of W's rows at a time (narrow types are widened to a
  * panel of at most QN_LINEAR_PANEL floats a thread), few through our own dot products. The
