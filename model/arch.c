@@ -130,11 +130,11 @@ const struct qn_arch qn_arch_llama2c = {
 const struct qn_arch *qn_arch_find(const char *model_type)
 {
     static const struct qn_arch *const known[] = {
-        &qn_arch_llama, &qn_arch_mistral, &qn_arch_qwen2,    &qn_arch_qwen3,
-        &qn_arch_phi3,  &qn_arch_gpt2,    &qn_arch_gpt_neox, &qn_arch_mixtral,
+        &qn_arch_llama, &qn_arch_mistral,  &qn_arch_qwen2,   &qn_arch_qwen3, &qn_arch_phi3,
+        &qn_arch_gpt2,  &qn_arch_gpt_neox, &qn_arch_mixtral, NULL,
     };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(model_type, known[i]->model_type) == 0)
-            return known[i];
+    for (const struct qn_arch *const *a = known; *a; a++)
+        if (strcmp(model_type, (*a)->model_type) == 0)
+            return *a;
     return NULL;
 }

@@ -300,7 +300,7 @@ static enum qins_status derive(struct qn_config_draft *d, unsigned arch_bit, str
     if (c->n_kv_heads == 0)
         c->n_kv_heads = c->n_heads;
     if (c->head_dim == 0) {
-        if (c->hidden % c->n_heads)
+        if (c->n_heads == 0 || c->hidden % c->n_heads)
             return qn_fail(err, QINS_ERR_FORMAT,
                            "the hidden size %u is no multiple of the %u attention heads", c->hidden,
                            c->n_heads);
@@ -360,7 +360,7 @@ static enum qins_status parse_object(json_t *object, struct qn_model_config *out
     enum qins_status st = json_is_object(object)
                               ? find_arch(object, &p, err)
                               : qn_fail(err, QINS_ERR_FORMAT, "it is no JSON object");
-    if (st == QINS_OK)
+    if (p.draft.c.arch)
         json_object_foreach(object, name, value)
         {
             st = parse_key(&p, name, value, object, err);

@@ -21,7 +21,7 @@ enum qins_status qn_source_fingerprint(const struct qn_source *s,
     if (!h)
         return qn_fail_memory(err);
     for (size_t i = 0; i < s->n_tensors; i++) {
-        const struct qn_tensor *t = s->tensors[i];
+        const struct qn_tensor *t = s->tensors[i].tensor;
         const char *type = qins_dtype_name(t->dtype);
         qn_hasher_add(h, t->name, strlen(t->name) + 1);
         qn_hasher_add(h, type, strlen(type) + 1);
@@ -96,7 +96,7 @@ static enum qins_status work(void *ctx, unsigned slot, uint64_t item, struct qin
     qn_chunk_map_find(&r->map, item, &index, &chunk);
     enum qins_status st = work_chunk(r, index, chunk, &r->slots[slot], err);
     qn_error_in_file(err, st, r->source->path);
-    return qn_error_in_tensor(err, st, r->source->tensors[index]->name);
+    return qn_error_in_tensor(err, st, r->source->tensors[index].tensor->name);
 }
 
 static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
@@ -112,7 +112,7 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
         if (st == QINS_OK && chunk + 1 == r->layouts[index].n_chunks)
             r->fingerprints[index] = qn_fingerprint_finish(&r->fingerprint);
     }
-    r->done += count * qins_dtype_size(r->source->tensors[index]->dtype);
+    r->done += count * qins_dtype_size(r->source->tensors[index].tensor->dtype);
     qn_progress(r->monitor, r->sweep ? r->sweep->what : "reading", r->done, r->total);
     return st;
 }
@@ -121,7 +121,7 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
 static enum qins_status known_fingerprint(struct run *r, size_t index, struct qins_error *err)
 {
     const struct qn_source *s = r->source;
-    const struct qn_tensor *t = s->tensors[index];
+    const struct qn_tensor *t = s->tensors[index].tensor;
     uint8_t data[sizeof(double)];
     enum qins_status st = QINS_OK;
     if (t->dtype == QINS_DTYPE_INVALID)
@@ -129,13 +129,14 @@ static enum qins_status known_fingerprint(struct run *r, size_t index, struct qi
                           "its type %s cannot be read", t->foreign_type);
     qn_layout_init(&r->layouts[index], t->rank, t->shape);
     if (s->archive) {
-        r->fingerprints[index] = s->archive->manifest.tensors[s->number[index]].fingerprint;
+        r->fingerprints[index] = s->archive->manifest.tensors[s->tensors[index].number].fingerprint;
         return QINS_OK;
     }
     if (r->layouts[index].n_chunks > 0)
         return QINS_OK;
     if (t->rank == 0) {
-        st = qn_checkpoint_read(s->checkpoint, s->number[index], 0, data, (size_t)t->n_bytes, err);
+        st = qn_checkpoint_read(s->checkpoint, s->tensors[index].number, 0, data,
+                                (size_t)t->n_bytes, err);
         struct qn_digest leaf = qn_hash128(data, st == QINS_OK ? (size_t)t->n_bytes : 0);
         if (st == QINS_OK)
             st = qn_fingerprint_add(&r->fingerprint, &leaf, err);
@@ -155,7 +156,7 @@ static enum qins_status sweep_chunks(struct run *r, unsigned threads, struct qin
                              .monitor = r->monitor};
     for (size_t i = 0; i < r->source->n_tensors; i++)
         if (count_chunks(r, i) > 0)
-            r->total += r->source->tensors[i]->n_bytes;
+            r->total += r->source->tensors[i].tensor->n_bytes;
     r->slots = calloc(job.slots, sizeof *r->slots);
     enum qins_status st = r->slots ? qn_run_ordered(&job, err) : qn_fail_memory(err);
     for (unsigned i = 0; r->slots && i < job.slots; i++) {
@@ -174,8 +175,10 @@ enum qins_status qn_source_run(const struct qn_source *s, const struct qn_source
     enum qins_status st = QINS_OK;
     r.layouts = calloc(s->n_tensors + 1, sizeof *r.layouts);
     r.fingerprints = calloc(s->n_tensors + 1, sizeof *r.fingerprints);
-    if (!r.layouts || !r.fingerprints)
+    if (!r.layouts || !r.fingerprints) {
         st = qn_fail_memory(err);
+        goto done;
+    }
     for (size_t i = 0; i < s->n_tensors && st == QINS_OK; i++)
         st = known_fingerprint(&r, i, err);
     if (st == QINS_OK)
@@ -184,6 +187,7 @@ enum qins_status qn_source_run(const struct qn_source *s, const struct qn_source
         st = sweep_chunks(&r, threads, err);
     if (st == QINS_OK)
         st = qn_source_fingerprint(s, r.fingerprints, fingerprint, err);
+done:
     qn_fingerprint_finish(&r.fingerprint);
     qn_chunk_map_finish(&r.map);
     free(r.layouts);

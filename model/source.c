@@ -65,37 +65,23 @@ static enum qins_status open_checkpoint(struct qn_source *s, const struct qn_mon
     return st;
 }
 
-struct entry {
-    const struct qn_tensor *tensor;
-    size_t number;
-};
-
-static int compare_entries(const void *a, const void *b)
+static int compare_tensors(const void *a, const void *b)
 {
-    const struct entry *x = a, *y = b;
+    const struct qn_source_tensor *x = a, *y = b;
     return strcmp(x->tensor->name, y->tensor->name);
 }
 
 static enum qins_status sort_tensors(struct qn_source *s, struct qins_error *err)
 {
-    size_t n = s->n_tensors;
-    struct entry *entries = calloc(n + 1, sizeof *entries);
-    s->tensors = calloc(n + 1, sizeof *s->tensors);
-    s->number = calloc(n + 1, sizeof *s->number);
-    if (!entries || !s->tensors || !s->number) {
-        free(entries);
+    s->tensors = calloc(s->n_tensors + 1, sizeof *s->tensors);
+    if (!s->tensors)
         return qn_fail_memory(err);
+    for (size_t i = 0; i < s->n_tensors; i++) {
+        s->tensors[i].number = i;
+        s->tensors[i].tensor =
+            s->archive ? &s->archive->manifest.tensors[i].tensor : &s->checkpoint->tensors.items[i];
     }
-    for (size_t i = 0; i < n; i++)
-        entries[i] = (struct entry){s->archive ? &s->archive->manifest.tensors[i].tensor
-                                               : &s->checkpoint->tensors.items[i],
-                                    i};
-    qsort(entries, n, sizeof *entries, compare_entries);
-    for (size_t i = 0; i < n; i++) {
-        s->tensors[i] = entries[i].tensor;
-        s->number[i] = entries[i].number;
-    }
-    free(entries);
+    qsort(s->tensors, s->n_tensors, sizeof *s->tensors, compare_tensors);
     return QINS_OK;
 }
 
@@ -139,7 +125,6 @@ void qn_source_destroy(struct qn_source *s)
     qn_archive_destroy(s->archive);
     qn_attachment_list_finish(&s->files);
     free(s->tensors);
-    free(s->number);
     free(s->path);
     free(s);
 }
@@ -149,7 +134,7 @@ size_t qn_source_find(const struct qn_source *s, const char *name)
     size_t low = 0, high = s->n_tensors;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(s->tensors[middle]->name, name);
+        int order = strcmp(s->tensors[middle].tensor->name, name);
         if (order == 0)
             return middle;
         if (order < 0)
@@ -162,13 +147,13 @@ size_t qn_source_find(const struct qn_source *s, const char *name)
 
 static bool is_quantised(const struct qn_source *s, size_t index)
 {
-    return s->archive &&
-           s->archive->manifest.tensors[s->number[index]].plan.content != QN_CONTENT_LOSSLESS;
+    return s->archive && s->archive->manifest.tensors[s->tensors[index].number].plan.content !=
+                             QN_CONTENT_LOSSLESS;
 }
 
 enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index)
 {
-    return is_quantised(s, index) ? QINS_F32 : s->tensors[index]->dtype;
+    return is_quantised(s, index) ? QINS_F32 : s->tensors[index].tensor->dtype;
 }
 
 enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_t first,
@@ -176,9 +161,9 @@ enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_
                                 struct qins_error *err)
 {
     if (s->archive)
-        return qn_archive_decode(s->archive, s->number[index], first, count, is_quantised(s, index),
-                                 &work->chunk, &work->payload, dst, err);
-    size_t size = qins_dtype_size(s->tensors[index]->dtype);
-    return qn_checkpoint_read(s->checkpoint, s->number[index], first * size, dst,
+        return qn_archive_decode(s->archive, s->tensors[index].number, first, count,
+                                 is_quantised(s, index), &work->chunk, &work->payload, dst, err);
+    size_t size = qins_dtype_size(s->tensors[index].tensor->dtype);
+    return qn_checkpoint_read(s->checkpoint, s->tensors[index].number, first * size, dst,
                               (size_t)count * size, err);
 }

@@ -4,6 +4,11 @@
 
 #include "formats/archive/reader.h"
 
+struct qn_source_tensor {
+    const struct qn_tensor *tensor;
+    size_t number; /* in the checkpoint or archive */
+};
+
 struct qn_source {
     char *path;
     const char *format;               /* "safetensors", …: of the checkpoint, once or now */
@@ -11,8 +16,7 @@ struct qn_source {
     struct qn_archive *archive;       /* or that */
     struct qn_attachment_list files;
     size_t n_tensors;
-    const struct qn_tensor **tensors; /* sorted by name; by numbers as below */
-    size_t *number;                   /* of each in the checkpoint or archive */
+    struct qn_source_tensor *tensors; /* sorted by name */
 };
 
 /* What read() needs of its own: one for each thread, zero-initialised is empty. */

@@ -64,7 +64,7 @@ static enum qins_dtype stored_type(enum qins_dtype from)
 static enum qins_status plan(struct loading *l, size_t index, unsigned rank, const uint64_t *shape,
                              struct qn_matrix *matrix, const float **vector, struct qins_error *err)
 {
-    const struct qn_tensor *t = l->source->tensors[index];
+    const struct qn_tensor *t = l->source->tensors[index].tensor;
     struct piece *p = &l->pieces[index];
     enum qins_dtype type = stored_type(qn_source_read_type(l->source, index));
     if (type == QINS_DTYPE_INVALID)
@@ -155,7 +155,7 @@ static void note_unused(const struct loading *l)
     const char *first = NULL;
     size_t n = 0;
     for (size_t i = 0; i < l->source->n_tensors; i++) {
-        const char *name = l->source->tensors[i]->name;
+        const char *name = l->source->tensors[i].tensor->name;
         if (!l->pieces[i].wanted && !means_nothing(l, name) && n++ == 0)
             first = name;
     }
