@@ -14,7 +14,7 @@ import numpy as np
 
 import support
 
-VERBS = ["inspect", "convert", "verify", "restore", "pipeline"]
+VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "bench"]
 
 
 def schema(name):

@@ -1,0 +1,308 @@
+"""qins validate: perplexity by both conventions against references that share no code with it."""
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+import jsonschema
+import numpy as np
+
+import reference_models
+import support
+
+SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", support.SOURCE_ROOT / ".." / "shared" / "data"))
+MODEL = support.MODEL
+TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
+SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
+TIMES = ("seconds", "tokens_per_s")
+
+
+def load_reference():
+    config, tensors = reference_models.load_folder(MODEL)
+    return reference_models.Reference(config, tensors)
+
+
+def nll(logits, targets):
+    top = logits.max(axis=1)
+    sums = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
+    return sums - logits[np.arange(len(targets)), targets]
+
+
+def reference_figures(losses):
+    losses = np.array(losses)
+    return {"mean_nll": losses.mean(), "perplexity": math.exp(losses.mean()),
+            "mean_nll_standard_error": losses.std() / math.sqrt(len(losses) - 1),
+            "tokens": len(losses)}
+
+
+class Folder(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="qins-validate-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        cls.short = cls.dir / "short.txt"
+        cls.short.write_bytes(TEXT.read_bytes()[:6000])
+
+    def ids(self, values):
+        path = self.dir / "ids.npy"
+        np.save(path, np.array(values, np.int64))
+        return path
+
+    def validate(self, *arguments):
+        report = json.loads(support.run_qins("validate", *arguments, "--json", check=0).stdout)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        return report
+
+    def figures(self, *arguments, who="model"):
+        found = self.validate(*arguments)["tests"]["perplexity"][who]
+        return {key: value for key, value in found.items() if key not in TIMES}
+
+    def fails(self, code, *arguments):
+        done = support.run_qins("validate", *arguments, check=code)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 1, done.stderr)
+        return lines[0]
+
+    def agree(self, found, expected):
+        for key, value in expected.items():
+            self.assertAlmostEqual(found[key] / value, 1.0, delta=2e-6, msg=key)
+
+
+class HeldOut(Folder):
+    def check(self, model, text, reference, tokens, *more):
+        out = self.dir / "validation.json"
+        done = support.run_qins("validate", model, "--text", text, "--context", 256, "--tests",
+                                "perplexity", "-o", out, *more, check=0)
+        self.assertEqual(done.stderr, "")
+        report = json.loads(out.read_text())
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        found = report["tests"]["perplexity"]["model"]
+        self.assertEqual((found["windows"], found["tokens"]), (reference["windows"], tokens))
+        self.assertAlmostEqual(found["perplexity"], reference["perplexity"], delta=1e-3)
+        self.assertAlmostEqual(found["mean_nll"], reference["mean_nll"], delta=1e-5)
+        self.assertIn(f"{found['perplexity']:.4f}", done.stdout)
+
+    def test_kjv(self):
+        reference = json.loads((MODEL / "reference.json").read_text())["heldout_windows_of_256"]
+        self.check(MODEL, TEXT, reference, reference["tokens"])
+
+    def test_mix(self):
+        model = SHARED / "models" / "mix-6m"
+        if not model.exists():
+            self.skipTest(f"no {model}")
+        # The text spells <|endoftext|> out, and the reference took it as so many characters, as in
+        # training; a tokenizer that lists it makes one token of it, and a perplexity of 22.046.
+        tokenizer = json.loads((model / "tokenizer.json").read_text())
+        tokenizer["added_tokens"] = []
+        plain = self.dir / "plain.json"
+        plain.write_text(json.dumps(tokenizer))
+        reference = json.loads((model / "reference.json").read_text())["heldout_windows_of_256"]
+        self.check(model, model / "heldout.txt", reference, reference["targets"], "--tokenizer",
+                   plain)
+
+
+class Conventions(Folder):
+    """Against the float64 forward pass of the tests, on ids that are given."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model = load_reference()
+        rng = np.random.default_rng(8)
+        reference = json.loads((MODEL / "reference.json").read_text())
+        cls.tokens = [*reference["greedy_from_first_16"], *reference["prompt_ids"],
+                      *rng.integers(1, 2048, 30)]
+
+    def qins(self, n):
+        losses = []
+        for begin in range(0, len(self.tokens) - n, n):
+            window = self.tokens[begin:begin + n + 1]
+            losses.extend(nll(self.model.logits(window[:-1]), window[1:]))
+        return reference_figures(losses)
+
+    def llama_cpp(self, n, bos=None):
+        tokens = self.tokens if bos is None else [bos, *self.tokens]
+        losses = []
+        for i in range(len(tokens) // n):
+            window = tokens[i * n:(i + 1) * n]
+            inputs = window if bos is None else [bos, *window[1:]]
+            logits = self.model.logits(inputs)
+            losses.extend(nll(logits[n // 2:n - 1], window[n // 2 + 1:]))
+        return reference_figures(losses)
+
+    def test_qins(self):
+        ids = self.ids(self.tokens)
+        for n in (1, 7, 29, 58, 173):
+            with self.subTest(context=n):
+                self.agree(self.figures(MODEL, "--ids", ids, "--context", n), self.qins(n))
+
+    def test_llama_cpp(self):
+        ids = self.ids(self.tokens)
+        for n in (3, 8, 29, 58, 174):
+            with self.subTest(context=n):
+                self.agree(self.figures(MODEL, "--ids", ids, "--context", n, "--ppl-style",
+                                        "llama.cpp"), self.llama_cpp(n))
+
+    def test_long_windows_run_in_batches(self):
+        rng = np.random.default_rng(9)
+        self.tokens = [int(t) for t in rng.integers(1, 2048, 1201)]
+        ids = self.ids(self.tokens)
+        done = self.figures(MODEL, "--ids", ids, "--context", 600)
+        self.agree(done, self.qins(600))
+        self.agree(self.figures(MODEL, "--ids", ids, "--context", 600, "--ppl-style",
+                                "llama.cpp"), self.llama_cpp(600))
+
+    def with_bos(self, bos):
+        """The example's tokenizer with a template that puts BOS before a text."""
+        tokenizer = json.loads((MODEL / "tokenizer.json").read_text())
+        name = next(t for t, i in tokenizer["model"]["vocab"].items() if i == bos)
+        tokenizer["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": name, "type_id": 0}},
+                       {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}},
+                     {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {name: {"id": name, "ids": [bos], "tokens": [name]}}}
+        path = self.dir / "with-bos.json"
+        path.write_text(json.dumps(tokenizer))
+        return path
+
+    def test_bos(self):
+        prompt = json.loads(support.run_qins("generate", MODEL, "--json", "--prompt",
+                                             self.short.read_text()[:900], "--tokens", 1,
+                                             check=0).stdout)
+        self.tokens = prompt["prompt_ids"]
+        text = self.dir / "bos.txt"
+        text.write_text(self.short.read_text()[:900])
+        arguments = (MODEL, "--text", text, "--tokenizer", self.with_bos(0), "--context", 40)
+        self.agree(self.figures(*arguments), self.qins(40))
+        self.agree(self.figures(*arguments, "--ppl-style", "llama.cpp"), self.llama_cpp(40, 0))
+        # A window whose BOS comes before the text, and no more text than that.
+        n = len(self.tokens) + 1
+        self.agree(self.figures(*arguments[:-1], n, "--ppl-style", "llama.cpp"),
+                   self.llama_cpp(n, 0))
+
+
+class Figures(Folder):
+    def test_threads(self):
+        arguments = (MODEL, "--text", self.short, "--context", 64)
+        one = self.figures(*arguments, "--threads", 1)
+        self.assertEqual(one, self.figures(*arguments, "--threads", 2))
+        self.assertEqual(one, self.figures(*arguments, "--threads", 5))
+        # Fewer windows than threads: one session on all of them.
+        arguments = (MODEL, "--text", self.short, "--context", 900)
+        one = self.figures(*arguments, "--threads", 1)
+        self.assertEqual(one["windows"], 1)
+        self.assertEqual(one, self.figures(*arguments, "--threads", 3))
+
+    def test_default_context(self):
+        report = self.validate(MODEL, "--text", self.short)
+        self.assertEqual(report["tests"]["perplexity"]["context"], 512)
+
+    def test_candidates(self):
+        lossless, four = self.dir / "lossless.qins", self.dir / "four.qins"
+        support.run_qins("convert", MODEL, "-o", lossless, "--lossless", check=0)
+        support.run_qins("convert", MODEL, "-o", four, "--bits", 3, "--group", "tensor", check=0)
+        arguments = ("--text", self.short, "--context", 128)
+        report = self.validate(MODEL, lossless, *arguments)
+        self.assertEqual(report["model"]["fingerprint"], report["candidate"]["fingerprint"])
+        test = report["tests"]["perplexity"]
+        self.assertEqual({k: v for k, v in test["model"].items() if k not in TIMES},
+                         {k: v for k, v in test["candidate"].items() if k not in TIMES})
+        report = self.validate(MODEL, four, *arguments)
+        test = report["tests"]["perplexity"]
+        self.assertGreater(test["candidate"]["perplexity"], 1.05 * test["model"]["perplexity"])
+        alone = self.figures(four, *arguments)
+        self.assertEqual(alone["perplexity"], test["candidate"]["perplexity"])
+        table = support.run_qins("validate", MODEL, four, *arguments, check=0).stdout
+        self.assertIn("candidate", table)
+
+    def test_fingerprints(self):
+        report = self.validate(MODEL, "--text", self.short, "--context", 128)
+        again = self.validate(MODEL, "--text", TEXT, "--context", 512)
+        self.assertEqual(report["model"], again["model"])
+        self.assertNotEqual(report["text"]["fingerprint"], again["text"]["fingerprint"])
+        self.assertEqual(report["text"]["tokenizer_fingerprint"],
+                         again["text"]["tokenizer_fingerprint"])
+        ids = self.validate(MODEL, "--ids", self.ids([5] * 30), "--context", 8)
+        self.assertIsNone(ids["text"]["tokenizer_fingerprint"])
+
+    def test_what_is_told(self):
+        other = self.dir / "other"
+        shutil.copytree(MODEL, other)
+        weights = bytearray((other / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (other / "model.safetensors").chmod(0o644)
+        (other / "model.safetensors").write_bytes(weights)
+        done = support.run_qins("validate", MODEL, other, "--text", self.short, "--context", 128,
+                                check=0)
+        self.assertIn("fingerprints differ", done.stderr)
+        done = support.run_qins("validate", MODEL, "--text", TEXT, "--context", 1025, check=0)
+        self.assertIn("1024 positions", done.stderr)
+
+
+class Refused(Folder):
+    def test_usage(self):
+        line = self.fails(2, MODEL, "--text", TEXT, "--tests", "perplexity,taste")
+        self.assertIn("'taste'; there are: perplexity", line)
+        for arguments in ([], ["--text", TEXT, "--ids", self.ids([1])],
+                          ["--text", TEXT, "--context", "0"], ["--text", TEXT, "--tests", ""],
+                          ["--text", TEXT, "--ppl-style", "gpt"],
+                          ["--text", TEXT, "--ppl-style", "llama.cpp", "--context", "2"],
+                          ["--text", TEXT, "--text", TEXT], ["--text", TEXT, "--seed", "1"]):
+            with self.subTest(arguments=arguments):
+                self.fails(2, MODEL, *arguments)
+
+    def test_input(self):
+        few = self.dir / "few.txt"
+        few.write_text("In the beginning")
+        self.assertRegex(self.fails(3, MODEL, "--text", few, "--context", 64),
+                         r"few\.txt: the text has \d tokens, one window of 64 needs 65")
+        empty = self.dir / "empty.txt"
+        empty.write_text("")
+        self.fails(3, MODEL, "--text", empty, "--context", 1)
+        self.fails(3, MODEL, "--text", empty, "--ppl-style", "llama.cpp")
+        self.fails(3, MODEL, "--ids", self.ids([1, 2, 3000]), "--context", 1)
+        self.fails(4, MODEL, "--text", self.dir / "none.txt")
+        self.fails(4, MODEL, self.dir / "none.qins", "--text", TEXT)
+
+    def test_another_vocabulary(self):
+        small = self.dir / "small"
+        small.mkdir()
+        config, tensors = json.loads((MODEL / "config.json").read_text()), {}
+        for name, array in support.read_safetensors(MODEL / "model.safetensors").items():
+            if array.shape[0] == config["vocab_size"]:
+                array = array[:1000]
+            tensors[name] = ("F32", array.shape, [array.tobytes()])
+        support.write_safetensors(small / "model.safetensors", tensors)
+        (small / "config.json").write_text(json.dumps({**config, "vocab_size": 1000}))
+        self.assertIn("1000", self.fails(3, MODEL, small, "--text", TEXT))
+        # The example's tokenizer makes tokens that this model has not.
+        line = self.fails(3, small, "--text", TEXT, "--tokenizer", MODEL / "tokenizer.json")
+        self.assertIn("1000", line)
+
+    def test_inputs_stay(self):
+        model = self.dir / "model"
+        shutil.copytree(MODEL, model)
+        text, ids = self.dir / "text.txt", self.ids([5] * 40)
+        shutil.copy(TEXT, text)
+        archive = self.dir / "model.qins"
+        support.run_qins("convert", model, "-o", archive, check=0)
+        for out in (text, model / "config.json", model / "model.safetensors",
+                    model / "tokenizer.json", archive):
+            before = out.read_bytes()
+            line = self.fails(2, model, archive, "--text", text, "-o", out, "--tokenizer",
+                              model / "tokenizer.json")
+            self.assertIn("is an input", line)
+            self.assertEqual(out.read_bytes(), before)
+        self.fails(2, model, "--ids", ids, "-o", ids)
+        self.fails(2, archive, "--text", text, "-o", archive)
+        self.fails(4, model, "--text", text, "-o", self.dir / "none" / "out.json")
+
+
+if __name__ == "__main__":
+    support.main()
