@@ -14,7 +14,7 @@ import numpy as np
 
 import support
 
-VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "bench"]
+VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "generate", "validate", "bench"]
 
 
 def schema(name):
