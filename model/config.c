@@ -323,6 +323,8 @@ enum qins_status qn_config_check(const struct qn_model_config *c, struct qins_er
         return qn_fail(err, QINS_ERR_FORMAT,
                        "%u attention heads cannot share %u key-value heads evenly", c->n_heads,
                        c->n_kv_heads);
+    if (c->intermediate > 1 << 24) /* GPT-2's may be derived */
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "the MLP's width is above 2^24");
     if (heads * c->head_dim > INT32_MAX)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "%u heads of %u are more than 2^31 rows",
                        c->n_heads, c->head_dim);

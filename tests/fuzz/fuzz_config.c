@@ -38,7 +38,7 @@ static void check_promises(const struct qn_model_config *c)
 {
     require(c->arch && is_extent(c->hidden) && is_extent(c->vocab) && is_extent(c->max_positions));
     require(is_extent(c->n_heads) && is_extent(c->n_kv_heads) && is_extent(c->head_dim));
-    require(c->intermediate >= 1 && c->intermediate <= 1 << 26); /* 4 * hidden at most */
+    require(is_extent(c->intermediate));
     require(c->n_layers >= 1 && c->n_layers <= 4096 && c->n_heads % c->n_kv_heads == 0);
     require((uint64_t)c->n_heads * c->head_dim <= INT32_MAX);
     require(c->experts_per_token <= c->n_experts && c->n_eos <= QN_MAX_EOS);

@@ -151,7 +151,9 @@ static void keys_have_their_effect(void **state)
     assert_int_equal(parse(mistral, "sliding_window", "7").sliding_window, 7);
     assert_true(parse(llama, "rope_theta", "500000").rope.theta == 5e5);
     assert_true(parse(llama, "rms_norm_eps", "0.01").norm_eps == 0.01);
-    /* without effect */
+    /* without effect: the first and the last of their list, and others */
+    parse(llama, "_attn_implementation", "\"sdpa\"");
+    parse(llama, "use_return_dict", "true");
     parse(llama, "transformers_version", "\"4.46.0\"");
     parse(llama, "quantization_config", "null");
     parse(llama, "rope_scaling", "null");
@@ -317,6 +319,7 @@ static void refuses_what_it_does_not_know(void **state)
         {llama, "head_dim", "15", "rotated", QINS_ERR_UNSUPPORTED},
         {llama, "head_dim", "2048", "rotated", QINS_ERR_UNSUPPORTED},
         {gpt2, "n_head", "5", "multiple", QINS_ERR_FORMAT},
+        {gpt2, "n_embd", "12582912", "above 2^24", QINS_ERR_UNSUPPORTED},
         {neox, "rotary_pct", "0.01", "rotated", QINS_ERR_UNSUPPORTED},
         {neox, "rotary_pct", "1.5", "rotary_pct", QINS_ERR_FORMAT},
         {llama, "rms_norm_eps", "-1", "rms_norm_eps", QINS_ERR_FORMAT},
