@@ -131,25 +131,21 @@ static size_t strip_right(const struct qn_added_scan *s, size_t end)
     return end;
 }
 
-/* A token at or after s->at; *start and *end with the space that it takes in. */
+/* A token at or after s->at, *start and *end with the space that it takes in; NULL and the end of
+ * the text where there is none. */
 static const struct qn_added_token *find(struct qn_added_scan *s, size_t *start, size_t *end)
 {
     while (s->at < s->size) {
-        const struct qn_added_token *t = longest(s->tokens, s->text + s->at, s->size - s->at);
-        if (!t) {
-            s->at++;
-            continue;
+        const size_t from = s->at;
+        const struct qn_added_token *t = longest(s->tokens, s->text + from, s->size - from);
+        s->at += t ? t->size : 1;
+        if (t && (!t->single_word || is_single_word(s, from, s->at))) {
+            *start = t->strip_left ? strip_left(s, from) : from;
+            *end = t->strip_right ? strip_right(s, s->at) : s->at;
+            return t;
         }
-        *start = s->at;
-        *end = s->at += t->size;
-        if (t->single_word && !is_single_word(s, *start, *end))
-            continue;
-        if (t->strip_left)
-            *start = strip_left(s, *start);
-        if (t->strip_right)
-            *end = strip_right(s, *end);
-        return t;
     }
+    *start = *end = s->size;
     return NULL;
 }
 

@@ -6,8 +6,10 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Oniguruma's word characters: UTS #18, annex C, without the join controls. */
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* Oniguruma's word characters: UTS #18, annex C, without the join controls; outside of [...] it
+ * asks a table for Latin-1, which counts digits in superscript and fractions in. */
+#define WORD    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define LATIN_1 "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 struct translation {
     const char *text;
@@ -106,8 +108,8 @@ static enum qins_status escape(struct translation *t, struct qins_error *err)
         {'S', "\\P{White_Space}", "\\P{White_Space}"},
         {'d', "\\p{Nd}", "\\p{Nd}"},
         {'D', "\\P{Nd}", "\\P{Nd}"},
-        {'w', "[" WORD "]", WORD},
-        {'W', "[^" WORD "]", NULL},
+        {'w', "[" WORD LATIN_1 "]", WORD},
+        {'W', "[^" WORD LATIN_1 "]", NULL},
         {'v', "\\x{b}", "\\x{b}"}, /* to PCRE2 any vertical space */
     };
     if (t->size - t->at < 2)

@@ -137,7 +137,8 @@ static enum qins_status parse_whitespace_split(void *ctx, const json_t *part,
 
 static enum qins_status parse_whitespace(void *ctx, const json_t *part, struct qins_error *err)
 {
-    static const char words[] = "\\w+|[^\\w\\s]+";
+    /* \w in brackets: there it has no exceptions (model/pattern_translate.c). */
+    static const char words[] = "[\\w]+|[^\\w\\s]+";
     struct qn_pre_step *step;
     (void)part;
     enum qins_status st = add_step(ctx, &step, err);

@@ -1,0 +1,47 @@
+/* The input as tokenizer.json or tokenizer.bin; if it parses, texts are encoded and decoded. */
+#include "model/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char nasty[] = "The quick  brown\t\tfox's 12345 \r\n\r\n don't \xe2\x96\x81 "
+                            "\xe2\x96\x81\xe2\x96\x81 <s></s>a<unk>"
+                            " caf\xc3\xa9 e\xcc\x81\xcc\xa3 \xef\xac\x81 \xe6\x97\xa5\xe6\x9c\xac "
+                            "\xf0\x9f\x98\x80\xe2\x80\x8d"
+                            " \xff\xfe\xc3 \xed\xa0\x80 \xf4\x8f\xbb\x80 \xc2\x85\xc2\xa0<0x41> "
+                            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  ";
+
+/* Ids must be decodable, whatever they are the ids of. */
+static void encode_and_decode(const struct qn_tokenizer *t, const void *text, size_t size)
+{
+    struct qn_ids ids = {0};
+    struct qn_buf out = {0};
+    struct qins_error err;
+    for (int special = 0; special < 2; special++) {
+        if (qn_tokenizer_encode(t, text, size, special, &ids, &err) != QINS_OK)
+            continue;
+        for (size_t i = 0; i < ids.count; i++)
+            if (ids.data[i] >= qn_tokenizer_size(t))
+                abort();
+        enum qins_status st = qn_tokenizer_decode(t, ids.data, ids.count, special, &out, &err);
+        /* A template may name ids that the vocabulary leaves out; a decoder may refuse. */
+        if (st != QINS_OK && st != QINS_ERR_FORMAT && st != QINS_ERR_UNSUPPORTED)
+            abort();
+    }
+    qn_buf_finish(&out);
+    qn_ids_finish(&ids);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct qn_tokenizer *t = NULL;
+    struct qins_error err;
+    if (qn_tokenizer_parse(&t, data, size, 0, &err) != QINS_OK)
+        return 0;
+    encode_and_decode(t, nasty, sizeof nasty - 1);
+    encode_and_decode(t, data, size < 256 ? size : 256);
+    qn_tokenizer_destroy(t);
+    return 0;
+}
