@@ -208,7 +208,7 @@ static inline vf vf_widen(enum qins_dtype dtype, vi wide)
 static inline vf vf_load16(enum qins_dtype dtype, const void *p, size_t n)
 {
     uint16_t half[16] = {0};
-    memcpy(half, p, n * sizeof *half);
+    memcpy(half, p, n < 16 ? n * sizeof *half : sizeof half);
     vi wide;
     for (int i = 0; i < 16; i++)
         wide[i] = half[i];
