@@ -54,10 +54,16 @@ enum qins_status qn_config_llama2c(const void *header, size_t size, struct qn_mo
     return st;
 }
 
+/* Says in which attached file the error is: by its path, or, where it is a piece of an archive
+ * (which the caller names), by its name in front of the message. */
 static enum qins_status named(const struct qn_attachment *a, enum qins_status st,
                               struct qins_error *err)
 {
-    return qn_error_in_file(err, st, a->path ? a->path : a->name);
+    char message[sizeof err->message];
+    if (st == QINS_OK || !err || a->path)
+        return a->path ? qn_error_in_file(err, st, a->path) : st;
+    memcpy(message, err->message, sizeof message);
+    return qn_fail(err, st, "%s: %s", a->name, message);
 }
 
 /* generation_config.json: of its keys only the ends of a text concern the model. */

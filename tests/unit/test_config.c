@@ -391,11 +391,11 @@ static void found_among_files(void **state)
     add(&list, "config.json", llama, strlen(llama));
     add(&list, "generation_config.json", "[]", 2);
     assert_int_equal(qn_config_find(&list, &c, &err), QINS_ERR_FORMAT);
-    assert_string_equal(err.file, "generation_config.json");
+    assert_string_equal(err.message, "generation_config.json: it is no JSON object");
     qn_attachment_list_finish(&list);
     add(&list, "config.json", "{}", 2);
     assert_int_equal(qn_config_find(&list, &c, &err), QINS_ERR_FORMAT);
-    assert_string_equal(err.file, "config.json");
+    assert_string_equal(err.message, "config.json: it lacks model_type");
     qn_attachment_list_finish(&list);
 }
 
