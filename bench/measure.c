@@ -13,33 +13,32 @@
 
 enum { MAX_REPEATS = 100000 };
 
+/* Of the whole process: what other processes do to it hardly counts. */
+static double processor_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* How long the scheduler gets to see that a processor is busy. */
 static const struct timespec hog_settles = {.tv_nsec = 20 * 1000 * 1000};
 
 /* The first processors that this thread may use, and all of them as before. */
 static void hold_processors(struct qn_harness *h, unsigned threads)
 {
+    cpu_set_t held;
     if (sched_getaffinity(0, sizeof h->before, &h->before) != 0)
         return;
-    CPU_ZERO(&h->held);
+    CPU_ZERO(&held);
     for (int cpu = 0; cpu < CPU_SETSIZE && h->n_cpus < threads; cpu++)
         if (CPU_ISSET(cpu, &h->before)) {
-            CPU_SET(cpu, &h->held);
-            h->cpus[h->n_cpus++] = cpu;
+            CPU_SET(cpu, &held);
+            h->last_cpu = cpu;
+            h->n_cpus++;
         }
-    if (sched_setaffinity(0, sizeof h->held, &h->held) != 0)
+    if (sched_setaffinity(0, sizeof held, &held) != 0)
         h->n_cpus = 0;
-}
-
-static void run_on_one(const struct qn_harness *h, bool one)
-{
-    cpu_set_t first;
-    if (h->n_cpus == 0)
-        return;
-    CPU_ZERO(&first);
-    CPU_SET(h->cpus[0], &first);
-    /* A failure leaves the thread where it may run anyway. */
-    (void)sched_setaffinity(0, sizeof first, one ? &first : &h->held);
 }
 
 /* The child: stops itself, and uses its processor whenever it is continued. */
@@ -53,7 +52,7 @@ static _Noreturn void be_hog(const struct qn_harness *h, pid_t parent)
         _exit(0);
     if (h->n_cpus > 0) {
         CPU_ZERO(&last);
-        CPU_SET(h->cpus[h->n_cpus - 1], &last);
+        CPU_SET(h->last_cpu, &last);
         (void)sched_setaffinity(0, sizeof last, &last);
     }
     raise(SIGSTOP);
@@ -98,17 +97,16 @@ static void set_busy(struct qn_harness *h, bool busy)
     nanosleep(&hog_settles, NULL);
 }
 
-static enum qins_status time_candidate(struct qn_harness *h, struct qn_candidate *c,
-                                       double *seconds, struct qins_error *err)
+static enum qins_status time_candidate(struct qn_harness *h, const struct qn_candidate *c,
+                                       double *seconds, double *cpu_seconds, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     set_busy(h, c->busy);
-    run_on_one(h, c->threads == 1);
-    double begin = qn_seconds();
+    double begin = qn_seconds(), cpu_begin = processor_seconds();
     for (unsigned i = 0; i < c->repeats && st == QINS_OK; i++)
         st = c->run(c->ctx, err);
     *seconds = (qn_seconds() - begin) / c->repeats;
-    run_on_one(h, false);
+    *cpu_seconds = (processor_seconds() - cpu_begin) / c->repeats;
     return st;
 }
 
@@ -121,18 +119,20 @@ enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidate
     for (int round = -1; round < QN_BENCH_ROUNDS && st == QINS_OK; round++)
         for (size_t i = 0; i < n && st == QINS_OK; i++) {
             struct qn_candidate *c = &candidates[i];
-            double seconds;
+            double seconds, cpu_seconds;
             if (round < 0)
                 c->repeats = 1;
             st = qn_check_stop(monitor, err);
             if (st == QINS_OK)
-                st = time_candidate(h, c, &seconds, err);
+                st = time_candidate(h, c, &seconds, &cpu_seconds, err);
             if (st != QINS_OK)
                 continue;
-            if (round >= 0)
+            if (round >= 0) {
                 c->seconds[round] = seconds;
-            else if (seconds < min_seconds)
+                c->cpu_seconds[round] = cpu_seconds;
+            } else if (seconds < min_seconds) {
                 c->repeats = (unsigned)fmin(ceil(min_seconds / fmax(seconds, 1e-9)), MAX_REPEATS);
+            }
             qn_progress_of(monitor, "measuring", "runs", ++done, total);
         }
     set_busy(h, false);
@@ -155,18 +155,25 @@ static struct qn_spread spread(double values[QN_BENCH_ROUNDS])
     };
 }
 
-struct qn_spread qn_speed(const struct qn_candidate *c)
+static const double *seconds_of(const struct qn_candidate *c, enum qn_bench_clock clock)
+{
+    return clock == QN_CLOCK_WALL ? c->seconds : c->cpu_seconds;
+}
+
+struct qn_spread qn_speed(const struct qn_candidate *c, enum qn_bench_clock clock)
 {
     double values[QN_BENCH_ROUNDS];
     for (int i = 0; i < QN_BENCH_ROUNDS; i++)
-        values[i] = (double)c->tokens / c->seconds[i];
+        values[i] = (double)c->tokens / seconds_of(c, clock)[i];
     return spread(values);
 }
 
-struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b)
+struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b,
+                                enum qn_bench_clock clock)
 {
     double values[QN_BENCH_ROUNDS];
     for (int i = 0; i < QN_BENCH_ROUNDS; i++)
-        values[i] = ((double)a->tokens / a->seconds[i]) / ((double)b->tokens / b->seconds[i]);
+        values[i] = (double)a->tokens / seconds_of(a, clock)[i] /
+                    ((double)b->tokens / seconds_of(b, clock)[i]);
     return spread(values);
 }

@@ -14,10 +14,10 @@ enum { QN_BENCH_ROUNDS = 5, QN_BENCH_MAX_THREADS = 64 };
 /* Holds the process on as many processors as it has threads, and owns a child process that can
  * keep the last of them busy. */
 struct qn_harness {
-    cpu_set_t before, held; /* where the calling thread might run, and may run */
-    int cpus[QN_BENCH_MAX_THREADS];
-    unsigned n_cpus; /* 0 where the system would not say */
-    pid_t hog;       /* 0: none */
+    cpu_set_t before; /* where the calling thread might run */
+    unsigned n_cpus;  /* 0 where the system would not say */
+    int last_cpu;
+    pid_t hog; /* 0: none */
     bool hog_runs;
 };
 
@@ -29,13 +29,14 @@ void qn_harness_finish(struct qn_harness *h); /* a zeroed one is accepted */
 
 struct qn_candidate {
     const char *name;
-    unsigned threads; /* 1: held on the first processor; the busy one is the last */
-    bool busy;        /* run with one processor kept busy by the child */
-    uint64_t tokens;  /* that one run computes */
+    unsigned threads;
+    bool busy;       /* run with one processor kept busy by the child */
+    uint64_t tokens; /* that one run computes */
     enum qins_status (*run)(void *ctx, struct qins_error *err);
     void *ctx;
     unsigned repeats;                /* runs timed together */
     double seconds[QN_BENCH_ROUNDS]; /* of one run */
+    double cpu_seconds[QN_BENCH_ROUNDS];
 };
 
 /* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds. Short runs are repeated to
@@ -44,13 +45,18 @@ enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidate
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err);
 
+/* Processor time counts that of all threads; other processes hardly show in it, waiting not at
+ * all. */
+enum qn_bench_clock { QN_CLOCK_WALL, QN_CLOCK_CPU };
+
 struct qn_spread {
     double median, low, high;
 };
 
 /* Of tokens per second. */
-struct qn_spread qn_speed(const struct qn_candidate *c);
+struct qn_spread qn_speed(const struct qn_candidate *c, enum qn_bench_clock clock);
 /* Of A's speed over B's, round by round. */
-struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b);
+struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b,
+                                enum qn_bench_clock clock);
 
 #endif

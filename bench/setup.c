@@ -123,15 +123,27 @@ static json_t *model_report(const struct qn_bench_setup *s)
     return j;
 }
 
+/* Appends to *list, or makes it NULL. */
+static void append(json_t **list, json_t *value)
+{
+    if (json_array_append_new(*list, value) != 0) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+static json_t *seconds_report(const double seconds[QN_BENCH_ROUNDS])
+{
+    json_t *list = json_array();
+    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+        append(&list, qn_json_real(seconds[i]));
+    return list;
+}
+
 static json_t *measurement_report(const struct qn_candidate *c)
 {
-    struct qn_spread speed = qn_speed(c);
-    json_t *j = json_object(), *seconds = json_array();
-    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
-        if (seconds && json_array_append_new(seconds, qn_json_real(c->seconds[i])) != 0) {
-            json_decref(seconds);
-            seconds = NULL;
-        }
+    struct qn_spread speed = qn_speed(c, QN_CLOCK_WALL);
+    json_t *j = json_object();
     qn_json_put(&j, "name", json_string(c->name));
     qn_json_put(&j, "threads", integer(c->threads));
     qn_json_put(&j, "one_core_busy", json_boolean(c->busy));
@@ -140,7 +152,9 @@ static json_t *measurement_report(const struct qn_candidate *c)
     qn_json_put(&j, "tokens_per_s", qn_json_real(speed.median));
     qn_json_put(&j, "tokens_per_s_low", qn_json_real(speed.low));
     qn_json_put(&j, "tokens_per_s_high", qn_json_real(speed.high));
-    qn_json_put(&j, "seconds", seconds);
+    qn_json_put(&j, "tokens_per_cpu_s", qn_json_real(qn_speed(c, QN_CLOCK_CPU).median));
+    qn_json_put(&j, "seconds", seconds_report(c->seconds));
+    qn_json_put(&j, "cpu_seconds", seconds_report(c->cpu_seconds));
     return j;
 }
 
@@ -156,13 +170,17 @@ static json_t *side(const struct qn_candidate *c)
 static json_t *comparison_report(const struct qn_comparison *c)
 {
     json_t *j = json_object();
-    struct qn_spread v = qn_speed_ratio(c->overhead ? c->to : c->of, c->overhead ? c->of : c->to);
+    /* Of single threads, the clock that does not see other processes. */
+    bool single = c->of->threads == 1 && c->to->threads == 1;
+    struct qn_spread v = qn_speed_ratio(c->overhead ? c->to : c->of, c->overhead ? c->of : c->to,
+                                        single ? QN_CLOCK_CPU : QN_CLOCK_WALL);
     if (c->overhead)
         v = (struct qn_spread){100 * (v.median - 1), 100 * (v.low - 1), 100 * (v.high - 1)};
     bool met = c->overhead ? v.median <= c->goal : v.median >= c->goal;
     bool judged = c->goal > 0.0;
     qn_json_put(&j, "of", side(c->of));
     qn_json_put(&j, "to", side(c->to));
+    qn_json_put(&j, "clock", json_string(single ? "processor" : "wall"));
     qn_json_put(&j, "unit", json_string(c->overhead ? "percent more time" : "times the speed"));
     qn_json_put(&j, "value", qn_json_real(v.median));
     qn_json_put(&j, "low", qn_json_real(v.low));
@@ -170,15 +188,6 @@ static json_t *comparison_report(const struct qn_comparison *c)
     qn_json_put(&j, "goal", judged ? json_real(c->goal) : json_null());
     qn_json_put(&j, "met", judged ? json_boolean(met) : json_null());
     return j;
-}
-
-/* Appends to *list, or makes it NULL. */
-static void append(json_t **list, json_t *value)
-{
-    if (json_array_append_new(*list, value) != 0) {
-        json_decref(*list);
-        *list = NULL;
-    }
 }
 
 json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,

@@ -42,9 +42,9 @@ static void speed_cell(struct cli_table *t, double value)
 
 static enum qins_status print_measurements(const json_t *report, struct qins_error *err)
 {
-    static const char *const heads[] = {"",         "threads", "one core busy",
-                                        "tokens/s", "lowest",  "highest"};
-    struct cli_table t = {.columns = 6, .align = "lrlrrr"};
+    static const char *const heads[] = {"",       "threads", "one core busy",     "tokens/s",
+                                        "lowest", "highest", "tokens/processor s"};
+    struct cli_table t = {.columns = 7, .align = "lrlrrrr"};
     const json_t *m;
     size_t i;
     for (i = 0; i < sizeof heads / sizeof *heads; i++)
@@ -57,6 +57,7 @@ static enum qins_status print_measurements(const json_t *report, struct qins_err
         speed_cell(&t, cli_number(m, "tokens_per_s"));
         speed_cell(&t, cli_number(m, "tokens_per_s_low"));
         speed_cell(&t, cli_number(m, "tokens_per_s_high"));
+        speed_cell(&t, cli_number(m, "tokens_per_cpu_s"));
     }
     return cli_table_print(&t, err);
 }
@@ -69,8 +70,8 @@ static void side_cell(struct cli_table *t, const json_t *side)
 
 static enum qins_status print_comparisons(const json_t *report, struct qins_error *err)
 {
-    static const char *const heads[] = {"", "against", "one core busy", "", "", "goal"};
-    struct cli_table t = {.columns = 6, .align = "lllrll"};
+    static const char *const heads[] = {"", "against", "one core busy", "clock", "", "", "goal"};
+    struct cli_table t = {.columns = 7, .align = "llllrll"};
     const json_t *c;
     size_t i;
     for (i = 0; i < sizeof heads / sizeof *heads; i++)
@@ -81,6 +82,7 @@ static enum qins_status print_comparisons(const json_t *report, struct qins_erro
         side_cell(&t, of);
         side_cell(&t, json_object_get(c, "to"));
         busy_cell(&t, of);
+        cli_cell(&t, "%s", cli_string(c, "clock"));
         cli_cell(&t, "%.2f", cli_number(c, "value"));
         cli_cell(&t, "%s", cli_string(c, "unit"));
         if (json_is_null(json_object_get(c, "goal")))

@@ -27,6 +27,7 @@ class Bench(unittest.TestCase):
         self.assertEqual(len(set(names)), len(names))
         for m in report["measurements"]:
             self.assertEqual(len(m["seconds"]), report["rounds"])
+            self.assertEqual(len(m["cpu_seconds"]), report["rounds"])
             self.assertTrue(all(s > 0 for s in m["seconds"]))
             self.assertLessEqual(m["tokens_per_s_low"], m["tokens_per_s"])
             self.assertLessEqual(m["tokens_per_s"], m["tokens_per_s_high"])

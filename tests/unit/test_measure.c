@@ -87,13 +87,14 @@ static void test_turns(void **state)
     assert_string_equal(r.letters, "abababababab");
     for (size_t i = 0; i < r.n; i++) {
         assert_int_equal(r.hog_states[i], i % 2 ? 'R' : 'T');
-        assert_int_equal(r.cpus[i], i % 2 ? (int)r.harness.n_cpus : 1);
+        assert_int_equal(r.cpus[i], r.harness.n_cpus);
     }
     qn_harness_finish(&r.harness);
     assert_gone(hog);
     assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
     assert_true(CPU_EQUAL(&before, &after));
-    struct qn_spread speed = qn_speed(&list[0]), ratio = qn_speed_ratio(&list[0], &list[1]);
+    struct qn_spread speed = qn_speed(&list[0], QN_CLOCK_WALL),
+                     ratio = qn_speed_ratio(&list[0], &list[1], QN_CLOCK_WALL);
     assert_true(speed.low <= speed.median && speed.median <= speed.high);
     assert_true(speed.high <= 10 / 0.002);
     assert_true(ratio.low <= ratio.median && ratio.median <= ratio.high && ratio.low > 0);
@@ -169,10 +170,12 @@ static void test_orphan(void **state)
 
 static void test_figures(void **state)
 {
-    struct qn_candidate a = {.tokens = 6, .seconds = {1, 2, 3, 6, 12}};
-    struct qn_candidate b = {.tokens = 12, .seconds = {2, 2, 2, 2, 2}};
+    struct qn_candidate a = {
+        .tokens = 6, .seconds = {1, 2, 3, 6, 12}, .cpu_seconds = {1, 2, 3, 6, 12}};
+    struct qn_candidate b = {.tokens = 12, .cpu_seconds = {2, 2, 2, 2, 2}};
     (void)state;
-    struct qn_spread speed = qn_speed(&a), ratio = qn_speed_ratio(&b, &a);
+    struct qn_spread speed = qn_speed(&a, QN_CLOCK_WALL),
+                     ratio = qn_speed_ratio(&b, &a, QN_CLOCK_CPU);
     assert_true(fabs(speed.low - 0.5) + fabs(speed.median - 2) + fabs(speed.high - 6) < 1e-12);
     assert_true(fabs(ratio.low - 1) + fabs(ratio.median - 3) + fabs(ratio.high - 12) < 1e-12);
 }
