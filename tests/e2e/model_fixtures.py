@@ -110,7 +110,7 @@ def attention_tensors(m, c, p):
 
 def llama_tensors(m, c):
     hidden, inner, kind = c["hidden_size"], c["intermediate_size"], c["model_type"]
-    m.embedding("model.embed_tokens", VOCAB, hidden)
+    m.embedding("model.embed_tokens", c["vocab_size"], hidden)
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
         m.norm(p + "input_layernorm", hidden)
@@ -133,13 +133,13 @@ def llama_tensors(m, c):
         m.linear(p + "mlp.down_proj", hidden, inner, bias)
     m.norm("model.norm", hidden)
     if not c["tie_word_embeddings"]:
-        m.linear("lm_head", VOCAB, hidden, gain=2.0)
+        m.linear("lm_head", c["vocab_size"], hidden, gain=2.0)
 
 
 def gpt2_tensors(m, c):
     hidden = c["n_embd"]
     inner = c["n_inner"] or 4 * hidden
-    m.embedding("transformer.wte", VOCAB, hidden)
+    m.embedding("transformer.wte", c["vocab_size"], hidden)
     m.embedding("transformer.wpe", c["n_positions"], hidden, 0.5)
     for i in range(c["n_layer"]):
         p = f"transformer.h.{i}."
@@ -151,12 +151,12 @@ def gpt2_tensors(m, c):
         m.linear(p + "mlp.c_proj", hidden, inner, True, transposed=True)
     m.norm("transformer.ln_f", hidden, True)
     if not c.get("tie_word_embeddings", True):
-        m.linear("lm_head", VOCAB, hidden, gain=2.0)
+        m.linear("lm_head", c["vocab_size"], hidden, gain=2.0)
 
 
 def gpt_neox_tensors(m, c):
     hidden, inner, bias = c["hidden_size"], c["intermediate_size"], c.get("attention_bias", True)
-    m.embedding("gpt_neox.embed_in", VOCAB, hidden)
+    m.embedding("gpt_neox.embed_in", c["vocab_size"], hidden)
     for i in range(c["num_hidden_layers"]):
         p = f"gpt_neox.layers.{i}."
         m.norm(p + "input_layernorm", hidden, True)
@@ -167,7 +167,7 @@ def gpt_neox_tensors(m, c):
         m.linear(p + "mlp.dense_4h_to_h", hidden, inner, True)
     m.norm("gpt_neox.final_layer_norm", hidden, True)
     if not c["tie_word_embeddings"]:
-        m.linear("embed_out", VOCAB, hidden, gain=2.0)
+        m.linear("embed_out", c["vocab_size"], hidden, gain=2.0)
 
 
 def llama2c_tensors(m, c):
@@ -270,3 +270,32 @@ def write_llama2c(path, config, tensors, version=0):
 
 def random_ids(n, seed=3):
     return np.random.default_rng(seed).integers(0, VOCAB, n)
+
+
+def write_npz(path, tensors):
+    np.savez(path, **tensors)
+    return True
+
+
+def write_hdf5(path, tensors):
+    try:
+        import h5py
+    except ImportError:
+        return False
+    with h5py.File(path, "w") as f:
+        for name, values in tensors.items():
+            f.create_dataset(name, data=values)
+    return True
+
+
+def write_torch(path, tensors):
+    try:
+        import torch
+    except ImportError:
+        return False
+    torch.save({name: torch.from_numpy(v) for name, v in tensors.items()}, path)
+    return True
+
+
+# File names; each function writes tensors there, and returns False where it cannot.
+CONTAINERS = {"model.npz": write_npz, "model.h5": write_hdf5, "pytorch_model.bin": write_torch}

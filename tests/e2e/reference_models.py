@@ -37,11 +37,16 @@ def softmax(x):
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def original_positions(config, scaling):
+    name = "original_max_position_embeddings"
+    return scaling.get(name) or config.get(name) or config["max_position_embeddings"]
+
+
 def longrope_magnitude(config, scaling):
     """The factor on cos and sin with which LongRoPE keeps the entropy of attention."""
     if scaling.get("attention_factor") is not None:
         return scaling["attention_factor"]
-    original = config.get("original_max_position_embeddings", config["max_position_embeddings"])
+    original = original_positions(config, scaling)
     stretch = config["max_position_embeddings"] / original
     return 1.0 if stretch <= 1.0 else math.sqrt(1.0 + math.log(stretch) / math.log(original))
 
@@ -54,10 +59,15 @@ def llama3_frequency(f, scaling):
     return kept * f + (1.0 - kept) * f / scaling["factor"]
 
 
+def rope_settings(config):
+    """rope_parameters is what transformers 5 makes of rope_scaling, with theta inside."""
+    return config.get("rope_scaling") or config.get("rope_parameters") or {}
+
+
 def rope_table(config, dims, theta, n, total):
     """cos and sin, [n][dims / 2] each, for positions 0 … n-1 of a sequence of TOTAL tokens."""
     frequency = np.array([theta ** (-2.0 * i / dims) for i in range(dims // 2)])
-    scaling = config.get("rope_scaling") or {}
+    scaling = rope_settings(config)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     magnitude = 1.0
     if kind == "linear":
@@ -65,7 +75,7 @@ def rope_table(config, dims, theta, n, total):
     elif kind == "llama3":
         frequency = np.array([llama3_frequency(f, scaling) for f in frequency])
     elif kind in ("longrope", "su"):
-        original = config["original_max_position_embeddings"]
+        original = original_positions(config, scaling)
         stretch = scaling["long_factor" if total > original else "short_factor"]
         frequency = frequency / np.array(stretch, np.float64)
         magnitude = longrope_magnitude(config, scaling)
@@ -200,8 +210,10 @@ class Reference:
         c = self.config
         eps = c["rms_norm_eps"]
         size = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
-        dims = int(size * c.get("partial_rotary_factor", 1.0))
-        table = rope_table(c, dims, c.get("rope_theta", 10000.0), len(ids), total)
+        rope = rope_settings(c)
+        part = rope.get("partial_rotary_factor", c.get("partial_rotary_factor", 1.0))
+        theta = rope.get("rope_theta", c.get("rope_theta", 10000.0))
+        table = rope_table(c, int(size * part), theta, len(ids), total)
         x = self.t["model.embed_tokens.weight"][ids]
         for i in range(c["num_hidden_layers"]):
             p = f"model.layers.{i}."
