@@ -59,8 +59,9 @@ struct cli_verb {
     const char *name, *summary, *usage, *example;
     enum cli_option_id options[OPT_COUNT]; /* beyond the common ones; OPT_HELP (0) ends */
     int n_operands, optional_operands;     /* at most, and how many of them may be left out */
-    enum cli_option_id many; /* takes all arguments up to the next option; or OPT_HELP */
-    bool needs_output;       /* -o */
+    enum cli_option_id many;     /* takes all arguments up to the next option; or OPT_HELP */
+    enum cli_option_id many_too; /* another one; a command has values of one of them at most */
+    bool needs_output;           /* -o */
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
 };
 

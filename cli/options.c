@@ -106,7 +106,7 @@ static enum qins_status take_option(const struct cli_verb *verb, char **argv, in
     if (o->argument && c->value[id])
         return qn_fail(err, QINS_ERR_USAGE, "'--%s' is given twice", o->name);
     c->value[id] = value ? value : "";
-    if (id == verb->many && id != OPT_HELP) {
+    if ((id == verb->many || id == verb->many_too) && id != OPT_HELP) {
         c->list = &c->value[id];
         c->n_list = 1;
         if (value == argv[*i]) {

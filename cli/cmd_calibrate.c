@@ -1,0 +1,159 @@
+#include "cli/cli.h"
+
+#include "convert/calibrate.h"
+#include "core/file.h"
+
+#include <math.h>
+
+enum { MOST_ROWS = 1 << 24, MOST_CONTEXT = 1 << 24 };
+
+static void number_cell(struct cli_table *t, double value)
+{
+    if (isnan(value))
+        cli_cell(t, "-");
+    else
+        cli_cell(t, "%.4g", value);
+}
+
+static enum qins_status print_table(const json_t *report, struct qins_error *err)
+{
+    static const char *const heads[] = {"point", "channels", "rows", "mean |x|",
+                                        "rms",   "min",      "max",  "kept"};
+    static const char *const figures[] = {"mean_abs", "rms", "min", "max"};
+    const json_t *point, *points = json_object_get(report, "points");
+    struct cli_table t = {.columns = sizeof heads / sizeof *heads, .align = "lrrrrrrr"};
+    char size[64];
+    size_t i;
+    for (int k = 0; k < t.columns; k++)
+        cli_cell(&t, "%s", heads[k]);
+    json_array_foreach(points, i, point)
+    {
+        cli_cell(&t, "%s", cli_string(point, "name"));
+        cli_cell(&t, "%.0f", cli_number(point, "channels"));
+        cli_cell(&t, "%.0f", cli_number(point, "rows"));
+        for (size_t k = 0; k < sizeof figures / sizeof *figures; k++)
+            number_cell(&t, cli_number(point, figures[k]));
+        cli_cell(&t, "%.0f", cli_number(point, "kept_rows"));
+    }
+    enum qins_status st = cli_table_print(&t, err);
+    const double tokens = cli_number(report, "tokens"), windows = cli_number(report, "windows");
+    const char *unit = json_is_null(json_object_get(report, "tokenizer_fingerprint")) &&
+                               json_is_null(json_object_get(report, "model"))
+                           ? "row"
+                           : "token";
+    cli_print("%zu points, %.0f %s%s in %.0f window%s, %.0f a second: %s\n",
+              json_array_size(points), tokens, unit, tokens == 1 ? "" : "s", windows,
+              windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"),
+              cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
+    return st;
+}
+
+static enum qins_status read_options(const struct cli *c, struct qn_calibrate_options *o,
+                                     struct qins_error *err)
+{
+    unsigned context = 0, keep = 0;
+    *o = (struct qn_calibrate_options){
+        .corpus = {.tokenizer = c->value[OPT_TOKENIZER], .ids = c->value[OPT_IDS]},
+        .resume = c->value[OPT_RESUME] != NULL,
+        .threads = c->threads,
+    };
+    if (c->value[OPT_TEXT]) {
+        o->corpus.texts = c->list;
+        o->corpus.n_texts = c->n_list;
+    }
+    o->sample.gram = c->value[OPT_GRAM] != NULL;
+    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_KEEP_ROWS, 0, MOST_ROWS, &keep, err);
+    if (st == QINS_OK)
+        st = cli_u64(c, OPT_SEED, INT64_MAX, &o->sample.seed, err);
+    if (st == QINS_OK)
+        st = cli_u64(c, OPT_TOKENS, INT64_MAX, &o->corpus.max_tokens, err);
+    o->sample.context = context;
+    o->sample.keep_rows = keep;
+    return st;
+}
+
+/* Options that a way of calibrating does not take are not passed over. */
+static enum qins_status refuse(const struct cli *c, const char *with,
+                               const enum cli_option_id *options, struct qins_error *err)
+{
+    static const char *const names[OPT_COUNT] = {
+        [OPT_TEXT] = "text",           [OPT_IDS] = "ids",
+        [OPT_TOKENIZER] = "tokenizer", [OPT_CONTEXT] = "context",
+        [OPT_TOKENS] = "tokens",       [OPT_SEED] = "seed",
+        [OPT_GRAM] = "gram",           [OPT_KEEP_ROWS] = "keep-rows",
+        [OPT_RESUME] = "resume",       [OPT_ACTIVATIONS] = "activations",
+    };
+    for (; *options != OPT_HELP; options++)
+        if (c->value[*options])
+            return qn_fail(err, QINS_ERR_USAGE, "'--%s' does not go with '--%s'", names[*options],
+                           with);
+    return QINS_OK;
+}
+
+static enum qins_status merge(const struct cli *c, json_t **report, struct qins_error *err)
+{
+    static const enum cli_option_id others[] = {
+        OPT_TEXT, OPT_IDS,       OPT_TOKENIZER, OPT_CONTEXT,     OPT_TOKENS, OPT_SEED,
+        OPT_GRAM, OPT_KEEP_ROWS, OPT_RESUME,    OPT_ACTIVATIONS, OPT_HELP};
+    enum qins_status st = refuse(c, "merge", others, err);
+    if (st == QINS_OK && c->operand[0])
+        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
+    if (st == QINS_OK && c->n_list < 2)
+        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes two files or more");
+    return st == QINS_OK ? qn_calibrate_merge(c->list, c->n_list, c->value[OPT_OUTPUT], &c->monitor,
+                                              report, err)
+                         : st;
+}
+
+static enum qins_status calibrate(const struct cli *c, json_t **report, struct qins_error *err)
+{
+    static const enum cli_option_id others[] = {OPT_TEXT,   OPT_IDS,    OPT_TOKENIZER,
+                                                OPT_TOKENS, OPT_RESUME, OPT_HELP};
+    struct qn_calibrate_options o;
+    const char *activations = c->value[OPT_ACTIVATIONS];
+    enum qins_status st = read_options(c, &o, err);
+    if (st == QINS_OK && activations)
+        st = refuse(c, "activations", others, err);
+    else if (st == QINS_OK && !c->operand[0])
+        st = qn_fail(err, QINS_ERR_USAGE, "a model is missing: %s", cli_calibrate.usage);
+    if (st != QINS_OK)
+        return st;
+    if (activations)
+        return qn_calibrate_activations(c->operand[0], activations, c->value[OPT_OUTPUT], &o,
+                                        &c->monitor, report, err);
+    return qn_calibrate(c->operand[0], c->value[OPT_OUTPUT], &o, &c->monitor, report, err);
+}
+
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    struct qn_output o = {0};
+    json_t *report = NULL;
+    /* An output that cannot be written is told before the work. */
+    enum qins_status st = qn_output_create(&o, c->value[OPT_OUTPUT], err);
+    qn_output_abandon(&o);
+    if (st == QINS_OK)
+        st = c->value[OPT_MERGE] ? merge(c, &report, err) : calibrate(c, &report, err);
+    if (st == QINS_OK && c->json)
+        cli_print_json(report);
+    else if (st == QINS_OK && !c->quiet)
+        st = print_table(report, err);
+    json_decref(report);
+    return st;
+}
+
+const struct cli_verb cli_calibrate = {
+    .name = "calibrate",
+    .summary = "Runs text through a model and keeps what its layers see.",
+    .usage = "calibrate MODEL --text FILE... -o OUT.h5 [options]",
+    .example = "qins calibrate model/ --text sample.txt --keep-rows 1024 -o calibration.h5",
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TOKENS, OPT_CONTEXT, OPT_GRAM, OPT_KEEP_ROWS, OPT_SEED,
+                OPT_RESUME, OPT_MERGE, OPT_ACTIVATIONS, OPT_TOKENIZER, OPT_IDS},
+    .n_operands = 1,
+    .optional_operands = 1,
+    .many = OPT_TEXT,
+    .many_too = OPT_MERGE,
+    .needs_output = true,
+    .run = run,
+};

@@ -1,0 +1,53 @@
+/* Text through a model, or rows captured elsewhere, to a calibration file. */
+#ifndef QINS_CONVERT_CALIBRATE_H
+#define QINS_CONVERT_CALIBRATE_H
+
+#include "core/json.h"
+#include "formats/calibration.h"
+#include "model/corpus.h"
+
+struct qn_calibrate_options {
+    struct qn_corpus_options corpus;
+    struct qn_calibration_options sample; /* context 0: the model's, at most
+                                             QN_CALIBRATE_CONTEXT */
+    bool resume;                          /* continue from OUT.part if it is there */
+    unsigned threads;                     /* >= 1; the file does not depend on it */
+    double checkpoint_seconds; /* between two copies to OUT.part; 0: 30; < 0: all the time */
+    uint64_t large_bytes;      /* memory for Gram matrices and kept rows, of one point at least; 0:
+                                  QN_CALIBRATE_LARGE. More points mean more passes over the text */
+};
+
+/* Attention's cost grows with the square of the window. */
+#define QN_CALIBRATE_CONTEXT 512u
+#define QN_CALIBRATE_LARGE   (UINT64_C(1) << 30)
+
+/* Runs the texts through the model at MODEL and writes OUT. While it runs, OUT.part holds what is
+ * done so far, unless one is there that is not to be continued: that one is left alone. *report
+ * (schema qins/calibrate/1; may be NULL) belongs to the caller. Errors: QINS_ERR_USAGE where OUT
+ * is an input or OUT.part belongs to another job, both named; QINS_ERR_FORMAT where activations
+ * are not finite, naming the point; QINS_ERR_INTERRUPTED after OUT.part was brought up to date. */
+enum qins_status qn_calibrate(const char *model, const char *out,
+                              const struct qn_calibrate_options *options,
+                              const struct qn_monitor *monitor, json_t **report,
+                              struct qins_error *err);
+
+/* The same with model and corpus at hand; O->corpus is not looked at. */
+enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_corpus *corpus,
+                                     const char *out, const struct qn_calibrate_options *o,
+                                     const struct qn_monitor *monitor, json_t **report,
+                                     struct qins_error *err);
+
+/* Joins calibrations of one model with one set of options; QINS_ERR_UNSUPPORTED for others,
+ * naming what differs. */
+enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const char *out,
+                                    const struct qn_monitor *monitor, json_t **report,
+                                    struct qins_error *err);
+
+/* From the arrays [rows][channels] in FILE, named after tensors or tap points. MODEL, or NULL,
+ * says what the names mean. */
+enum qins_status qn_calibrate_activations(const char *model, const char *file, const char *out,
+                                          const struct qn_calibrate_options *o,
+                                          const struct qn_monitor *monitor, json_t **report,
+                                          struct qins_error *err);
+
+#endif

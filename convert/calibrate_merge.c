@@ -1,0 +1,249 @@
+#include "convert/calibrate_job.h"
+#include "core/clock.h"
+#include "core/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A kept row of one of the files. */
+struct origin {
+    struct qn_kept_row row;
+    size_t file;
+    uint32_t index; /* in the file's table, or among the rows of a point */
+    uint32_t merged;
+};
+
+struct merging {
+    const char *const *names;
+    struct qn_calibration_file *files;
+    size_t n;
+    struct qn_calibration c;
+    uint32_t **merged;      /* [n][n_kept of the file]: place in the merged table, or DROPPED */
+    struct origin *origins; /* of the rows of the point that is written */
+    struct qn_gram gram;    /* of the point that is written */
+};
+
+static const uint32_t dropped = UINT32_MAX;
+
+static int compare_origins(const void *a, const void *b)
+{
+    const struct origin *x = a, *y = b;
+    int order = qn_kept_compare(&x->row, &y->row);
+    return order ? order : x->file < y->file ? -1 : x->file > y->file;
+}
+
+static int compare_merged(const void *a, const void *b)
+{
+    const struct origin *x = a, *y = b;
+    return x->merged < y->merged ? -1 : x->merged > y->merged;
+}
+
+/* The first file's description with all figures 0. */
+static enum qins_status begin(struct merging *m, struct qins_error *err)
+{
+    json_t *j = qn_calibration_to_json(&m->files[0].c);
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    enum qins_status st = text
+                              ? qn_calibration_from_json(text, strlen(text), UINT64_MAX, &m->c, err)
+                              : qn_fail_memory(err);
+    m->c.tokens = m->c.windows = 0;
+    m->c.n_texts = 0;
+    for (size_t i = 0; i < m->c.n_points; i++)
+        m->c.points[i].rows = 0;
+    free(text);
+    json_decref(j);
+    return st;
+}
+
+static enum qins_status add_texts(struct merging *m, const struct qn_calibration *from,
+                                  const char *name, const struct qn_monitor *monitor,
+                                  struct qins_error *err)
+{
+    const size_t before = m->c.n_texts;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < from->n_texts && st == QINS_OK; i++) {
+        for (size_t k = 0; k < before; k++)
+            if (memcmp(&m->c.texts[k], &from->texts[i], sizeof *from->texts) == 0)
+                qn_notice(monitor, "%s is of a text that another of the files is of, too", name);
+        st = qn_calibration_add_text(&m->c, &from->texts[i], err);
+    }
+    return st;
+}
+
+static enum qins_status add_figures(struct merging *m, const struct qn_monitor *monitor,
+                                    struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t f = 0; f < m->n && st == QINS_OK; f++) {
+        const struct qn_calibration *from = &m->files[f].c;
+        for (size_t i = 0; i < from->n_points; i++)
+            qn_point_add(&m->c.points[i], &from->points[i]);
+        qn_access_add(&m->c.access, &from->access);
+        m->c.tokens += from->tokens;
+        m->c.windows += from->windows;
+        st = add_texts(m, from, m->names[f], monitor, err);
+    }
+    return st;
+}
+
+/* The table of kept rows: those of lowest priority of all. */
+static enum qins_status merge_table(struct merging *m, struct qins_error *err)
+{
+    size_t total = 0, n = 0;
+    for (size_t f = 0; f < m->n; f++)
+        total += m->files[f].c.n_kept;
+    m->merged = calloc(m->n, sizeof *m->merged);
+    m->origins = calloc(total + 1, sizeof *m->origins);
+    if (!m->merged || !m->origins)
+        return qn_fail_memory(err);
+    for (size_t f = 0; f < m->n; f++) {
+        const struct qn_calibration *from = &m->files[f].c;
+        m->merged[f] = calloc((size_t)from->n_kept + 1, sizeof *m->merged[f]);
+        if (!m->merged[f])
+            return qn_fail_memory(err);
+        for (uint32_t i = 0; i < from->n_kept; i++)
+            m->origins[n++] = (struct origin){.row = from->kept[i], .file = f, .index = i};
+    }
+    qsort(m->origins, n, sizeof *m->origins, compare_origins);
+    free(m->c.kept);
+    m->c.n_kept = n < m->c.options.keep_rows ? (uint32_t)n : m->c.options.keep_rows;
+    m->c.kept = calloc((size_t)m->c.n_kept + 1, sizeof *m->c.kept);
+    if (!m->c.kept)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        const bool kept = i < m->c.n_kept;
+        m->merged[m->origins[i].file][m->origins[i].index] = kept ? (uint32_t)i : dropped;
+        if (kept)
+            m->c.kept[i] = m->origins[i].row;
+    }
+    return QINS_OK;
+}
+
+/* Lists the rows of POINT in m->origins, by their place in the table. */
+static size_t find_rows(struct merging *m, size_t point)
+{
+    size_t n = 0;
+    for (size_t f = 0; f < m->n; f++) {
+        const struct qn_calibration_point *p = &m->files[f].c.points[point];
+        for (uint32_t i = 0; i < p->n_kept; i++) {
+            const uint32_t merged = m->merged[f][p->kept[i]];
+            if (merged != dropped)
+                m->origins[n++] = (struct origin){.file = f, .index = i, .merged = merged};
+        }
+    }
+    qsort(m->origins, n, sizeof *m->origins, compare_merged);
+    return n;
+}
+
+static enum qins_status merge_points(struct merging *m, struct qins_error *err)
+{
+    for (size_t i = 0; i < m->c.n_points; i++) {
+        struct qn_calibration_point *p = &m->c.points[i];
+        const size_t n = find_rows(m, i);
+        free(p->kept);
+        p->n_kept = (uint32_t)n;
+        p->kept = calloc(n + 1, sizeof *p->kept);
+        if (!p->kept)
+            return qn_fail_memory(err);
+        for (size_t k = 0; k < n; k++)
+            p->kept[k] = m->origins[k].merged;
+    }
+    return QINS_OK;
+}
+
+static enum qins_status add_grams(struct merging *m, size_t point, struct qins_error *err)
+{
+    qn_gram_finish(&m->gram);
+    enum qins_status st = qn_gram_init(&m->gram, m->c.points[point].channels, err);
+    for (size_t f = 0; f < m->n && st == QINS_OK; f++)
+        st = qn_large_add_gram(&m->gram, &m->files[f], point, err);
+    return st;
+}
+
+static enum qins_status read_large(void *ctx, size_t point, enum qn_large what, uint64_t first,
+                                   uint64_t count, void *dst, struct qins_error *err)
+{
+    struct merging *m = ctx;
+    const struct qn_calibration_point *p = &m->c.points[point];
+    enum qins_status st = QINS_OK;
+    uint8_t *out = dst;
+    if (first == 0 && what == QN_LARGE_GRAM)
+        st = add_grams(m, point, err);
+    if (first == 0 && what == QN_LARGE_ROWS)
+        find_rows(m, point);
+    for (uint64_t i = first; i < first + count && st == QINS_OK; i++) {
+        const size_t n = (size_t)qn_large_elements(p, what, i, 1);
+        if (what == QN_LARGE_ROWS) {
+            const struct origin *o = &m->origins[i];
+            st = qn_calibration_read(&m->files[o->file], point, what, o->index, 1, out, err);
+            out += n * sizeof(float);
+        } else if (what == QN_LARGE_GRAM) {
+            qn_gram_get(&m->gram, (uint32_t)i, (double *)(void *)out, NULL);
+            out += n * sizeof(double);
+        } else {
+            qn_gram_get(&m->gram, (uint32_t)i, NULL, (float *)(void *)out);
+            out += n * sizeof(float);
+        }
+    }
+    return st;
+}
+
+static enum qins_status open_all(struct merging *m, const char *out,
+                                 const struct qn_monitor *monitor, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < m->n && st == QINS_OK; i++)
+        if (qn_same_file(m->names[i], out))
+            st = qn_fail_at(err, QINS_ERR_USAGE, out, NULL, QN_NO_OFFSET,
+                            "the output is an input (%s); choose another name", m->names[i]);
+    for (size_t i = 0; i < m->n && st == QINS_OK; i++) {
+        st = qn_check_stop(monitor, err);
+        if (st == QINS_OK)
+            st = qn_calibration_open(&m->files[i], m->names[i], false, monitor, err);
+        if (st == QINS_OK)
+            st = qn_calibration_compare(&m->files[0].c, m->names[0], &m->files[i].c, m->names[i],
+                                        QINS_ERR_UNSUPPORTED, err);
+    }
+    return st;
+}
+
+static void finish(struct merging *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (m->files)
+            qn_calibration_close(&m->files[i]);
+        if (m->merged)
+            free(m->merged[i]);
+    }
+    free(m->files);
+    free(m->merged);
+    free(m->origins);
+    qn_gram_finish(&m->gram);
+    qn_calibration_finish(&m->c);
+}
+
+enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const char *out,
+                                    const struct qn_monitor *monitor, json_t **report,
+                                    struct qins_error *err)
+{
+    const double begun = qn_seconds();
+    struct merging m = {.names = files, .n = n, .files = calloc(n, sizeof *m.files)};
+    const struct qn_large_source source = {read_large, &m};
+    enum qins_status st = m.files ? open_all(&m, out, monitor, err) : qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = begin(&m, err);
+    if (st == QINS_OK)
+        st = add_figures(&m, monitor, err);
+    if (st == QINS_OK)
+        st = merge_table(&m, err);
+    if (st == QINS_OK)
+        st = merge_points(&m, err);
+    if (st == QINS_OK)
+        st = qn_calibration_write(&m.c, out, &source, err);
+    if (st == QINS_OK && report) {
+        *report = qn_calibrate_report(&m.c, out, 1, qn_seconds() - begun, m.c.tokens);
+        st = *report ? QINS_OK : qn_fail_memory(err);
+    }
+    finish(&m);
+    return st;
+}

@@ -1,0 +1,77 @@
+#include "convert/calibrate_job.h"
+
+#include <math.h>
+#include <sys/stat.h>
+
+static json_t *hex(const struct qn_digest *d)
+{
+    char text[33];
+    qn_digest_hex(d, text);
+    return json_string(text);
+}
+
+static json_t *count(uint64_t n)
+{
+    return json_integer((json_int_t)n);
+}
+
+static json_t *point_report(const struct qn_calibration_point *p)
+{
+    const double values = (double)p->rows * p->channels;
+    double sum_abs = 0.0, squares = 0.0, low = INFINITY, high = -INFINITY;
+    json_t *j = json_object();
+    for (uint32_t i = 0; i < p->channels; i++) {
+        sum_abs += qn_point_sum(p, QN_SUM_ABS)[i];
+        squares += qn_point_sum(p, QN_SUM_SQUARES)[i];
+        low = fmin(low, (double)p->min[i]);
+        high = fmax(high, (double)p->max[i]);
+    }
+    qn_json_put(&j, "name", qn_json_text(p->name));
+    qn_json_put(&j, "kind", json_string(qn_point_kind_name(p->kind)));
+    qn_json_put(&j, "layer", count(p->layer));
+    qn_json_put(&j, "expert", count(p->expert));
+    qn_json_put(&j, "channels", count(p->channels));
+    qn_json_put(&j, "rows", count(p->rows));
+    qn_json_put(&j, "mean_abs", qn_json_real(sum_abs / values));
+    qn_json_put(&j, "rms", qn_json_real(sqrt(squares / values)));
+    qn_json_put(&j, "min", qn_json_real(p->rows ? low : NAN));
+    qn_json_put(&j, "max", qn_json_real(p->rows ? high : NAN));
+    qn_json_put(&j, "zeros", count(p->signs[1]));
+    qn_json_put(&j, "kept_rows", count(p->n_kept));
+    qn_json_put(&j, "gram", json_boolean(p->gram));
+    return j;
+}
+
+json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, unsigned threads,
+                            double seconds, uint64_t tokens)
+{
+    struct stat info;
+    json_t *j = qn_report_begin("qins/calibrate/1"), *texts = json_array(), *points = json_array();
+    bool good = texts && points;
+    for (size_t i = 0; i < c->n_texts && good; i++)
+        good = json_array_append_new(texts, hex(&c->texts[i])) == 0;
+    for (size_t i = 0; i < c->n_points && good; i++)
+        good = json_array_append_new(points, point_report(&c->points[i])) == 0;
+    qn_json_put(&j, "output", qn_json_text(out));
+    qn_json_put(&j, "output_bytes", count(stat(out, &info) == 0 ? (uint64_t)info.st_size : 0));
+    qn_json_put(&j, "model", c->model_name ? qn_json_text(c->model_name) : json_null());
+    qn_json_put(&j, "model_fingerprint", c->model_name ? hex(&c->model) : json_null());
+    qn_json_put(&j, "tokenizer_fingerprint", c->has_tokenizer ? hex(&c->tokenizer) : json_null());
+    qn_json_put(&j, "text_fingerprints", texts);
+    qn_json_put(&j, "context", count(c->options.context));
+    qn_json_put(&j, "seed", count(c->options.seed));
+    qn_json_put(&j, "keep_rows", count(c->options.keep_rows));
+    qn_json_put(&j, "gram", json_boolean(c->options.gram));
+    qn_json_put(&j, "tokens", count(c->tokens));
+    qn_json_put(&j, "windows", count(c->windows));
+    qn_json_put(&j, "kept_rows", count(c->n_kept));
+    qn_json_put(&j, "threads", count(threads));
+    qn_json_put(&j, "seconds", qn_json_real(seconds));
+    qn_json_put(&j, "tokens_per_s", qn_json_real((double)tokens / seconds));
+    qn_json_put(&j, "points", points);
+    if (!good) {
+        json_decref(j);
+        j = NULL;
+    }
+    return j;
+}

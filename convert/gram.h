@@ -1,0 +1,41 @@
+/* Gram matrices of activations, X^T X in float64, on the threads of a pool. Sums are kept as
+ * float64 and a float32 that it lacks, so that the order in which rows came matters little:
+ * halves of a text add up to the whole. Memory: 12 bytes an element of the upper triangle. */
+#ifndef QINS_CONVERT_GRAM_H
+#define QINS_CONVERT_GRAM_H
+
+#include "core/pool.h"
+
+struct qn_gram {
+    uint32_t n;
+    double *high; /* blocks of the upper triangle, each row-major */
+    float *low;   /* as high */
+};
+
+/* Bytes of a matrix of N channels. */
+uint64_t qn_gram_bytes(uint32_t n);
+enum qins_status qn_gram_init(struct qn_gram *g, uint32_t n, struct qins_error *err);
+void qn_gram_finish(struct qn_gram *g); /* a zeroed one is accepted */
+
+/* What adding needs: rows widened, and a block for each thread. */
+struct qn_gram_scratch {
+    double *rows;
+    size_t capacity; /* of rows, elements */
+    double *blocks;
+};
+enum qins_status qn_gram_scratch_init(struct qn_gram_scratch *s, unsigned threads,
+                                      struct qins_error *err);
+void qn_gram_scratch_finish(struct qn_gram_scratch *s);
+
+/* Adds ROWS rows of X, STRIDE elements apart. The result depends on how rows are dealt out to
+ * calls, not on the pool. False when out of memory. */
+bool qn_gram_add(struct qn_gram *g, struct qn_pool *pool, struct qn_gram_scratch *s, const float *x,
+                 size_t rows, size_t stride);
+
+/* Row I of the whole symmetric matrix into HIGH[n], what it lacks right of the diagonal into
+ * LOW[n - I]; either may be NULL. */
+void qn_gram_get(const struct qn_gram *g, uint32_t i, double *high, float *low);
+/* Adds HIGH[n - I] and LOW[n - I], as qn_gram_get() yields them, to row I from the diagonal on. */
+void qn_gram_add_row(struct qn_gram *g, uint32_t i, const double *high, const float *low);
+
+#endif
