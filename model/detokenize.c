@@ -133,8 +133,10 @@ static enum qins_status add_step(struct qn_decoder *d, struct qn_decode_step **o
                                  struct qins_error *err)
 {
     struct qn_decode_step *grown = qn_part_append(d->steps, &d->count, sizeof *grown);
-    if (!grown)
-        return qn_fail_memory(err);
+    if (!grown) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
     d->steps = grown;
     *out = &grown[d->count - 1];
     return QINS_OK;
@@ -179,7 +181,7 @@ static enum qins_status add_with_content(struct qn_decoder *d, const json_t *par
                                          bool empty_too, struct qn_decode_step **out,
                                          struct qins_error *err)
 {
-    const char *text;
+    const char *text = "";
     enum qins_status st = add_step(d, out, err);
     if (st == QINS_OK)
         st = qn_part_string(part, key, NULL, &text, err);
@@ -218,7 +220,7 @@ static enum qins_status parse_strip(void *ctx, const json_t *part, struct qins_e
 static enum qins_status parse_metaspace(void *ctx, const json_t *part, struct qins_error *err)
 {
     struct qn_decode_step *step;
-    const char *scheme = NULL;
+    const char *scheme = "";
     bool space = true;
     enum qins_status st = add_with_content(ctx, part, "replacement", false, &step, err);
     if (st == QINS_OK)

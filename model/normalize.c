@@ -146,8 +146,10 @@ static enum qins_status add_step(struct qn_normalizer *n, struct qn_normal_step 
                                  struct qins_error *err)
 {
     struct qn_normal_step *grown = qn_part_append(n->steps, &n->count, sizeof *grown);
-    if (!grown)
-        return qn_fail_memory(err);
+    if (!grown) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
     n->steps = grown;
     *out = &grown[n->count - 1];
     return QINS_OK;
@@ -156,7 +158,7 @@ static enum qins_status add_step(struct qn_normalizer *n, struct qn_normal_step 
 static enum qins_status parse_prepend(void *ctx, const json_t *part, struct qins_error *err)
 {
     struct qn_normal_step *step;
-    const char *text;
+    const char *text = "";
     enum qins_status st = add_step(ctx, &step, err);
     if (st == QINS_OK)
         st = qn_part_string(part, "prepend", NULL, &text, err);
@@ -169,7 +171,7 @@ static enum qins_status parse_prepend(void *ctx, const json_t *part, struct qins
 static enum qins_status parse_replace(void *ctx, const json_t *part, struct qins_error *err)
 {
     struct qn_normal_step *step;
-    const char *text;
+    const char *text = "";
     enum qins_status st = add_step(ctx, &step, err);
     if (st == QINS_OK)
         st = qn_part_string(part, "content", NULL, &text, err);

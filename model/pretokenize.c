@@ -29,12 +29,16 @@ static const char gpt2_words[] =
 static enum qins_status add_step(struct qn_pretokenizer *p, struct qn_pre_step **out,
                                  struct qins_error *err)
 {
-    if (p->byte_level)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED,
-                       "a pre-tokenizer that comes after ByteLevel is not implemented");
+    if (p->byte_level) {
+        qn_fail(err, QINS_ERR_UNSUPPORTED,
+                "a pre-tokenizer that comes after ByteLevel is not implemented");
+        return QINS_ERR_UNSUPPORTED;
+    }
     struct qn_pre_step *grown = qn_part_append(p->steps, &p->count, sizeof *grown);
-    if (!grown)
-        return qn_fail_memory(err);
+    if (!grown) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
     p->steps = grown;
     *out = &grown[p->count - 1];
     return QINS_OK;
@@ -70,7 +74,7 @@ static enum qins_status parse_behavior(const json_t *part, const char *otherwise
                                         [MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
                                         [MERGED_WITH_NEXT] = "MergedWithNext",
                                         [CONTIGUOUS] = "Contiguous"};
-    const char *name;
+    const char *name = "";
     enum qins_status st = qn_part_string(part, "behavior", otherwise, &name, err);
     if (st != QINS_OK)
         return st;
@@ -152,7 +156,7 @@ static enum qins_status parse_whitespace(void *ctx, const json_t *part, struct q
 /* "prepend_scheme", or "add_prefix_space" in older files. */
 static enum qins_status parse_scheme(const json_t *part, enum prepend *out, struct qins_error *err)
 {
-    const char *scheme;
+    const char *scheme = "";
     bool space;
     enum qins_status st = qn_part_bool(part, "add_prefix_space", true, &space, err);
     if (st == QINS_OK)
@@ -173,7 +177,7 @@ static enum qins_status parse_scheme(const json_t *part, enum prepend *out, stru
 
 static enum qins_status parse_metaspace(void *ctx, const json_t *part, struct qins_error *err)
 {
-    const char *mark;
+    const char *mark = "";
     struct qn_pre_step *step;
     uint32_t code;
     enum qins_status st = add_step(ctx, &step, err);

@@ -43,7 +43,7 @@ static enum qins_status next_token(const uint8_t *data, size_t file_size, size_t
 static enum qins_status count_tokens(const uint8_t *data, size_t size, uint32_t longest,
                                      uint32_t *n, struct qins_error *err)
 {
-    size_t offset = HEAD, length;
+    size_t offset = HEAD, length = 0;
     float score;
     enum qins_status st = QINS_OK;
     for (*n = 0; offset < size && st == QINS_OK; ++*n)
@@ -55,7 +55,7 @@ static enum qins_status take_tokens(struct qn_tokenizer *t, const uint8_t *data,
                                     uint32_t longest, struct scored *scores, uint32_t n,
                                     struct qins_error *err)
 {
-    size_t offset = HEAD, length;
+    size_t offset = HEAD, length = 0;
     enum qins_status st = qn_vocab_init(&t->vocab, n, size, err);
     for (uint32_t id = 0; id < n && st == QINS_OK; id++) {
         scores[id].id = id;

@@ -88,8 +88,9 @@ static enum qins_status bench(const struct qn_tokenizer *t, const struct qn_buf 
         fprintf(stderr, "%zu bytes, %zu ids, encode %.2f MB/s, decode %.2f MB/s, round trip %s\n",
                 in->size, ids.count, (double)in->size / 1e6 / (encoded - start),
                 (double)in->size / 1e6 / (decoded - encoded),
-                text.size == in->size && memcmp(text.data, in->data, in->size) == 0 ? "equal"
-                                                                                    : "DIFFERS");
+                text.size == in->size && text.size > 0 && memcmp(text.data, in->data, in->size) == 0
+                    ? "equal"
+                    : "DIFFERS");
     qn_buf_finish(&text);
     qn_ids_finish(&ids);
     return st;

@@ -89,7 +89,7 @@ static void words(void **state)
         {"'pre_tokenizer':{'type':'Digits','individual_digits':true}", "a12a", "0 4 5 0"},
         {"'pre_tokenizer':{'type':'Punctuation'}", "a--a", "0 9 9 0"},
         {"'pre_tokenizer':{'type':'Whitespace'}", "a-- aa", "0 10 2"},
-        {"'pre_tokenizer':{'type':'WhitespaceSplit'}", " a\\t- aa ", "0 9 2"},
+        {"'pre_tokenizer':{'type':'WhitespaceSplit'}", " a\t- aa ", "0 9 2"},
         {META(""), "a a", "16 16"},
         {META(""), " a", "16"},
         {META(",'split':false"), "a  a", "16 15 16"},
@@ -115,12 +115,8 @@ static void words(void **state)
         char text[2048];
         snprintf(text, sizeof text, "{%s," MODEL "}", cases[i].parts);
         struct qn_tokenizer *t = parse(text);
-        /* A tab cannot stand in a JSON string, but may in a text. */
-        char *tab = strstr(strcpy(text, cases[i].text), "\\t");
-        if (tab)
-            memcpy(tab, "\t ", 2);
         print_message("%s\n", cases[i].parts);
-        encodes_to(t, text, false, cases[i].ids);
+        encodes_to(t, cases[i].text, false, cases[i].ids);
         qn_tokenizer_destroy(t);
     }
 }
@@ -367,12 +363,13 @@ static void bad_patterns(void **state)
 /* Text that a hostile normalizer would blow up. */
 static void growth(void **state)
 {
-    char text[4096] = "{'normalizer':{'type':'Sequence','normalizers':[";
+#define EIGHT_TIMES "{'type':'Replace','pattern':{'String':'a'},'content':'aaaaaaaa'},"
+#define MANY_TIMES  EIGHT_TIMES EIGHT_TIMES EIGHT_TIMES EIGHT_TIMES
+    static const char text[] =
+        "{'normalizer':{'type':'Sequence','normalizers':[" MANY_TIMES MANY_TIMES MANY_TIMES
+        "{'type':'Strip'}]}," MODEL "}";
     struct qn_ids ids = {0};
     (void)state;
-    for (int i = 0; i < 20; i++)
-        strcat(text, "{'type':'Replace','pattern':{'String':'a'},'content':'aaaaaaaa'},");
-    strcat(text, "{'type':'Strip'}]}," MODEL "}");
     struct qn_tokenizer *t = parse(text);
     assert_int_equal(qn_tokenizer_encode(t, "a", 1, false, &ids, &err), QINS_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "too long"));
