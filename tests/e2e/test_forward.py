@@ -88,7 +88,11 @@ class Models(unittest.TestCase):
         self.assertIn("-1", self.refused(MODEL, [5, -1]))
 
     def test_fused_is_the_same(self):
-        """The rows of fused matrices are those of the single ones, so every sum is the same."""
+        """The rows of fused matrices are those of the single ones, and our own dot products (few
+        rows at a time) give the same bits. So does OpenBLAS for AVX-512; its kernel for AVX2 adds
+        up the last 8 outputs of a call in another order, and calls end elsewhere where matrices
+        are fused: outputs 128, 192 and 256 of q, k and v, 256, 384, 640 and 768 of gate and up,
+        against every 256th."""
         source = read_safetensors(MODEL / "model.safetensors")
         tensors = {}
         for name, x in source.items():
@@ -117,9 +121,10 @@ class Models(unittest.TestCase):
                    "sliding_window": None, "pad_token_id": 0}
         (fused / "config.json").write_text(json.dumps(config))
         ids = np.random.default_rng(4).integers(0, 2048, 200)
-        for options in [(), ("--batch", 1)]:
-            self.assertTrue((self.forward(MODEL, ids, *options) ==
-                             self.forward(fused, ids, *options)).all(), options)
+        apart = self.forward(MODEL, ids)
+        self.assertLess(np.abs(self.forward(fused, ids) - apart).max(), 2e-5 * np.abs(apart).max())
+        self.assertTrue((self.forward(MODEL, ids, "--batch", 1) ==
+                         self.forward(fused, ids, "--batch", 1)).all())
 
 
 if __name__ == "__main__":
