@@ -208,6 +208,30 @@ def as_stored(tensors, dtype):
     return tensors
 
 
+def e4m3_value(byte):
+    """OCP 8-bit floating point, E4M3: bias 7, no infinities, one NaN of each sign."""
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    if byte & 127 == 127:
+        return math.nan
+    value = (8 + mantissa) * 2.0 ** (exponent - 10) if exponent else mantissa * 2.0 ** -9
+    return -value if byte & 128 else value
+
+
+def e5m2_value(byte):
+    """OCP E5M2: the upper half of a binary16."""
+    return float(np.array([byte << 8], np.uint16).view(np.float16)[0])
+
+
+def nearest(table, values):
+    """The codes of the table's values that come nearest to VALUES, none of them NaN or infinite."""
+    codes = np.flatnonzero(np.isfinite(table))
+    codes = codes[np.argsort(table[codes], kind="stable")]
+    sorted_values = table[codes]
+    above = np.clip(np.searchsorted(sorted_values, values), 1, len(codes) - 1)
+    down = values - sorted_values[above - 1] < sorted_values[above] - values
+    return codes[np.where(down, above - 1, above)].astype(np.uint8)
+
+
 def stored_bytes(values, dtype):
     """The bytes of what as_stored returned."""
     if dtype == "BF16":

@@ -13,6 +13,7 @@ import numpy as np
 
 import model_fixtures as fixtures
 import reference_models
+from fixtures_safetensors_gguf import write_safetensors
 from support import BUILD_ROOT, MODEL, main, run_qins
 
 FORWARD = BUILD_ROOT / "tests" / "tools" / "forward_tool"
@@ -32,6 +33,10 @@ VARIANTS = {
     "llama MLP biases, tied": ("llama", dict(mlp_bias=True, tie_word_embeddings=True), 65),
     "llama one wide head": (
         "llama", dict(num_attention_heads=2, num_key_value_heads=1, head_dim=128), N),
+    "llama heads of 6": ("llama", dict(head_dim=6, num_key_value_heads=3), N),
+    "llama heads of 100": ("llama", dict(head_dim=100, num_key_value_heads=1), 130),
+    "llama heads of 256": (
+        "llama", dict(head_dim=256, num_attention_heads=2, num_hidden_layers=1), 70),
     "llama llama3 scaling": (
         "llama", dict(rope_scaling=fixtures.LLAMA3, rope_theta=500000.0, head_dim=32), 200),
     "llama linear scaling": (
@@ -142,6 +147,36 @@ class Architectures(Base):
                 reference = reference_models.Reference(config, tensors).logits(ids)
                 self.assert_close(self.forward(self.dir / "m", ids), reference)
 
+    def test_long_text(self):
+        """More tokens than a batch and than the rows of one product (model/linear.c)."""
+        for kind, changes in (("llama", dict(max_position_embeddings=2048)),
+                              ("mistral", dict(sliding_window=300))):
+            config, tensors = fixtures.make(kind, num_hidden_layers=2, **changes)
+            fixtures.write_folder(self.dir / "m", config, tensors)
+            ids = fixtures.random_ids(1100)
+            reference = reference_models.Reference(config, tensors).logits(ids)
+            for options in ((), ("--batch", 1100), ("--split", 10)):
+                with self.subTest(kind, options=options):
+                    self.assert_close(self.forward(self.dir / "m", ids, *options), reference)
+
+    def test_wide_layers(self):
+        """Inputs and outputs beyond the blocks and panels of model/linear.c, in every type."""
+        wide = {
+            "llama": dict(hidden_size=1100, num_attention_heads=5, head_dim=60,
+                          num_key_value_heads=5, intermediate_size=1300, num_hidden_layers=1,
+                          vocab_size=600),
+            "gpt2": dict(n_embd=520, n_head=4, n_layer=1, vocab_size=300),
+        }
+        for kind, changes in wide.items():
+            config, tensors = fixtures.make(kind, seed=4, **changes)
+            ids = fixtures.random_ids(30)
+            for dtype in ("F32", "BF16", "F16"):
+                with self.subTest(kind, dtype=dtype):
+                    stored = fixtures.write_folder(self.dir / "m", config, tensors, dtype)
+                    reference = reference_models.Reference(config, stored).logits(ids)
+                    for options in ((), ("--split", 8, "--threads", 2)):
+                        self.assert_close(self.forward(self.dir / "m", ids, *options), reference)
+
     def test_batches_and_cache(self):
         """Whatever the tokens are cut into, the logits are those of the reference."""
         for kind, changes in (("llama", {}), ("mistral", {}), ("gpt2", {}), ("gpt_neox", {}),
@@ -219,6 +254,56 @@ class Storage(Base):
                         self.assert_close(narrow, wide, 1e-6)
                     self.assert_close(narrow,
                                       reference_models.Reference(config, stored).logits(ids))
+
+    def test_other_types(self):
+        """F64 is rounded to F32; F8 keeps its values."""
+        config, tensors = fixtures.make("llama", seed=12)
+        ids = fixtures.random_ids(50)
+        fixtures.write_folder(self.dir / "f32", config, tensors)
+        (self.dir / "f64").mkdir()
+        fixtures.write_config(self.dir / "f64", config)
+        rng = np.random.default_rng(1)
+        write_safetensors(self.dir / "f64" / "model.safetensors", {
+            k: v.astype(np.float64) * (1 + 1e-9 * rng.uniform(-1, 1, v.shape))
+            for k, v in tensors.items()})
+        self.assert_same(self.forward(self.dir / "f64", ids), self.forward(self.dir / "f32", ids))
+        for name, decode in (("F8_E4M3", fixtures.e4m3_value), ("F8_E5M2", fixtures.e5m2_value)):
+            with self.subTest(name):
+                table = np.array([decode(byte) for byte in range(256)])
+                codes = {k: fixtures.nearest(table, v) for k, v in tensors.items()}
+                stored = {k: table[v].astype(np.float32) for k, v in codes.items()}
+                folder = self.dir / name
+                folder.mkdir()
+                fixtures.write_config(folder, config)
+                write_safetensors(folder / "model.safetensors",
+                                  {k: (name, v) for k, v in codes.items()})
+                self.assert_close(self.forward(folder, ids),
+                                  reference_models.Reference(config, stored).logits(ids))
+
+    def test_archives(self):
+        """A lossless archive has the bits of its checkpoint; a quantised one those of what
+        restore makes of it."""
+        ids = fixtures.random_ids(40)
+        for kind in ("qwen2", "phi3", "gpt2", "gpt_neox", "mixtral", "llama2c"):
+            config, tensors = fixtures.make(kind, seed=6)
+            model = self.dir / ("m.bin" if kind == "llama2c" else kind)
+            if kind == "llama2c":
+                fixtures.write_llama2c(model, config, tensors)
+            else:
+                fixtures.write_folder(model, config, tensors)
+            for options in (("--lossless",), ("--bits", "6")):
+                with self.subTest(kind, options=options):
+                    archive = self.dir / f"{kind}{len(options)}.qins"
+                    run_qins("convert", model, "-o", archive, "--quiet", *options, check=0)
+                    if options == ("--lossless",):
+                        expected = self.forward(model, ids)
+                    elif kind == "llama2c":
+                        continue  # what restore writes has no llama2.c header
+                    else:
+                        folder = self.dir / f"{kind}-restored"
+                        run_qins("restore", archive, "-o", f"{folder}/", "--quiet", check=0)
+                        expected = self.forward(folder, ids)
+                    self.assert_same(self.forward(archive, ids), expected)
 
     def test_shards_and_names_without_prefix(self):
         for kind, prefix in (("llama", "model."), ("gpt2", "transformer."),
