@@ -174,7 +174,7 @@ class Configs(Refusals):
         model = self.folder(config=dict(attn_logit_softcapping=30.0))
         archive = self.dir / "a.qins"
         run_qins("convert", model, "-o", archive, "--lossless", "--quiet", check=0)
-        self.generate(["config.json", "attn_logit_softcapping"], archive)
+        self.generate(["config.json", "attn_logit_softcapping", archive], archive)
 
 
 class Tensors(Refusals):
