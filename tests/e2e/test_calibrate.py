@@ -1,0 +1,643 @@
+"""qins calibrate: every figure against an independent numpy forward pass, and against the rows that
+the file itself holds; merging, resuming, rows captured elsewhere, hostile files."""
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import jsonschema
+import numpy as np
+
+import model_fixtures
+import reference_models
+import support
+
+try:
+    import h5py
+except ImportError:
+    h5py = None
+try:
+    import reference_tokenizer
+except ImportError:  # python3-regex
+    reference_tokenizer = None
+
+MODEL = support.MODEL
+TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
+SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/calibrate.schema.json").read_text())
+ALL = 1 << 20  # rows to keep: every one
+CONTEXT = 64
+
+
+def bible_ids(n):
+    """Ids of the text by the reference tokenizer, or made-up ones without it."""
+    if not reference_tokenizer:
+        return np.random.default_rng(5).zipf(1.3, 4 * n).clip(1, 2048)[:n] - 1
+    root = json.loads((MODEL / "tokenizer.json").read_text())["model"]
+    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in root["merges"]]
+    peer = reference_tokenizer.ByteLevel(root["vocab"], merges, reference_tokenizer.GPT2)
+    return np.array(peer.encode(TEXT.read_text()[:6 * n])[:n])
+
+
+def load(path):
+    """meta, and every dataset by its path."""
+    found = {}
+    with h5py.File(path, "r") as f:
+        f.visititems(lambda name, o: found.__setitem__(name, o[()])
+                     if isinstance(o, h5py.Dataset) else None)
+    return json.loads(found.pop("meta").tobytes()), found
+
+
+def cells(x):
+    """The histogram of docs/calibration-format.md."""
+    bits = np.abs(np.asarray(x, np.float32)).view(np.uint32).ravel()
+    return np.bincount(bits[bits > 0] >> 18, minlength=0x1fe0)
+
+
+def point_datasets(data, name):
+    prefix = "points/" + name.replace("%", "%25").replace("/", "%2F") + "/"
+    return {k[len(prefix):]: v for k, v in data.items() if k.startswith(prefix)}
+
+
+@unittest.skipUnless(h5py, "no h5py")
+class Folder(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="qins-calibrate-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        cls.ids = bible_ids(1500)
+        cls.ids_file = cls.save_ids("ids", cls.ids)
+        cls.short = cls.dir / "short.txt"
+        cls.short.write_bytes(TEXT.read_bytes()[:6000])
+
+    @classmethod
+    def save_ids(cls, name, values):
+        path = cls.dir / f"{name}.npy"
+        np.save(path, np.array(values, np.int64))
+        return path
+
+    def calibrate(self, *arguments, name=None, check=0, **options):
+        """The path of the file and the report."""
+        out = self.dir / ((name or self.id().rsplit(".", 1)[-1]) + ".h5")
+        done = support.run_qins("calibrate", *arguments, "-o", out, "--json", check=check,
+                                **options)
+        if check:
+            return out, done.stderr
+        report = json.loads(done.stdout)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        self.assertEqual(report["output_bytes"], out.stat().st_size)
+        return out, report
+
+    def check_against_rows(self, data, name, rows, gram=False):
+        """The figures of one point against ROWS, all of them."""
+        d = point_datasets(data, name)
+        wide = rows.astype(np.float64)
+        for figure, values in (("mean", wide), ("mean_abs", np.abs(wide)),
+                               ("second_moment", wide * wide)):
+            want = values.mean(axis=0)
+            np.testing.assert_allclose(d[figure], want, rtol=1e-12,
+                                       atol=1e-13 * np.abs(values).mean(), err_msg=name + figure)
+        np.testing.assert_array_equal(d["min"], rows.min(axis=0))
+        np.testing.assert_array_equal(d["max"], rows.max(axis=0))
+        np.testing.assert_array_equal(d["abs_histogram"], cells(rows))
+        np.testing.assert_array_equal(d["sign_counts"],
+                                      [(rows < 0).sum(), (rows == 0).sum(), (rows > 0).sum()])
+        if gram:
+            want = wide.T @ wide
+            np.testing.assert_allclose(d["gram"], want, rtol=1e-12, atol=1e-13 * want.max())
+            np.testing.assert_array_equal(d["gram"], d["gram"].T)
+
+
+def windows_of(parts, context):
+    """Positions of each window in the sequence of all parts."""
+    begin, result = 0, []
+    for part in parts:
+        result += [range(i, min(i + context, begin + len(part)))
+                   for i in range(begin, begin + len(part), context)]
+        begin += len(part)
+    return result
+
+
+class Reference:
+    """Rows at each point, by the forward pass of reference_models.py over windows."""
+
+    def __init__(self, folder, ids, context=CONTEXT):
+        self.rows, self.chosen = {}, {}
+        config, tensors = reference_models.load_folder(folder)
+        model = reference_models.Reference(config, tensors, self.record)
+        for i in range(0, len(ids), context):
+            model.logits(ids[i:i + context])
+        self.rows = {name: np.concatenate(v) for name, v in self.rows.items()}
+
+    def record(self, name, rows):
+        self.rows.setdefault(name, []).append(np.array(rows))
+
+
+class Statistics(Folder):
+    def compare(self, data, name, rows):
+        """Against rows of the reference: float32 is all that may tell them apart."""
+        d = point_datasets(data, name)
+        size = np.sqrt((rows * rows).mean())
+        for figure, values in (("mean", rows), ("mean_abs", np.abs(rows)),
+                               ("second_moment", rows * rows)):
+            np.testing.assert_allclose(d[figure], values.mean(axis=0), rtol=1e-6,
+                                       atol=1e-6 * size, err_msg=name + " " + figure)
+        np.testing.assert_allclose(d["min"], rows.min(axis=0), rtol=1e-4, atol=1e-4 * size)
+        np.testing.assert_allclose(d["max"], rows.max(axis=0), rtol=1e-4, atol=1e-4 * size)
+        moved = np.abs(d["abs_histogram"].astype(np.int64) - cells(rows)).sum() / 2
+        self.assertLess(moved, 1e-3 * rows.size, name)
+        self.assertEqual(d["sign_counts"].sum(), rows.size)
+        self.assertLess(abs(int(d["sign_counts"][0]) - (rows < 0).sum()), 1e-4 * rows.size + 2)
+
+    def test_kjv(self):
+        out, report = self.calibrate(MODEL, "--ids", self.ids_file, "--context", CONTEXT,
+                                     "--keep-rows", ALL, "--gram")
+        meta, data = load(out)
+        reference = Reference(MODEL, self.ids)
+        self.assertEqual(meta["tokens"], len(self.ids))
+        self.assertEqual(meta["windows"], -(-len(self.ids) // CONTEXT))
+        self.assertEqual(len(meta["points"]), 6 * 5 + 1)
+        for point in meta["points"]:
+            rows = reference.rows[point["name"]]
+            self.assertEqual((point["rows"], point["channels"]), rows.shape)
+            self.compare(data, point["name"], rows)
+            suffix = ":output" if point["kind"] == "value" else ":input"
+            for tensor in point["tensors"]:
+                np.testing.assert_array_equal(reference.rows[tensor + suffix], rows)
+            d = point_datasets(data, point["name"])
+            self.check_against_rows(data, point["name"], d["rows"], gram=True)
+            np.testing.assert_array_equal(d["row_index"], np.arange(len(self.ids)))
+        self.check_kept(meta, data, reference)
+        self.check_access(meta, data)
+
+    def check_kept(self, meta, data, reference):
+        """Each row is that of its token, and a window is of one part."""
+        windows, parts = {}, {}
+        for w, position, token, part in zip(data["rows/window"], data["rows/position"],
+                                            data["rows/token"], data["rows/part"]):
+            windows.setdefault(w, {})[position] = token
+            self.assertEqual(parts.setdefault(w, part), part)
+        ids = [self.ids[i:i + CONTEXT].tolist() for i in range(0, len(self.ids), CONTEXT)]
+        numbers = {}
+        for w, tokens in windows.items():
+            self.assertEqual(sorted(tokens), list(range(len(tokens))))
+            numbers[w] = ids.index([tokens[i] for i in range(len(tokens))])
+        self.assertEqual(sorted(numbers.values()), list(range(len(ids))))
+        at = np.array([numbers[w] * CONTEXT for w in data["rows/window"]]) + data["rows/position"]
+        for point in meta["points"]:
+            rows = point_datasets(data, point["name"])["rows"]
+            want = reference.rows[point["name"]][at]
+            np.testing.assert_allclose(rows, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+    def check_access(self, meta, data):
+        np.testing.assert_array_equal(data["access/embedding_rows"],
+                                      np.bincount(self.ids, minlength=2048))
+        names = meta["access"]["tensors"]
+        stored = support.read_safetensors(MODEL / "model.safetensors")
+        self.assertEqual(sorted(names), sorted(stored))
+        np.testing.assert_array_equal(data["access/tensors"], len(self.ids))
+
+    def test_text_is_its_ids(self):
+        """The same figures by way of the tokenizer; the fingerprints say what was read."""
+        a, _ = self.calibrate(MODEL, "--text", self.short, "--context", CONTEXT, name="text")
+        meta, data = load(a)
+        if reference_tokenizer:
+            ids = bible_ids(6000)
+            ids = ids[:meta["tokens"]]
+            b, _ = self.calibrate(MODEL, "--ids", self.save_ids("same", ids), "--context", CONTEXT,
+                                  name="ids")
+            other, figures = load(b)
+            self.assertIsNone(other["tokenizer"])
+            self.assertNotEqual(other["texts"], meta["texts"])
+            # The last tokens of a cut text may differ from the ids of the whole.
+            same = sum(np.array_equal(figures[k], data[k]) for k in data)
+            self.assertGreater(same, len(data) // 20)
+        self.assertEqual(meta["model"]["name"], "kjv-1.7m")
+        self.assertRegex(meta["tokenizer"], "^[0-9a-f]{32}$")
+
+    def test_experts(self):
+        config, tensors = model_fixtures.make("mixtral")
+        folder = self.dir / "mixtral"
+        model_fixtures.write_folder(folder, config, tensors)
+        ids = model_fixtures.random_ids(300)
+        out, _ = self.calibrate(folder, "--ids", self.save_ids("moe", ids), "--context", 48,
+                                "--keep-rows", ALL, "--gram")
+        meta, data = load(out)
+        reference = Reference(folder, ids, 48)
+        experts = data["access/experts"]
+        self.assertEqual(experts.shape, (3, 5))
+        np.testing.assert_array_equal(experts.sum(axis=1), 2 * len(ids))
+        for layer in range(3):
+            chosen = reference.rows[f"model.layers.{layer}.block_sparse_moe.gate.weight:experts"]
+            np.testing.assert_array_equal(experts[layer], np.bincount(chosen.ravel().astype(int),
+                                                                      minlength=5))
+        touches = dict(zip(meta["access"]["tensors"], data["access/tensors"]))
+        self.assertEqual(sorted(touches), sorted(tensors))
+        for name, n in touches.items():
+            parts = name.split(".")
+            want = experts[int(parts[2])][int(parts[5])] if "experts" in name else len(ids)
+            self.assertEqual(n, want, name)
+        for point in meta["points"]:
+            rows = reference.rows[point["name"]]
+            self.assertEqual(point["rows"], len(rows), point["name"])
+            self.compare(data, point["name"], rows)
+            d = point_datasets(data, point["name"])
+            self.check_against_rows(data, point["name"], d["rows"], gram=True)
+            self.assertEqual(d["rows"].shape, rows.shape)
+        # An expert's kept row is the row of its token at the router.
+        router = point_datasets(data, "model.layers.1.block_sparse_moe.gate.weight:input")["rows"]
+        for e in range(5):
+            d = point_datasets(data, f"model.layers.1.block_sparse_moe.experts.{e}.w1.weight:input")
+            np.testing.assert_array_equal(d["rows"], router[d["row_index"]])
+
+    def test_every_architecture(self):
+        for kind in ("mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "llama2c"):
+            with self.subTest(kind):
+                config, tensors = model_fixtures.make(kind)
+                folder = self.dir / kind
+                ids = model_fixtures.random_ids(70)
+                if kind == "llama2c":
+                    folder.mkdir()
+                    folder = folder / "model.bin"
+                    model_fixtures.write_llama2c(folder, config, tensors)
+                else:
+                    model_fixtures.write_folder(folder, config, tensors)
+                out, _ = self.calibrate(folder, "--ids", self.save_ids(kind, ids), "--context", 60,
+                                        name=kind)
+                rows = {}
+                reference = reference_models.Reference(
+                    config, tensors, lambda n, x: rows.setdefault(n, []).append(np.array(x)))
+                reference.logits(ids[:60])
+                reference.logits(ids[60:])
+                meta, data = load(out)
+                for point in meta["points"]:
+                    name = point["name"]
+                    if name not in rows and point["kind"] == "value":
+                        continue  # the reference shows no V of its own for a fused layer
+                    self.compare(data, name, np.concatenate(rows[name]))
+
+
+class Options(Folder):
+    def test_threads_do_not_matter(self):
+        for more in ((), ("--gram", "--keep-rows", 200)):
+            files = [self.calibrate(MODEL, "--text", self.short, "--context", CONTEXT, *more,
+                                    "--threads", n, name=f"threads{n}")[0] for n in (1, 2, 5)]
+            for file in files[1:]:
+                self.assertEqual(file.read_bytes(), files[0].read_bytes())
+
+    def test_keep_rows_is_a_sample(self):
+        few, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--context", 16, "--keep-rows", 300,
+                                name="few")
+        every, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--context", 16, "--keep-rows",
+                                  ALL, name="every")
+        other, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--context", 16, "--keep-rows",
+                                  300, "--seed", 7, name="other")
+        meta, data = load(few)
+        all_of_them = load(every)[1]
+        self.assertEqual(meta["kept_rows"], 300)
+        # The rows of lowest priority, and the same figures of all rows.
+        for key, value in data.items():
+            if key.endswith(("/rows", "/row_index")) or key.startswith("rows/"):
+                np.testing.assert_array_equal(value, all_of_them[key][:300], key)
+            else:
+                np.testing.assert_array_equal(value, all_of_them[key], key)
+        self.assertFalse(np.array_equal(load(other)[1]["rows/priority"], data["rows/priority"]))
+        share = np.bincount(all_of_them["rows/part"], minlength=3) / len(self.ids)
+        np.testing.assert_allclose(share, [0.6, 0.2, 0.2], atol=0.13)
+
+    def test_tokens_and_default_context(self):
+        out, report = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 700)
+        self.assertEqual((report["tokens"], report["windows"], report["context"]), (700, 2, 512))
+        np.testing.assert_array_equal(load(out)[1]["access/embedding_rows"],
+                                      np.bincount(self.ids[:700], minlength=2048))
+
+    def test_table(self):
+        done = support.run_qins("calibrate", MODEL, "--ids", self.ids_file, "--tokens", 100, "-o",
+                                self.dir / "table.h5", check=0)
+        self.assertIn("model.layers.0.mlp.down_proj.weight:input", done.stdout)
+        self.assertIn("31 points, 100 tokens in 1 window", done.stdout)
+
+    def test_usage(self):
+        out = self.dir / "usage.h5"
+        for arguments, word in (
+                ((MODEL,), "--text"),
+                (("--text", self.short), "model"),
+                ((MODEL, "--text", self.short, "--ids", self.ids_file), "ids"),
+                (("--merge", out), "two"),
+                ((MODEL, "--merge", out, out), "model"),
+                (("--merge", out, out, "--gram"), "gram"),
+                (("--activations", out, "--text", self.short), "text"),
+                ((MODEL, "--text", self.short, "--context", "0"), "context")):
+            done = support.run_qins("calibrate", *arguments, "-o", out, check=2)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertIn(word, done.stderr)
+
+    def test_an_input_is_not_overwritten(self):
+        text = self.dir / "precious.txt"
+        shutil.copy(self.short, text)
+        before = text.read_bytes()
+        support.run_qins("calibrate", MODEL, "--text", text, "-o", text, check=2)
+        link = self.dir / "link.h5"
+        link.symlink_to(text)
+        support.run_qins("calibrate", MODEL, "--text", self.short, text, "-o", link, check=2)
+        self.assertEqual(text.read_bytes(), before)
+
+    def test_activations_that_are_not_finite(self):
+        config, tensors = model_fixtures.make("llama")
+        tensors = dict(tensors)
+        name = "model.layers.1.mlp.up_proj.weight"
+        tensors[name] = np.full_like(tensors[name], 3e38)
+        folder = self.dir / "overflow"
+        model_fixtures.write_folder(folder, config, tensors)
+        _, message = self.calibrate(folder, "--ids", self.save_ids("o", range(20)), check=3)
+        self.assertIn("model.layers.1.mlp.down_proj.weight:input", message)
+        self.assertEqual(message.count("\n"), 1)
+
+
+class Merging(Folder):
+    KEEP = ("--context", CONTEXT, "--gram", "--keep-rows", 150)
+
+    def halves(self):
+        text = TEXT.read_text()
+        parts = [self.dir / "first.txt", self.dir / "second.txt"]
+        parts[0].write_text(text[:4000])
+        parts[1].write_text(text[4000:9000])
+        return parts
+
+    def assert_same(self, a, b, moments=1e-12):
+        (left, x), (right, y) = load(a), load(b)
+        self.assertEqual(sorted(x), sorted(y))
+        for key, value in x.items():
+            if key.rsplit("/", 1)[-1] in ("mean", "mean_abs", "second_moment", "gram"):
+                np.testing.assert_allclose(value, y[key], rtol=moments, atol=0, err_msg=key)
+            elif not key.endswith(("/sums", "/gram_low")):
+                np.testing.assert_array_equal(value, y[key], key)
+        for meta in (left, right):
+            del meta["texts"]
+        self.assertEqual(left, right)
+
+    def test_halves_are_the_whole(self):
+        first, second = self.halves()
+        whole, _ = self.calibrate(MODEL, "--text", first, second, *self.KEEP, name="whole")
+        a, _ = self.calibrate(MODEL, "--text", first, *self.KEEP, name="a")
+        b, _ = self.calibrate(MODEL, "--text", second, *self.KEEP, name="b")
+        for order in ((a, b), (b, a)):
+            merged, report = self.calibrate("--merge", *order, name="merged")
+            self.assert_same(merged, whole)
+            self.assertEqual(len(load(merged)[0]["texts"]), 2)
+            self.assertEqual(report["tokens"], load(whole)[0]["tokens"])
+
+    def test_three_experts_files(self):
+        config, tensors = model_fixtures.make("mixtral")
+        folder = self.dir / "moe"
+        model_fixtures.write_folder(folder, config, tensors)
+        ids = model_fixtures.random_ids(144 + 20)
+        keep = ("--context", 48, "--gram", "--keep-rows", 50)
+        pieces = [self.calibrate(folder, "--ids", self.save_ids(f"p{i}", ids[i:i + 48]), *keep,
+                                 name=f"p{i}")[0] for i in range(0, len(ids), 48)]
+        whole, _ = self.calibrate(folder, "--ids", self.save_ids("w", ids), *keep, name="w")
+        two, _ = self.calibrate("--merge", *pieces[:2], name="two")
+        merged, _ = self.calibrate("--merge", two, *pieces[2:], name="all")
+        self.assert_same(merged, whole)
+
+    def test_others_are_refused(self):
+        first, second = self.halves()
+        config, tensors = model_fixtures.make("llama", vocab_size=2048)
+        folder = self.dir / "other"
+        model_fixtures.write_folder(folder, config, tensors)
+        a, ours = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 50, name="ra")
+        b, theirs = self.calibrate(folder, "--ids", self.ids_file, "--tokens", 50, name="rb")
+        _, message = self.calibrate("--merge", a, b, name="refused", check=3)
+        for word in (ours["model_fingerprint"], theirs["model_fingerprint"], "ra.h5", "rb.h5"):
+            self.assertIn(word, message)
+        c, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 50, "--seed", 3, name="rc")
+        _, message = self.calibrate("--merge", a, c, name="refused", check=3)
+        self.assertIn("--seed", message)
+        self.assertFalse((self.dir / "refused.h5").exists())
+        before = a.read_bytes()
+        support.run_qins("calibrate", "--merge", a, a, "-o", a, check=2)
+        self.assertEqual(a.read_bytes(), before)
+
+
+class Resuming(Folder):
+    RUN = ("--context", 32, "--gram", "--keep-rows", 100, "--threads", 2)
+
+    def start(self, out, *more):
+        return subprocess.Popen([str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(TEXT),
+                                 "-o", str(out), *map(str, self.RUN), *more],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def test_interrupted_at_any_moment(self):
+        """Signals at random moments, until a run gets through."""
+        whole, _ = self.calibrate(MODEL, "--text", TEXT, *self.RUN, name="uninterrupted")
+        begun = time.monotonic()
+        self.calibrate(MODEL, "--text", TEXT, *self.RUN, name="timed")
+        took = time.monotonic() - begun
+        rng, out, part = random.Random(11), self.dir / "out.h5", self.dir / "out.h5.part"
+        seen = {signal.SIGINT: 0, signal.SIGTERM: 0, signal.SIGKILL: 0}
+        for attempt in range(12):
+            number = list(seen)[attempt % 3]
+            process = self.start(out, "--resume")
+            try:
+                process.wait(rng.uniform(0.2, 0.6) * took)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+            message = process.communicate(timeout=60)[1]
+            if process.returncode == 0:
+                break
+            self.assertFalse(out.exists())
+            self.assertIn(process.returncode, (130, -signal.SIGKILL), message)
+            seen[number] += part.exists()
+        if process.returncode != 0:
+            support.run_qins("calibrate", MODEL, "--text", TEXT, "-o", out, *self.RUN, "--resume",
+                             check=0)
+        self.assertEqual(out.read_bytes(), whole.read_bytes())
+        self.assertEqual(sorted(p.name for p in self.dir.glob("out.h5*")
+                                if ".tmp-" not in p.name), ["out.h5"])
+
+    def stop_half_way(self, out):
+        """Leaves OUT.part."""
+        for wait in (0.3, 0.5, 0.8, 0.15, 1.2, 2.0):
+            process = self.start(out)
+            try:
+                process.wait(wait)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            if process.returncode == 130 and pathlib.Path(f"{out}.part").exists():
+                return
+            out.unlink(missing_ok=True)
+        self.skipTest("no run could be interrupted in time")
+
+    def test_another_job_is_refused(self):
+        out = self.dir / "job.h5"
+        self.stop_half_way(out)
+        part = pathlib.Path(f"{out}.part")
+        before = part.read_bytes()
+        config, tensors = model_fixtures.make("llama", vocab_size=2048)
+        folder = self.dir / "other"
+        model_fixtures.write_folder(folder, config, tensors)
+        again = ("-o", out, "--resume")
+        done = support.run_qins("calibrate", folder, "--ids", self.ids_file, *self.RUN, *again,
+                                check=2)
+        self.assertIn("kjv-1.7m", done.stderr)
+        self.assertIn("other", done.stderr)
+        for arguments, word in (((TEXT, *self.RUN[2:], "--context", 33), "--context"),
+                                ((self.short, *self.RUN), "text"),
+                                ((TEXT, *self.RUN, "--seed", 1), "--seed")):
+            done = support.run_qins("calibrate", MODEL, "--text", *arguments, *again, check=2)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+        self.assertEqual(part.read_bytes(), before)
+        # Unfinished work is no calibration.
+        done = support.run_qins("calibrate", "--merge", part, part, "-o", self.dir / "x.h5", check=3)
+        self.assertIn("unfinished", done.stderr)
+        # Without --resume it is told of and left alone.
+        done = support.run_qins("calibrate", MODEL, "--text", self.short, "-o", out, check=0)
+        self.assertIn("--resume", done.stderr)
+        self.assertEqual(part.read_bytes(), before)
+
+    def test_a_damaged_part(self):
+        out = self.dir / "damaged.h5"
+        part = pathlib.Path(f"{out}.part")
+        for content in (b"", b"nonsense" * 100, self.short.read_bytes()):
+            part.write_bytes(content)
+            done = support.run_qins("calibrate", MODEL, "--text", self.short, "-o", out, "--resume",
+                                    check=3)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertEqual(part.read_bytes(), content)
+
+
+class Activations(Folder):
+    def arrays(self, n=333):
+        rng = np.random.default_rng(9)
+        a = rng.standard_normal((n, 24)).astype(np.float32)
+        a[rng.random(a.shape) < 0.1] = 0
+        return {"block/0.fc": a, "block/1.fc.weight:output": (a[:, :7] * 3).astype(np.float16),
+                "double": a.astype(np.float64) * 1e-3}
+
+    def check(self, path, arrays, context=512):
+        out, report = self.calibrate("--activations", path, "--keep-rows", 40, "--gram")
+        meta, data = load(out)
+        self.assertIsNone(meta["model"])
+        self.assertIsNone(meta["access"])
+        found = {p["tensors"][0]: p for p in meta["points"]}
+        self.assertEqual(len(found), len(arrays))
+        for name, values in arrays.items():
+            name = name.replace("/", ".") if path.suffix == ".h5" else name
+            base = name.rsplit(":", 1)[0] if name.endswith(":output") else name
+            point = found[base]
+            rows = values.astype(np.float32)
+            self.check_against_rows(data, point["name"], rows, gram=True)
+            d = point_datasets(data, point["name"])
+            self.assertEqual(len(d["rows"]), 40)
+            np.testing.assert_array_equal(d["rows"], rows[data["rows/position"]])
+        return data
+
+    def test_containers(self):
+        arrays = self.arrays()
+        kinds = {"float32": "F32", "float16": "F16", "float64": "F64"}
+        path = self.dir / "rows.safetensors"
+        support.write_safetensors(path, {k: (kinds[str(v.dtype)], v.shape, [v.tobytes()])
+                                         for k, v in arrays.items()})
+        self.check(path, arrays)
+        model_fixtures.write_npz(self.dir / "rows.npz", arrays)
+        self.check(self.dir / "rows.npz", arrays)
+        model_fixtures.write_hdf5(self.dir / "rows.h5", arrays)
+        self.check(self.dir / "rows.h5", arrays)
+
+    def test_of_a_model(self):
+        """The rows of a calibration by another name give the same figures."""
+        whole, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--keep-rows", ALL, name="source")
+        meta, data = load(whole)
+        name = "model.layers.2.self_attn.k_proj.weight"
+        point = "model.layers.2.self_attn.q_proj.weight:input"
+        rows = point_datasets(data, point)["rows"]
+        model_fixtures.write_npz(self.dir / "k.npz", {name: rows})
+        out, report = self.calibrate(MODEL, "--activations", self.dir / "k.npz", "--gram")
+        theirs, figures = load(out)
+        self.assertEqual(theirs["model"], meta["model"])
+        self.assertEqual([p["name"] for p in theirs["points"]], [point])
+        self.check_against_rows(figures, point, rows, gram=True)
+        for bad in ({"nonsense": rows}, {name: rows[:, :7]}, {name: rows, point: rows}):
+            model_fixtures.write_npz(self.dir / "bad.npz", bad)
+            self.calibrate(MODEL, "--activations", self.dir / "bad.npz", check=3, name="bad")
+
+    def test_refused(self):
+        good = np.ones((4, 3), np.float32)
+        for bad in (np.ones(3, np.float32), np.ones((4, 3), np.int32), np.ones((0, 3), np.float32),
+                    good * np.nan, good * np.inf):
+            model_fixtures.write_npz(self.dir / "bad.npz", {"good": good, "bad": bad})
+            _, message = self.calibrate("--activations", self.dir / "bad.npz", check=3)
+            self.assertIn("bad", message)
+            self.assertEqual(message.count("\n"), 1)
+
+
+class Hostile(Folder):
+    """Files that were tampered with are refused by one line."""
+
+    def test_tampering(self):
+        good, _ = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 60, "--gram",
+                                 "--keep-rows", 10, name="good")
+        point = "points/lm_head.weight:input/"
+
+        def replace(path, value):
+            def change(f):
+                del f[path]
+                f[path] = value
+            return change
+
+        def edit(change):
+            def apply(f):
+                meta = json.loads(f["meta"][()].tobytes())
+                change(meta)
+                replace("meta", np.frombuffer(json.dumps(meta).encode(), np.uint8))(f)
+            return apply
+
+        def delete(path):
+            return lambda f: f.__delitem__(path)
+
+        changes = [
+            replace("meta", np.frombuffer(b"{", np.uint8)), replace("meta", np.zeros(3, np.int32)),
+            delete("meta"), delete(point + "sums"), delete(point + "gram"), delete("rows/part"),
+            replace(point + "min", np.zeros(127, np.float32)),
+            replace(point + "max", np.zeros(128, np.float64)),
+            replace(point + "sums", np.full((3, 2, 128), np.nan)),
+            replace(point + "sign_counts", np.array([1, 2, 3], np.uint64)),
+            replace(point + "abs_histogram", np.full(8160, 2**63, np.uint64)),
+            replace(point + "row_index", np.full(10, 99, np.uint32)),
+            replace("rows/part", np.full(10, 3, np.uint8)),
+            replace("rows/priority", np.arange(10, 0, -1).astype(np.uint64)),
+            edit(lambda m: m.update(schema="qins/calibration/2")),
+            edit(lambda m: m.update(points=[{}])),
+            edit(lambda m: m["points"][0].update(channels=1 << 23)),
+            edit(lambda m: m["points"][0].update(kept=11)),
+            edit(lambda m: m["points"][0].update(name="")),
+            edit(lambda m: m.update(kept_rows=1 << 24)),
+            edit(lambda m: m["access"].update(embedding_rows=0)),
+            edit(lambda m: m["model"].update(fingerprint="xyz")),
+            edit(lambda m: m.update(options=None)),
+            edit(lambda m: m.update(tokens=-1)),
+        ]
+        bad = self.dir / "bad.h5"
+        for i, change in enumerate(changes):
+            with self.subTest(i):
+                shutil.copy(good, bad)
+                with h5py.File(bad, "r+") as f:
+                    change(f)
+                done = support.run_qins("calibrate", "--merge", good, bad, "-o", self.dir / "x.h5",
+                                        check=3)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                self.assertIn("bad.h5", done.stderr)
+        support.run_qins("calibrate", "--merge", good, self.short, "-o", self.dir / "x.h5", check=3)
+        self.assertFalse((self.dir / "x.h5").exists())
+
+
+if __name__ == "__main__":
+    support.main()
