@@ -3,6 +3,8 @@
 #include "convert/pipeline.h"
 #include "core/file.h"
 
+#include <string.h>
+
 static void print_summary(const struct cli *c, const json_t *report)
 {
     const char *dir = c->value[OPT_OUTPUT];
@@ -11,8 +13,11 @@ static void print_summary(const struct cli *c, const json_t *report)
     char a[64], b[64], d[64];
     json_array_foreach(json_object_get(report, "steps"), i, step)
     {
-        cli_print("%-8s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
-                  cli_number(step, "seconds"));
+        if (strcmp(cli_string(step, "status"), "skipped") == 0)
+            cli_print("%-9s skipped: %s\n", cli_string(step, "name"), cli_string(step, "reason"));
+        else
+            cli_print("%-9s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
+                      cli_number(step, "seconds"));
     }
     cli_print("%s -> %s, %s, %s; see %s%sindex.html\n",
               cli_bytes(cli_number(report, "input_bytes"), a, sizeof a),
@@ -42,7 +47,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 
 const struct cli_verb cli_pipeline = {
     .name = "pipeline",
-    .summary = "Converts, verifies and writes a page that sums up.",
+    .summary = "The whole line from a model and a text to a page that sums up.",
     .usage = "pipeline MODEL --text FILE -o DIR [options]",
     .example = "qins pipeline model/ --text sample.txt -o review/",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA,

@@ -4,18 +4,21 @@
 
 #include "convert/convert.h"
 
-/* Converts MODEL to DIR/model.qins, verifies it against the model, and writes DIR/convert.json,
- * DIR/verify.json and DIR/index.html, a page that needs nothing else. A step that an earlier
- * run finished for the same sources and options is not done again. TEXT is named in the report
- * only. *report (schema qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on
- * QINS_ERR_CHECK (the archive is not what the model makes of it). */
+/* Calibrates MODEL on TEXT, converts it to DIR/model.qins, verifies that against the model,
+ * measures the perplexity of both on TEXT, and writes a report of each step and DIR/index.html, a
+ * page that needs nothing else. A step that an earlier run finished for the same sources and
+ * options is not done again. Where the checkpoint is no language model that can be run on the
+ * text, calibration and validation are skipped, and the report says why. *report (schema
+ * qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK (the archive
+ * is not what the model makes of it). */
 enum qins_status qn_pipeline(const char *model, const char *text, const char *dir,
                              const struct qn_convert_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
 
-/* The page, from the reports of the steps. */
+/* The page, from the reports of the steps; VALIDATE may be NULL. */
 enum qins_status qn_write_summary(const char *path, const json_t *convert, const json_t *verify,
-                                  const json_t *pipeline, struct qins_error *err);
+                                  const json_t *validate, const json_t *pipeline,
+                                  struct qins_error *err);
 
 #endif

@@ -109,6 +109,58 @@ static void put_tiles(FILE *to, const json_t *report)
     fputs("</div>\n", to);
 }
 
+static void put_number(FILE *to, const char *prefix, int digits, bool scientific, double value)
+{
+    fputs("<td class=\"n\">", to);
+    if (isnan(value))
+        fputs(prefix, to);
+    else if (scientific)
+        fprintf(to, "%.*e", digits, value);
+    else
+        fprintf(to, "%.*f", digits, value);
+    fputs("</td>", to);
+}
+
+/* How well model and archive predict the text. */
+static void put_prediction(FILE *to, const json_t *validate)
+{
+    static const char *const keys[] = {"model", "candidate"}, *const names[] = {"model", "archive"};
+    const json_t *test = json_object_get(json_object_get(validate, "tests"), "perplexity");
+    if (!test)
+        return;
+    fprintf(to,
+            "<h2>Prediction of the text</h2>\n<p>Windows of %.0f tokens, every next token "
+            "scored.</p>\n<div class=\"scroll\"><table>\n<tr><th></th>"
+            "<th class=\"n\">perplexity</th><th class=\"n\">mean NLL</th>"
+            "<th class=\"n\">standard error</th><th class=\"n\">tokens</th></tr>\n",
+            number_of(test, "context"));
+    for (int i = 0; i < 2; i++) {
+        const json_t *f = json_object_get(test, keys[i]);
+        fprintf(to, "<tr><td>%s</td>", names[i]);
+        put_number(to, "", 4, false, number_of(f, "perplexity"));
+        put_number(to, "", 6, false, number_of(f, "mean_nll"));
+        put_number(to, "", 6, false, number_of(f, "mean_nll_standard_error"));
+        put_number(to, "", 0, false, number_of(f, "tokens"));
+        fputs("</tr>\n", to);
+    }
+    fputs("</table></div>\n", to);
+}
+
+/* Steps that were not done, and why. */
+static void put_skipped(FILE *to, const json_t *pipeline)
+{
+    const json_t *step;
+    size_t i;
+    json_array_foreach(json_object_get(pipeline, "steps"), i, step)
+    {
+        if (strcmp(text_of(step, "status"), "skipped") != 0)
+            continue;
+        fprintf(to, "<p>%s skipped: ", text_of(step, "name"));
+        put_text(to, text_of(step, "reason"));
+        fputs("</p>\n", to);
+    }
+}
+
 static int larger_first(const void *a, const void *b)
 {
     double x = number_of(*(json_t *const *)a, "bytes"), y = number_of(*(json_t *const *)b, "bytes");
@@ -168,18 +220,6 @@ static void put_chart(FILE *to, const json_t *convert)
     free((void *)order);
 }
 
-static void put_number(FILE *to, const char *prefix, int digits, bool scientific, double value)
-{
-    fputs("<td class=\"n\">", to);
-    if (isnan(value))
-        fputs(prefix, to);
-    else if (scientific)
-        fprintf(to, "%.*e", digits, value);
-    else
-        fprintf(to, "%.*f", digits, value);
-    fputs("</td>", to);
-}
-
 static void put_shape(FILE *to, const json_t *tensor)
 {
     const json_t *shape = json_object_get(tensor, "shape");
@@ -228,7 +268,8 @@ static void put_table(FILE *to, const json_t *convert, const json_t *verify)
     fputs("</table></div>\n", to);
 }
 
-static void put_page(FILE *to, const json_t *convert, const json_t *verify, const json_t *pipeline)
+static void put_page(FILE *to, const json_t *convert, const json_t *verify, const json_t *validate,
+                     const json_t *pipeline)
 {
     fputs(head, to);
     fputs("<h1>Summary of a conversion</h1>\n<p>", to);
@@ -239,6 +280,8 @@ static void put_page(FILE *to, const json_t *convert, const json_t *verify, cons
     put_text(to, text_of(pipeline, "text"));
     fputs("</p>\n", to);
     put_tiles(to, pipeline);
+    put_prediction(to, validate);
+    put_skipped(to, pipeline);
     put_chart(to, convert);
     put_table(to, convert, verify);
     fputs("<p>SQNR: squared weights over squared errors. Relative error: |x \xe2\x88\x92 y| / "
@@ -249,14 +292,15 @@ static void put_page(FILE *to, const json_t *convert, const json_t *verify, cons
 }
 
 enum qins_status qn_write_summary(const char *path, const json_t *convert, const json_t *verify,
-                                  const json_t *pipeline, struct qins_error *err)
+                                  const json_t *validate, const json_t *pipeline,
+                                  struct qins_error *err)
 {
     char *page = NULL;
     size_t size = 0;
     FILE *to = open_memstream(&page, &size);
     if (!to)
         return qn_fail_memory(err);
-    put_page(to, convert, verify, pipeline);
+    put_page(to, convert, verify, validate, pipeline);
     bool failed = ferror(to) != 0;
     failed = fclose(to) != 0 || failed;
     enum qins_status st = failed ? qn_fail_memory(err) : qn_write_whole(path, page, size, err);

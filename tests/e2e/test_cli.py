@@ -309,20 +309,24 @@ class Json(Folder):
         arguments = ["pipeline", self.source, "--text", text, "-o", out, "--json"]
         first = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
         self.assertTrue(first["ok"])
-        self.assertEqual([s["status"] for s in first["steps"]], ["done", "done"])
+        self.assertEqual([s["name"] for s in first["steps"]],
+                         ["calibrate", "convert", "verify", "validate"])
+        done, kept = ([["skipped", s, s, "skipped"] for s in ("done", "kept")])
+        self.assertEqual([s["status"] for s in first["steps"]], done)
+        self.assertIn("config.json", first["steps"][0]["reason"])
         archive = (out / "model.qins").read_bytes()
         for name in ("convert", "verify"):
             self.valid(name, (out / f"{name}.json").read_text())
         again = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
-        self.assertEqual([s["status"] for s in again["steps"]], ["kept", "kept"])
+        self.assertEqual([s["status"] for s in again["steps"]], kept)
         damaged = bytearray(archive)
         damaged[len(archive) // 2] ^= 1
         (out / "model.qins").write_bytes(damaged)
         again = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
-        self.assertEqual([s["status"] for s in again["steps"]], ["done", "done"])
+        self.assertEqual([s["status"] for s in again["steps"]], done)
         self.assertEqual((out / "model.qins").read_bytes(), archive)
         other = self.valid("pipeline", support.run_qins(*arguments, "--bits", "4", check=0).stdout)
-        self.assertEqual([s["status"] for s in other["steps"]], ["done", "done"])
+        self.assertEqual([s["status"] for s in other["steps"]], done)
         self.assertNotEqual((out / "model.qins").read_bytes(), archive)
         self.assertEqual(sorted(p.name for p in out.iterdir()),
                          ["convert.json", "index.html", "model.qins", "verify.json"])
@@ -330,6 +334,29 @@ class Json(Folder):
         self.assertIn("up.weight", page)
         self.assertIsNone(re.search(r"<script|https?://|<link", page))
         self.fails(4, "pipeline", self.source, "--text", self.dir / "none", "-o", out)
+
+    def test_pipeline_of_a_model_that_runs(self):
+        out, text = self.dir / "model-run", self.dir / "few.txt"
+        text.write_text((support.SOURCE_ROOT / "examples" / "kjv-heldout.txt").read_text()[:6000])
+        arguments = ["pipeline", support.MODEL, "--text", text, "-o", out, "--json"]
+
+        def statuses(expected):
+            report = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+            self.assertEqual([s["status"] for s in report["steps"]], expected)
+
+        statuses(["done"] * 4)
+        for name, schema in (("calibrate", "calibrate"), ("validation", "validation")):
+            report = self.valid(schema, (out / f"{name}.json").read_text())
+        figures = report["tests"]["perplexity"]
+        self.assertEqual(figures["context"], 512)
+        self.assertLess(abs(figures["candidate"]["mean_nll"] - figures["model"]["mean_nll"]), 0.01)
+        page = (out / "index.html").read_text()
+        self.assertIn(f"{figures['candidate']['perplexity']:.4f}", page)
+        statuses(["kept"] * 4)
+        (out / "calibration.h5").write_bytes(b"other")
+        statuses(["done"] + ["kept"] * 3)
+        text.write_text("In the beginning God created the heaven and the earth.")
+        statuses(["done", "kept", "kept", "done"])
 
     def test_quiet(self):
         done = support.run_qins("convert", self.source, "-o", self.dir / "quiet.qins", "--quiet",
