@@ -269,8 +269,9 @@ void qn_decoder_finish(struct qn_decoder *d)
 static enum qins_status end_piece(struct qn_pieces *p, struct qins_error *err)
 {
     const size_t end = p->text.size;
+    enum qins_status st = qn_buf_reserve(&p->text, 1, err); /* never a null pointer */
     p->count++;
-    return qn_buf_append(&p->ends, &end, sizeof end, err);
+    return st == QINS_OK ? qn_buf_append(&p->ends, &end, sizeof end, err) : st;
 }
 
 enum qins_status qn_pieces_add(struct qn_pieces *p, const void *text, size_t size,

@@ -36,7 +36,7 @@ enum qins_status qn_vocab_init(struct qn_vocab *v, uint32_t n, size_t text_bytes
     for (uint32_t i = 0; i < n; i++)
         v->tokens[i] = (struct qn_token){.offset = QN_NO_TOKEN};
     memset(v->slots, 0xff, (size_t)n_slots * sizeof *v->slots);
-    return qn_buf_reserve(&v->text, text_bytes, err);
+    return qn_buf_reserve(&v->text, text_bytes + 1, err); /* never a null pointer */
 }
 
 void qn_vocab_finish(struct qn_vocab *v)

@@ -41,20 +41,22 @@ const odd = [
     "    return x;", "a->b", "&&", "||", "!=", "===", "//", "/* c */", "#include <stdio.h>", "\\n", "%s",
     "https://example.org/a?b=c&d=%20", "a@b.c", "$x", "€5", "…", "—", "“q”", "<b>", "</b>", "``", "~~",
     ".", ",", "...", "!!!", "?!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "ABC", "camelCaseWord",
-    "SCREAMING_SNAKE", "\u0301", "e\u0301\u0323", "\u1e9b\u0323", "ＦＵＬＬ", "①", "℃", "\u0000".slice(1),
+    "SCREAMING_SNAKE", "\u0301", "e\u0301\u0323", "\u1e9b\u0323", "ＦＵＬＬ", "①", "℃", "",
 ];
+// Only a reader of tokenizer.json knows them in text.
+const special_pieces = ["<s>", "</s>", "<unk>", "<|endoftext|>", "<|eot_id|>", "<|begin_of_text|>",
+                        "<|eot_id", "<0x41>", "▁"];
 
-function lines() {
-    const real = fs.readFileSync(text, "utf8").split("\n").filter((l) => l.length > 0);
+function make_up(pieces) {
     const made = [];
     for (let i = 0; i < 3000; i++) {
         let line = "";
         for (let n = 1 + random(12); n > 0; n--)
-            line += odd[random(odd.length)] + (random(3) === 0 ? " " : "");
+            line += pieces[random(pieces.length)] + (random(3) === 0 ? " " : "");
         if (line.length > 0)
             made.push(line);
     }
-    return {real, made};
+    return made;
 }
 
 function ours(verb, file, texts) {
@@ -66,7 +68,27 @@ function ours(verb, file, texts) {
         .map((l) => (l ? l.split(" ").map(Number) : []));
 }
 
+// Texts of lines of ids; with special tokens.
+function decoded(file, ids) {
+    const done = spawnSync(tool, ["decode-all", file],
+                           {input: ids.map((l) => l.join(" ") + "\n").join(""), maxBuffer: 1 << 30});
+    if (done.status !== 0)
+        throw new Error(`decode ${file}: ${done.stderr}`);
+    return done.stdout.toString().split("\0").slice(0, -1);
+}
+
 let failed = false;
+function compare_decoding(name, file, peer, texts) {
+    const ids = ours("encode", file, texts).filter((l) => l.length > 0);
+    const got = decoded(file, ids);
+    const options = {skip_special_tokens: false, clean_up_tokenization_spaces: false};
+    const bad = ids.filter((l, i) => peer.decode(l, options) !== got[i]);
+    bad.slice(0, 5).forEach((l) => console.log(`  ${l}\n    peer ${
+        JSON.stringify(peer.decode(l, options))}\n    ours ${JSON.stringify(decoded(file, [l])[0])}`));
+    failed ||= bad.length > 0;
+    console.log(`${name}, decoding: ${ids.length} lines, ${bad.length} lines differ`);
+}
+
 function compare(name, file, verb, encode, texts) {
     const got = ours(verb, file, texts);
     if (got.length !== texts.length)
@@ -144,20 +166,24 @@ function llama3_json() {
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "qins-peers-"));
 try {
-    const {real, made} = lines();
     const write = (name, value) => {
         const file = path.join(folder, name);
         fs.writeFileSync(file, JSON.stringify(value));
         return file;
     };
     const l2 = write("llama2.json", llama2_json()), l3 = write("llama3.json", llama3_json());
-    for (const [kind, texts] of [["text", real], ["made-up", made]]) {
+    const real = fs.readFileSync(text, "utf8").split("\n").filter((l) => l.length > 0);
+    const kinds = {"text": real, "made-up": make_up(odd), "special": make_up([...odd, ...special_pieces])};
+    for (const [kind, texts] of Object.entries(kinds)) {
         for (const file of [...files, l2, l3]) {
             const peer = new Tokenizer(JSON.parse(fs.readFileSync(file, "utf8")), {});
-            compare(`${path.basename(path.dirname(file))}/${path.basename(file)}, ` +
-                    `@huggingface/tokenizers, ${kind}`, file, "encode-special",
-                    (t) => peer.encode(t).ids, texts);
+            const name = `${path.basename(path.dirname(file))}/${path.basename(file)}, ` +
+                `@huggingface/tokenizers, ${kind}`;
+            compare(name, file, "encode-special", (t) => peer.encode(t).ids, texts);
+            compare_decoding(name, file, peer, texts);
         }
+        if (kind === "special")
+            continue;
         compare(`Llama 2, llama-tokenizer-js, ${kind}`, l2, "encode-special",
                 (t) => llama2.encode(t), texts);
         compare(`Llama 3, llama3-tokenizer-js, ${kind}`, l3, "encode-special",
