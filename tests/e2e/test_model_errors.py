@@ -169,6 +169,10 @@ class Configs(Refusals):
         model = self.folder(config=dict(hidden_act="quick_gelu"))
         self.refused(["config.json", "hidden_act"], "validate", model, "--ids", self.ids,
                      "--tests", "perplexity", "--context", "4")
+        out = self.dir / "a.h5"
+        self.refused(["config.json", "hidden_act"], "calibrate", model, "--ids", self.ids, "-o",
+                     out)
+        self.assertEqual(list(self.dir.glob("a.h5*")), [])
 
     def test_an_archive_keeps_its_config(self):
         model = self.folder(config=dict(attn_logit_softcapping=30.0))
@@ -321,11 +325,13 @@ class Ids(Refusals):
         self.ids.unlink()
         self.generate(["ids.npy"], model, exit_code=4)
 
-    def test_validate(self):
+    def test_other_verbs_say_the_same(self):
         model = self.folder()
         np.save(self.ids, np.array([1, 2, 3, 500, 4, 5, 6, 7, 8]))
         self.refused(["ids.npy", "500"], "validate", model, "--ids", self.ids, "--tests",
                      "perplexity", "--context", "4")
+        self.refused(["ids.npy", "500"], "calibrate", model, "--ids", self.ids, "-o",
+                     self.dir / "a.h5")
 
     def test_all_integer_types_are_read(self):
         model = self.folder()
