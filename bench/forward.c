@@ -8,7 +8,7 @@
 
 enum {
     MAX_BATCH = 512,
-    MAX_DECODED = 16,
+    MAX_DECODED = 8,
     LARGE_PARAMETERS = 50 * 1000 * 1000,
     SMALL_WINDOWS = 8, /* times as many windows where the model is not large */
 };

@@ -21,6 +21,9 @@ static double processor_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* A first round that takes this long is not for warming up alone: it counts. */
+static const double slow_round = 10.0;
+
 /* How long the scheduler gets to see that a processor is busy. */
 static const struct timespec hog_settles = {.tv_nsec = 20 * 1000 * 1000};
 
@@ -97,16 +100,31 @@ static void set_busy(struct qn_harness *h, bool busy)
     nanosleep(&hog_settles, NULL);
 }
 
-static enum qins_status time_candidate(struct qn_harness *h, const struct qn_candidate *c,
-                                       double *seconds, double *cpu_seconds, struct qins_error *err)
+static enum qins_status take_turn(struct qn_harness *h, struct qn_candidate *c, int round,
+                                  struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     set_busy(h, c->busy);
     double begin = qn_seconds(), cpu_begin = processor_seconds();
     for (unsigned i = 0; i < c->repeats && st == QINS_OK; i++)
         st = c->run(c->ctx, err);
-    *seconds = (qn_seconds() - begin) / c->repeats;
-    *cpu_seconds = (processor_seconds() - cpu_begin) / c->repeats;
+    c->seconds[round] = (qn_seconds() - begin) / c->repeats;
+    c->cpu_seconds[round] = (processor_seconds() - cpu_begin) / c->repeats;
+    return st;
+}
+
+static enum qins_status run_round(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
+                                  int round, const struct qn_monitor *monitor,
+                                  struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        qn_progress_of(monitor, "measuring", "runs", (uint64_t)round * n + i,
+                       QN_BENCH_ROUNDS * (uint64_t)n);
+        st = qn_check_stop(monitor, err);
+        if (st == QINS_OK)
+            st = take_turn(h, &candidates[i], round, err);
+    }
     return st;
 }
 
@@ -114,27 +132,18 @@ enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidate
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    uint64_t done = 0, total = (QN_BENCH_ROUNDS + 1) * (uint64_t)n;
-    for (int round = -1; round < QN_BENCH_ROUNDS && st == QINS_OK; round++)
-        for (size_t i = 0; i < n && st == QINS_OK; i++) {
-            struct qn_candidate *c = &candidates[i];
-            double seconds, cpu_seconds;
-            if (round < 0)
-                c->repeats = 1;
-            st = qn_check_stop(monitor, err);
-            if (st == QINS_OK)
-                st = time_candidate(h, c, &seconds, &cpu_seconds, err);
-            if (st != QINS_OK)
-                continue;
-            if (round >= 0) {
-                c->seconds[round] = seconds;
-                c->cpu_seconds[round] = cpu_seconds;
-            } else if (seconds < min_seconds) {
-                c->repeats = (unsigned)fmin(ceil(min_seconds / fmax(seconds, 1e-9)), MAX_REPEATS);
-            }
-            qn_progress_of(monitor, "measuring", "runs", ++done, total);
-        }
+    double begin = qn_seconds();
+    for (size_t i = 0; i < n; i++)
+        candidates[i].repeats = 1;
+    enum qins_status st = run_round(h, candidates, n, 0, monitor, err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        double seconds = fmax(candidates[i].seconds[0], 1e-9);
+        if (seconds < min_seconds)
+            candidates[i].repeats = (unsigned)fmin(ceil(min_seconds / seconds), MAX_REPEATS);
+    }
+    bool counts = qn_seconds() - begin > slow_round;
+    for (int round = counts ? 1 : 0; round < QN_BENCH_ROUNDS && st == QINS_OK; round++)
+        st = run_round(h, candidates, n, round, monitor, err);
     set_busy(h, false);
     return st;
 }

@@ -39,8 +39,8 @@ struct qn_candidate {
     double cpu_seconds[QN_BENCH_ROUNDS];
 };
 
-/* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds. Short runs are repeated to
- * last MIN_SECONDS together. */
+/* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds, of which the first run is
+ * one where it is slow. Short runs are repeated to last MIN_SECONDS together. */
 enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err);

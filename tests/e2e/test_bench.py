@@ -54,7 +54,7 @@ class Bench(unittest.TestCase):
                          + [(name, threads, True) for name in busy for threads in (1, 3)])
         tokens = {m["name"]: m["tokens"] for m in report["measurements"]}
         self.assertEqual(tokens["prefill"], 24)
-        self.assertEqual(tokens["decode"], 12)
+        self.assertEqual(tokens["decode"], 8)
         self.assertEqual([c["of"]["name"] for c in report["comparisons"] if c["goal"]], busy)
 
     def test_table(self):
