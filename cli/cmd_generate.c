@@ -95,7 +95,8 @@ static enum qins_status read_prompt(struct generating *g, struct qins_error *err
     if (st == QINS_ERR_UNSUPPORTED && value[OPT_IDS] && !value[OPT_TOKENIZER])
         st = QINS_OK;
     if (st == QINS_OK && text)
-        st = qn_tokenizer_encode(g->tokenizer, text, strlen(text), true, &g->prompt, err);
+        st = qn_tokenizer_encode(g->tokenizer, text, strlen(text), QN_ENCODE_TEMPLATE, &g->prompt,
+                                 err);
     else if (st == QINS_OK)
         st = qn_ids_load(&g->prompt, value[OPT_IDS], vocab, err);
     if (st != QINS_OK)

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { MOST_CONTEXT = 1 << 24 };
+
 static void print_summary(const struct cli *c, const json_t *report)
 {
     const char *dir = c->value[OPT_OUTPUT];
@@ -30,12 +32,15 @@ static void print_summary(const struct cli *c, const json_t *report)
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_convert_options options = {.threads = c->threads};
+    unsigned context = 0;
     json_t *report = NULL;
     if (!c->value[OPT_TEXT])
         return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
     enum qins_status st = cli_plan_options(c, &options.plan, err);
     if (st == QINS_OK)
-        st = qn_pipeline(c->operand[0], c->value[OPT_TEXT], c->value[OPT_OUTPUT], &options,
+        st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+    if (st == QINS_OK)
+        st = qn_pipeline(c->operand[0], c->value[OPT_TEXT], c->value[OPT_OUTPUT], context, &options,
                          &c->monitor, &report, err);
     if (report && c->json)
         cli_print_json(report);
@@ -50,8 +55,8 @@ const struct cli_verb cli_pipeline = {
     .summary = "The whole line from a model and a text to a page that sums up.",
     .usage = "pipeline MODEL --text FILE -o DIR [options]",
     .example = "qins pipeline model/ --text sample.txt -o review/",
-    .options = {OPT_TEXT, OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA,
-                OPT_CLIP, OPT_GRID},
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_CONTEXT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP,
+                OPT_KAPPA, OPT_CLIP, OPT_GRID},
     .n_operands = 1,
     .needs_output = true,
     .run = run,

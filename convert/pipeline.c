@@ -42,7 +42,8 @@ struct pipeline {
     const struct qn_monitor *monitor;
     char job[33];      /* what decides the archive */
     char text_job[33]; /* and the text: what decides the steps that run the model */
-    uint32_t context;  /* of those steps; 0: the model cannot be run, */
+    uint32_t window;   /* tokens that the user asked for, or 0 */
+    uint32_t context;  /* tokens of a window of those steps; 0: the model cannot be run, */
     char why[512];     /* and why */
     char *files[N_FILES];
     json_t *convert, *verify, *calibrate, *validate, *steps;
@@ -80,11 +81,11 @@ static enum qins_status find_context(struct pipeline *p, const struct qn_attachm
     if (st == QINS_OK)
         st = qn_tokenizer_open(&tokenizer, NULL, files, config.vocab, &e);
     if (st == QINS_OK)
-        st = qn_tokenizer_encode(tokenizer, text->data, text->size, false, &ids, &e);
+        st = qn_tokenizer_encode(tokenizer, text->data, text->size, QN_ENCODE_PLAIN, &ids, &e);
     if (st == QINS_OK && ids.count < 2)
         st = qn_fail(&e, QINS_ERR_FORMAT, "the text has fewer than two tokens");
     if (st == QINS_OK) {
-        uint64_t most = qn_min_u64(WINDOW, config.max_positions);
+        uint64_t most = p->window ? p->window : qn_min_u64(WINDOW, config.max_positions);
         p->context = (uint32_t)qn_min_u64(most, ids.count - 1);
     }
     qn_ids_finish(&ids);
@@ -104,6 +105,7 @@ static enum qins_status look_at_inputs(struct pipeline *p, struct qins_error *er
     struct qn_checkpoint *ck = NULL;
     struct qn_buf text = {0};
     struct qn_digest job[2];
+    struct qn_buf key = {0};
     enum qins_status st = qn_read_whole(p->text, max_text, &text, err);
     if (st == QINS_OK)
         st = qn_checkpoint_open(&ck, p->model, NULL, err);
@@ -114,11 +116,19 @@ static enum qins_status look_at_inputs(struct pipeline *p, struct qins_error *er
         st = qn_convert_digest(ck, p->options, &job[0], err);
     if (st == QINS_OK) {
         qn_digest_hex(&job[0], p->job);
-        job[1] = qn_hash128(text.data, text.size);
-        job[1] = qn_hash128(job, sizeof job);
-        qn_digest_hex(&job[1], p->text_job);
         st = find_context(p, &ck->attachments, &text, err);
     }
+    if (st == QINS_OK) {
+        job[1] = qn_hash128(text.data, text.size);
+        st = qn_buf_append(&key, job, sizeof job, err);
+    }
+    if (st == QINS_OK)
+        st = qn_buf_append(&key, &p->context, sizeof p->context, err);
+    if (st == QINS_OK) {
+        job[1] = qn_hash128(key.data, key.size);
+        qn_digest_hex(&job[1], p->text_job);
+    }
+    qn_buf_finish(&key);
     qn_checkpoint_destroy(ck);
     qn_buf_finish(&text);
     return st;
@@ -344,15 +354,19 @@ static enum qins_status run(struct pipeline *p, json_t **report, struct qins_err
     return page != QINS_OK ? page : st;
 }
 
-enum qins_status qn_pipeline(const char *model, const char *text, const char *dir,
+enum qins_status qn_pipeline(const char *model, const char *text, const char *dir, uint32_t context,
                              const struct qn_convert_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err)
 {
     struct qn_convert_options resumed = *options;
     resumed.resume = true;
-    struct pipeline p = {
-        .model = model, .text = text, .dir = dir, .options = &resumed, .monitor = monitor};
+    struct pipeline p = {.model = model,
+                         .text = text,
+                         .dir = dir,
+                         .window = context,
+                         .options = &resumed,
+                         .monitor = monitor};
     *report = NULL;
     enum qins_status st = run(&p, report, err);
     for (int i = 0; i < N_FILES; i++)

@@ -38,7 +38,7 @@ static enum qins_status add_text(struct reading *r, const char *path, struct qin
     if (st == QINS_OK) {
         qn_hasher_add(r->hasher, text.data, text.size);
         if (before < r->max_tokens)
-            st = qn_tokenizer_encode(r->tokenizer, text.data, text.size, false, ids, err);
+            st = qn_tokenizer_encode(r->tokenizer, text.data, text.size, QN_ENCODE_PLAIN, ids, err);
     }
     if (st == QINS_OK)
         st = check_vocabulary(r, before, err);
@@ -54,9 +54,9 @@ static enum qins_status find_bos(struct reading *r, struct qins_error *err)
     static const char sample[] = "a";
     struct qn_ids plain = {0}, special = {0};
     size_t size = sizeof sample - 1;
-    enum qins_status st = qn_tokenizer_encode(r->tokenizer, sample, size, false, &plain, err);
+    enum qins_status st = qn_tokenizer_encode(r->tokenizer, sample, size, 0, &plain, err);
     if (st == QINS_OK)
-        st = qn_tokenizer_encode(r->tokenizer, sample, size, true, &special, err);
+        st = qn_tokenizer_encode(r->tokenizer, sample, size, QN_ENCODE_TEMPLATE, &special, err);
     if (st == QINS_OK && special.count > plain.count && special.data[0] < r->vocab &&
         (plain.count == 0 || special.data[0] != plain.data[0]))
         r->corpus->bos = special.data[0];

@@ -82,8 +82,10 @@ void qn_tokenizer_destroy(struct qn_tokenizer *t)
     qn_decoder_finish(&t->decoder);
     qn_pretokenizer_finish(&t->pretokenizer);
     qn_normalizer_finish(&t->normalizer);
-    qn_added_tokens_finish(&t->raw);
-    qn_added_tokens_finish(&t->normalized);
+    for (int plain = 0; plain < 2; plain++) {
+        qn_added_tokens_finish(&t->raw[plain]);
+        qn_added_tokens_finish(&t->normalized[plain]);
+    }
     qn_bpe_finish(&t->bpe);
     qn_vocab_finish(&t->vocab);
     free(t);
@@ -105,7 +107,7 @@ struct encoding {
     struct qn_bpe_work work;
     struct qn_matcher matcher;
     struct qn_buf normal; /* of the piece between two added tokens */
-    bool escaped;
+    bool escaped, plain;
 };
 
 static enum qins_status take_word(void *ctx, const uint8_t *word, size_t size,
@@ -119,7 +121,8 @@ static enum qins_status take_word(void *ctx, const uint8_t *word, size_t size,
 static enum qins_status encode_normal(struct encoding *e, const uint8_t *text, size_t size,
                                       bool at_start, struct qins_error *err)
 {
-    struct qn_added_scan scan = {.tokens = &e->tokenizer->normalized, .text = text, .size = size};
+    struct qn_added_scan scan = {
+        .tokens = &e->tokenizer->normalized[e->plain], .text = text, .size = size};
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && qn_added_next(&scan)) {
         if (scan.found)
@@ -146,7 +149,8 @@ static enum qins_status encode_piece(struct encoding *e, const uint8_t *text, si
 static enum qins_status encode_text(struct encoding *e, const uint8_t *text, size_t size,
                                     struct qins_error *err)
 {
-    struct qn_added_scan scan = {.tokens = &e->tokenizer->raw, .text = text, .size = size};
+    struct qn_added_scan scan = {
+        .tokens = &e->tokenizer->raw[e->plain], .text = text, .size = size};
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && qn_added_next(&scan)) {
         if (scan.found)
@@ -174,16 +178,17 @@ static enum qins_status encode_any(struct encoding *e, const void *text, size_t 
 }
 
 enum qins_status qn_tokenizer_encode(const struct qn_tokenizer *t, const void *text, size_t size,
-                                     bool special, struct qn_ids *out, struct qins_error *err)
+                                     unsigned flags, struct qn_ids *out, struct qins_error *err)
 {
-    struct encoding e = {.tokenizer = t, .out = out};
+    struct encoding e = {.tokenizer = t, .out = out, .plain = (flags & QN_ENCODE_PLAIN) != 0};
+    const bool template = (flags & QN_ENCODE_TEMPLATE) != 0;
     const size_t count = out->count;
     enum qins_status st = qn_bpe_work_init(&e.work, size, err);
-    if (st == QINS_OK && special)
+    if (st == QINS_OK && template)
         st = qn_ids_append(out, t->prefix.data, t->prefix.count, err);
     if (st == QINS_OK && size > 0)
         st = encode_any(&e, text, size, err);
-    if (st == QINS_OK && special)
+    if (st == QINS_OK && template)
         st = qn_ids_append(out, t->suffix.data, t->suffix.count, err);
     if (st != QINS_OK)
         out->count = count;

@@ -25,11 +25,18 @@ void qn_tokenizer_destroy(struct qn_tokenizer *t); /* accepts NULL */
 uint32_t qn_tokenizer_size(const struct qn_tokenizer *t);                  /* highest id + 1 */
 const struct qn_digest *qn_tokenizer_digest(const struct qn_tokenizer *t); /* of the file */
 
-/* Appends the ids of TEXT. Added tokens in the text become their ids, as Hugging Face does.
- * SPECIAL adds what the post-processor's template adds (a BOS, usually); for tokenizer.bin the
- * BOS. Text need not be valid UTF-8: byte-level tokenizers take any bytes; others see U+FFFD. */
+enum {
+    /* Adds what the post-processor's template adds (a BOS, usually); for tokenizer.bin the BOS. */
+    QN_ENCODE_TEMPLATE = 1,
+    /* Special tokens' names in the text are text like any other: for texts that are data. */
+    QN_ENCODE_PLAIN = 2,
+};
+
+/* Appends the ids of TEXT. Added tokens in the text become their ids, as Hugging Face does; with
+ * QN_ENCODE_PLAIN only those that are not special, as llama.cpp does where it reads a text. Text
+ * need not be valid UTF-8: byte-level tokenizers take any bytes; others see U+FFFD. */
 enum qins_status qn_tokenizer_encode(const struct qn_tokenizer *t, const void *text, size_t size,
-                                     bool special, struct qn_ids *out, struct qins_error *err);
+                                     unsigned flags, struct qn_ids *out, struct qins_error *err);
 /* Appends the bytes that the ids stand for; special tokens are left out where SKIP_SPECIAL. The
  * result may end within a character. Ids outside the vocabulary are QINS_ERR_FORMAT. */
 enum qins_status qn_tokenizer_decode(const struct qn_tokenizer *t, const uint32_t *ids, size_t n,

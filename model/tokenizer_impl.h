@@ -14,8 +14,9 @@ struct qn_tokenizer {
     struct qn_digest digest;
     struct qn_vocab vocab;
     struct qn_bpe bpe;
-    /* Found in the text as it is, and in normalized text between those. */
-    struct qn_added_tokens raw, normalized;
+    /* Found in the text as it is, and in normalized text between those; [1]: without the special
+     * ones, for texts that are plain. */
+    struct qn_added_tokens raw[2], normalized[2];
     struct qn_normalizer normalizer;
     struct qn_pretokenizer pretokenizer;
     struct qn_decoder decoder;

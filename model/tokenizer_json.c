@@ -80,9 +80,16 @@ static enum qins_status take_vocab(struct qn_vocab *v, const json_t *vocab, stru
     return st;
 }
 
+static enum qins_status add_to(struct qn_added_tokens lists[2], const struct qn_added_token *token,
+                               bool special, struct qins_error *err)
+{
+    enum qins_status st = qn_added_tokens_add(&lists[0], token, err);
+    return st == QINS_OK && !special ? qn_added_tokens_add(&lists[1], token, err) : st;
+}
+
 /* The text of an added token as it is looked for in normalized text. */
 static enum qins_status add_normalized(struct qn_tokenizer *t, const struct qn_added_token *token,
-                                       struct qins_error *err)
+                                       bool special, struct qins_error *err)
 {
     struct qn_buf text = {0};
     struct qn_matcher matcher = {0};
@@ -92,7 +99,7 @@ static enum qins_status add_normalized(struct qn_tokenizer *t, const struct qn_a
     if (st == QINS_OK) {
         copy.text = (char *)text.data;
         copy.size = text.size;
-        st = qn_added_tokens_add(&t->normalized, &copy, err);
+        st = add_to(t->normalized, &copy, special, err);
     }
     qn_matcher_finish(&matcher);
     qn_buf_finish(&text);
@@ -143,7 +150,8 @@ static enum qins_status take_added(struct qn_tokenizer *t, const json_t *a, stru
     t->vocab.tokens[token.id].special |= special;
     token.text = (char *)text;
     token.size = strlen(text);
-    return normalized ? add_normalized(t, &token, err) : qn_added_tokens_add(&t->raw, &token, err);
+    return normalized ? add_normalized(t, &token, special, err)
+                      : add_to(t->raw, &token, special, err);
 }
 
 enum qins_status qn_tokenizer_read_vocab(struct qn_tokenizer *t, const json_t *vocab,
@@ -162,8 +170,10 @@ enum qins_status qn_tokenizer_read_vocab(struct qn_tokenizer *t, const json_t *v
         st = take_vocab(&t->vocab, vocab, err);
     for (size_t i = 0; i < json_array_size(added) && st == QINS_OK; i++)
         st = take_added(t, json_array_get(added, i), err);
-    qn_added_tokens_sort(&t->raw);
-    qn_added_tokens_sort(&t->normalized);
+    for (int plain = 0; plain < 2; plain++) {
+        qn_added_tokens_sort(&t->raw[plain]);
+        qn_added_tokens_sort(&t->normalized[plain]);
+    }
     return st;
 }
 

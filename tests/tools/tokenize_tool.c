@@ -1,9 +1,9 @@
-/* tokenize_tool encode|encode-special|decode|decode-all|bench TOKENIZER [VOCAB]
+/* tokenize_tool encode|encode-special|encode-plain|decode|decode-all|bench TOKENIZER [VOCAB]
  *
  * encode: texts from standard input, each ended by a NUL, to lines of ids; encode-special with
- * what the template adds. decode, decode-all: lines of ids to texts, each ended by a NUL; decode
- * leaves special tokens out. bench: all of standard input as one text, the speed to standard
- * error. */
+ * what the template adds, encode-plain without looking for special tokens. decode, decode-all:
+ * lines of ids to texts, each ended by a NUL; decode leaves special tokens out. bench: all of
+ * standard input as one text, the speed to standard error. */
 #include "core/file.h"
 #include "model/tokenizer.h"
 
@@ -21,14 +21,14 @@ static int report(const struct qins_error *err)
 }
 
 static enum qins_status encode_texts(const struct qn_tokenizer *t, const struct qn_buf *in,
-                                     bool special, struct qins_error *err)
+                                     unsigned flags, struct qins_error *err)
 {
     struct qn_ids ids = {0};
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < in->size && st == QINS_OK;) {
         const size_t n = strnlen((const char *)in->data + i, in->size - i);
         ids.count = 0;
-        st = qn_tokenizer_encode(t, in->data + i, n, special, &ids, err);
+        st = qn_tokenizer_encode(t, in->data + i, n, flags, &ids, err);
         for (size_t k = 0; k < ids.count && st == QINS_OK; k++)
             printf(k ? " %" PRIu32 : "%" PRIu32, ids.data[k]);
         if (st == QINS_OK)
@@ -79,7 +79,7 @@ static enum qins_status bench(const struct qn_tokenizer *t, const struct qn_buf 
     struct qn_ids ids = {0};
     struct qn_buf text = {0};
     const double start = now();
-    enum qins_status st = qn_tokenizer_encode(t, in->data, in->size, false, &ids, err);
+    enum qins_status st = qn_tokenizer_encode(t, in->data, in->size, 0, &ids, err);
     const double encoded = now();
     if (st == QINS_OK)
         st = qn_tokenizer_decode(t, ids.data, ids.count, false, &text, err);
@@ -99,8 +99,12 @@ static enum qins_status bench(const struct qn_tokenizer *t, const struct qn_buf 
 static enum qins_status run(const char *verb, const struct qn_tokenizer *t, const struct qn_buf *in,
                             struct qins_error *err)
 {
-    if (strcmp(verb, "encode") == 0 || strcmp(verb, "encode-special") == 0)
-        return encode_texts(t, in, verb[6] == '-', err);
+    if (strcmp(verb, "encode") == 0)
+        return encode_texts(t, in, 0, err);
+    if (strcmp(verb, "encode-special") == 0)
+        return encode_texts(t, in, QN_ENCODE_TEMPLATE, err);
+    if (strcmp(verb, "encode-plain") == 0)
+        return encode_texts(t, in, QN_ENCODE_PLAIN, err);
     if (strcmp(verb, "decode") == 0 || strcmp(verb, "decode-all") == 0)
         return decode_lines(t, in, verb[6] != '-', err);
     if (strcmp(verb, "bench") == 0)

@@ -37,12 +37,12 @@ static struct qn_tokenizer *parse(const char *text)
     return t;
 }
 
-static void encodes_to(const struct qn_tokenizer *t, const char *text, bool special,
+static void encodes_to(const struct qn_tokenizer *t, const char *text, unsigned flags,
                        const char *wanted)
 {
     struct qn_ids ids = {0};
     char line[512] = "";
-    assert_int_equal(qn_tokenizer_encode(t, text, strlen(text), special, &ids, &err), QINS_OK);
+    assert_int_equal(qn_tokenizer_encode(t, text, strlen(text), flags, &ids, &err), QINS_OK);
     for (size_t i = 0; i < ids.count; i++) {
         const size_t n = strlen(line);
         snprintf(line + n, sizeof line - n, i ? " %u" : "%u", ids.data[i]);
@@ -149,6 +149,8 @@ static void added_tokens(void **state)
     encodes_to(t, "<r>  <l>-", false, "33 32 9");
     encodes_to(t, "bb-bb bbb", false, "34 9 34 7 1 1 1");
     encodes_to(t, "AB-ab-Aab", false, "35 9 35 12 35");
+    encodes_to(t, "ab<x>", 0, "35 30");
+    encodes_to(t, "ab<x>", QN_ENCODE_PLAIN, "3 30"); /* only the first is special */
     /* Without a decoder the tokens stand with spaces between them. */
     decodes_to(t, (uint32_t[]){2, 30, 35, 4}, 4, false, "aa <x> AB 1");
     decodes_to(t, (uint32_t[]){2, 30, 35, 4}, 4, true, "aa <x> 1");
