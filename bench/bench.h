@@ -21,4 +21,9 @@ struct qn_bench_options {
 enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
                                   struct qins_error *err);
 
+/* Calibrating against prefill of the same windows, with and without Gram matrices. TOKENS are
+ * those of the text. */
+enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
+                                    struct qins_error *err);
+
 #endif

@@ -119,22 +119,25 @@ static enum qins_status forward_init(struct forward *f, const struct qn_bench_op
 {
     /* Enough windows that a thread on the busy core holds up the last one a little only. */
     size_t windows = 2 * (size_t)options->threads;
-    enum qins_status st = qn_bench_setup_init(&f->setup, options, SMALL_WINDOWS * windows, err);
+    enum qins_status st = qn_bench_setup_init(&f->setup, options, err);
     if (st != QINS_OK)
         return st;
     const struct qn_model *m = f->setup.model;
     if (m->n_parameters < LARGE_PARAMETERS)
         windows *= SMALL_WINDOWS;
+    size_t n = windows * f->setup.context + 1; /* with the last target */
+    st = qn_bench_draw_ids(&f->setup, n > f->setup.tokens ? n : f->setup.tokens, err);
     f->windows = f->setup.ids;
-    f->windows.count = windows * f->setup.context + 1;
+    f->windows.count = n;
     f->evaluated = windows * f->setup.context;
     f->batch = f->setup.tokens < MAX_BATCH ? f->setup.tokens : MAX_BATCH;
     f->decoded = f->setup.tokens / 2 < MAX_DECODED ? f->setup.tokens / 2 : MAX_DECODED;
     f->before = f->setup.tokens - f->decoded;
     f->logits = malloc(m->config.vocab * sizeof *f->logits);
-    if (!f->logits)
-        return qn_fail_memory(err);
-    st = qn_products_create(&f->products, m, f->batch, err);
+    if (st == QINS_OK && !f->logits)
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = qn_products_create(&f->products, m, f->batch, err);
     if (st == QINS_OK)
         st = create_lane(f, &f->lanes[0], 1, err);
     if (st == QINS_OK)

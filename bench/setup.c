@@ -38,8 +38,7 @@ static enum qins_status create_synthetic(struct qn_model **out, struct qins_erro
 }
 
 /* splitmix64: S. Vigna, public domain constants. */
-static enum qins_status draw_ids(struct qn_ids *ids, size_t n, uint32_t vocab,
-                                 struct qins_error *err)
+enum qins_status qn_bench_draw_ids(struct qn_bench_setup *s, size_t n, struct qins_error *err)
 {
     uint64_t state = 1;
     enum qins_status st = QINS_OK;
@@ -47,8 +46,8 @@ static enum qins_status draw_ids(struct qn_ids *ids, size_t n, uint32_t vocab,
         uint64_t z = state += 0x9e3779b97f4a7c15ULL;
         z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
         z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-        uint32_t id = (uint32_t)((z ^ z >> 31) % vocab);
-        st = qn_ids_append(ids, &id, 1, err);
+        uint32_t id = (uint32_t)((z ^ z >> 31) % s->model->config.vocab);
+        st = qn_ids_append(&s->ids, &id, 1, err);
     }
     return st;
 }
@@ -61,8 +60,7 @@ static uint32_t choose(uint32_t given, uint32_t usual, uint32_t limit)
 }
 
 enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
-                                     const struct qn_bench_options *options, size_t windows,
-                                     struct qins_error *err)
+                                     const struct qn_bench_options *options, struct qins_error *err)
 {
     *s = (struct qn_bench_setup){.threads = options->threads, .options = options};
     s->begun = qn_seconds();
@@ -83,7 +81,7 @@ enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
         return qn_fail(err, QINS_ERR_UNSUPPORTED,
                        "the model takes %u positions, a benchmark needs 2", limit);
     s->min_seconds = full_seconds * fmin(1.0, (double)s->tokens / DEFAULT_TOKENS);
-    return draw_ids(&s->ids, s->tokens + windows * s->context + 1, s->model->config.vocab, err);
+    return QINS_OK;
 }
 
 void qn_bench_setup_finish(struct qn_bench_setup *s)

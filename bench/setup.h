@@ -10,7 +10,7 @@
 struct qn_bench_setup {
     struct qn_harness harness;
     struct qn_model *model;
-    struct qn_ids ids; /* random */
+    struct qn_ids ids; /* of qn_bench_draw_ids() */
     unsigned threads;
     uint32_t tokens, context; /* what the options leave open is filled in */
     double min_seconds;       /* for qn_measure() */
@@ -18,11 +18,12 @@ struct qn_bench_setup {
     const struct qn_bench_options *options;
 };
 
-/* Holds the processors, opens or makes the model and draws ids for WINDOWS windows, their last
- * target and a prefill. Finish it whatever the result. */
+/* Holds the processors and opens or makes the model. Finish it whatever the result. */
 enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
-                                     const struct qn_bench_options *options, size_t windows,
+                                     const struct qn_bench_options *options,
                                      struct qins_error *err);
+/* Appends N random ids of the model's vocabulary, the same every time. */
+enum qins_status qn_bench_draw_ids(struct qn_bench_setup *s, size_t n, struct qins_error *err);
 void qn_bench_setup_finish(struct qn_bench_setup *s);
 
 /* OF against TO. */

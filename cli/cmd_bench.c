@@ -15,6 +15,7 @@ static const struct benchmark {
                             struct qins_error *err);
 } benchmarks[] = {
     {"forward", qn_bench_forward},
+    {"calibrate", qn_bench_calibrate},
 };
 
 static void print_model(const json_t *report)
@@ -97,7 +98,8 @@ static enum qins_status print_comparisons(const json_t *report, struct qins_erro
 static enum qins_status print_report(const json_t *report, struct qins_error *err)
 {
     print_model(report);
-    cli_print("prefill of %.0f tokens, windows of %.0f; medians of %.0f rounds\n\n",
+    cli_print("%s of %.0f tokens, windows of %.0f; medians of %.0f rounds\n\n",
+              strcmp(cli_string(report, "benchmark"), "forward") == 0 ? "prefill" : "text",
               cli_number(report, "tokens"), cli_number(report, "context"),
               cli_number(report, "rounds"));
     enum qins_status st = print_measurements(report, err);
@@ -143,8 +145,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 
 const struct cli_verb cli_bench = {
     .name = "bench",
-    .summary = "Measures how fast this machine runs a model.",
-    .usage = "bench forward [MODEL] [options]",
+    .summary = "Measures how fast this machine runs or calibrates a model.",
+    .usage = "bench forward|calibrate [MODEL] [options]",
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_SAVE},
     .n_operands = 2,

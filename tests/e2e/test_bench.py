@@ -1,5 +1,6 @@
 """`qins bench`: that it runs, and that its report is valid and complete. Nothing here is timed."""
 import json
+import os
 import pathlib
 import tempfile
 import unittest
@@ -56,6 +57,22 @@ class Bench(unittest.TestCase):
         self.assertEqual(tokens["prefill"], 24)
         self.assertEqual(tokens["decode"], 8)
         self.assertEqual([c["of"]["name"] for c in report["comparisons"] if c["goal"]], busy)
+
+    def test_calibrate(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
+            done = support.run_qins("bench", "calibrate", support.MODEL, "--tokens", "64",
+                                    "--context", "16", "--json", check=0,
+                                    env=dict(os.environ, TMPDIR=folder))
+            self.assertEqual(os.listdir(folder), [])
+        report = json.loads(done.stdout)
+        self.check(report, "calibrate")
+        kinds = ["prefill", "calibrate", "calibrate with gram"]
+        self.assertEqual(plain(report),
+                         [(name, threads, False) for name in kinds for threads in (1, 2)])
+        self.assertEqual({m["tokens"] for m in report["measurements"]}, {64})
+        self.assertEqual([(c["of"]["name"], c["to"]["name"], c["unit"])
+                          for c in report["comparisons"] if c["of"]["threads"] == 1],
+                         [(name, "prefill", "percent more time") for name in kinds[1:]])
 
     def test_table(self):
         text = support.run_qins("bench", "forward", support.MODEL, *SMALL, check=0).stdout
