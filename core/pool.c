@@ -3,14 +3,30 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-/* Turns of a waiting loop before the thread sleeps: some microseconds, about what going to sleep
- * and being woken costs. */
-enum { SPIN_TURNS = 200 };
+/* A thread that waits looks again and again for SPIN_NS, about what it costs to sleep and be woken
+ * on a virtual machine, giving its processor to whoever else wants it after the first
+ * EAGER_TURNS. Then it sleeps. */
+enum { EAGER_TURNS = 100, TURNS_A_LOOK = 20, SPIN_NS = 100000 };
+
+/* Helpers cost more than they gain where another process keeps the processors busy: one that is
+ * kept from running in the middle of an item holds up the loop. After each MEASURED_NS of helped
+ * loops the account is closed; if it shows a loss the caller works alone for a while, longer
+ * from one loss to the next. */
+enum { MEASURED_NS = 10000000, FIRST_ALONE_NS = 50000000, LONGEST_ALONE_NS = 800000000 };
+
+struct account {
+    int64_t gain; /* what the caller's share of the items would have cost more */
+    int64_t loss; /* waking helpers, waiting for them */
+    int64_t time; /* of helped loops */
+    int64_t alone_until, alone_for;
+};
 
 /* Loops are numbered. The ticket holds the number of the present loop and the next item nobody
  * has taken, so that a thread which wakes up late can never take an item of another loop than
@@ -18,16 +34,17 @@ enum { SPIN_TURNS = 200 };
 struct qn_pool {
     _Alignas(64) atomic_uint_least64_t ticket; /* loop << 32 | item */
     _Alignas(64) atomic_size_t done;           /* items of this loop that are finished */
-    _Alignas(64) atomic_uint alarm;            /* what workers sleep on; one more a loop */
+    _Alignas(64) atomic_uint alarm;            /* what workers wait for; one more a loop */
     _Atomic uint32_t sleepers;
-    atomic_uint finished; /* what the caller sleeps on; one more a loop that it slept in */
+    atomic_uint finished; /* what the caller waits for; one more a loop */
     atomic_bool caller_sleeps, halt;
     /* The loop's description: written between loops, read by late workers at any time. */
     atomic_size_t n;
     void (*_Atomic work)(void *, unsigned, size_t);
     void *_Atomic ctx;
-    unsigned threads; /* with the caller */
-    pthread_t *ids;   /* threads - 1 */
+    struct account account; /* the caller's */
+    unsigned threads;       /* with the caller */
+    pthread_t *ids;         /* threads - 1 */
     struct qn_pool_worker {
         struct qn_pool *pool;
         unsigned number;
@@ -51,28 +68,52 @@ static void relax(void)
 #endif
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Until *WORD is not what it was SEEN to be, or time is up. */
+static void spin_while(const atomic_uint *word, unsigned seen)
+{
+    for (int i = 0; i < EAGER_TURNS && atomic_load(word) == seen; i++)
+        relax();
+    if (atomic_load(word) != seen)
+        return;
+    int64_t end = now_ns() + SPIN_NS;
+    while (atomic_load(word) == seen && now_ns() < end) {
+        for (int i = 0; i < TURNS_A_LOOK && atomic_load(word) == seen; i++)
+            relax();
+        sched_yield();
+    }
+}
+
 static uint32_t loop_of(uint64_t ticket)
 {
     return (uint32_t)(ticket >> 32);
 }
 
-/* Takes items of loop LOOP until there are none. */
-static void take_items(struct qn_pool *p, unsigned worker, uint32_t loop)
+/* Takes items of loop LOOP until there are none; returns how many. */
+static size_t take_items(struct qn_pool *p, unsigned worker, uint32_t loop)
 {
     uint64_t ticket = atomic_load(&p->ticket);
-    for (;;) {
+    for (size_t taken = 0;;) {
         size_t n = atomic_load(&p->n);
         void (*work)(void *, unsigned, size_t) = atomic_load(&p->work);
         void *ctx = atomic_load(&p->ctx);
         size_t item = (uint32_t)ticket;
         if (loop_of(ticket) != loop || item >= n)
-            return;
+            return taken;
         if (!atomic_compare_exchange_weak(&p->ticket, &ticket, ticket + 1))
             continue;
         work(ctx, worker, item);
-        if (atomic_fetch_add(&p->done, 1) + 1 == n && atomic_load(&p->caller_sleeps)) {
+        taken++;
+        if (atomic_fetch_add(&p->done, 1) + 1 == n) {
             atomic_fetch_add(&p->finished, 1);
-            futex_wake(&p->finished, 1);
+            if (atomic_load(&p->caller_sleeps))
+                futex_wake(&p->finished, 1);
         }
         ticket = atomic_load(&p->ticket);
     }
@@ -85,8 +126,7 @@ static void *worker_main(void *arg)
     while (!atomic_load(&p->halt)) {
         unsigned seen = atomic_load(&p->alarm);
         take_items(p, w->number, loop_of(atomic_load(&p->ticket)));
-        for (int i = 0; i < SPIN_TURNS && atomic_load(&p->alarm) == seen; i++)
-            relax();
+        spin_while(&p->alarm, seen);
         if (atomic_load(&p->alarm) != seen)
             continue;
         atomic_fetch_add(&p->sleepers, 1);
@@ -107,11 +147,11 @@ static void wake_workers(struct qn_pool *p, int threads)
 /* Waits for items that other threads have begun. */
 static void wait_until_done(struct qn_pool *p, size_t n)
 {
-    for (int i = 0; i < SPIN_TURNS && atomic_load(&p->done) < n; i++)
-        relax();
+    unsigned seen = atomic_load(&p->finished);
+    if (atomic_load(&p->done) < n)
+        spin_while(&p->finished, seen);
     if (atomic_load(&p->done) == n)
         return;
-    unsigned seen = atomic_load(&p->finished);
     atomic_store(&p->caller_sleeps, true);
     while (atomic_load(&p->done) < n) {
         futex_wait(&p->finished, seen);
@@ -134,10 +174,37 @@ static uint32_t publish(struct qn_pool *p, size_t n, void (*work)(void *, unsign
     return loop;
 }
 
+static void close_account(struct account *a, int64_t now)
+{
+    if (a->loss > a->gain) {
+        a->alone_for = a->alone_for == 0 ? FIRST_ALONE_NS : a->alone_for * 2;
+        if (a->alone_for > LONGEST_ALONE_NS)
+            a->alone_for = LONGEST_ALONE_NS;
+        a->alone_until = now + a->alone_for;
+    } else {
+        a->alone_for = 0;
+    }
+    a->gain = a->loss = a->time = 0;
+}
+
+/* A loop of N items, of which the caller did OWN between AWAKE and EMPTY. */
+static void enter(struct account *a, size_t n, size_t own, int64_t start, int64_t awake,
+                  int64_t empty, int64_t end)
+{
+    double item = own > 0 ? (double)(empty - awake) / (double)own : 0.0;
+    a->gain += (int64_t)(item * (double)(n - own));
+    a->loss += (awake - start) + (end - empty);
+    a->time += end - start;
+    if (a->time >= MEASURED_NS)
+        close_account(a, end);
+}
+
 void qn_pool_run(struct qn_pool *p, size_t n, void (*work)(void *ctx, unsigned worker, size_t item),
                  void *ctx)
 {
-    if (!p || p->threads == 1 || n < 2 || n >= UINT32_MAX) {
+    bool shared = p && p->threads > 1 && n >= 2 && n < UINT32_MAX;
+    int64_t start = shared ? now_ns() : 0;
+    if (!shared || start < p->account.alone_until) {
         for (size_t i = 0; i < n; i++)
             work(ctx, 0, i);
         return;
@@ -145,8 +212,11 @@ void qn_pool_run(struct qn_pool *p, size_t n, void (*work)(void *ctx, unsigned w
     uint32_t loop = publish(p, n, work, ctx);
     size_t helpers = p->threads - 1 < n - 1 ? p->threads - 1 : n - 1;
     wake_workers(p, (int)helpers);
-    take_items(p, 0, loop);
+    int64_t awake = now_ns();
+    size_t own = take_items(p, 0, loop);
+    int64_t empty = now_ns();
     wait_until_done(p, n);
+    enter(&p->account, n, own, start, awake, empty, now_ns());
 }
 
 unsigned qn_pool_threads(const struct qn_pool *p)

@@ -15,7 +15,8 @@ unsigned qn_pool_threads(const struct qn_pool *p); /* 1 for NULL */
 
 /* Calls WORK(ctx, worker, item) once for each item 0 … n-1, worker < threads, and returns when
  * all are done. Items are claimed one by one, so a thread that another process keeps from
- * running holds up at most the item it is at. One loop at a time, from the thread that made the
+ * running holds up at most the item it is at; where that costs more than the help is worth, the
+ * calling thread works alone for a while. One loop at a time, from the thread that made the
  * pool. P may be NULL: all on the calling thread. */
 void qn_pool_run(struct qn_pool *p, size_t n, void (*work)(void *ctx, unsigned worker, size_t item),
                  void *ctx);

@@ -175,6 +175,12 @@ static inline vm vm_and(vm x, vm y)
     return vi_and(x, y);
 }
 
+/* the first but for the second */
+static inline vm vm_without(vm x, vm y)
+{
+    return BOTH2(vm, _mm256_andnot_si256, y, x);
+}
+
 static inline bool vm_any(vm x)
 {
     return _mm256_movemask_epi8(_mm256_or_si256(x.a, x.b)) != 0;

@@ -141,6 +141,12 @@ static inline vm vm_and(vm a, vm b)
     return (vm)(a & b);
 }
 
+/* the first but for the second */
+static inline vm vm_without(vm a, vm b)
+{
+    return (vm)(a & ~b);
+}
+
 static inline bool vm_any(vm a)
 {
     return a != 0;

@@ -141,6 +141,12 @@ static inline vm vm_and(vm a, vm b)
     return a & b;
 }
 
+/* the first but for the second */
+static inline vm vm_without(vm a, vm b)
+{
+    return a & ~b;
+}
+
 static inline bool vm_any(vm a)
 {
     int32_t any = 0;
