@@ -10,7 +10,8 @@
 struct qn_tokenizer;
 
 /* From the bytes of either file (found by content). Whatever the file asks for that is not
- * implemented (a normalizer, a pre-tokenizer, a model) is QINS_ERR_UNSUPPORTED, naming it. VOCAB:
+ * implemented (a normalizer, a pre-tokenizer, a model) is QINS_ERR_UNSUPPORTED, naming it;
+ * truncation and padding are ignored: they say how batches are made. VOCAB:
  * for tokenizer.bin, which does not say how many tokens it holds; ignored otherwise. */
 enum qins_status qn_tokenizer_parse(struct qn_tokenizer **out, const void *data, size_t size,
                                     uint32_t vocab, struct qins_error *err);
