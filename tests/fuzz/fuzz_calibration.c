@@ -1,0 +1,123 @@
+/* A calibration's description and figures: what is accepted must survive the way back. The input is
+ * the JSON of /meta up to a NUL; the bytes behind it, over and over, are the contents of every
+ * dataset that the JSON describes. */
+#include "core/buf.h"
+#include "core/bytes.h"
+#include "formats/calibration_layout.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { MAX_BYTES = 4 << 20 };
+
+/* A checkpoint with the datasets of the layout. */
+struct pretender {
+    struct qn_checkpoint base;
+    const uint8_t *meta, *fill;
+    size_t meta_size, fill_size;
+};
+
+static enum qins_status read_range(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
+                                   void *dst, size_t size, struct qins_error *err)
+{
+    const struct pretender *p = (const struct pretender *)ck;
+    uint8_t *out = dst;
+    (void)err;
+    for (size_t i = 0; i < size; i++)
+        out[i] = tensor == 0    ? p->meta[offset + i]
+                 : p->fill_size ? p->fill[(offset + i) % p->fill_size]
+                                : 0;
+    return QINS_OK;
+}
+
+static void destroy(struct qn_checkpoint *ck)
+{
+    qn_tensor_list_finish(&ck->tensors);
+    free(ck->path);
+    free(ck);
+}
+
+static const struct qn_checkpoint_ops ops = {
+    .format = "pretended", .read = read_range, .destroy = destroy};
+
+static void must(bool good)
+{
+    if (!good)
+        abort();
+}
+
+static void add(struct pretender *p, const struct qn_tensor *t)
+{
+    must(qn_tensor_list_add(&p->base.tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
+                            t->shape, NULL, NULL) == QINS_OK);
+}
+
+static void round_trip(const struct qn_calibration *c)
+{
+    struct qn_calibration again;
+    json_t *j = qn_calibration_to_json(c), *k;
+    char *text = json_dumps(j, JSON_COMPACT);
+    must(text && qn_calibration_from_json(text, strlen(text), MAX_BYTES, &again, NULL) == QINS_OK);
+    k = qn_calibration_to_json(&again);
+    must(json_equal(j, k));
+    must(qn_calibration_compare(c, "a", &again, "b", QINS_ERR_FORMAT, NULL) == QINS_OK);
+    qn_calibration_finish(&again);
+    json_decref(j);
+    json_decref(k);
+    free(text);
+}
+
+/* Loads the figures and touches what is read by rows. */
+static void load(const struct qn_calibration *c, const uint8_t *data, size_t meta_size, size_t size)
+{
+    struct pretender *p = calloc(1, sizeof *p);
+    struct qn_calibration_layout layout;
+    struct qn_calibration_file f;
+    struct qins_error err = {0};
+    const uint64_t extent = meta_size;
+    must(p != NULL);
+    *p = (struct pretender){.base = {.ops = &ops, .path = qn_strdup("fuzz", NULL)},
+                            .meta = data,
+                            .meta_size = meta_size,
+                            .fill = data + meta_size + 1,
+                            .fill_size = size - meta_size - 1};
+    must(qn_tensor_list_add(&p->base.tensors, QN_CALIBRATION_META, strlen(QN_CALIBRATION_META),
+                            QINS_U8, NULL, 1, &extent, NULL, NULL) == QINS_OK);
+    must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
+    for (size_t i = 0; i < layout.tensors.count; i++)
+        add(p, &layout.tensors.items[i]);
+    qn_calibration_layout_finish(&layout);
+    if (qn_calibration_load(&f, &p->base, true, &err) != QINS_OK) {
+        must(err.message[0] != '\0');
+        return;
+    }
+    for (size_t i = 0; i < f.c.n_points; i++)
+        for (unsigned k = 0; k < QN_LARGE_COUNT; k++) {
+            const struct qn_calibration_point *point = &f.c.points[i];
+            const uint64_t rows = qn_large_rows(point, (enum qn_large)k);
+            double *row = malloc(point->channels * sizeof *row);
+            must(row != NULL);
+            if (rows)
+                qn_calibration_read(&f, i, (enum qn_large)k, rows - 1, 1, row, NULL);
+            free(row);
+        }
+    qn_calibration_close(&f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const uint8_t *end = size ? memchr(data, 0, size) : NULL;
+    const size_t meta_size = end ? (size_t)(end - data) : size;
+    struct qn_calibration c;
+    struct qins_error err = {0};
+    if (qn_calibration_from_json(data, meta_size, MAX_BYTES, &c, &err) == QINS_OK) {
+        round_trip(&c);
+        if (end)
+            load(&c, data, meta_size, size);
+    } else {
+        must(err.message[0] != '\0');
+    }
+    qn_calibration_finish(&c);
+    return 0;
+}

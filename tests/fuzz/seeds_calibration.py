@@ -1,0 +1,45 @@
+"""Seeds of fuzz_calibration: descriptions of calibrations, and bytes for their figures."""
+import json
+import pathlib
+
+FOLDER = pathlib.Path(__file__).resolve().parent / "corpus" / "calibration"
+
+
+def description(points, **changes):
+    meta = {"schema": "qins/calibration/1", "qins_version": "0.1.0",
+            "model": {"name": "m", "fingerprint": "0" * 32}, "tokenizer": "1" * 32,
+            "texts": ["2" * 32],
+            "options": {"context": 8, "seed": 0, "keep_rows": 2, "gram": True}, "tokens": 0,
+            "windows": 0, "kept_rows": 2,
+            "access": {"tensors": ["a.weight"], "embedding_rows": 3, "layers": 1, "experts": 2},
+            "points": points}
+    meta.update(changes)
+    return json.dumps(meta).encode()
+
+
+def point(**changes):
+    p = {"name": "a.weight:input", "kind": "mlp", "layer": 0, "expert": 0, "channels": 3,
+         "tensors": ["a.weight"], "rows": 0, "gram": True, "kept": 1}
+    p.update(changes)
+    return p
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    seeds = {
+        "zeros": description([point()]) + b"\0\0",
+        "no_figures": description([point()]),
+        "two_points": description([point(), point(name="b/c%.:output", kind="value", kept=0,
+                                                  gram=False)]) + b"\0\0",
+        "captured": description([point(kind="captured", layer=0)], model=None, tokenizer=None,
+                                access=None) + b"\0\0",
+        "unfinished": description([point()], unfinished={"job": "3" * 32, "pass": 1,
+                                                         "windows": 0}) + b"\0\0",
+        "ones": description([point(rows=1)]) + b"\0\1\0\0\0\0\0\0\0",
+    }
+    for name, data in seeds.items():
+        (FOLDER / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
