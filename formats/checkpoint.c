@@ -90,6 +90,17 @@ static enum qins_status identify(const char *path, const struct qn_checkpoint_op
     return QINS_OK;
 }
 
+/* For the formats whose readers know nothing of models' files. */
+static enum qins_status attach_files_beside(struct qn_checkpoint *ck, struct qins_error *err)
+{
+    if (ck->ops != &qn_npz_ops && ck->ops != &qn_hdf5_ops)
+        return QINS_OK;
+    char *dir = qn_path_dir(ck->path, err);
+    enum qins_status st = dir ? qn_attach_model_files(&ck->attachments, dir, err) : QINS_ERR_MEMORY;
+    free(dir);
+    return st;
+}
+
 enum qins_status qn_checkpoint_open(struct qn_checkpoint **out, const char *path,
                                     const struct qn_monitor *monitor, struct qins_error *err)
 {
@@ -100,6 +111,8 @@ enum qins_status qn_checkpoint_open(struct qn_checkpoint **out, const char *path
         st = ops->open(&ck, path, monitor, err);
     if (st == QINS_OK)
         st = qn_tensor_list_check_unique(&ck->tensors, err);
+    if (st == QINS_OK)
+        st = attach_files_beside(ck, err);
     if (st != QINS_OK) {
         qn_checkpoint_destroy(ck);
         return qn_error_in_file(err, st, path);

@@ -340,7 +340,8 @@ class Storage(Base):
                          self.forward(self.dir / "tied", ids))
 
     def test_other_containers(self):
-        """The same model as .npz, .h5 and .pt in a folder with its config.json."""
+        """The same model as .npz, .h5 and torch file, with config.json beside it, whether the
+        folder is named or the file."""
         config, tensors = fixtures.make("llama")
         fixtures.write_folder(self.dir / "st", config, tensors)
         ids = fixtures.random_ids(40)
@@ -353,6 +354,10 @@ class Storage(Base):
                 if not write(path / name, tensors):
                     self.skipTest(f"nothing here writes {name}")
                 self.assert_same(self.forward(path, ids), expected)
+                self.assert_same(self.forward(path / name, ids), expected)
+                archive = self.dir / f"{name}.qins"
+                run_qins("convert", path / name, "-o", archive, "--lossless", "--quiet", check=0)
+                self.assert_same(self.forward(archive, ids), expected)
 
 
 @unittest.skipUnless(FORWARD.exists(), "forward_tool is not built")
