@@ -13,7 +13,7 @@
 /* A thread that waits looks again and again for SPIN_NS, about what it costs to sleep and be woken
  * on a virtual machine, giving its processor to whoever else wants it after the first
  * EAGER_TURNS. Then it sleeps. */
-enum { EAGER_TURNS = 100, TURNS_A_LOOK = 20, SPIN_NS = 100000 };
+enum { EAGER_TURNS = 100, TURNS_A_LOOK = 20, SPIN_NS = 50000 };
 
 /* Helpers cost more than they gain where another process keeps the processors busy: one that is
  * kept from running in the middle of an item holds up the loop. After each MEASURED_NS of helped

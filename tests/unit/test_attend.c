@@ -58,9 +58,11 @@ static void make_head(struct head *h, size_t head_dim, size_t position, size_t n
 
 static void free_head(struct head *h)
 {
-    struct guarded *all[] = {&h->q, &h->k, &h->v, &h->out, &h->scratch};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        guarded_destroy(all[i]);
+    guarded_destroy(&h->q);
+    guarded_destroy(&h->k);
+    guarded_destroy(&h->v);
+    guarded_destroy(&h->out);
+    guarded_destroy(&h->scratch);
     free(h->key_rows);
 }
 
@@ -121,7 +123,7 @@ static void test_attend(void **state)
     static const size_t windows[] = {0, 1, 7, 64, 65, 130};
     for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
-            for (size_t i = 0; i < 7 * 6; i++)
+            for (size_t i = 0; i < 42; i++)
                 if (heads[h] == 8 || (h + c + i) % 5 == 0)
                     check_attend(heads[h], positions[i / 6], counts[c], windows[i % 6]);
 }

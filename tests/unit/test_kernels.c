@@ -55,10 +55,13 @@ static float *input(struct fixture *f, size_t i, size_t n, double span)
     return x;
 }
 
-#define FOR_ALL_LEVELS_AND_LENGTHS(f, k, n)                                                        \
-    for (size_t l_ = 0; l_ < (f)->n_levels; l_++)                                                  \
-        for (size_t i_ = 0, n; i_ < N_LENGTHS && (n = lengths[i_], true); i_++)                    \
-            for (const struct qn_kernels *k = (f)->levels[l_]; k; k = NULL)
+static void for_all(struct fixture *f,
+                    void (*check)(struct fixture *f, const struct qn_kernels *k, size_t n))
+{
+    for (size_t l = 0; l < f->n_levels; l++)
+        for (size_t i = 0; i < N_LENGTHS; i++)
+            check(f, f->levels[l], lengths[i]);
+}
 
 static void test_levels(void **state)
 {
@@ -69,60 +72,62 @@ static void test_levels(void **state)
     assert_string_equal(qn_cpu_level_name(QN_CPU_AVX512), "avx512");
 }
 
+static void check_sums(struct fixture *f, const struct qn_kernels *k, size_t n)
+{
+    float *x = input(f, 0, n, 2), *y = input(f, 1, n, 2), before[MAX_N];
+    memcpy(before, y, n * sizeof *y);
+    k->add(y, x, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(y[i] == before[i] + x[i]);
+    memcpy(before, y, n * sizeof *y);
+    k->add_scaled(y, x, 0.37F, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(
+            test_close((double)y[i], (double)before[i] + (double)0.37F * (double)x[i], ULP, 4));
+}
+
 static void test_sums(void **state)
 {
-    struct fixture *f = *state;
-    FOR_ALL_LEVELS_AND_LENGTHS(f, k, n)
-    {
-        float *x = input(f, 0, n, 2), *y = input(f, 1, n, 2), before[MAX_N];
-        memcpy(before, y, n * sizeof *y);
-        k->add(y, x, n);
-        for (size_t i = 0; i < n; i++)
-            assert_true(y[i] == before[i] + x[i]);
-        memcpy(before, y, n * sizeof *y);
-        k->add_scaled(y, x, 0.37F, n);
-        for (size_t i = 0; i < n; i++)
-            assert_true(
-                test_close((double)y[i], (double)before[i] + (double)0.37F * (double)x[i], ULP, 4));
+    for_all(*state, check_sums);
+}
+
+static void check_norms(struct fixture *f, const struct qn_kernels *k, size_t n)
+{
+    if (n == 0)
+        return;
+    float *x = input(f, 0, n, 3), *w = input(f, 1, n, 2), *b = input(f, 2, n, 1);
+    float *y = input(f, 3, n, 1);
+    double squares = 0, mean = 0, variance = 0;
+    for (size_t i = 0; i < n; i++) {
+        squares += (double)x[i] * (double)x[i];
+        mean += (double)x[i];
     }
+    mean /= (double)n;
+    for (size_t i = 0; i < n; i++)
+        variance += ((double)x[i] - mean) * ((double)x[i] - mean);
+    double rms = 1 / sqrt(squares / (double)n + 1e-5);
+    double deviation = 1 / sqrt(variance / (double)n + 1e-5);
+    k->rms_norm(y, x, w, n, 1e-5);
+    for (size_t i = 0; i < n; i++)
+        assert_true(test_close((double)y[i], (double)x[i] * rms * (double)w[i], ULP, 16));
+    for (int with_bias = 0; with_bias < 2; with_bias++) {
+        k->layer_norm(y, x, w, with_bias ? b : NULL, n, 1e-5);
+        for (size_t i = 0; i < n; i++) {
+            double bias = with_bias ? (double)b[i] : 0;
+            double v = ((double)x[i] - mean) * deviation * (double)w[i] + bias;
+            assert_true(test_close((double)y[i], v, n < 3 ? 1e-4 : 4 * ULP, 16));
+        }
+    }
+    float copy[MAX_N];
+    k->rms_norm(y, x, w, n, 1e-5);
+    memcpy(copy, y, n * sizeof *y);
+    k->rms_norm(x, x, w, n, 1e-5);
+    assert_memory_equal(x, copy, n * sizeof *x);
 }
 
 static void test_norms(void **state)
 {
-    struct fixture *f = *state;
-    FOR_ALL_LEVELS_AND_LENGTHS(f, k, n)
-    {
-        if (n == 0)
-            continue;
-        float *x = input(f, 0, n, 3), *w = input(f, 1, n, 2), *b = input(f, 2, n, 1);
-        float *y = input(f, 3, n, 1);
-        double squares = 0, mean = 0, variance = 0;
-        for (size_t i = 0; i < n; i++) {
-            squares += (double)x[i] * (double)x[i];
-            mean += (double)x[i];
-        }
-        mean /= (double)n;
-        for (size_t i = 0; i < n; i++)
-            variance += ((double)x[i] - mean) * ((double)x[i] - mean);
-        double rms = 1 / sqrt(squares / (double)n + 1e-5);
-        double deviation = 1 / sqrt(variance / (double)n + 1e-5);
-        k->rms_norm(y, x, w, n, 1e-5);
-        for (size_t i = 0; i < n; i++)
-            assert_true(test_close((double)y[i], (double)x[i] * rms * (double)w[i], ULP, 16));
-        for (int with_bias = 0; with_bias < 2; with_bias++) {
-            k->layer_norm(y, x, w, with_bias ? b : NULL, n, 1e-5);
-            for (size_t i = 0; i < n; i++) {
-                double bias = with_bias ? (double)b[i] : 0;
-                double v = ((double)x[i] - mean) * deviation * (double)w[i] + bias;
-                assert_true(test_close((double)y[i], v, n < 3 ? 1e-4 : 4 * ULP, 16));
-            }
-        }
-        float copy[MAX_N];
-        k->rms_norm(y, x, w, n, 1e-5);
-        memcpy(copy, y, n * sizeof *y);
-        k->rms_norm(x, x, w, n, 1e-5);
-        assert_memory_equal(x, copy, n * sizeof *x);
-    }
+    for_all(*state, check_norms);
 }
 
 static double reference_activation(int act, double x)
@@ -139,25 +144,26 @@ static double reference_activation(int act, double x)
     }
 }
 
+static void check_activations(struct fixture *f, const struct qn_kernels *k, size_t n)
+{
+    for (int act = QN_ACT_SILU; act <= QN_ACT_RELU; act++) {
+        float *x = input(f, 0, n, n % 2 ? 8 : 100), *up = input(f, 1, n, 2);
+        float *y = input(f, 2, n, 1);
+        k->activate(act, y, x, NULL, n);
+        for (size_t i = 0; i < n; i++)
+            assert_true(test_close((double)y[i], reference_activation(act, (double)x[i]), 4 * ULP,
+                                   fabs((double)x[i])));
+        float plain[MAX_N];
+        memcpy(plain, y, n * sizeof *y);
+        k->activate(act, x, x, up, n);
+        for (size_t i = 0; i < n; i++)
+            assert_true(x[i] == plain[i] * up[i]);
+    }
+}
+
 static void test_activations(void **state)
 {
-    struct fixture *f = *state;
-    FOR_ALL_LEVELS_AND_LENGTHS(f, k, n)
-    {
-        for (int act = QN_ACT_SILU; act <= QN_ACT_RELU; act++) {
-            float *x = input(f, 0, n, i_ % 2 ? 8 : 100), *up = input(f, 1, n, 2);
-            float *y = input(f, 2, n, 1);
-            k->activate(act, y, x, NULL, n);
-            for (size_t i = 0; i < n; i++)
-                assert_true(test_close((double)y[i], reference_activation(act, (double)x[i]),
-                                       4 * ULP, fabs((double)x[i])));
-            float plain[MAX_N];
-            memcpy(plain, y, n * sizeof *y);
-            k->activate(act, x, x, up, n);
-            for (size_t i = 0; i < n; i++)
-                assert_true(x[i] == plain[i] * up[i]);
-        }
-    }
+    for_all(*state, check_activations);
 }
 
 /* Distance in units of float32's last place at EXPECTED. */
@@ -183,8 +189,8 @@ static void test_elementary(void **state)
         for (int map = QN_MAP_EXP; map <= QN_MAP_ERF; map++)
             for (uint32_t bits = 0; bits < 0x7f810000U; bits += 1009U * 64U) {
                 float x[128], y[128];
-                for (uint32_t i = 0; i < 64; i++) {
-                    uint32_t b = bits + i * 1009U;
+                for (size_t i = 0; i < 64; i++) {
+                    uint32_t b = bits + (uint32_t)i * 1009U;
                     x[2 * i] = qn_float_from_bits(b);
                     x[2 * i + 1] = qn_float_from_bits(b | 0x80000000U);
                 }
@@ -204,60 +210,62 @@ static void test_elementary(void **state)
         }
 }
 
+static void check_rope(struct fixture *f, const struct qn_kernels *k, size_t half)
+{
+    if (2 * half > MAX_N)
+        return;
+    float *c = input(f, 1, half, 1), *s = input(f, 2, half, 1), before[MAX_N];
+    for (int pairs = 0; pairs < 2; pairs++) {
+        float *x = input(f, 0, 2 * half, 1);
+        memcpy(before, x, 2 * half * sizeof *x);
+        if (pairs)
+            k->rope_pairs(x, c, s, half);
+        else
+            k->rope_halves(x, c, s, half);
+        for (size_t i = 0; i < half; i++) {
+            size_t at = pairs ? 2 * i : i, with = pairs ? 2 * i + 1 : i + half;
+            double a = (double)before[at], b = (double)before[with];
+            double cosine = (double)c[i], sine = (double)s[i];
+            assert_true(test_close((double)x[at], a * cosine - b * sine, ULP, 1));
+            assert_true(test_close((double)x[with], b * cosine + a * sine, ULP, 1));
+        }
+    }
+}
+
 static void test_rope(void **state)
 {
-    struct fixture *f = *state;
-    FOR_ALL_LEVELS_AND_LENGTHS(f, k, half)
-    {
-        if (2 * half > MAX_N)
-            continue;
-        float *c = input(f, 1, half, 1), *s = input(f, 2, half, 1), before[MAX_N];
-        for (int pairs = 0; pairs < 2; pairs++) {
-            float *x = input(f, 0, 2 * half, 1);
-            memcpy(before, x, 2 * half * sizeof *x);
-            if (pairs)
-                k->rope_pairs(x, c, s, half);
-            else
-                k->rope_halves(x, c, s, half);
-            for (size_t i = 0; i < half; i++) {
-                size_t at = pairs ? 2 * i : i, with = pairs ? 2 * i + 1 : i + half;
-                double a = (double)before[at], b = (double)before[with];
-                double cosine = (double)c[i], sine = (double)s[i];
-                assert_true(test_close((double)x[at], a * cosine - b * sine, ULP, 1));
-                assert_true(test_close((double)x[with], b * cosine + a * sine, ULP, 1));
-            }
+    for_all(*state, check_rope);
+}
+
+static void check_softmax(struct fixture *f, const struct qn_kernels *k, size_t n)
+{
+    if (n == 0)
+        return;
+    float *x = input(f, 0, n, n % 3 ? 20 : 200);
+    double max = -HUGE_VAL, sum = 0;
+    size_t best = 0;
+    for (size_t i = 0; i < n; i++)
+        if ((double)x[i] > max) {
+            max = (double)x[i];
+            best = i;
         }
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - max);
+    assert_int_equal(k->argmax(x, n), best);
+    assert_true(test_close(k->log_sum_exp(x, n), max + log(sum), 2 * ULP, 1));
+    float y[MAX_N];
+    memcpy(y, x, n * sizeof *y);
+    k->softmax(x, n);
+    for (size_t i = 0; i < n; i++) {
+        /* the difference from the largest is rounded before exp sees it */
+        double p = exp((double)y[i] - max) / sum, d = max - (double)y[i];
+        assert_true(test_close((double)x[i], p, ULP, p * (4 + d) + 0x1p-126));
     }
 }
 
 static void test_softmax(void **state)
 {
-    struct fixture *f = *state;
-    FOR_ALL_LEVELS_AND_LENGTHS(f, k, n)
-    {
-        if (n == 0)
-            continue;
-        float *x = input(f, 0, n, i_ % 3 ? 20 : 200);
-        double max = -HUGE_VAL, sum = 0;
-        size_t best = 0;
-        for (size_t i = 0; i < n; i++)
-            if ((double)x[i] > max) {
-                max = (double)x[i];
-                best = i;
-            }
-        for (size_t i = 0; i < n; i++)
-            sum += exp((double)x[i] - max);
-        assert_int_equal(k->argmax(x, n), best);
-        assert_true(test_close(k->log_sum_exp(x, n), max + log(sum), 2 * ULP, 1));
-        float y[MAX_N];
-        memcpy(y, x, n * sizeof *y);
-        k->softmax(x, n);
-        for (size_t i = 0; i < n; i++) {
-            /* the difference from the largest is rounded before exp sees it */
-            double p = exp((double)y[i] - max) / sum, d = max - (double)y[i];
-            assert_true(test_close((double)x[i], p, ULP, p * (4 + d) + 0x1p-126));
-        }
-    }
+    for_all(*state, check_softmax);
 }
 
 static void test_extremes_of_logits(void **state)
@@ -348,7 +356,8 @@ static void test_widen(void **state)
 {
     struct fixture *f = *state;
     enum { ALL = 1 << 16 };
-    struct guarded src = guarded_create(2 * ALL), dst = guarded_create(4 * ALL);
+    struct guarded src = guarded_create(sizeof(uint16_t) * ALL);
+    struct guarded dst = guarded_create(sizeof(float) * ALL);
     float *expected = malloc(sizeof(float) * ALL), *y = dst.data;
     assert_non_null(expected);
     for (uint32_t i = 0; i < ALL; i++)
