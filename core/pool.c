@@ -1,5 +1,7 @@
 #include "core/pool.h"
 
+#include "core/clock.h"
+
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -7,25 +9,27 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-/* A thread that waits looks again and again for SPIN_NS, about what it costs to sleep and be woken
- * on a virtual machine, giving its processor to whoever else wants it after the first
+/* A thread that waits looks again and again for SPIN_SECONDS, about what it costs to sleep and be
+ * woken on a virtual machine, giving its processor to whoever else wants it after the first
  * EAGER_TURNS. Then it sleeps. */
-enum { EAGER_TURNS = 100, TURNS_A_LOOK = 20, SPIN_NS = 50000 };
+enum { EAGER_TURNS = 100, TURNS_A_LOOK = 20 };
+#define SPIN_SECONDS 50e-6
 
 /* Helpers cost more than they gain where another process keeps the processors busy: one that is
- * kept from running in the middle of an item holds up the loop. After each MEASURED_NS of helped
- * loops the account is closed; if it shows a loss the caller works alone for a while, longer
+ * kept from running in the middle of an item holds up the loop. After each MEASURED_SECONDS of
+ * helped loops the account is closed; if it shows a loss the caller works alone for a while, longer
  * from one loss to the next. */
-enum { MEASURED_NS = 10000000, FIRST_ALONE_NS = 50000000, LONGEST_ALONE_NS = 800000000 };
+#define MEASURED_SECONDS      10e-3
+#define FIRST_ALONE_SECONDS   50e-3
+#define LONGEST_ALONE_SECONDS 800e-3
 
 struct account {
-    int64_t gain; /* what the caller's share of the items would have cost more */
-    int64_t loss; /* waking helpers, waiting for them */
-    int64_t time; /* of helped loops */
-    int64_t alone_until, alone_for;
+    double gain; /* what the caller's share of the items would have cost more */
+    double loss; /* waking helpers, waiting for them */
+    double time; /* of helped loops */
+    double alone_until, alone_for;
 };
 
 /* Loops are numbered. The ticket holds the number of the present loop and the next item nobody
@@ -68,13 +72,6 @@ static void relax(void)
 #endif
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Until *WORD is not what it was SEEN to be, or time is up. */
 static void spin_while(const atomic_uint *word, unsigned seen)
 {
@@ -82,8 +79,8 @@ static void spin_while(const atomic_uint *word, unsigned seen)
         relax();
     if (atomic_load(word) != seen)
         return;
-    int64_t end = now_ns() + SPIN_NS;
-    while (atomic_load(word) == seen && now_ns() < end) {
+    double end = qn_seconds() + SPIN_SECONDS;
+    while (atomic_load(word) == seen && qn_seconds() < end) {
         for (int i = 0; i < TURNS_A_LOOK && atomic_load(word) == seen; i++)
             relax();
         sched_yield();
@@ -174,28 +171,28 @@ static uint32_t publish(struct qn_pool *p, size_t n, void (*work)(void *, unsign
     return loop;
 }
 
-static void close_account(struct account *a, int64_t now)
+static void close_account(struct account *a, double now)
 {
     if (a->loss > a->gain) {
-        a->alone_for = a->alone_for == 0 ? FIRST_ALONE_NS : a->alone_for * 2;
-        if (a->alone_for > LONGEST_ALONE_NS)
-            a->alone_for = LONGEST_ALONE_NS;
+        a->alone_for = a->alone_for == 0.0 ? FIRST_ALONE_SECONDS : a->alone_for * 2;
+        if (a->alone_for > LONGEST_ALONE_SECONDS)
+            a->alone_for = LONGEST_ALONE_SECONDS;
         a->alone_until = now + a->alone_for;
     } else {
-        a->alone_for = 0;
+        a->alone_for = 0.0;
     }
-    a->gain = a->loss = a->time = 0;
+    a->gain = a->loss = a->time = 0.0;
 }
 
 /* A loop of N items, of which the caller did OWN between AWAKE and EMPTY. */
-static void enter(struct account *a, size_t n, size_t own, int64_t start, int64_t awake,
-                  int64_t empty, int64_t end)
+static void enter(struct account *a, size_t n, size_t own, double start, double awake, double empty,
+                  double end)
 {
-    double item = own > 0 ? (double)(empty - awake) / (double)own : 0.0;
-    a->gain += (int64_t)(item * (double)(n - own));
+    double item = own > 0 ? (empty - awake) / (double)own : 0.0;
+    a->gain += item * (double)(n - own);
     a->loss += (awake - start) + (end - empty);
     a->time += end - start;
-    if (a->time >= MEASURED_NS)
+    if (a->time >= MEASURED_SECONDS)
         close_account(a, end);
 }
 
@@ -203,7 +200,7 @@ void qn_pool_run(struct qn_pool *p, size_t n, void (*work)(void *ctx, unsigned w
                  void *ctx)
 {
     bool shared = p && p->threads > 1 && n >= 2 && n < UINT32_MAX;
-    int64_t start = shared ? now_ns() : 0;
+    double start = shared ? qn_seconds() : 0.0;
     if (!shared || start < p->account.alone_until) {
         for (size_t i = 0; i < n; i++)
             work(ctx, 0, i);
@@ -212,11 +209,11 @@ void qn_pool_run(struct qn_pool *p, size_t n, void (*work)(void *ctx, unsigned w
     uint32_t loop = publish(p, n, work, ctx);
     size_t helpers = p->threads - 1 < n - 1 ? p->threads - 1 : n - 1;
     wake_workers(p, (int)helpers);
-    int64_t awake = now_ns();
+    double awake = qn_seconds();
     size_t own = take_items(p, 0, loop);
-    int64_t empty = now_ns();
+    double empty = qn_seconds();
     wait_until_done(p, n);
-    enter(&p->account, n, own, start, awake, empty, now_ns());
+    enter(&p->account, n, own, start, awake, empty, qn_seconds());
 }
 
 unsigned qn_pool_threads(const struct qn_pool *p)
