@@ -28,8 +28,8 @@ enum qins_status qn_large_store_init(struct qn_calibrating *job, struct qins_err
         if (s->gram)
             st = qn_gram_init(&s->gram[i], channels, err);
         if (s->rows && st == QINS_OK) {
-            s->rows[i] = calloc(kept, channels * sizeof *s->rows[i]);
-            s->have[i] = calloc(kept, sizeof *s->have[i]);
+            s->rows[i] = calloc((size_t)kept + 1, channels * sizeof *s->rows[i]);
+            s->have[i] = calloc((size_t)kept + 1, sizeof *s->have[i]);
             if (!s->rows[i] || !s->have[i])
                 st = qn_fail_memory(err);
         }
@@ -60,7 +60,7 @@ static enum qins_status set_kept(struct qn_calibration_point *p, const uint32_t 
     free(p->kept);
     p->kept = NULL;
     p->n_kept = 0;
-    if (n == 0)
+    if (n == 0 || !kept)
         return QINS_OK;
     p->kept = malloc(n * sizeof *p->kept);
     if (!p->kept)
@@ -85,8 +85,10 @@ enum qins_status qn_large_declare(struct qn_calibrating *job,
 {
     const struct qn_large_store *s = &job->store;
     uint32_t *kept = calloc((size_t)job->windows.n_kept + 1, sizeof *kept);
-    enum qins_status st = kept ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
     size_t pass = 0;
+    if (!kept)
+        return qn_fail_memory(err);
     for (size_t i = 0; i < job->c.n_points && st == QINS_OK; i++) {
         struct qn_calibration_point *p = &job->c.points[i];
         const bool here = i >= s->begin && i < s->end;

@@ -70,7 +70,7 @@ static enum qins_status start(struct qn_calibrating *job, struct qins_error *err
     job->n_slots = job->threads > 1 ? 2 * job->threads : 1;
     job->slots = calloc(job->n_slots, sizeof *job->slots);
     job->workers = calloc(job->threads, sizeof *job->workers);
-    job->idle = calloc(job->threads, sizeof *job->idle);
+    job->idle = calloc(job->threads, sizeof(struct qn_tap_worker *));
     if (!job->slots || !job->workers || !job->idle)
         return qn_fail_memory(err);
     for (unsigned i = 0; i < job->n_slots && st == QINS_OK; i++)

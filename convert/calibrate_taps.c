@@ -37,10 +37,10 @@ enum qins_status qn_tap_slot_init(struct qn_tap_slot *s, const struct qn_calibra
     size_t channels = 0, at = 0;
     for (size_t i = 0; i < taps->n; i++)
         channels += taps->points[i].channels;
-    s->points = calloc(taps->n, sizeof *s->points);
-    s->sums = calloc(channels, 3 * sizeof *s->sums);
-    s->extremes = calloc(channels, 2 * sizeof *s->extremes);
-    s->histograms = calloc(taps->n, QN_PARTIAL_CELLS * sizeof *s->histograms);
+    s->points = calloc(taps->n + 1, sizeof *s->points);
+    s->sums = calloc(channels + 1, 3 * sizeof *s->sums);
+    s->extremes = calloc(channels + 1, 2 * sizeof *s->extremes);
+    s->histograms = calloc(taps->n + 1, QN_PARTIAL_CELLS * sizeof *s->histograms);
     s->experts = calloc((size_t)c->n_layers * c->n_experts + 1, sizeof *s->experts);
     if (!s->points || !s->sums || !s->extremes || !s->histograms || !s->experts)
         return qn_fail_memory(err);
@@ -236,7 +236,7 @@ enum qins_status qn_partial_emit(struct qn_calibration_point *into, struct qn_pa
     }
     into->rows += p->rows;
     p->rows = 0;
-    memset(p->sums.sum, 0, 3 * into->channels * sizeof *p->sums.sum);
+    memset(p->sums.sum, 0, 3 * (size_t)into->channels * sizeof *p->sums.sum);
     clear_extremes(p, into->channels);
     return QINS_OK;
 }

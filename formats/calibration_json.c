@@ -279,9 +279,11 @@ static enum qins_status take_access(struct qn_calibration *c, const json_t *j, s
         st = take_u32(a, "experts", 0, MAX_LAYERS, &n_experts, err);
     if (st == QINS_OK)
         st = spend(left, (n + vocab + (uint64_t)n_layers * n_experts) * sizeof(uint64_t), err);
-    const char **names = st == QINS_OK ? calloc(n + 1, sizeof *names) : NULL;
-    if (st == QINS_OK && !names)
-        st = qn_fail_memory(err);
+    if (st != QINS_OK)
+        return st;
+    const char **names = calloc(n + 1, sizeof *names);
+    if (!names)
+        return qn_fail_memory(err);
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         names[i] = json_string_value(json_array_get(list, i));
         if (!proper_name(names[i]))

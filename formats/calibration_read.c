@@ -136,7 +136,7 @@ static bool point_is_sound(const struct qn_calibration *c, const struct qn_calib
     const uint64_t values = p->rows * p->channels;
     uint64_t not_zero = 0;
     bool sound = true;
-    for (size_t i = 0; i < QN_SUM_COUNT * 2 * (size_t)p->channels; i++)
+    for (size_t i = 0; i < 2 * (size_t)QN_SUM_COUNT * p->channels; i++)
         sound = sound && isfinite(p->sums[i]);
     for (size_t i = 0; i < p->channels; i++)
         sound = sound && isfinite(p->min[i]) && isfinite(p->max[i]) && p->min[i] <= p->max[i] &&

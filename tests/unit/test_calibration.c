@@ -133,8 +133,10 @@ static void test_passes_and_threads(void **state)
 {
     struct fixture *f = *state;
     struct qn_buf want, got;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     run(f, NULL, &want);
     for (unsigned threads = 1; threads <= 3; threads += 2)
         for (uint64_t large = 1; large < 1 << 20; large *= 500) {
@@ -228,10 +230,15 @@ static void interrupt_all_the_time(struct fixture *f, uint64_t large, bool gram)
 static void test_interruptions(void **state)
 {
     struct fixture *f = *state;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     f->o.threads = 1; /* children fork from a process without threads */
-    interrupt_all_the_time(f, 0, true);
+    if (f->m->config.n_experts > 0) {
+        interrupt_all_the_time(f, 0, true);
+        return;
+    }
     interrupt_all_the_time(f, 60000, true);
     interrupt_all_the_time(f, 20000, false);
 }
@@ -240,8 +247,10 @@ static void test_work_of_others_is_left_alone(void **state)
 {
     struct fixture *f = *state;
     struct qn_buf before, after, whole, out;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     run(f, NULL, &whole);
     f->o.resume = true;
     while (attempt(f, 5, false))
@@ -271,8 +280,10 @@ static void test_read_back(void **state)
     double gram[64];
     const struct qn_digest other = {{1}};
     struct qins_error err;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     check_ok(qn_calibrate_corpus(f->m, &f->corpus, f->out, &f->o, NULL, NULL, &e_));
     check_ok(qn_calibration_open(&file, f->out, false, NULL, &e_));
     const struct qn_calibration *c = &file.c;
@@ -351,8 +362,10 @@ static void test_gram(void **state)
     struct qn_pool *pool = NULL;
     struct qins_error err;
     (void)state;
-    if (qn_linalg_init(&err) != QINS_OK)
+    if (qn_linalg_init(&err) != QINS_OK) {
         skip();
+        return;
+    }
     check_ok(qn_pool_create(&pool, 2, &e_));
     const uint32_t sizes[] = {1, 7, 255, 256, 257, 512, 600};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
