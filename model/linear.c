@@ -10,9 +10,9 @@
 enum {
     FEW_ROWS = 4,          /* up to here dot products win over a matrix product */
     FEW_BYTES = 128 << 10, /* of weights an item, in the second-level cache for the next row */
-    MANY_OUTPUTS = 256,    /* outputs an item where there are many rows */
+    MANY_OUTPUTS = 128,    /* outputs an item where there are many rows */
     MANY_ROWS = 1024,      /* rows an item at most */
-    PANEL_DEPTH = 1024,    /* inputs of a widened panel */
+    PANEL_DEPTH = 2048,    /* inputs of a widened panel */
     COLUMN_ALIGNMENT = 16,
 };
 _Static_assert(MANY_OUTPUTS *PANEL_DEPTH <= QN_LINEAR_PANEL, "a panel holds what is widened");
