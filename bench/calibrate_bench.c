@@ -119,7 +119,7 @@ static enum qins_status calibrating_init(struct calibrating *c,
     c->begin[1] = c->setup.ids.count;
     c->lanes[0] = (struct lane){c, 1};
     c->lanes[1] = (struct lane){c, c->setup.threads};
-    c->sessions = calloc(c->setup.threads, sizeof(*c->sessions));
+    c->sessions = calloc(c->setup.threads, sizeof(struct qn_session *));
     if (st == QINS_OK && !c->sessions)
         st = qn_fail_memory(err);
     for (unsigned i = 0; i < c->setup.threads && st == QINS_OK; i++)
@@ -154,17 +154,24 @@ static enum qins_status gram_bytes(const struct qn_model *m, uint64_t *bytes,
     return st;
 }
 
-enum { PLAIN, CALIBRATE, GRAM, N_KINDS };
+enum {
+    PLAIN,
+    CALIBRATE,
+    GRAM,
+    N_KINDS,
+    N_WITHOUT_GRAM = 2 * GRAM, /* candidates: each kind on one thread, then on all */
+    N_CANDIDATES = 2 * N_KINDS,
+};
 static const struct kind {
     const char *name;
     enum qins_status (*run)(void *ctx, struct qins_error *err);
 } kinds[N_KINDS] = {
     {"prefill", run_plain}, {"calibrate", run_calibrate}, {"calibrate with gram", run_gram}};
 
-static void fill(struct calibrating *c, struct qn_candidate candidates[2 * N_KINDS],
-                 struct qn_comparison compared[2 * N_KINDS])
+static void fill(struct calibrating *c, struct qn_candidate candidates[N_CANDIDATES],
+                 struct qn_comparison compared[N_CANDIDATES])
 {
-    for (size_t i = 0; i < 2 * N_KINDS; i++) {
+    for (size_t i = 0; i < N_CANDIDATES; i++) {
         const struct kind *k = &kinds[i / 2];
         struct lane *l = &c->lanes[i % 2];
         candidates[i] = (struct qn_candidate){.name = k->name,
@@ -182,10 +189,10 @@ static void fill(struct calibrating *c, struct qn_candidate candidates[2 * N_KIN
 enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
                                     struct qins_error *err)
 {
-    struct qn_candidate candidates[2 * N_KINDS];
-    struct qn_comparison compared[2 * N_KINDS];
+    struct qn_candidate candidates[N_CANDIDATES];
+    struct qn_comparison compared[N_CANDIDATES];
     struct calibrating c = {0};
-    size_t n = 2 * N_KINDS;
+    size_t n = N_CANDIDATES;
     uint64_t bytes = 0;
     *report = NULL;
     enum qins_status st = calibrating_init(&c, options, err);
@@ -194,7 +201,7 @@ enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json
     if (st == QINS_OK && bytes > max_gram_bytes) {
         qn_notice(options->monitor, "Gram matrices of this model take %.1f GB: not measured",
                   1e-9 * (double)bytes);
-        n = 2 * GRAM;
+        n = N_WITHOUT_GRAM;
     }
     fill(&c, candidates, compared);
     if (st == QINS_OK)

@@ -177,7 +177,8 @@ enum {
     BUSY_PREFILL,
     BUSY_DECODE,
     BUSY_EVALUATE,
-    N_KINDS
+    N_KINDS,
+    N_CANDIDATES = 2 * N_KINDS,
 };
 
 /* Of one kind and lane against another. */
@@ -203,12 +204,12 @@ static uint64_t tokens_of(const struct forward *f, const struct kind *k)
 enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
                                   struct qins_error *err)
 {
-    struct qn_candidate candidates[2 * N_KINDS];
+    struct qn_candidate candidates[N_CANDIDATES];
     struct qn_comparison compared[N_COMPARISONS];
     struct forward f = {0};
     *report = NULL;
     enum qins_status st = forward_init(&f, options, err);
-    for (size_t i = 0; i < 2 * N_KINDS; i++) {
+    for (size_t i = 0; i < N_CANDIDATES; i++) {
         const struct kind *k = &kinds[i / 2];
         struct lane *l = &f.lanes[i % 2];
         candidates[i] = (struct qn_candidate){.name = k->name,
@@ -218,17 +219,18 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
                                               .run = k->run,
                                               .ctx = l};
     }
-    for (size_t i = 0; i < N_COMPARISONS; i++)
-        compared[i] = (struct qn_comparison){
-            .of = &candidates[2 * comparisons[i].of + comparisons[i].of_lane],
-            .to = &candidates[2 * comparisons[i].to + comparisons[i].to_lane],
-            .goal = comparisons[i].judged ? busy_goal : 0.0};
+    for (size_t i = 0; i < N_COMPARISONS; i++) {
+        size_t of = comparisons[i].of, to = comparisons[i].to;
+        compared[i] = (struct qn_comparison){.of = &candidates[2 * of + comparisons[i].of_lane],
+                                             .to = &candidates[2 * to + comparisons[i].to_lane],
+                                             .goal = comparisons[i].judged ? busy_goal : 0.0};
+    }
     if (st == QINS_OK)
-        st = qn_measure(&f.setup.harness, candidates, 2 * N_KINDS, f.setup.min_seconds,
+        st = qn_measure(&f.setup.harness, candidates, N_CANDIDATES, f.setup.min_seconds,
                         options->monitor, err);
     if (st == QINS_OK) {
         *report =
-            qn_bench_report("forward", &f.setup, candidates, 2 * N_KINDS, compared, N_COMPARISONS);
+            qn_bench_report("forward", &f.setup, candidates, N_CANDIDATES, compared, N_COMPARISONS);
         st = *report ? QINS_OK : qn_fail_memory(err);
     }
     forward_finish(&f);

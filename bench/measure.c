@@ -24,8 +24,8 @@ static double processor_seconds(void)
 /* A first round that takes this long is not for warming up alone: it counts. */
 static const double slow_round = 10.0;
 
-/* How long the scheduler gets to see that a processor is busy. */
-static const struct timespec hog_settles = {.tv_nsec = 20 * 1000 * 1000};
+/* How long the scheduler gets to see that a processor is busy: 20 ms. */
+static const struct timespec hog_settles = {.tv_nsec = 20000000};
 
 /* The first processors that this thread may use, and all of them as before. */
 static void hold_processors(struct qn_harness *h, unsigned threads)

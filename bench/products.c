@@ -14,9 +14,9 @@ struct product {
 struct qn_products {
     struct product *list;
     size_t n, capacity;
-    float *stand_in; /* largest weight, or NULL */
+    float *stand_in; /* as the largest weight that is not F32 */
     float *x, *y;    /* [batch][widest input], [batch][widest output] */
-    size_t batch, x_max, y_max;
+    size_t batch;
 };
 
 /* One product as the pool's items see it. */
@@ -46,17 +46,20 @@ static enum qins_status add(struct qn_products *p, const struct qn_matrix *w, si
 static enum qins_status add_layer(struct qn_products *p, const struct qn_model *m,
                                   const struct qn_layer *l, struct qins_error *err)
 {
-    const struct qn_matrix *const shared[] = {&l->q, &l->k, &l->v, &l->qkv, &l->o, &l->router};
+    enum { N_SHARED = 6, N_OWN = 4 };
+    const struct qn_matrix *const shared[N_SHARED] = {&l->q,   &l->k, &l->v,
+                                                      &l->qkv, &l->o, &l->router};
     const struct qn_model_config *c = &m->config;
     size_t experts = c->n_experts ? c->n_experts : 1;
     size_t chosen = c->n_experts ? c->experts_per_token : 1;
     enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < sizeof shared / sizeof(*shared) && st == QINS_OK; i++)
+    for (size_t i = 0; i < N_SHARED && st == QINS_OK; i++)
         st = add(p, shared[i], 1, 0, 1, err);
     for (size_t e = 0; e < experts && st == QINS_OK; e++) {
         const struct qn_mlp *mlp = &l->mlp[e];
-        const struct qn_matrix *const own[] = {&mlp->gate, &mlp->up, &mlp->gate_up, &mlp->down};
-        for (size_t i = 0; i < sizeof own / sizeof(*own) && st == QINS_OK; i++)
+        const struct qn_matrix *const own[N_OWN] = {&mlp->gate, &mlp->up, &mlp->gate_up,
+                                                    &mlp->down};
+        for (size_t i = 0; i < N_OWN && st == QINS_OK; i++)
             st = add(p, own[i], chosen, e, experts, err);
     }
     return st;
@@ -65,7 +68,7 @@ static enum qins_status add_layer(struct qn_products *p, const struct qn_model *
 /* N floats, all the same: normal numbers, whose product's time does not depend on them. */
 static float *filled(size_t n)
 {
-    float *data = malloc(n * sizeof *data);
+    float *data = malloc((n + 1) * sizeof *data);
     for (size_t i = 0; data && i < n; i++)
         data[i] = 0.01F;
     return data;
@@ -73,35 +76,38 @@ static float *filled(size_t n)
 
 static enum qins_status make_buffers(struct qn_products *p, struct qins_error *err)
 {
-    size_t stand_in = 0;
+    size_t stand_in = 0, x_max = 0, y_max = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct qn_matrix *w = p->list[i].w;
         size_t size = w->transposed ? w->in * w->stride : w->out * w->stride;
-        p->x_max = w->in > p->x_max ? w->in : p->x_max;
-        p->y_max = w->out > p->y_max ? w->out : p->y_max;
+        x_max = w->in > x_max ? w->in : x_max;
+        y_max = w->out > y_max ? w->out : y_max;
         if (w->dtype != QINS_F32 && size > stand_in)
             stand_in = size;
     }
-    p->x = filled(p->batch * p->x_max);
-    p->y = filled(p->batch * p->y_max);
-    if (stand_in)
-        p->stand_in = filled(stand_in);
-    return p->x && p->y && (p->stand_in || !stand_in) ? QINS_OK : qn_fail_memory(err);
+    p->x = filled(p->batch * x_max);
+    p->y = filled(p->batch * y_max);
+    p->stand_in = filled(stand_in);
+    return p->x && p->y && p->stand_in ? QINS_OK : qn_fail_memory(err);
+}
+
+static enum qins_status products_init(struct qn_products *p, const struct qn_model *m, size_t batch,
+                                      struct qins_error *err)
+{
+    p->batch = batch;
+    enum qins_status st = qn_linalg_init(err);
+    for (uint32_t i = 0; i < m->config.n_layers && st == QINS_OK; i++)
+        st = add_layer(p, m, &m->layers[i], err);
+    if (st == QINS_OK)
+        st = add(p, &m->head, 1, 0, 1, err);
+    return st == QINS_OK ? make_buffers(p, err) : st;
 }
 
 enum qins_status qn_products_create(struct qn_products **out, const struct qn_model *m,
                                     size_t batch, struct qins_error *err)
 {
     struct qn_products *p = calloc(1, sizeof *p);
-    enum qins_status st = p ? qn_linalg_init(err) : qn_fail_memory(err);
-    if (p)
-        p->batch = batch;
-    for (uint32_t i = 0; i < m->config.n_layers && st == QINS_OK; i++)
-        st = add_layer(p, m, &m->layers[i], err);
-    if (st == QINS_OK)
-        st = add(p, &m->head, 1, 0, 1, err);
-    if (st == QINS_OK)
-        st = make_buffers(p, err);
+    enum qins_status st = p ? products_init(p, m, batch, err) : qn_fail_memory(err);
     if (st != QINS_OK) {
         qn_products_destroy(p);
         p = NULL;
