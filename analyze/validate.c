@@ -3,9 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* llama-perplexity's default, so that figures compare. */
-enum { DEFAULT_CONTEXT = 512 };
-
 enum { MODEL, CANDIDATE, N_MODELS };
 
 struct validation {
@@ -13,7 +10,7 @@ struct validation {
     const struct qn_monitor *monitor;
     struct qn_model *models[N_MODELS]; /* the candidate may be NULL */
     struct qn_corpus corpus;
-    size_t context;
+    uint32_t context;
 };
 
 static const char *const model_keys[N_MODELS] = {"model", "candidate"};
@@ -119,17 +116,6 @@ static enum qins_status open_models(struct validation *v, struct qins_error *err
     return QINS_OK;
 }
 
-static void choose_context(struct validation *v)
-{
-    uint32_t made_for = v->models[MODEL]->config.max_positions;
-    v->context = v->options->context;
-    if (v->context == 0)
-        v->context = made_for < DEFAULT_CONTEXT ? made_for : DEFAULT_CONTEXT;
-    if (v->context > made_for)
-        qn_notice(v->monitor, "a context of %zu exceeds the %u positions the model was made for",
-                  v->context, made_for);
-}
-
 static enum qins_status open_corpus(struct validation *v, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
@@ -189,7 +175,7 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
     if (st == QINS_OK)
         st = open_models(&v, err);
     if (st == QINS_OK) {
-        choose_context(&v);
+        v.context = qn_window_size(&v.models[MODEL]->config, options->context, monitor);
         st = open_corpus(&v, err);
     }
     for (int i = 0; i < N_TESTS && st == QINS_OK; i++) {

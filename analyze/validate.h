@@ -13,7 +13,7 @@ struct qn_validate_options {
     const char *ids;       /* path, or NULL */
     const char *tokenizer; /* path, or NULL: the model's */
     const char *tests;     /* names with commas between, or NULL: all there are */
-    size_t context;        /* tokens of a window; 0: the model's context, at most 512 */
+    uint32_t context;      /* tokens of a window, as qn_window_size() takes it */
     enum qn_ppl_style style;
     unsigned threads;
 };

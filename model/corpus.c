@@ -131,3 +131,15 @@ void qn_corpus_finish(struct qn_corpus *c)
     free(c->begin);
     *c = (struct qn_corpus){.bos = -1};
 }
+
+uint32_t qn_window_size(const struct qn_model_config *config, uint32_t given,
+                        const struct qn_monitor *monitor)
+{
+    const uint32_t made_for = config->max_positions;
+    if (given == 0)
+        return made_for < QN_WINDOW_SIZE ? made_for : QN_WINDOW_SIZE;
+    if (given > made_for)
+        qn_notice(monitor, "windows of %u tokens are longer than the %u the model was made for",
+                  given, made_for);
+    return given;
+}

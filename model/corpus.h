@@ -29,4 +29,13 @@ enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
                                 const struct qn_corpus_options *options, struct qins_error *err);
 void qn_corpus_finish(struct qn_corpus *c);
 
+/* Attention's cost grows with the square of the window; llama-perplexity has this default, too, so
+ * that figures compare. */
+#define QN_WINDOW_SIZE 512u
+
+/* Tokens of a window: GIVEN, or where that is 0 the model's context, at most QN_WINDOW_SIZE. More
+ * than the model was made for is noted; MONITOR may be NULL. */
+uint32_t qn_window_size(const struct qn_model_config *config, uint32_t given,
+                        const struct qn_monitor *monitor);
+
 #endif
