@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/cpu.h"
 #include "core/linalg.h"
+#include "core/random.h"
 #include "model/synthetic.h"
 
 #include <math.h>
@@ -37,16 +38,12 @@ static enum qins_status create_synthetic(struct qn_model **out, struct qins_erro
     return qn_model_create_random(out, &config, QINS_F32, 1, err);
 }
 
-/* splitmix64: S. Vigna, public domain constants. */
 enum qins_status qn_bench_draw_ids(struct qn_bench_setup *s, size_t n, struct qins_error *err)
 {
     uint64_t state = 1;
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
-        uint64_t z = state += 0x9e3779b97f4a7c15ULL;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-        uint32_t id = (uint32_t)((z ^ z >> 31) % s->model->config.vocab);
+        uint32_t id = (uint32_t)(qn_random_u64(&state) % s->model->config.vocab);
         st = qn_ids_append(&s->ids, &id, 1, err);
     }
     return st;

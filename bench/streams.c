@@ -1,21 +1,14 @@
 #include "bench/streams.h"
 
+#include "core/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* splitmix64: S. Vigna, public domain constants. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-    return z ^ z >> 31;
-}
-
 static double uniform(uint64_t *state) /* (0, 1) */
 {
-    return ((double)(next_random(state) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(qn_random_u64(state) >> 11) + 0.5) * 0x1p-53;
 }
 
 static void gaussian_row(uint64_t *state, float row[QN_STREAM_ROW])

@@ -1,19 +1,12 @@
 #include "model/bpe_tables.h"
 
 #include "core/bytes.h"
+#include "core/random.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
 
 static const uint64_t no_key = UINT64_MAX;
-
-/* Finaliser of splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014). */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
 
 /* The characters that begin and end the text of a token; 0xFFFFFFFF for what is no UTF-8. */
 static void find_edges(const struct qn_vocab *v, uint32_t id, uint32_t edges[2])
@@ -56,7 +49,7 @@ void qn_bpe_finish(struct qn_bpe *b)
 
 static struct qn_bpe_merge *merge_slot(struct qn_bpe_merge *table, uint64_t mask, uint64_t pair)
 {
-    uint64_t i = mix(pair) & mask;
+    uint64_t i = qn_mix64(pair) & mask;
     while (table[i].pair != no_key && table[i].pair != pair)
         i = (i + 1) & mask;
     return &table[i];
@@ -64,7 +57,7 @@ static struct qn_bpe_merge *merge_slot(struct qn_bpe_merge *table, uint64_t mask
 
 static uint64_t *joint_slot(uint64_t *table, uint64_t mask, uint64_t key)
 {
-    uint64_t i = mix(key) & mask;
+    uint64_t i = qn_mix64(key) & mask;
     while (table[i] != no_key && table[i] != key)
         i = (i + 1) & mask;
     return &table[i];

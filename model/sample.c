@@ -1,5 +1,7 @@
 #include "model/sample.h"
 
+#include "core/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,16 +50,6 @@ void qn_sampler_destroy(struct qn_sampler *s)
     free(s->heap);
     free(s->weight);
     free(s);
-}
-
-/* SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014;
- * constants of its mixing function by Stafford ("Mix13"). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
 }
 
 /* exp(x) for x <= 0 out of + - * / alone, to a few units in the last place: libm's differs from
@@ -175,7 +167,7 @@ uint32_t qn_sample(struct qn_sampler *s, const float *logits)
     uint32_t best = most_probable(s, logits), n = s->vocab;
     if (o->temperature <= 0.0)
         return best;
-    double top = (double)logits[best], u = (double)(next_random(&s->state) >> 11) * UNIT;
+    double top = (double)logits[best], u = (double)(qn_random_u64(&s->state) >> 11) * UNIT;
     if (!isfinite(top))
         return best;
     if (o->top_k > 0 && o->top_k < s->vocab) {

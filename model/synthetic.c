@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "core/random.h"
 #include "model/weights_plan.h"
 
 #include <math.h>
@@ -16,15 +17,6 @@ struct making {
     uint64_t offset; /* of the next piece while filling */
 };
 
-/* splitmix64 (Steele, Lea, Flood 2014): any seed will do, and it is fast. */
-static uint64_t random_bits(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-}
-
 /* N values uniform in ±LIMIT. */
 static void fill_random(struct making *k, uint8_t *dst, uint64_t n, float limit)
 {
@@ -34,7 +26,7 @@ static void fill_random(struct making *k, uint8_t *dst, uint64_t n, float limit)
     for (uint64_t i = 0; i < n; i += STEP) {
         size_t step = (size_t)qn_min_u64(STEP, n - i);
         for (size_t j = 0; j < step; j++) {
-            uint32_t bits = (uint32_t)(random_bits(&k->state) >> 40); /* a float's 24 */
+            uint32_t bits = (uint32_t)(qn_random_u64(&k->state) >> 40); /* a float's 24 */
             x[j] = ((float)bits * 0x1p-23F - 1.0F) * limit;
         }
         qn_from_f32(k->dtype, x, dst + i * size, step);
