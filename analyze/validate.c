@@ -15,13 +15,6 @@ struct validation {
 
 static const char *const model_keys[N_MODELS] = {"model", "candidate"};
 
-static json_t *digest_text(const struct qn_digest *d)
-{
-    char text[33];
-    qn_digest_hex(d, text);
-    return json_string(text);
-}
-
 static json_t *perplexity_figures(const struct qn_perplexity *p)
 {
     json_t *j = json_object();
@@ -135,7 +128,7 @@ static json_t *describe_model(const struct qn_model *m)
 {
     json_t *j = json_object();
     qn_json_put(&j, "path", qn_json_text(m->path));
-    qn_json_put(&j, "fingerprint", digest_text(&m->fingerprint));
+    qn_json_put(&j, "fingerprint", qn_json_digest(&m->fingerprint));
     qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
     qn_json_put(&j, "parameters", json_integer((json_int_t)m->n_parameters));
     return j;
@@ -146,9 +139,9 @@ static json_t *describe_text(const struct validation *v)
     const struct qn_validate_options *o = v->options;
     json_t *j = json_object();
     qn_json_put(&j, "path", qn_json_text(o->ids ? o->ids : o->text));
-    qn_json_put(&j, "fingerprint", digest_text(&v->corpus.text_digest));
+    qn_json_put(&j, "fingerprint", qn_json_digest(&v->corpus.text_digest));
     qn_json_put(&j, "tokenizer_fingerprint",
-                o->ids ? json_null() : digest_text(&v->corpus.tokenizer_digest));
+                o->ids ? json_null() : qn_json_digest(&v->corpus.tokenizer_digest));
     qn_json_put(&j, "tokens", json_integer((json_int_t)v->corpus.ids.count));
     return j;
 }

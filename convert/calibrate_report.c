@@ -3,13 +3,6 @@
 #include <math.h>
 #include <sys/stat.h>
 
-static json_t *hex(const struct qn_digest *d)
-{
-    char text[33];
-    qn_digest_hex(d, text);
-    return json_string(text);
-}
-
 static json_t *count(uint64_t n)
 {
     return json_integer((json_int_t)n);
@@ -27,7 +20,7 @@ static json_t *point_report(const struct qn_calibration_point *p)
         high = fmax(high, (double)p->max[i]);
     }
     qn_json_put(&j, "name", qn_json_text(p->name));
-    qn_json_put(&j, "kind", json_string(qn_point_kind_name(p->kind)));
+    qn_json_put(&j, "kind", json_string(qn_tap_kind_name(p->kind)));
     qn_json_put(&j, "layer", count(p->layer));
     qn_json_put(&j, "expert", count(p->expert));
     qn_json_put(&j, "channels", count(p->channels));
@@ -49,14 +42,15 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     json_t *j = qn_report_begin("qins/calibrate/1"), *texts = json_array(), *points = json_array();
     bool good = texts && points;
     for (size_t i = 0; i < c->n_texts && good; i++)
-        good = json_array_append_new(texts, hex(&c->texts[i])) == 0;
+        good = json_array_append_new(texts, qn_json_digest(&c->texts[i])) == 0;
     for (size_t i = 0; i < c->n_points && good; i++)
         good = json_array_append_new(points, point_report(&c->points[i])) == 0;
     qn_json_put(&j, "output", qn_json_text(out));
     qn_json_put(&j, "output_bytes", count(stat(out, &info) == 0 ? (uint64_t)info.st_size : 0));
     qn_json_put(&j, "model", c->model_name ? qn_json_text(c->model_name) : json_null());
-    qn_json_put(&j, "model_fingerprint", c->model_name ? hex(&c->model) : json_null());
-    qn_json_put(&j, "tokenizer_fingerprint", c->has_tokenizer ? hex(&c->tokenizer) : json_null());
+    qn_json_put(&j, "model_fingerprint", c->model_name ? qn_json_digest(&c->model) : json_null());
+    qn_json_put(&j, "tokenizer_fingerprint",
+                c->has_tokenizer ? qn_json_digest(&c->tokenizer) : json_null());
     qn_json_put(&j, "text_fingerprints", texts);
     qn_json_put(&j, "context", count(c->options.context));
     qn_json_put(&j, "seed", count(c->options.seed));

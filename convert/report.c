@@ -70,9 +70,7 @@ static void put_plan(json_t **j, const struct qn_plan_line *p)
 
 void qn_put_archive_hash(json_t **report, const struct qn_archive *a)
 {
-    char text[33];
-    qn_digest_hex(&a->body_hash, text);
-    qn_json_put(report, "archive_hash", json_string(text));
+    qn_json_put(report, "archive_hash", qn_json_digest(&a->body_hash));
 }
 
 uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index)

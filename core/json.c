@@ -77,6 +77,13 @@ json_t *qn_json_text(const char *text)
     return j;
 }
 
+json_t *qn_json_digest(const struct qn_digest *d)
+{
+    char hex[33];
+    qn_digest_hex(d, hex);
+    return json_string(hex);
+}
+
 void qn_json_put(json_t **j, const char *key, json_t *value)
 {
     if (json_object_set_new(*j, key, value) != 0) {

@@ -3,6 +3,7 @@
 #define QINS_CORE_JSON_H
 
 #include "core/error.h"
+#include "core/hash.h"
 
 #include <jansson.h>
 
@@ -28,6 +29,9 @@ json_t *qn_json_real(double value);
 
 /* Any string as JSON: bytes that are no UTF-8 become '?'. */
 json_t *qn_json_text(const char *text);
+
+/* 32 hexadecimal digits. */
+json_t *qn_json_digest(const struct qn_digest *d);
 
 /* Sets KEY of the object *J and takes over VALUE. If either is NULL or memory is short, *J is
  * freed and becomes NULL, so that a caller checks once, at the end. */

@@ -12,13 +12,6 @@ enum { MAX_EXTENT = 1 << 24, MAX_LAYERS = 4096 };
 /* Of tokens, and of values at a point: sums over many files stay within 64 bits. */
 static const uint64_t max_count = UINT64_C(1) << 56;
 
-static json_t *digest(const struct qn_digest *d)
-{
-    char hex[33];
-    qn_digest_hex(d, hex);
-    return json_string(hex);
-}
-
 static json_t *unsigned_number(uint64_t v)
 {
     return json_integer((json_int_t)v);
@@ -42,7 +35,7 @@ static json_t *point_json(const struct qn_calibration_point *p)
     while (n < QN_POINT_TENSORS && p->tensors[n])
         n++;
     qn_json_put(&j, "name", json_string(p->name));
-    qn_json_put(&j, "kind", json_string(qn_point_kind_name(p->kind)));
+    qn_json_put(&j, "kind", json_string(qn_tap_kind_name(p->kind)));
     qn_json_put(&j, "layer", unsigned_number(p->layer));
     qn_json_put(&j, "expert", unsigned_number(p->expert));
     qn_json_put(&j, "channels", unsigned_number(p->channels));
@@ -67,7 +60,7 @@ static json_t *model_json(const struct qn_calibration *c)
 {
     json_t *j = json_object();
     qn_json_put(&j, "name", json_string(c->model_name));
-    qn_json_put(&j, "fingerprint", digest(&c->model));
+    qn_json_put(&j, "fingerprint", qn_json_digest(&c->model));
     return j;
 }
 
@@ -84,7 +77,7 @@ static json_t *options_json(const struct qn_calibration_options *o)
 static json_t *progress_json(const struct qn_calibration_progress *p)
 {
     json_t *j = json_object();
-    qn_json_put(&j, "job", digest(&p->job));
+    qn_json_put(&j, "job", qn_json_digest(&p->job));
     qn_json_put(&j, "pass", unsigned_number(p->pass));
     qn_json_put(&j, "windows", unsigned_number(p->windows));
     return j;
@@ -96,11 +89,11 @@ json_t *qn_calibration_to_json(const struct qn_calibration *c)
     json_t *points = json_array();
     bool good = texts && points;
     for (size_t i = 0; i < c->n_texts && good; i++)
-        good = json_array_append_new(texts, digest(&c->texts[i])) == 0;
+        good = json_array_append_new(texts, qn_json_digest(&c->texts[i])) == 0;
     for (size_t i = 0; i < c->n_points && good; i++)
         good = json_array_append_new(points, point_json(&c->points[i])) == 0;
     qn_json_put(&j, "model", c->model_name ? model_json(c) : json_null());
-    qn_json_put(&j, "tokenizer", c->has_tokenizer ? digest(&c->tokenizer) : json_null());
+    qn_json_put(&j, "tokenizer", c->has_tokenizer ? qn_json_digest(&c->tokenizer) : json_null());
     qn_json_put(&j, "texts", texts);
     qn_json_put(&j, "options", options_json(&c->options));
     qn_json_put(&j, "tokens", unsigned_number(c->tokens));
@@ -174,12 +167,12 @@ static bool proper_name(const char *s)
     return s && s[0] && strlen(s) <= UINT16_MAX;
 }
 
-static enum qins_status take_kind(const json_t *j, enum qn_point_kind *out, struct qins_error *err)
+static enum qins_status take_kind(const json_t *j, enum qn_tap_kind *out, struct qins_error *err)
 {
     const char *name = json_string_value(json_object_get(j, "kind"));
-    for (int i = 0; name && i < QN_POINT_KIND_COUNT; i++)
-        if (strcmp(name, qn_point_kind_name((enum qn_point_kind)i)) == 0) {
-            *out = (enum qn_point_kind)i;
+    for (int i = 0; name && i < QN_TAP_KINDS; i++)
+        if (strcmp(name, qn_tap_kind_name((enum qn_tap_kind)i)) == 0) {
+            *out = (enum qn_tap_kind)i;
             return QINS_OK;
         }
     return bad(err, "kind");
@@ -212,7 +205,7 @@ static enum qins_status take_point(struct qn_calibration *c, const json_t *j, st
     const json_t *list = json_object_get(j, "tensors");
     const size_t n = json_array_size(list);
     struct qn_calibration_point *p = NULL;
-    enum qn_point_kind kind = QN_POINT_KIND_CAPTURED;
+    enum qn_tap_kind kind = QN_TAP_CAPTURED;
     uint32_t channels = 0;
     if (!proper_name(name))
         return bad(err, "name");
