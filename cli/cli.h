@@ -43,7 +43,10 @@ enum cli_option_id {
     OPT_COUNT,
 };
 
-enum { CLI_MAX_OPERANDS = 2 };
+enum {
+    CLI_MAX_OPERANDS = 2,
+    CLI_MAX_CONTEXT = 1 << 24, /* tokens of a window */
+};
 
 struct cli {
     const char *value[OPT_COUNT];          /* "" for a flag that was given, NULL for what was not */
@@ -53,16 +56,29 @@ struct cli {
     bool json, quiet;
     unsigned threads;
     struct qn_monitor monitor;
+    json_t *report; /* what run() leaves to be shown; main.c frees it */
 };
+
+/* What an option means to one verb. */
+struct cli_help {
+    enum cli_option_id option;
+    const char *text; /* NULL ends a list */
+};
+enum { CLI_MAX_USAGES = 3, CLI_MAX_HELP = 6 };
 
 struct cli_verb {
     const char *name, *summary, *usage, *example;
-    enum cli_option_id options[OPT_COUNT]; /* beyond the common ones; OPT_HELP (0) ends */
-    int n_operands, optional_operands;     /* at most, and how many of them may be left out */
+    const char *more_usage[CLI_MAX_USAGES]; /* other ways to call it; NULL ends */
+    struct cli_help help[CLI_MAX_HELP];     /* in place of what is said to all verbs */
+    enum cli_option_id options[OPT_COUNT];  /* beyond the common ones; OPT_HELP (0) ends */
+    int n_operands, optional_operands;      /* at most, and how many of them may be left out */
     enum cli_option_id many;     /* takes all arguments up to the next option; or OPT_HELP */
     enum cli_option_id many_too; /* another one; a command has values of one of them at most */
     bool needs_output;           /* -o */
+    bool prints_if_quiet;        /* what print() shows is the result itself */
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
+    /* Shows c->report where --json does not; a report of a check that did not hold, too. */
+    enum qins_status (*print)(const json_t *report, struct qins_error *err);
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
@@ -72,6 +88,7 @@ extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, 
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
                            struct qins_error *err);
 void cli_print_help(const struct cli_verb *verb);
+const char *cli_option_name(enum cli_option_id id); /* without the dashes */
 
 /* Values of options, checked; what was not given leaves the output alone. */
 enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t max, uint64_t *out,
@@ -86,6 +103,9 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
                                   struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
 
+/* Whether PATH can be written, told before the work; NULL is no output. */
+enum qins_status cli_check_writable(const char *path, struct qins_error *err);
+
 /* Prints to standard output; cli_flush() finds what failed. */
 void cli_print(const char *format, ...) QN_PRINTF(1, 2);
 void cli_print_json(const json_t *value);
@@ -98,8 +118,8 @@ void cli_monitor_init(struct cli *c, atomic_bool *stop);
 /* Removes a progress bar that stands on the terminal. */
 void cli_progress_end(void);
 
-/* A table of text with aligned columns. Zero-initialised after setting `columns`. Running out
- * of memory is remembered and shows in cli_table_print(). */
+/* A table of text with aligned columns. Running out of memory is remembered and shows in
+ * cli_table_print(). */
 struct cli_table {
     int columns;
     const char *align; /* one character a column: 'l' or 'r' */
@@ -107,6 +127,8 @@ struct cli_table {
     size_t n, capacity;
     bool failed;
 };
+/* Makes *t a table whose first row is HEADS, one for each character of ALIGN. */
+void cli_table_begin(struct cli_table *t, const char *align, const char *const *heads);
 /* Appends a cell; control characters are escaped. */
 void cli_cell(struct cli_table *t, const char *format, ...) QN_PRINTF(2, 3);
 /* Prints and frees. */

@@ -2,6 +2,7 @@
 
 #include "bench/bench.h"
 #include "bench/measure.h"
+#include "convert/sources.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -45,11 +46,10 @@ static enum qins_status print_measurements(const json_t *report, struct qins_err
 {
     static const char *const heads[] = {"",       "threads", "one core busy",     "tokens/s",
                                         "lowest", "highest", "tokens/processor s"};
-    struct cli_table t = {.columns = 7, .align = "lrlrrrr"};
+    struct cli_table t;
     const json_t *m;
     size_t i;
-    for (i = 0; i < sizeof heads / sizeof *heads; i++)
-        cli_cell(&t, "%s", heads[i]);
+    cli_table_begin(&t, "lrlrrrr", heads);
     json_array_foreach(json_object_get(report, "measurements"), i, m)
     {
         cli_cell(&t, "%s", cli_string(m, "name"));
@@ -72,11 +72,10 @@ static void side_cell(struct cli_table *t, const json_t *side)
 static enum qins_status print_comparisons(const json_t *report, struct qins_error *err)
 {
     static const char *const heads[] = {"", "against", "one core busy", "clock", "", "", "goal"};
-    struct cli_table t = {.columns = 7, .align = "llllrll"};
+    struct cli_table t;
     const json_t *c;
     size_t i;
-    for (i = 0; i < sizeof heads / sizeof *heads; i++)
-        cli_cell(&t, "%s", heads[i]);
+    cli_table_begin(&t, "llllrll", heads);
     json_array_foreach(json_object_get(report, "comparisons"), i, c)
     {
         const json_t *of = json_object_get(c, "of");
@@ -112,8 +111,17 @@ static const struct benchmark *find(const char *name, struct qins_error *err)
     for (size_t i = 0; i < sizeof benchmarks / sizeof *benchmarks; i++)
         if (strcmp(benchmarks[i].name, name) == 0)
             return &benchmarks[i];
-    qn_fail(err, QINS_ERR_USAGE, "unknown benchmark '%s'", name);
+    qn_fail(err, QINS_ERR_USAGE, "unknown benchmark '%s': %s", name, cli_bench.usage);
     return NULL;
+}
+
+/* Inputs stay what they are, and an output that cannot be written is told before the work. */
+static enum qins_status check_save(const char *model, const char *save, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    if (model && save)
+        st = qn_refuse_model_input(model, NULL, 0, save, err);
+    return st == QINS_OK ? cli_check_writable(save, err) : st;
 }
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
@@ -122,7 +130,6 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         .model = c->operand[1], .threads = DEFAULT_THREADS, .monitor = &c->monitor};
     const struct benchmark *b = find(c->operand[0], err);
     const char *save = c->value[OPT_SAVE];
-    json_t *report = NULL;
     if (!b)
         return QINS_ERR_USAGE;
     enum qins_status st = cli_unsigned(c, OPT_THREADS, 2, QN_BENCH_MAX_THREADS, &o.threads, err);
@@ -131,15 +138,11 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_CONTEXT, 2, QN_BENCH_MAX_TOKENS, &o.context, err);
     if (st == QINS_OK)
-        st = b->run(&o, &report, err);
-    cli_progress_end();
+        st = check_save(o.model, save, err);
+    if (st == QINS_OK)
+        st = b->run(&o, &c->report, err);
     if (st == QINS_OK && save)
-        st = qn_json_save(save, report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK && !c->quiet)
-        st = print_report(report, err);
-    json_decref(report);
+        st = qn_json_save(save, c->report, err);
     return st;
 }
 
@@ -149,7 +152,11 @@ const struct cli_verb cli_bench = {
     .usage = "bench forward|calibrate [MODEL] [options]",
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_SAVE},
+    .help = {{OPT_TOKENS, "of a prefill, or of the text (default 512)"},
+             {OPT_CONTEXT, "tokens a window (default 256)"},
+             {OPT_THREADS, "compared with one thread, from 2 on (default 2)"}},
     .n_operands = 2,
     .optional_operands = 1,
     .run = run,
+    .print = print_report,
 };

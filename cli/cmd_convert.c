@@ -4,16 +4,13 @@
 
 static enum qins_status print_table(const json_t *report, struct qins_error *err)
 {
-    struct cli_table t = {.columns = 6, .align = "lllrrl"};
+    static const char *const heads[] = {"tensor", "dtype",       "shape",
+                                        "bytes",  "bits/weight", "coding"};
+    struct cli_table t;
     const json_t *tensor;
     size_t i;
     char a[512], b[64], d[64];
-    cli_cell(&t, "tensor");
-    cli_cell(&t, "dtype");
-    cli_cell(&t, "shape");
-    cli_cell(&t, "bytes");
-    cli_cell(&t, "bits/weight");
-    cli_cell(&t, "coding");
+    cli_table_begin(&t, "lllrrl", heads);
     json_array_foreach(json_object_get(report, "tensors"), i, tensor)
     {
         cli_cell(&t, "%s", cli_string(tensor, "name"));
@@ -39,15 +36,10 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_convert_options options = {.threads = c->threads,
                                          .resume = c->value[OPT_RESUME] != NULL};
-    json_t *report = NULL;
     enum qins_status st = cli_plan_options(c, &options.plan, err);
     if (st == QINS_OK)
-        st = qn_convert(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK && !c->quiet)
-        st = print_table(report, err);
-    json_decref(report);
+        st =
+            qn_convert(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &c->report, err);
     return st;
 }
 
@@ -61,4 +53,5 @@ const struct cli_verb cli_convert = {
     .n_operands = 1,
     .needs_output = true,
     .run = run,
+    .print = print_table,
 };

@@ -62,6 +62,18 @@ static enum qins_status take_token(void *ctx, uint32_t id, const char *text, siz
     return cli_flush(err);
 }
 
+/* Options that choose among likely tokens, where only the likeliest is taken. */
+static enum qins_status refuse_sampling(const struct cli *c, struct qins_error *err)
+{
+    static const enum cli_option_id sampling[] = {OPT_TOP_K, OPT_TOP_P, OPT_SEED};
+    for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++)
+        if (c->value[sampling[i]])
+            return qn_fail(err, QINS_ERR_USAGE,
+                           "'--%s' has no effect without a '--temperature' above 0",
+                           cli_option_name(sampling[i]));
+    return QINS_OK;
+}
+
 static enum qins_status read_options(struct generating *g, struct qins_error *err)
 {
     const struct cli *c = g->c;
@@ -81,6 +93,8 @@ static enum qins_status read_options(struct generating *g, struct qins_error *er
         st = cli_real(c, OPT_TOP_P, LEAST_TOP_P, 1.0, &s->top_p, err);
     if (st == QINS_OK)
         st = cli_u64(c, OPT_SEED, UINT64_MAX, &s->seed, err);
+    if (st == QINS_OK && s->temperature <= 0.0)
+        st = refuse_sampling(c, err);
     g->wanted = tokens;
     return st;
 }
@@ -94,6 +108,7 @@ static enum qins_status read_prompt(struct generating *g, struct qins_error *err
         qn_tokenizer_open(&g->tokenizer, value[OPT_TOKENIZER], &g->model->files, vocab, err);
     if (st == QINS_ERR_UNSUPPORTED && value[OPT_IDS] && !value[OPT_TOKENIZER])
         st = QINS_OK;
+    st = qn_error_in_file(err, st, g->model->path);
     if (st == QINS_OK && text)
         st = qn_tokenizer_encode(g->tokenizer, text, strlen(text), QN_ENCODE_TEMPLATE, &g->prompt,
                                  err);
@@ -169,16 +184,15 @@ static json_t *text_json(const struct generating *g, const struct qn_buf *text)
                : json_null();
 }
 
-static enum qins_status print_report(const struct generating *g, struct qins_error *err)
+static enum qins_status make_report(const struct generating *g, struct qins_error *err)
 {
     const struct qn_sample_options *s = &g->options.sample;
     const char *stop = g->out.ended ? "eos" : g->out.ids.count < g->wanted ? "context" : "tokens";
-    char fingerprint[33], seed[24];
+    char seed[24];
     json_t *j = qn_report_begin("qins/generate/1");
-    qn_digest_hex(&g->model->fingerprint, fingerprint);
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
     qn_json_put(&j, "model", qn_json_text(g->model->path));
-    qn_json_put(&j, "fingerprint", json_string(fingerprint));
+    qn_json_put(&j, "fingerprint", qn_json_digest(&g->model->fingerprint));
     qn_json_put(&j, "temperature", qn_json_real(s->temperature));
     qn_json_put(&j, "top_k", s->top_k ? json_integer(s->top_k) : json_null());
     qn_json_put(&j, "top_p", qn_json_real(s->top_p));
@@ -190,11 +204,8 @@ static enum qins_status print_report(const struct generating *g, struct qins_err
     qn_json_put(&j, "stop", json_string(stop));
     qn_json_put(&j, "prefill_tokens_per_s", qn_json_real(prefill_rate(g)));
     qn_json_put(&j, "decode_tokens_per_s", qn_json_real(decode_rate(g)));
-    if (!j)
-        return qn_fail_memory(err);
-    cli_print_json(j);
-    json_decref(j);
-    return QINS_OK;
+    g->c->report = j;
+    return j ? QINS_OK : qn_fail_memory(err);
 }
 
 static void finish(struct generating *g)
@@ -222,7 +233,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (st == QINS_OK)
         st = generate(&g, err);
     if (st == QINS_OK && c->json)
-        st = print_report(&g, err);
+        st = make_report(&g, err);
     else if (st == QINS_OK && !c->quiet)
         print_rates(&g);
     finish(&g);
@@ -236,6 +247,7 @@ const struct cli_verb cli_generate = {
     .example = "qins generate model/ --prompt 'In the beginning' --tokens 64",
     .options = {OPT_PROMPT, OPT_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
                 OPT_TOKENIZER, OPT_IDS},
+    .help = {{OPT_TOKENS, "how many tokens at most (default 128)"}},
     .n_operands = 1,
     .run = run,
 };

@@ -6,17 +6,11 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
 {
     const json_t *tensor, *tensors = json_object_get(report, "tensors");
     bool archive = json_object_get(report, "archive_bytes") != NULL;
-    struct cli_table t = {.columns = archive ? 6 : 4, .align = archive ? "lllrrl" : "lllr"};
+    static const char *const heads[] = {"tensor", "dtype", "shape", "bytes", "coded", "coding"};
+    struct cli_table t;
     size_t i;
     char a[512], b[64], d[64];
-    cli_cell(&t, "tensor");
-    cli_cell(&t, "dtype");
-    cli_cell(&t, "shape");
-    cli_cell(&t, "bytes");
-    if (archive) {
-        cli_cell(&t, "coded");
-        cli_cell(&t, "coding");
-    }
+    cli_table_begin(&t, archive ? "lllrrl" : "lllr", heads);
     json_array_foreach(tensors, i, tensor)
     {
         double bytes = cli_number(tensor, "bytes");
@@ -45,14 +39,7 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    json_t *report = NULL;
-    enum qins_status st = qn_inspect(c->operand[0], &c->monitor, &report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK)
-        st = print_table(report, err);
-    json_decref(report);
-    return st;
+    return qn_inspect(c->operand[0], &c->monitor, &c->report, err);
 }
 
 const struct cli_verb cli_inspect = {
@@ -61,5 +48,7 @@ const struct cli_verb cli_inspect = {
     .usage = "inspect PATH [options]",
     .example = "qins inspect model.safetensors",
     .n_operands = 1,
+    .prints_if_quiet = true,
     .run = run,
+    .print = print_table,
 };

@@ -2,23 +2,24 @@
 
 #include "convert/restore.h"
 
+static enum qins_status print_summary(const json_t *report, struct qins_error *err)
+{
+    const size_t n = json_array_size(json_object_get(report, "tensors"));
+    char text[64];
+    (void)err;
+    cli_print("%zu tensor%s, %s, %.2f s (%.0f MB/s)\n", n, n == 1 ? "" : "s",
+              cli_bytes(cli_number(report, "output_bytes"), text, sizeof text),
+              cli_number(report, "seconds"), cli_number(report, "mb_per_s"));
+    return QINS_OK;
+}
+
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_restore_options options = {.threads = c->threads};
-    json_t *report = NULL;
-    char text[64];
     enum qins_status st = cli_dtype(c, &options.dtype, err);
     if (st == QINS_OK)
-        st = qn_restore(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK && !c->quiet)
-        cli_print("%zu tensor%s, %s, %.2f s (%.0f MB/s)\n",
-                  json_array_size(json_object_get(report, "tensors")),
-                  json_array_size(json_object_get(report, "tensors")) == 1 ? "" : "s",
-                  cli_bytes(cli_number(report, "output_bytes"), text, sizeof text),
-                  cli_number(report, "seconds"), cli_number(report, "mb_per_s"));
-    json_decref(report);
+        st =
+            qn_restore(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &c->report, err);
     return st;
 }
 
@@ -31,4 +32,5 @@ const struct cli_verb cli_restore = {
     .n_operands = 1,
     .needs_output = true,
     .run = run,
+    .print = print_summary,
 };

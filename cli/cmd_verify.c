@@ -39,15 +39,14 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
 {
     const json_t *tensor, *tensors = json_object_get(report, "tensors");
     bool against = json_is_string(json_object_get(report, "against"));
-    struct cli_table t = {.columns = 8, .align = "llrrrrrl"};
+    struct cli_table t;
     static const char *const heads[] = {"tensor",        "dtype",         "SQNR dB",       "cosine",
                                         "max abs error", "p99 rel error", "max rel error", ""};
     enum qins_status st = QINS_OK;
     size_t i;
     char text[64];
     if (against) {
-        for (i = 0; i < sizeof heads / sizeof *heads; i++)
-            cli_cell(&t, "%s", heads[i]);
+        cli_table_begin(&t, "llrrrrrl", heads);
         json_array_foreach(tensors, i, tensor)
         {
             tensor_row(&t, tensor);
@@ -65,21 +64,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    struct qins_error print_err;
-    json_t *report = NULL;
-    enum qins_status st =
-        qn_verify(c->operand[0], c->value[OPT_AGAINST], c->threads, &c->monitor, &report, err);
-    if (report && c->json) {
-        cli_print_json(report);
-    } else if (report && !c->quiet) {
-        enum qins_status printed = print_table(report, &print_err);
-        if (st == QINS_OK && printed != QINS_OK) {
-            st = printed;
-            *err = print_err;
-        }
-    }
-    json_decref(report);
-    return st;
+    return qn_verify(c->operand[0], c->value[OPT_AGAINST], c->threads, &c->monitor, &c->report,
+                     err);
 }
 
 const struct cli_verb cli_verify = {
@@ -90,4 +76,5 @@ const struct cli_verb cli_verify = {
     .options = {OPT_AGAINST},
     .n_operands = 1,
     .run = run,
+    .print = print_table,
 };

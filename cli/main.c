@@ -58,7 +58,8 @@ static void catch_signals(void)
 static void print_overview(void)
 {
     cli_print("usage: qins VERB ...\n"
-              "Quantises, codes, verifies and restores checkpoints of neural networks.\n\n");
+              "Quantises, codes, verifies and restores checkpoints of neural networks;\n"
+              "runs and measures language models.\n\n");
     for (int i = 0; i < N_VERBS; i++)
         cli_print("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     cli_print("\n  qins VERB --help   options of a verb\n"
@@ -72,6 +73,25 @@ static const struct cli_verb *find_verb(const char *name)
         if (strcmp(verbs[i]->name, name) == 0)
             return verbs[i];
     return NULL;
+}
+
+/* What run() left behind, which ended with ST: all of it, or the findings of a check that did not
+ * hold. */
+static enum qins_status show_report(const struct cli_verb *verb, const struct cli *c,
+                                    enum qins_status st, struct qins_error *err)
+{
+    struct qins_error print_err = {.offset = QN_NO_OFFSET};
+    enum qins_status printed = QINS_OK;
+    if (!c->report || (st != QINS_OK && st != QINS_ERR_CHECK))
+        return st;
+    if (c->json)
+        cli_print_json(c->report);
+    else if (verb->print && (!c->quiet || verb->prints_if_quiet))
+        printed = verb->print(c->report, &print_err);
+    if (st != QINS_OK || printed == QINS_OK)
+        return st;
+    *err = print_err;
+    return printed;
 }
 
 static enum qins_status run_verb(const struct cli_verb *verb, int argc, char **argv,
@@ -88,6 +108,8 @@ static enum qins_status run_verb(const struct cli_verb *verb, int argc, char **a
         catch_signals();
         st = verb->run(&c, err);
         cli_progress_end();
+        st = show_report(verb, &c, st, err);
+        json_decref(c.report);
     }
     return st;
 }

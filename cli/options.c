@@ -31,17 +31,17 @@ static const struct option options[OPT_COUNT] = {
     [OPT_RESUME] = {"resume", 0, NULL, "keep finished work in OUT.part and go on from it"},
     [OPT_AGAINST] = {"against", 0, "PATH", "compare with the checkpoint at PATH"},
     [OPT_DTYPE] = {"dtype", 0, "TYPE", "float tensors as source, f32, f16 or bf16"},
-    [OPT_TEXT] = {"text", 0, "FILE", "text for the steps that run the model"},
+    [OPT_TEXT] = {"text", 0, "FILE", "text to run the model on"},
     [OPT_TOKENIZER] = {"tokenizer", 0, "FILE", "tokenizer.json or .bin (default: the model's)"},
     [OPT_IDS] = {"ids", 0, "FILE", "token ids in a .npy file instead of text"},
-    [OPT_CONTEXT] = {"context", 0, "N", "tokens of a window (default: the model's)"},
+    [OPT_CONTEXT] = {"context", 0, "N", "tokens a window (default: the model's, at most 512)"},
     [OPT_PROMPT] = {"prompt", 0, "TEXT", "text to go on from"},
-    [OPT_TOKENS] = {"tokens", 0, "N", "how many tokens at most"},
+    [OPT_TOKENS] = {"tokens", 0, "N", "how many tokens at most (default: all)"},
     [OPT_TEMPERATURE] = {"temperature", 0, "X", "0: always the likeliest token (default)"},
     [OPT_TOP_K] = {"top-k", 0, "K", "sample from the K likeliest tokens"},
     [OPT_TOP_P] = {"top-p", 0, "P", "from the likeliest that make up probability P"},
     [OPT_SEED] = {"seed", 0, "S", "start of the random numbers (default 0)"},
-    [OPT_TESTS] = {"tests", 0, "LIST", "which tests, with commas between"},
+    [OPT_TESTS] = {"tests", 0, "LIST", "which, with commas between: perplexity (default: all)"},
     [OPT_PPL_STYLE] = {"ppl-style", 0, "NAME", "windows: qins, or llama.cpp's"},
     [OPT_GRAM] = {"gram", 0, NULL, "Gram matrices of the activations too"},
     [OPT_KEEP_ROWS] = {"keep-rows", 0, "N", "keep a sample of N rows of activations"},
@@ -141,7 +141,7 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
     if (c->value[OPT_HELP])
         return QINS_OK;
     if (n < verb->n_operands - verb->optional_operands)
-        return qn_fail(err, QINS_ERR_USAGE, "a path is missing: %s", verb->usage);
+        return qn_fail(err, QINS_ERR_USAGE, "an argument is missing: %s", verb->usage);
     if (verb->needs_output && !c->value[OPT_OUTPUT])
         return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
     if (c->value[OPT_OUTPUT] && !c->value[OPT_OUTPUT][0])
@@ -152,25 +152,37 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
     return cli_unsigned(c, OPT_THREADS, 1, 1024, &c->threads, err);
 }
 
-static void print_option(enum cli_option_id id)
+const char *cli_option_name(enum cli_option_id id)
+{
+    return options[id].name;
+}
+
+static void print_option(const struct cli_verb *verb, enum cli_option_id id)
 {
     const struct option *o = &options[id];
+    const char *help = o->help;
     char left[64];
     char letter[5] = "    ";
     if (o->letter)
         snprintf(letter, sizeof letter, "-%c, ", o->letter);
     snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
              o->argument ? o->argument : "");
-    cli_print("%-*s %s\n", HELP_COLUMN, left, o->help);
+    for (size_t i = 0; i < CLI_MAX_HELP && verb->help[i].text; i++)
+        if (verb->help[i].option == id)
+            help = verb->help[i].text;
+    cli_print("%-*s %s\n", HELP_COLUMN, left, help);
 }
 
 void cli_print_help(const struct cli_verb *verb)
 {
-    cli_print("usage: qins %s\n%s\n\n", verb->usage, verb->summary);
+    cli_print("usage: qins %s\n", verb->usage);
+    for (size_t i = 0; i < CLI_MAX_USAGES && verb->more_usage[i]; i++)
+        cli_print("       qins %s\n", verb->more_usage[i]);
+    cli_print("%s\n\n", verb->summary);
     for (size_t i = 0; verb->options[i] != OPT_HELP; i++)
-        print_option(verb->options[i]);
+        print_option(verb, verb->options[i]);
     for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-        print_option(common[i]);
+        print_option(verb, common[i]);
     cli_print("\nexample:\n  %s\n", verb->example);
 }
 

@@ -2,7 +2,7 @@
 
 #include "core/buf.h"
 #include "core/clock.h"
-#include "core/error.h"
+#include "core/file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -30,6 +30,14 @@ void cli_print_json(const json_t *value)
         output_errno == 0)
         output_errno = errno ? errno : ENOMEM;
     cli_print("\n");
+}
+
+enum qins_status cli_check_writable(const char *path, struct qins_error *err)
+{
+    struct qn_output o = {0};
+    enum qins_status st = path ? qn_output_create(&o, path, err) : QINS_OK;
+    qn_output_abandon(&o);
+    return st;
 }
 
 enum qins_status cli_flush(struct qins_error *err)
@@ -124,6 +132,13 @@ void cli_monitor_init(struct cli *c, atomic_bool *stop)
     c->monitor = (struct qn_monitor){.notice = c->quiet ? NULL : show_notice,
                                      .progress = bar.enabled ? show_progress : NULL,
                                      .stop = stop};
+}
+
+void cli_table_begin(struct cli_table *t, const char *align, const char *const *heads)
+{
+    *t = (struct cli_table){.columns = (int)strlen(align), .align = align};
+    for (int i = 0; i < t->columns; i++)
+        cli_cell(t, "%s", heads[i]);
 }
 
 void cli_cell(struct cli_table *t, const char *format, ...)

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 import unittest
 
@@ -87,6 +88,37 @@ class Bench(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 done = support.run_qins(*arguments, check=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
+                if len(arguments) < 3:
+                    self.assertIn("forward|calibrate", done.stderr)
+
+    def test_inputs_are_not_overwritten(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
+            folder = pathlib.Path(name)
+            model, archive, link = folder / "model", folder / "model.qins", folder / "link.json"
+            shutil.copytree(support.MODEL, model)
+            support.run_qins("convert", model, "-o", archive, check=0)
+            link.symlink_to(model / "config.json")
+            before = {p: p.read_bytes() for p in [archive, *model.iterdir()]}
+            for benchmark in ("forward", "calibrate"):
+                for source, save in ((archive, archive), (model, link),
+                                     (model, model / "model.safetensors"),
+                                     (model / "model.safetensors", model / "model.safetensors")):
+                    with self.subTest(benchmark=benchmark, source=source, save=save):
+                        done = support.run_qins("bench", benchmark, source, *SMALL, "--save", save,
+                                                check=2)
+                        self.assertIn("the output is an input", done.stderr)
+            self.assertEqual(before, {p: p.read_bytes() for p in before})
+
+    def test_unwritable_output_is_told_first(self):
+        """A model of random weights would take minutes."""
+        done = support.run_qins("bench", "forward", "--save", "/no/such/folder/x.json", check=4,
+                                timeout=10)
+        self.assertIn("/no/such/folder", done.stderr)
+
+    def test_help_has_its_own_defaults(self):
+        text = support.run_qins("bench", "--help", check=0).stdout
+        for name, default in (("tokens", 512), ("context", 256), ("threads", 2)):
+            self.assertRegex(text, rf"--{name} N .*\(default {default}\)")
 
 
 if __name__ == "__main__":

@@ -243,6 +243,13 @@ class Refused(Folder):
                 self.fails(2, MODEL, *arguments)
         self.assertIn("1024", self.fails(2, MODEL, "--ids", self.ids([5] * CONTEXT)))
 
+    def test_sampling_needs_a_temperature(self):
+        for option, value in (("--top-k", 5), ("--top-p", 0.9), ("--seed", 0)):
+            for temperature in ([], ["--temperature", 0]):
+                message = self.fails(2, MODEL, "--prompt", "a", option, value, *temperature)
+                self.assertIn(f"'{option}'", message)
+                self.assertIn("--temperature", message)
+
     def test_input(self):
         self.assertIn("2048", self.fails(3, MODEL, "--ids", self.ids([1, 2048])))
         self.fails(3, MODEL, "--ids", self.ids([-1]))
@@ -251,7 +258,9 @@ class Refused(Folder):
         self.fails(4, self.dir / "none", "--prompt", "a")
         self.fails(3, MODEL / "reference.json", "--prompt", "a")
         mute = self.folder("no-tokenizer", without=["tokenizer.json"])
-        self.assertIn("--tokenizer", self.fails(3, mute, "--prompt", "a"))
+        message = self.fails(3, mute, "--prompt", "a")
+        self.assertIn("--tokenizer", message)
+        self.assertIn(str(mute), message)
         bare = self.folder("no-config")
         (bare / "config.json").unlink()
         self.assertIn("config.json", self.fails(3, bare, "--prompt", "a"))
