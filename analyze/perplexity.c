@@ -4,6 +4,7 @@
 #include "core/linalg.h"
 #include "model/kernels.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,7 +109,9 @@ static enum qins_status run_window(void *ctx, unsigned slot, uint64_t item, stru
 static enum qins_status add_window(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
 {
     struct job *j = ctx;
-    (void)err;
+    if (!isfinite(j->slots[slot].sum))
+        return qn_fail_at(err, QINS_ERR_FORMAT, j->model->path, NULL, QN_NO_OFFSET,
+                          "the model's logits are not finite in window %" PRIu64, item);
     j->sum += j->slots[slot].sum;
     j->squares += j->slots[slot].squares;
     qn_progress_of(j->monitor, j->what, "tokens", (item + 1) * j->options->context,

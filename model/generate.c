@@ -1,7 +1,9 @@
 #include "model/generate.h"
 
 #include "core/clock.h"
+#include "model/kernels.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 struct generation {
@@ -60,6 +62,12 @@ static enum qins_status decode(struct generation *g, struct qins_error *err)
             g->out->decoded++;
         }
         qn_session_logits(g->session, qn_session_last_batch(g->session) - 1, 1, g->logits);
+        if (!isfinite(qn_kernels()->log_sum_exp(g->logits, g->model->config.vocab))) {
+            st = qn_fail_at(err, QINS_ERR_FORMAT, g->model->path, NULL, QN_NO_OFFSET,
+                            "the model's logits at position %zu are not finite",
+                            qn_session_position(g->session) - 1);
+            break;
+        }
         uint32_t id = qn_sample(g->sampler, g->logits);
         if (g->out->ids.count > 0)
             g->out->decode_seconds += qn_seconds() - begun;

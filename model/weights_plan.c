@@ -3,10 +3,12 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { NAME_MAX_BYTES = 256 };
 
@@ -213,6 +215,12 @@ enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
     struct qn_weights_storage *s = m->storage;
     size_t unit = s->size >= huge_page ? huge_page : QN_WEIGHTS_ALIGNMENT;
     size_t size = ((size_t)s->size + unit - 1) / unit * unit;
+    /* What a small archive decodes to has no bound, and the kernel promises more than there is. */
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (s->size > memory)
+        return qn_fail(err, QINS_ERR_MEMORY,
+                       "the weights take %" PRIu64 " bytes, the machine's memory has %" PRIu64,
+                       (uint64_t)s->size, memory);
     s->data = aligned_alloc(unit, size ? size : unit);
     if (s->data && unit == huge_page)
         (void)madvise(s->data, size, MADV_HUGEPAGE);

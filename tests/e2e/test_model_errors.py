@@ -165,6 +165,15 @@ class Configs(Refusals):
         fixtures.write_npz(self.dir / "bare" / "m.npz", tensors)
         self.generate(["config.json", self.dir / "bare"], self.dir / "bare")
 
+    def test_logits_that_are_not_finite(self):
+        def spoil(values):
+            values["model.norm.weight"] = np.full_like(values["model.norm.weight"], np.nan)
+
+        model = self.folder(tensors=spoil)
+        self.refused([model, "not finite"], "generate", model, "--ids", self.ids, "--json")
+        self.refused([model, "not finite", "window 0"], "validate", model, "--ids", self.ids,
+                     "--context", "4")
+
     def test_other_verbs_say_the_same(self):
         model = self.folder(config=dict(hidden_act="quick_gelu"))
         self.refused(["config.json", "hidden_act"], "validate", model, "--ids", self.ids,
@@ -324,6 +333,15 @@ class Ids(Refusals):
                 self.generate(["ids.npy"], model)
         self.ids.unlink()
         self.generate(["ids.npy"], model, exit_code=4)
+
+    def test_logits_that_are_not_finite(self):
+        def spoil(values):
+            values["model.norm.weight"] = np.full_like(values["model.norm.weight"], np.nan)
+
+        model = self.folder(tensors=spoil)
+        self.refused([model, "not finite"], "generate", model, "--ids", self.ids, "--json")
+        self.refused([model, "not finite", "window 0"], "validate", model, "--ids", self.ids,
+                     "--context", "4")
 
     def test_other_verbs_say_the_same(self):
         model = self.folder()
