@@ -1,11 +1,10 @@
 #include "cli/cli.h"
 
 #include "convert/calibrate.h"
-#include "core/file.h"
 
 #include <math.h>
 
-enum { MOST_ROWS = 1 << 24, MOST_CONTEXT = 1 << 24 };
+enum { MOST_ROWS = 1 << 24 };
 
 static void number_cell(struct cli_table *t, double value)
 {
@@ -21,11 +20,10 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
                                         "rms",   "min",      "max",  "kept"};
     static const char *const figures[] = {"mean_abs", "rms", "min", "max"};
     const json_t *point, *points = json_object_get(report, "points");
-    struct cli_table t = {.columns = sizeof heads / sizeof *heads, .align = "lrrrrrrr"};
+    struct cli_table t;
     char size[64];
     size_t i;
-    for (int k = 0; k < t.columns; k++)
-        cli_cell(&t, "%s", heads[k]);
+    cli_table_begin(&t, "lrrrrrrr", heads);
     json_array_foreach(points, i, point)
     {
         cli_cell(&t, "%s", cli_string(point, "name"));
@@ -41,9 +39,9 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
                                json_is_null(json_object_get(report, "model"))
                            ? "row"
                            : "token";
-    cli_print("%zu points, %.0f %s%s in %.0f window%s, %.0f a second: %s\n",
+    cli_print("%zu points, %.0f %s%s in %.0f window%s, %.0f %ss a second: %s\n",
               json_array_size(points), tokens, unit, tokens == 1 ? "" : "s", windows,
-              windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"),
+              windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"), unit,
               cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
     return st;
 }
@@ -62,13 +60,15 @@ static enum qins_status read_options(const struct cli *c, struct qn_calibrate_op
         o->corpus.n_texts = c->n_list;
     }
     o->sample.gram = c->value[OPT_GRAM] != NULL;
-    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_KEEP_ROWS, 0, MOST_ROWS, &keep, err);
     if (st == QINS_OK)
-        st = cli_u64(c, OPT_SEED, INT64_MAX, &o->sample.seed, err);
+        st = cli_u64(c, OPT_SEED, UINT64_MAX, &o->sample.seed, err);
     if (st == QINS_OK)
         st = cli_u64(c, OPT_TOKENS, INT64_MAX, &o->corpus.max_tokens, err);
+    if (st == QINS_OK && c->value[OPT_TOKENS] && o->corpus.max_tokens == 0)
+        st = qn_fail(err, QINS_ERR_USAGE, "'--tokens' takes 1 or more; without it, all are read");
     o->sample.context = context;
     o->sample.keep_rows = keep;
     return st;
@@ -78,17 +78,10 @@ static enum qins_status read_options(const struct cli *c, struct qn_calibrate_op
 static enum qins_status refuse(const struct cli *c, const char *with,
                                const enum cli_option_id *options, struct qins_error *err)
 {
-    static const char *const names[OPT_COUNT] = {
-        [OPT_TEXT] = "text",           [OPT_IDS] = "ids",
-        [OPT_TOKENIZER] = "tokenizer", [OPT_CONTEXT] = "context",
-        [OPT_TOKENS] = "tokens",       [OPT_SEED] = "seed",
-        [OPT_GRAM] = "gram",           [OPT_KEEP_ROWS] = "keep-rows",
-        [OPT_RESUME] = "resume",       [OPT_ACTIVATIONS] = "activations",
-    };
     for (; *options != OPT_HELP; options++)
         if (c->value[*options])
-            return qn_fail(err, QINS_ERR_USAGE, "'--%s' does not go with '--%s'", names[*options],
-                           with);
+            return qn_fail(err, QINS_ERR_USAGE, "'--%s' does not go with '--%s'",
+                           cli_option_name(*options), with);
     return QINS_OK;
 }
 
@@ -116,6 +109,10 @@ static enum qins_status calibrate(const struct cli *c, json_t **report, struct q
     enum qins_status st = read_options(c, &o, err);
     if (st == QINS_OK && activations)
         st = refuse(c, "activations", others, err);
+    else if (st == QINS_OK && !c->operand[0] && c->value[OPT_TEXT])
+        st = qn_fail(err, QINS_ERR_USAGE,
+                     "a model is missing; it comes before --text, which takes every name up to "
+                     "the next option");
     else if (st == QINS_OK && !c->operand[0])
         st = qn_fail(err, QINS_ERR_USAGE, "a model is missing: %s", cli_calibrate.usage);
     if (st != QINS_OK)
@@ -128,18 +125,9 @@ static enum qins_status calibrate(const struct cli *c, json_t **report, struct q
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    struct qn_output o = {0};
-    json_t *report = NULL;
-    /* An output that cannot be written is told before the work. */
-    enum qins_status st = qn_output_create(&o, c->value[OPT_OUTPUT], err);
-    qn_output_abandon(&o);
+    enum qins_status st = cli_check_writable(c->value[OPT_OUTPUT], err);
     if (st == QINS_OK)
-        st = c->value[OPT_MERGE] ? merge(c, &report, err) : calibrate(c, &report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK && !c->quiet)
-        st = print_table(report, err);
-    json_decref(report);
+        st = c->value[OPT_MERGE] ? merge(c, &c->report, err) : calibrate(c, &c->report, err);
     return st;
 }
 
@@ -147,13 +135,19 @@ const struct cli_verb cli_calibrate = {
     .name = "calibrate",
     .summary = "Runs text through a model and keeps what its layers see.",
     .usage = "calibrate MODEL --text FILE... -o OUT.h5 [options]",
+    .more_usage = {"calibrate --merge A.h5 B.h5... -o OUT.h5",
+                   "calibrate [MODEL] --activations FILE -o OUT.h5 [options]"},
     .example = "qins calibrate model/ --text sample.txt --keep-rows 1024 -o calibration.h5",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TOKENS, OPT_CONTEXT, OPT_GRAM, OPT_KEEP_ROWS, OPT_SEED,
                 OPT_RESUME, OPT_MERGE, OPT_ACTIVATIONS, OPT_TOKENIZER, OPT_IDS},
+    .help = {{OPT_TEXT, "one text or more; FILE... ends at the next option"},
+             {OPT_SEED, "which rows are kept (default 0)"},
+             {OPT_RESUME, "go on from OUT.part, which an interrupted run leaves"}},
     .n_operands = 1,
     .optional_operands = 1,
     .many = OPT_TEXT,
     .many_too = OPT_MERGE,
     .needs_output = true,
     .run = run,
+    .print = print_table,
 };

@@ -9,14 +9,25 @@
 
 #include <stdlib.h>
 
+/* What an array may be called: the first N bytes of TEXT mean point TAP. */
+struct name {
+    const char *text;
+    size_t n, tap;
+};
+
+struct name_index {
+    struct name *items; /* sorted */
+    size_t n;
+};
+
 struct capture {
     struct qn_checkpoint *ck;
     const struct qn_calibrate_options *o;
     const struct qn_monitor *monitor;
     struct qn_model *m; /* or NULL */
     struct qn_tap_list taps;
-    struct qn_calibration c;
-    size_t *arrays; /* [n_points]: tensors of ck */
+    struct name_index index;
+    struct qn_calibration c; /* a point for each tensor of ck, in their order */
     struct qn_windows windows;
     struct qn_pool *pool;
     struct qn_gram gram; /* of the point that is written */
@@ -40,45 +51,52 @@ static enum qins_status check_array(const struct qn_tensor *t, struct qins_error
                    : QINS_OK;
 }
 
-/* NAME is the point's, or that of a tensor that sees it, with or without ".weight". */
-static bool means(const struct qn_tap_point *tap, const char *name)
+static int compare_names(const void *a, const void *b)
 {
-    if (strcmp(tap->name, name) == 0)
-        return true;
-    for (int i = 0; i < 3 && tap->tensors[i] && tap->kind != QN_TAP_VALUE; i++) {
-        const size_t n = strlen(name);
-        const char *tensor = tap->tensors[i];
-        if (strncmp(tensor, name, n) == 0 && (!tensor[n] || strcmp(tensor + n, ".weight") == 0))
-            return true;
+    const struct name *x = a, *y = b;
+    const int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
+    return order ? order : x->n < y->n ? -1 : x->n > y->n;
+}
+
+/* The points' names, and those of the tensors that see them, with and without ".weight". */
+static enum qins_status index_names(struct capture *a, struct qins_error *err)
+{
+    static const char suffix[] = ".weight";
+    enum { MOST = 1 + 2 * QN_POINT_TENSORS }; /* of one point */
+    struct name_index *x = &a->index;
+    x->items = calloc(a->taps.n + 1, MOST * sizeof *x->items);
+    if (!x->items)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < a->taps.n; i++) {
+        const struct qn_tap_point *tap = &a->taps.points[i];
+        x->items[x->n++] = (struct name){tap->name, strlen(tap->name), i};
+        for (int k = 0; k < QN_POINT_TENSORS && tap->tensors[k] && tap->kind != QN_TAP_VALUE; k++) {
+            struct name item = {tap->tensors[k], strlen(tap->tensors[k]), i};
+            x->items[x->n++] = item;
+            if (qn_has_suffix(item.text, suffix)) {
+                item.n -= sizeof suffix - 1;
+                x->items[x->n++] = item;
+            }
+        }
     }
-    return false;
+    qsort(x->items, x->n, sizeof *x->items, compare_names);
+    return QINS_OK;
 }
 
 static enum qins_status add_known(struct capture *a, size_t tensor, struct qins_error *err)
 {
     const struct qn_tensor *t = &a->ck->tensors.items[tensor];
-    const struct qn_tap_point *tap = NULL;
-    struct qn_calibration_point *p = NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < a->taps.n && !tap; i++)
-        if (means(&a->taps.points[i], t->name))
-            tap = &a->taps.points[i];
-    if (!tap)
+    const struct name key = {t->name, strlen(t->name), 0};
+    const struct name *found = bsearch(&key, a->index.items, a->index.n, sizeof key, compare_names);
+    if (!found)
         return qn_fail_at(err, QINS_ERR_FORMAT, NULL, t->name, QN_NO_OFFSET,
                           "no linear layer of the model has that name");
+    const struct qn_tap_point *tap = &a->taps.points[found->tap];
     if (t->shape[1] != tap->channels)
         return qn_fail_at(err, QINS_ERR_FORMAT, NULL, t->name, QN_NO_OFFSET,
                           "it has %llu channels, the model %u", (unsigned long long)t->shape[1],
                           (unsigned)tap->channels);
-    while (n < QN_POINT_TENSORS && tap->tensors[n])
-        n++;
-    enum qins_status st = qn_calibration_add_point(&a->c, tap->name, (enum qn_point_kind)tap->kind,
-                                                   tap->channels, tap->tensors, n, &p, err);
-    if (st == QINS_OK) {
-        p->layer = tap->layer;
-        p->expert = tap->expert;
-    }
-    return st;
+    return qn_calibrate_add_tap(&a->c, a->m, tap, err);
 }
 
 static enum qins_status add_unknown(struct capture *a, size_t tensor, struct qins_error *err)
@@ -91,46 +109,85 @@ static enum qins_status add_unknown(struct capture *a, size_t tensor, struct qin
     char *name = qn_format(err, "%s%s", t->name, suffix ? "" : input_suffix);
     const char *tensors[] = {of};
     enum qins_status st =
-        of && name ? qn_calibration_add_point(&a->c, name, QN_POINT_KIND_CAPTURED,
-                                              (uint32_t)t->shape[1], tensors, 1, NULL, err)
+        of && name ? qn_calibration_add_point(&a->c, name, QN_TAP_CAPTURED, (uint32_t)t->shape[1],
+                                              tensors, 1, NULL, err)
                    : QINS_ERR_MEMORY;
     free(of);
     free(name);
     return st;
 }
 
+/* Shapes, and what the figures of all arrays will take. */
+static enum qins_status check_arrays(struct capture *a, struct qins_error *err)
+{
+    const struct qn_tensor_list *list = &a->ck->tensors;
+    uint64_t figures = 0;
+    enum qins_status st =
+        list->count ? QINS_OK : qn_fail(err, QINS_ERR_FORMAT, "it holds no arrays");
+    for (size_t i = 0; i < list->count && st == QINS_OK; i++) {
+        const struct qn_tensor *t = &list->items[i];
+        st = check_array(t, err);
+        if (st == QINS_OK && a->c.options.gram)
+            st = qn_gram_check(t->name, (uint32_t)t->shape[1], err);
+        if (st == QINS_OK)
+            figures += qn_point_bytes(t->shape[1]);
+        a->total += t->n_bytes;
+    }
+    if (st != QINS_OK)
+        return st;
+    if (list->count > QN_ACTIVATIONS_MOST)
+        return qn_fail(err, QINS_ERR_FORMAT, "it holds %zu arrays, more than %u", list->count,
+                       (unsigned)QN_ACTIVATIONS_MOST);
+    if (figures > QN_ACTIVATIONS_FREE && figures / QN_ACTIVATIONS_GROWTH > a->total)
+        return qn_fail(
+            err, QINS_ERR_FORMAT,
+            "the figures of its %zu arrays would take %llu bytes, more than %u times the "
+            "%llu of the arrays themselves: too few rows for so many arrays or channels",
+            list->count, (unsigned long long)figures, (unsigned)QN_ACTIVATIONS_GROWTH,
+            (unsigned long long)a->total);
+    return QINS_OK;
+}
+
+static int compare_points(const void *a, const void *b, void *ctx)
+{
+    const struct qn_calibration_point *points = ctx;
+    return strcmp(points[*(const size_t *)a].name, points[*(const size_t *)b].name);
+}
+
+static enum qins_status refuse_duplicates(const struct capture *a, struct qins_error *err)
+{
+    const size_t n = a->c.n_points;
+    size_t *order = calloc(n + 1, sizeof *order);
+    enum qins_status st = order ? QINS_OK : qn_fail_memory(err);
+    for (size_t i = 0; i < n && order; i++)
+        order[i] = i;
+    if (order)
+        qsort_r(order, n, sizeof *order, compare_points, a->c.points);
+    for (size_t i = 1; i < n && st == QINS_OK; i++)
+        if (strcmp(a->c.points[order[i - 1]].name, a->c.points[order[i]].name) == 0)
+            st = qn_fail(err, QINS_ERR_FORMAT, "it has rows of %.200s twice",
+                         a->c.points[order[i]].name);
+    free(order);
+    return st;
+}
+
 static enum qins_status add_points(struct capture *a, struct qins_error *err)
 {
-    const size_t n = a->ck->tensors.count;
-    enum qins_status st = n ? QINS_OK : qn_fail(err, QINS_ERR_FORMAT, "it holds no arrays");
-    a->arrays = calloc(n + 1, sizeof *a->arrays);
-    if (!a->arrays)
-        return qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++) {
-        st = check_array(&a->ck->tensors.items[i], err);
-        if (st == QINS_OK)
-            st = a->m ? add_known(a, i, err) : add_unknown(a, i, err);
-        const struct qn_calibration_point *p = &a->c.points[i];
-        for (size_t k = 0; k < i && st == QINS_OK; k++)
-            if (strcmp(a->c.points[k].name, p->name) == 0)
-                st = qn_fail_at(err, QINS_ERR_FORMAT, NULL, a->ck->tensors.items[i].name,
-                                QN_NO_OFFSET, "the file has rows of %s twice", p->name);
-        a->arrays[i] = i;
-        a->total += a->ck->tensors.items[i].n_bytes;
-    }
-    return st;
+    enum qins_status st = check_arrays(a, err);
+    for (size_t i = 0; i < a->ck->tensors.count && st == QINS_OK; i++)
+        st = a->m ? add_known(a, i, err) : add_unknown(a, i, err);
+    return st == QINS_OK ? refuse_duplicates(a, err) : st;
 }
 
 /* COUNT rows of POINT from row FIRST as float32 into DST. */
 static enum qins_status fetch(struct capture *a, size_t point, uint64_t first, size_t count,
                               float *dst, struct qins_error *err)
 {
-    const size_t tensor = a->arrays[point];
-    const struct qn_tensor *t = &a->ck->tensors.items[tensor];
+    const struct qn_tensor *t = &a->ck->tensors.items[point];
     const size_t element = qins_dtype_size(t->dtype), n = count * (size_t)t->shape[1];
     enum qins_status st = qn_buf_reserve(&a->raw, n * element, err);
     if (st == QINS_OK)
-        st = qn_checkpoint_read(a->ck, tensor, first * t->shape[1] * element, a->raw.data,
+        st = qn_checkpoint_read(a->ck, point, first * t->shape[1] * element, a->raw.data,
                                 n * element, err);
     if (st != QINS_OK)
         return st;
@@ -144,14 +201,19 @@ static enum qins_status fetch(struct capture *a, size_t point, uint64_t first, s
     return QINS_OK;
 }
 
-/* Rows of one window at a time: WINDOW gets FIRST, its number of rows and the float32 values. */
+/* What is swept at a time at most, but for a row that is larger: windows of 512 rows of 32768
+ * channels. */
+enum { SWEEP_BYTES = 64 << 20 };
+
+/* Rows of one window at a time: WINDOW gets the float32 values and their number of rows. */
 static enum qins_status sweep(struct capture *a, size_t point,
                               enum qins_status (*window)(void *ctx, const float *x, size_t rows,
                                                          struct qins_error *err),
                               void *ctx, struct qins_error *err)
 {
-    const struct qn_tensor *t = &a->ck->tensors.items[a->arrays[point]];
-    const size_t step = a->c.options.context, channels = (size_t)t->shape[1];
+    const struct qn_tensor *t = &a->ck->tensors.items[point];
+    const size_t channels = (size_t)t->shape[1], most = SWEEP_BYTES / sizeof(float) / channels;
+    const size_t step = qn_min_u64(a->c.options.context, most ? most : 1);
     const size_t room = (size_t)qn_min_u64(step, t->shape[0]) * channels * sizeof(float);
     enum qins_status st = qn_buf_reserve(&a->rows, room, err);
     for (uint64_t i = 0; i < t->shape[0] && st == QINS_OK; i += step) {
@@ -200,7 +262,7 @@ static enum qins_status measure_point(struct capture *a, size_t i, struct qn_has
     free(sums);
     free(extremes);
     free(histogram);
-    a->done += a->ck->tensors.items[a->arrays[i]].n_bytes;
+    a->done += a->ck->tensors.items[i].n_bytes;
     qn_progress(a->monitor, "calibrate", a->done, a->total);
     return st;
 }
@@ -262,27 +324,21 @@ static enum qins_status read_large(void *ctx, size_t point, enum qn_large what, 
     struct capture *a = ctx;
     const struct qn_calibration_point *p = &a->c.points[point];
     enum qins_status st = QINS_OK;
-    uint8_t *out = dst;
+    float *out = dst;
     if (first == 0 && what == QN_LARGE_GRAM) {
         qn_gram_finish(&a->gram);
         st = qn_gram_init(&a->gram, p->channels, err);
         if (st == QINS_OK)
             st = sweep(a, point, gram_window, a, err);
     }
-    for (uint64_t i = first; i < first + count && st == QINS_OK; i++) {
-        const size_t n = (size_t)qn_large_elements(p, what, i, 1);
-        if (what == QN_LARGE_ROWS) {
-            const uint32_t k = p->kept[i];
-            const struct qn_window *w = &a->windows.items[a->windows.kept_window[k]];
-            st = fetch(a, point, w->first + a->c.kept[k].position, 1, (float *)(void *)out, err);
-            out += n * sizeof(float);
-        } else if (what == QN_LARGE_GRAM) {
-            qn_gram_get(&a->gram, (uint32_t)i, (double *)(void *)out, NULL);
-            out += n * sizeof(double);
-        } else {
-            qn_gram_get(&a->gram, (uint32_t)i, NULL, (float *)(void *)out);
-            out += n * sizeof(float);
-        }
+    if (what != QN_LARGE_ROWS && st == QINS_OK)
+        qn_gram_read(&a->gram, what, first, count, dst);
+    if (what != QN_LARGE_ROWS)
+        return st;
+    for (uint64_t i = first; i < first + count && st == QINS_OK; i++, out += p->channels) {
+        const uint32_t k = p->kept[i];
+        const struct qn_window *w = &a->windows.items[a->windows.kept_window[k]];
+        st = fetch(a, point, w->first + a->c.kept[k].position, 1, out, err);
     }
     return st;
 }
@@ -304,11 +360,10 @@ static enum qins_status open_all(struct capture *a, const char *model, const cha
         st = qn_model_open(&a->m, model, a->o->threads, a->monitor, err);
     if (st == QINS_OK && a->m)
         st = qn_taps_init(&a->taps, a->m, err);
-    if (st == QINS_OK && a->m) {
-        a->c.model = a->m->fingerprint;
-        a->c.model_name = qn_calibrate_model_name(a->m->path, err);
-        st = a->c.model_name ? QINS_OK : QINS_ERR_MEMORY;
-    }
+    if (st == QINS_OK && a->m)
+        st = index_names(a, err);
+    if (st == QINS_OK && a->m)
+        st = qn_calibrate_identify(&a->c, a->m, err);
     return st;
 }
 
@@ -318,7 +373,7 @@ static enum qins_status run(struct capture *a, const char *file, const char *out
     const struct qn_large_source source = {read_large, a};
     a->c.options = a->o->sample;
     if (a->c.options.context == 0)
-        a->c.options.context = QN_CALIBRATE_CONTEXT;
+        a->c.options.context = QN_WINDOW_SIZE;
     enum qins_status st = add_points(a, err);
     if (st == QINS_OK && a->c.options.gram)
         st = qn_pool_create(&a->pool, a->o->threads, err);
@@ -330,7 +385,7 @@ static enum qins_status run(struct capture *a, const char *file, const char *out
         st = choose_rows(a, err);
     if (st != QINS_OK)
         return qn_error_in_file(err, st, file);
-    return qn_calibration_write(&a->c, out, &source, err);
+    return qn_calibration_write(&a->c, out, &source, a->monitor, err);
 }
 
 static void finish(struct capture *a)
@@ -345,7 +400,7 @@ static void finish(struct capture *a)
     qn_checkpoint_destroy(a->ck);
     qn_buf_finish(&a->raw);
     qn_buf_finish(&a->rows);
-    free(a->arrays);
+    free(a->index.items);
 }
 
 enum qins_status qn_calibrate_activations(const char *model, const char *file, const char *out,

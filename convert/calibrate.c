@@ -1,6 +1,7 @@
 #include "convert/calibrate.h"
 
 #include "convert/calibrate_job.h"
+#include "convert/report.h"
 #include "convert/sources.h"
 #include "core/clock.h"
 #include "core/file.h"
@@ -22,39 +23,52 @@ char *qn_calibrate_model_name(const char *path, struct qins_error *err)
     return name;
 }
 
-static enum qins_status choose_context(struct qn_calibrating *job, struct qins_error *err)
+enum qins_status qn_calibrate_identify(struct qn_calibration *c, const struct qn_model *m,
+                                       struct qins_error *err)
 {
-    const uint32_t own = job->m->config.max_positions;
-    uint32_t *context = &job->c.options.context;
-    if (*context == 0)
-        *context = own < QN_CALIBRATE_CONTEXT ? own : QN_CALIBRATE_CONTEXT;
-    if (*context == 0)
-        return qn_fail(err, QINS_ERR_USAGE,
-                       "the model does not say how long a window may be; "
-                       "give --context");
-    if (own > 0 && *context > own)
-        qn_notice(job->monitor,
-                  "windows of %u tokens are longer than the %u the model was made for",
-                  (unsigned)*context, (unsigned)own);
+    struct qn_archive *archive = NULL;
+    c->model = m->fingerprint;
+    c->model_name = qn_calibrate_model_name(m->path ? m->path : "model", err);
+    if (!c->model_name)
+        return QINS_ERR_MEMORY;
+    c->has_archive = m->path && qn_path_is_archive(m->path);
+    if (!c->has_archive)
+        return QINS_OK;
+    enum qins_status st = qn_archive_open(&archive, m->path, err);
+    if (st == QINS_OK)
+        c->archive = archive->body_hash;
+    qn_archive_destroy(archive);
+    return st;
+}
+
+enum qins_status qn_calibrate_add_tap(struct qn_calibration *c, const struct qn_model *m,
+                                      const struct qn_tap_point *tap, struct qins_error *err)
+{
+    const bool mlp = tap->kind == QN_TAP_MLP || tap->kind == QN_TAP_DOWN;
+    struct qn_calibration_point *p = NULL;
+    enum qins_status st = QINS_OK;
+    size_t n = 0;
+    while (n < QN_POINT_TENSORS && tap->tensors[n])
+        n++;
+    if (c->options.gram)
+        st = qn_gram_check(tap->name, tap->channels, err);
+    if (st == QINS_OK)
+        st = qn_calibration_add_point(c, tap->name, tap->kind, tap->channels, tap->tensors, n, &p,
+                                      err);
+    if (st != QINS_OK)
+        return st;
+    if (tap->kind != QN_TAP_HEAD)
+        p->layer = tap->layer;
+    if (mlp && m->config.n_experts > 0)
+        p->expert = tap->expert;
     return QINS_OK;
 }
 
 static enum qins_status add_points(struct qn_calibrating *job, struct qins_error *err)
 {
     enum qins_status st = qn_taps_init(&job->taps, job->m, err);
-    for (size_t i = 0; i < job->taps.n && st == QINS_OK; i++) {
-        const struct qn_tap_point *t = &job->taps.points[i];
-        struct qn_calibration_point *p = NULL;
-        size_t n = 0;
-        while (n < QN_POINT_TENSORS && t->tensors[n])
-            n++;
-        st = qn_calibration_add_point(&job->c, t->name, (enum qn_point_kind)t->kind, t->channels,
-                                      t->tensors, n, &p, err);
-        if (st == QINS_OK) {
-            p->layer = t->layer;
-            p->expert = t->expert;
-        }
-    }
+    for (size_t i = 0; i < job->taps.n && st == QINS_OK; i++)
+        st = qn_calibrate_add_tap(&job->c, job->m, &job->taps.points[i], err);
     return st;
 }
 
@@ -108,10 +122,9 @@ static enum qins_status identify(struct qn_calibrating *job, struct qins_error *
     static const struct qn_digest none = {{0}};
     struct qn_calibration *c = &job->c;
     const struct qn_corpus *corpus = job->corpus;
-    c->model_name = qn_calibrate_model_name(job->m->path ? job->m->path : "model", err);
-    if (!c->model_name)
-        return QINS_ERR_MEMORY;
-    c->model = job->m->fingerprint;
+    enum qins_status st = qn_calibrate_identify(c, job->m, err);
+    if (st != QINS_OK)
+        return st;
     c->tokenizer = corpus->tokenizer_digest;
     c->has_tokenizer = memcmp(c->tokenizer.bytes, none.bytes, sizeof none.bytes) != 0;
     return qn_calibration_add_text(c, &corpus->text_digest, err);
@@ -131,6 +144,7 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
              (unsigned long long)c->windows, job->n_passes);
     qn_hasher_add(h, text, strlen(text));
     qn_hasher_add(h, c->model.bytes, sizeof c->model.bytes);
+    qn_hasher_add(h, c->archive.bytes, sizeof c->archive.bytes);
     qn_hasher_add(h, c->tokenizer.bytes, sizeof c->tokenizer.bytes);
     qn_hasher_add(h, c->texts[0].bytes, sizeof c->texts[0].bytes);
     for (size_t i = 0; i < job->n_passes; i++) {
@@ -145,9 +159,8 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
 static enum qins_status prepare(struct qn_calibrating *job, struct qins_error *err)
 {
     job->c.options = job->o->sample;
+    job->c.options.context = qn_window_size(&job->m->config, job->o->sample.context, job->monitor);
     enum qins_status st = qn_linalg_init(err);
-    if (st == QINS_OK)
-        st = choose_context(job, err);
     if (st == QINS_OK)
         st = identify(job, err);
     if (st == QINS_OK)
@@ -182,7 +195,7 @@ static enum qins_status run(struct qn_calibrating *job, struct qins_error *err)
         st = qn_calibrate_write(job, err);
     if (st == QINS_OK || !job->keep)
         qn_calibrate_remove_work(job);
-    return st;
+    return st == QINS_ERR_INTERRUPTED ? qn_calibrate_interrupted(job, err) : st;
 }
 
 static void finish(struct qn_calibrating *job)

@@ -8,8 +8,7 @@
 
 struct qn_calibrate_options {
     struct qn_corpus_options corpus;
-    struct qn_calibration_options sample; /* context 0: the model's, at most
-                                             QN_CALIBRATE_CONTEXT */
+    struct qn_calibration_options sample; /* context 0: as qn_window_size() has it */
     bool resume;                          /* continue from OUT.part if it is there */
     unsigned threads;                     /* >= 1; the file does not depend on it */
     double checkpoint_seconds; /* between two copies to OUT.part; 0: 30; < 0: all the time */
@@ -17,15 +16,15 @@ struct qn_calibrate_options {
                                   QN_CALIBRATE_LARGE. More points mean more passes over the text */
 };
 
-/* Attention's cost grows with the square of the window. */
-#define QN_CALIBRATE_CONTEXT 512u
-#define QN_CALIBRATE_LARGE   (UINT64_C(1) << 30)
+#define QN_CALIBRATE_LARGE (UINT64_C(1) << 30)
 
 /* Runs the texts through the model at MODEL and writes OUT. While it runs, OUT.part holds what is
  * done so far, unless one is there that is not to be continued: that one is left alone. *report
  * (schema qins/calibrate/1; may be NULL) belongs to the caller. Errors: QINS_ERR_USAGE where OUT
  * is an input or OUT.part belongs to another job, both named; QINS_ERR_FORMAT where activations
- * are not finite, naming the point; QINS_ERR_INTERRUPTED after OUT.part was brought up to date. */
+ * are not finite, naming the point; QINS_ERR_UNSUPPORTED where a Gram matrix would take more than
+ * QN_GRAM_MOST (convert/gram.h); QINS_ERR_INTERRUPTED after OUT.part was brought up to date or,
+ * while a file is written, with the last OUT.part, if any. */
 enum qins_status qn_calibrate(const char *model, const char *out,
                               const struct qn_calibrate_options *options,
                               const struct qn_monitor *monitor, json_t **report,
@@ -42,6 +41,11 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
 enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const char *out,
                                     const struct qn_monitor *monitor, json_t **report,
                                     struct qins_error *err);
+
+/* What the figures of arrays captured elsewhere may take, so that a small file of many arrays does
+ * not become a large calibration: so many times the arrays' bytes, or 64 MiB where that is more. */
+enum { QN_ACTIVATIONS_GROWTH = 16, QN_ACTIVATIONS_MOST = 1 << 16 /* arrays */ };
+#define QN_ACTIVATIONS_FREE (UINT64_C(64) << 20)
 
 /* From the arrays [rows][channels] in FILE, named after tensors or tap points. MODEL, or NULL,
  * says what the names mean. */

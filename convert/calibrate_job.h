@@ -90,6 +90,15 @@ struct qn_calibrating {
 /* The name of a model's folder or file, which fingerprints are shown with; heap. */
 char *qn_calibrate_model_name(const char *path, struct qins_error *err);
 
+/* What C was made with: name, fingerprint and, where M is an archive, the hash of its body. */
+enum qins_status qn_calibrate_identify(struct qn_calibration *c, const struct qn_model *m,
+                                       struct qins_error *err);
+
+/* Appends the point TAP of M. QINS_ERR_UNSUPPORTED where a Gram matrix of it is asked for and
+ * would be too large. */
+enum qins_status qn_calibrate_add_tap(struct qn_calibration *c, const struct qn_model *m,
+                                      const struct qn_tap_point *tap, struct qins_error *err);
+
 /* calibrate_taps.c: listening. */
 enum qins_status qn_tap_slot_init(struct qn_tap_slot *s, const struct qn_calibrating *job,
                                   struct qins_error *err);
@@ -121,19 +130,23 @@ enum qins_status qn_large_load(struct qn_calibrating *job, struct qn_calibration
                                struct qins_error *err);
 /* Adds the Gram matrix that F has of POINT. */
 enum qins_status qn_large_add_gram(struct qn_gram *g, struct qn_calibration_file *f, size_t point,
-                                   struct qins_error *err);
+                                   const struct qn_monitor *monitor, struct qins_error *err);
 /* As struct qn_large_source reads, from the store. */
 void qn_large_read(const struct qn_calibrating *job, size_t point, enum qn_large what,
                    uint64_t first, uint64_t count, void *dst);
 
 /* calibrate_resume.c: files of work in progress. */
 enum qins_status qn_calibrate_resume(struct qn_calibrating *job, struct qins_error *err);
-enum qins_status qn_calibrate_save(struct qn_calibrating *job, struct qins_error *err);
+/* Brings OUT.part up to date; MONITOR may stop it, which leaves it as it was. */
+enum qins_status qn_calibrate_save(struct qn_calibrating *job, const struct qn_monitor *monitor,
+                                   struct qins_error *err);
 /* Ends a pass that is not the last. */
 enum qins_status qn_calibrate_next_pass(struct qn_calibrating *job, struct qins_error *err);
 /* Writes OUT after the last. */
 enum qins_status qn_calibrate_write(struct qn_calibrating *job, struct qins_error *err);
 void qn_calibrate_remove_work(const struct qn_calibrating *job);
+/* QINS_ERR_INTERRUPTED, saying how to go on where OUT.part is left. */
+enum qins_status qn_calibrate_interrupted(const struct qn_calibrating *job, struct qins_error *err);
 
 /* calibrate_access.c */
 enum qins_status qn_calibrate_access_init(struct qn_calibrating *job, struct qins_error *err);

@@ -107,13 +107,15 @@ enum qins_status qn_large_declare(struct qn_calibrating *job,
 }
 
 enum qins_status qn_large_add_gram(struct qn_gram *g, struct qn_calibration_file *f, size_t point,
-                                   struct qins_error *err)
+                                   const struct qn_monitor *monitor, struct qins_error *err)
 {
     double *high = malloc(g->n * sizeof *high);
     float *low = malloc(g->n * sizeof *low);
     enum qins_status st = high && low ? QINS_OK : qn_fail_memory(err);
     for (uint32_t i = 0; i < g->n && st == QINS_OK; i++) {
-        st = qn_calibration_read(f, point, QN_LARGE_GRAM, i, 1, high, err);
+        st = qn_check_stop(monitor, err);
+        if (st == QINS_OK)
+            st = qn_calibration_read(f, point, QN_LARGE_GRAM, i, 1, high, err);
         if (st == QINS_OK)
             st = qn_calibration_read(f, point, QN_LARGE_GRAM_LOW, i, 1, low, err);
         if (st == QINS_OK)
@@ -135,7 +137,7 @@ enum qins_status qn_large_load(struct qn_calibrating *job, struct qn_calibration
             return qn_fail_at(err, QINS_ERR_FORMAT, f->ck->path, p->name, QN_NO_OFFSET,
                               "it does not hold what an unfinished calibration should; remove it");
         if (s->gram)
-            st = qn_large_add_gram(&s->gram[i - s->begin], f, i, err);
+            st = qn_large_add_gram(&s->gram[i - s->begin], f, i, job->monitor, err);
         for (uint32_t k = 0; k < p->n_kept && st == QINS_OK; k++) {
             const size_t at = (size_t)p->kept[k] * p->channels;
             st = qn_calibration_read(f, i, QN_LARGE_ROWS, k, 1, s->rows[i - s->begin] + at, err);
@@ -151,19 +153,11 @@ void qn_large_read(const struct qn_calibrating *job, size_t point, enum qn_large
     const struct qn_large_store *s = &job->store;
     const struct qn_calibration_point *p = &job->c.points[point];
     const size_t channels = p->channels;
-    uint8_t *out = dst;
-    for (uint64_t i = first; i < first + count; i++) {
-        const size_t n = (size_t)qn_large_elements(p, what, i, 1);
-        if (what == QN_LARGE_ROWS) {
-            const float *row = s->rows[point - s->begin] + p->kept[i] * channels;
-            memcpy(out, row, n * sizeof *row);
-            out += n * sizeof *row;
-        } else if (what == QN_LARGE_GRAM) {
-            qn_gram_get(&s->gram[point - s->begin], (uint32_t)i, (double *)(void *)out, NULL);
-            out += n * sizeof(double);
-        } else {
-            qn_gram_get(&s->gram[point - s->begin], (uint32_t)i, NULL, (float *)(void *)out);
-            out += n * sizeof(float);
-        }
+    float *out = dst;
+    if (what != QN_LARGE_ROWS) {
+        qn_gram_read(&s->gram[point - s->begin], what, first, count, dst);
+        return;
     }
+    for (uint64_t i = first; i < first + count; i++, out += channels)
+        memcpy(out, s->rows[point - s->begin] + p->kept[i] * channels, channels * sizeof *out);
 }

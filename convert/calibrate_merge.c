@@ -17,6 +17,7 @@ struct merging {
     const char *const *names;
     struct qn_calibration_file *files;
     size_t n;
+    const struct qn_monitor *monitor;
     struct qn_calibration c;
     uint32_t **merged;      /* [n][n_kept of the file]: place in the merged table, or DROPPED */
     struct origin *origins; /* of the rows of the point that is written */
@@ -154,9 +155,12 @@ static enum qins_status merge_points(struct merging *m, struct qins_error *err)
 static enum qins_status add_grams(struct merging *m, size_t point, struct qins_error *err)
 {
     qn_gram_finish(&m->gram);
-    enum qins_status st = qn_gram_init(&m->gram, m->c.points[point].channels, err);
+    const struct qn_calibration_point *p = &m->c.points[point];
+    enum qins_status st = qn_gram_check(p->name, p->channels, err);
+    if (st == QINS_OK)
+        st = qn_gram_init(&m->gram, p->channels, err);
     for (size_t f = 0; f < m->n && st == QINS_OK; f++)
-        st = qn_large_add_gram(&m->gram, &m->files[f], point, err);
+        st = qn_large_add_gram(&m->gram, &m->files[f], point, m->monitor, err);
     return st;
 }
 
@@ -166,24 +170,19 @@ static enum qins_status read_large(void *ctx, size_t point, enum qn_large what, 
     struct merging *m = ctx;
     const struct qn_calibration_point *p = &m->c.points[point];
     enum qins_status st = QINS_OK;
-    uint8_t *out = dst;
-    if (first == 0 && what == QN_LARGE_GRAM)
-        st = add_grams(m, point, err);
-    if (first == 0 && what == QN_LARGE_ROWS)
+    float *out = dst;
+    if (what != QN_LARGE_ROWS) {
+        if (first == 0 && what == QN_LARGE_GRAM)
+            st = add_grams(m, point, err);
+        if (st == QINS_OK)
+            qn_gram_read(&m->gram, what, first, count, dst);
+        return st;
+    }
+    if (first == 0)
         find_rows(m, point);
-    for (uint64_t i = first; i < first + count && st == QINS_OK; i++) {
-        const size_t n = (size_t)qn_large_elements(p, what, i, 1);
-        if (what == QN_LARGE_ROWS) {
-            const struct origin *o = &m->origins[i];
-            st = qn_calibration_read(&m->files[o->file], point, what, o->index, 1, out, err);
-            out += n * sizeof(float);
-        } else if (what == QN_LARGE_GRAM) {
-            qn_gram_get(&m->gram, (uint32_t)i, (double *)(void *)out, NULL);
-            out += n * sizeof(double);
-        } else {
-            qn_gram_get(&m->gram, (uint32_t)i, NULL, (float *)(void *)out);
-            out += n * sizeof(float);
-        }
+    for (uint64_t i = first; i < first + count && st == QINS_OK; i++, out += p->channels) {
+        const struct origin *o = &m->origins[i];
+        st = qn_calibration_read(&m->files[o->file], point, what, o->index, 1, out, err);
     }
     return st;
 }
@@ -227,7 +226,8 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
                                     struct qins_error *err)
 {
     const double begun = qn_seconds();
-    struct merging m = {.names = files, .n = n, .files = calloc(n, sizeof *m.files)};
+    struct merging m = {
+        .names = files, .n = n, .monitor = monitor, .files = calloc(n, sizeof *m.files)};
     const struct qn_large_source source = {read_large, &m};
     enum qins_status st = m.files ? open_all(&m, out, monitor, err) : qn_fail_memory(err);
     if (st == QINS_OK)
@@ -239,7 +239,7 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
     if (st == QINS_OK)
         st = merge_points(&m, err);
     if (st == QINS_OK)
-        st = qn_calibration_write(&m.c, out, &source, err);
+        st = qn_calibration_write(&m.c, out, &source, monitor, err);
     if (st == QINS_OK && report) {
         *report = qn_calibrate_report(&m.c, out, 1, qn_seconds() - begun, m.c.tokens);
         st = *report ? QINS_OK : qn_fail_memory(err);

@@ -60,7 +60,7 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
     job->tokens_done += job->windows.items[item].n;
     qn_progress_of(job->monitor, "calibrate", "tokens", job->tokens_done,
                    job->c.tokens * job->n_passes);
-    return is_due(job) ? qn_calibrate_save(job, err) : QINS_OK;
+    return is_due(job) ? qn_calibrate_save(job, &job->silent, err) : QINS_OK;
 }
 
 static enum qins_status start(struct qn_calibrating *job, struct qins_error *err)
@@ -116,7 +116,7 @@ enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error
     /* Where a window was given up half-way, the last copy stands. */
     if (st == QINS_ERR_INTERRUPTED && job->keep && !job->torn) {
         struct qins_error failure;
-        if (qn_calibrate_save(job, &failure) != QINS_OK)
+        if (qn_calibrate_save(job, NULL, &failure) != QINS_OK)
             qn_notice(job->monitor, "%s.part could not be written: %s", job->out, failure.message);
     }
     return st;

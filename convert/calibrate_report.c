@@ -1,5 +1,6 @@
 #include "convert/calibrate_job.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <sys/stat.h>
 
@@ -21,8 +22,8 @@ static json_t *point_report(const struct qn_calibration_point *p)
     }
     qn_json_put(&j, "name", qn_json_text(p->name));
     qn_json_put(&j, "kind", json_string(qn_tap_kind_name(p->kind)));
-    qn_json_put(&j, "layer", count(p->layer));
-    qn_json_put(&j, "expert", count(p->expert));
+    qn_json_put(&j, "layer", p->layer == QN_POINT_NONE ? json_null() : count(p->layer));
+    qn_json_put(&j, "expert", p->expert == QN_POINT_NONE ? json_null() : count(p->expert));
     qn_json_put(&j, "channels", count(p->channels));
     qn_json_put(&j, "rows", count(p->rows));
     qn_json_put(&j, "mean_abs", qn_json_real(sum_abs / values));
@@ -39,6 +40,8 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
                             double seconds, uint64_t tokens)
 {
     struct stat info;
+    char seed[24];
+    snprintf(seed, sizeof seed, "%" PRIu64, c->options.seed);
     json_t *j = qn_report_begin("qins/calibrate/1"), *texts = json_array(), *points = json_array();
     bool good = texts && points;
     for (size_t i = 0; i < c->n_texts && good; i++)
@@ -49,11 +52,12 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     qn_json_put(&j, "output_bytes", count(stat(out, &info) == 0 ? (uint64_t)info.st_size : 0));
     qn_json_put(&j, "model", c->model_name ? qn_json_text(c->model_name) : json_null());
     qn_json_put(&j, "model_fingerprint", c->model_name ? qn_json_digest(&c->model) : json_null());
+    qn_json_put(&j, "archive_hash", c->has_archive ? qn_json_digest(&c->archive) : json_null());
     qn_json_put(&j, "tokenizer_fingerprint",
                 c->has_tokenizer ? qn_json_digest(&c->tokenizer) : json_null());
     qn_json_put(&j, "text_fingerprints", texts);
     qn_json_put(&j, "context", count(c->options.context));
-    qn_json_put(&j, "seed", count(c->options.seed));
+    qn_json_put(&j, "seed", json_string(seed));
     qn_json_put(&j, "keep_rows", count(c->options.keep_rows));
     qn_json_put(&j, "gram", json_boolean(c->options.gram));
     qn_json_put(&j, "tokens", count(c->tokens));

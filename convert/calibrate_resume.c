@@ -26,7 +26,7 @@ static enum qins_status read_store(void *ctx, size_t point, enum qn_large what, 
 }
 
 static enum qins_status write_work(struct qn_calibrating *job, size_t number,
-                                   struct qins_error *err)
+                                   const struct qn_monitor *monitor, struct qins_error *err)
 {
     const struct qn_large_source source = {read_store, job};
     char *path = work_path(job, number, err);
@@ -35,16 +35,17 @@ static enum qins_status write_work(struct qn_calibrating *job, size_t number,
     job->c.progress.pass = (uint32_t)job->pass;
     job->c.progress.windows = job->done;
     if (st == QINS_OK)
-        st = qn_calibration_write(&job->c, path, &source, err);
+        st = qn_calibration_write(&job->c, path, &source, monitor, err);
     job->c.progress.unfinished = false;
     free(path);
     return st;
 }
 
-enum qins_status qn_calibrate_save(struct qn_calibrating *job, struct qins_error *err)
+enum qins_status qn_calibrate_save(struct qn_calibrating *job, const struct qn_monitor *monitor,
+                                   struct qins_error *err)
 {
     const double begun = qn_seconds();
-    enum qins_status st = write_work(job, 0, err);
+    enum qins_status st = write_work(job, 0, monitor, err);
     job->saved = qn_seconds();
     job->saving_took = job->saved - begun;
     return st;
@@ -52,14 +53,14 @@ enum qins_status qn_calibrate_save(struct qn_calibrating *job, struct qins_error
 
 enum qins_status qn_calibrate_next_pass(struct qn_calibrating *job, struct qins_error *err)
 {
-    enum qins_status st = write_work(job, job->pass + 1, err);
+    enum qins_status st = write_work(job, job->pass + 1, &job->silent, err);
     if (st != QINS_OK)
         return st;
     qn_large_store_finish(&job->store);
     job->pass++;
     job->done = 0;
     st = qn_large_store_init(job, err);
-    return st == QINS_OK && job->keep ? qn_calibrate_save(job, err) : st;
+    return st == QINS_OK && job->keep ? qn_calibrate_save(job, &job->silent, err) : st;
 }
 
 /* Points in the store come from there, those of earlier passes from their files. */
@@ -131,7 +132,7 @@ enum qins_status qn_calibrate_write(struct qn_calibrating *job, struct qins_erro
     if (st == QINS_OK)
         st = qn_large_declare(job, passes, err);
     if (st == QINS_OK)
-        st = qn_calibration_write(&job->c, job->out, &source, err);
+        st = qn_calibration_write(&job->c, job->out, &source, job->monitor, err);
     for (size_t i = 0; i < job->n_passes && passes; i++)
         qn_calibration_close(&passes[i]);
     free(passes);
@@ -146,6 +147,15 @@ void qn_calibrate_remove_work(const struct qn_calibrating *job)
             unlink(path);
         free(path);
     }
+}
+
+enum qins_status qn_calibrate_interrupted(const struct qn_calibrating *job, struct qins_error *err)
+{
+    char *part = work_path(job, 0, NULL);
+    const bool left = job->keep && part && qn_exists(part);
+    free(part);
+    return qn_fail(err, QINS_ERR_INTERRUPTED,
+                   left ? "interrupted; go on with --resume" : "interrupted");
 }
 
 /* Is F, OUT.part, the beginning of this job? Says what differs. */

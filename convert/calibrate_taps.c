@@ -5,7 +5,6 @@
 #include <string.h>
 
 _Static_assert((int)QN_CALIBRATION_CELLS == (int)QN_ABS_CELLS, "the file's cells are the kernel's");
-_Static_assert((int)QN_POINT_KIND_HEAD == (int)QN_TAP_HEAD, "kinds are in the same order");
 
 static void clear_extremes(struct qn_partial *p, size_t channels)
 {

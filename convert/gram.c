@@ -37,6 +37,17 @@ uint64_t qn_gram_bytes(uint32_t n)
     return (uint64_t)elements(n) * (sizeof(double) + sizeof(float));
 }
 
+enum qins_status qn_gram_check(const char *point, uint32_t n, struct qins_error *err)
+{
+    const uint64_t bytes = qn_gram_bytes(n);
+    if (bytes <= QN_GRAM_MOST)
+        return QINS_OK;
+    return qn_fail_at(err, QINS_ERR_UNSUPPORTED, NULL, point, QN_NO_OFFSET,
+                      "the Gram matrix of its %u channels would take %llu bytes of memory, more "
+                      "than the %llu that are allowed; leave out --gram",
+                      (unsigned)n, (unsigned long long)bytes, (unsigned long long)QN_GRAM_MOST);
+}
+
 enum qins_status qn_gram_init(struct qn_gram *g, uint32_t n, struct qins_error *err)
 {
     *g = (struct qn_gram){.n = n};
@@ -132,12 +143,18 @@ static size_t place(const struct qn_gram *g, uint32_t i, uint32_t j)
     return block_offset(g->n, i / BLOCK, j / BLOCK) + (i % BLOCK) * width + j % BLOCK;
 }
 
-void qn_gram_get(const struct qn_gram *g, uint32_t i, double *high, float *low)
+void qn_gram_read(const struct qn_gram *g, enum qn_large what, uint64_t first, uint64_t count,
+                  void *dst)
 {
-    for (uint32_t j = 0; high && j < g->n; j++)
-        high[j] = g->high[j < i ? place(g, j, i) : place(g, i, j)];
-    for (uint32_t j = i; low && j < g->n; j++)
-        low[j - i] = g->low[place(g, i, j)];
+    double *high = dst;
+    float *low = dst;
+    for (uint64_t k = first; k < first + count; k++) {
+        const uint32_t i = (uint32_t)k;
+        for (uint32_t j = 0; what == QN_LARGE_GRAM && j < g->n; j++)
+            *high++ = g->high[j < i ? place(g, j, i) : place(g, i, j)];
+        for (uint32_t j = i; what == QN_LARGE_GRAM_LOW && j < g->n; j++)
+            *low++ = g->low[place(g, i, j)];
+    }
 }
 
 void qn_gram_add_row(struct qn_gram *g, uint32_t i, const double *high, const float *low)

@@ -5,6 +5,7 @@
 #define QINS_CONVERT_GRAM_H
 
 #include "core/pool.h"
+#include "formats/calibration.h"
 
 struct qn_gram {
     uint32_t n;
@@ -12,8 +13,13 @@ struct qn_gram {
     float *low;   /* as high */
 };
 
+/* What one matrix may take: up to 37 800 channels. */
+#define QN_GRAM_MOST (UINT64_C(8) << 30)
+
 /* Bytes of a matrix of N channels. */
 uint64_t qn_gram_bytes(uint32_t n);
+/* QINS_ERR_UNSUPPORTED, naming POINT, where one of N channels would take more than QN_GRAM_MOST. */
+enum qins_status qn_gram_check(const char *point, uint32_t n, struct qins_error *err);
 enum qins_status qn_gram_init(struct qn_gram *g, uint32_t n, struct qins_error *err);
 void qn_gram_finish(struct qn_gram *g); /* a zeroed one is accepted */
 
@@ -32,10 +38,11 @@ void qn_gram_scratch_finish(struct qn_gram_scratch *s);
 bool qn_gram_add(struct qn_gram *g, struct qn_pool *pool, struct qn_gram_scratch *s, const float *x,
                  size_t rows, size_t stride);
 
-/* Row I of the whole symmetric matrix into HIGH[n], what it lacks right of the diagonal into
- * LOW[n - I]; either may be NULL. */
-void qn_gram_get(const struct qn_gram *g, uint32_t i, double *high, float *low);
-/* Adds HIGH[n - I] and LOW[n - I], as qn_gram_get() yields them, to row I from the diagonal on. */
+/* COUNT rows from row FIRST into DST, as struct qn_large_source reads them: QN_LARGE_GRAM, the
+ * whole symmetric matrix, or QN_LARGE_GRAM_LOW, what it lacks from the diagonal on. */
+void qn_gram_read(const struct qn_gram *g, enum qn_large what, uint64_t first, uint64_t count,
+                  void *dst);
+/* Adds HIGH[n - I] and LOW[n - I], as qn_gram_read() yields them, to row I from the diagonal on. */
 void qn_gram_add_row(struct qn_gram *g, uint32_t i, const double *high, const float *low);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-/* Of 5 windows 3 are for fitting, one for selection and one for the test (DESIGN 2.5: 60/20/20). */
+/* Of 5 windows 3 are for fitting, one for selection and one for the test
+ * (docs/calibration-format.md, "/rows"). */
 enum { SHARES = 5, SELECT_SHARE = 3 };
 
 static uint8_t part_of(uint64_t window)

@@ -5,11 +5,11 @@
 
 #include <stdlib.h>
 
-static const char *const kind_names[QN_POINT_KIND_COUNT] = {
+static const char *const kind_names[QN_TAP_KINDS] = {
     "attention", "value", "o", "mlp", "router", "down", "head", "captured",
 };
 
-const char *qn_point_kind_name(enum qn_point_kind kind)
+const char *qn_tap_kind_name(enum qn_tap_kind kind)
 {
     return kind_names[kind];
 }
@@ -48,8 +48,14 @@ void qn_calibration_finish(struct qn_calibration *c)
     *c = (struct qn_calibration){0};
 }
 
+uint64_t qn_point_bytes(uint64_t channels)
+{
+    return channels * (2 * (uint64_t)QN_SUM_COUNT * sizeof(double) + 2 * sizeof(float)) +
+           QN_CALIBRATION_CELLS * sizeof(uint64_t);
+}
+
 enum qins_status qn_calibration_add_point(struct qn_calibration *c, const char *name,
-                                          enum qn_point_kind kind, uint32_t channels,
+                                          enum qn_tap_kind kind, uint32_t channels,
                                           const char *const *tensors, size_t n,
                                           struct qn_calibration_point **out, struct qins_error *err)
 {
@@ -62,7 +68,8 @@ enum qins_status qn_calibration_add_point(struct qn_calibration *c, const char *
         c->point_capacity = capacity;
     }
     struct qn_calibration_point *p = &c->points[c->n_points++];
-    *p = (struct qn_calibration_point){.kind = kind, .channels = channels};
+    *p = (struct qn_calibration_point){
+        .kind = kind, .layer = QN_POINT_NONE, .expert = QN_POINT_NONE, .channels = channels};
     p->name = qn_strdup(name, err);
     p->sums = calloc(channels, 2 * (size_t)QN_SUM_COUNT * sizeof *p->sums);
     p->min = calloc(channels, sizeof *p->min);
@@ -148,7 +155,7 @@ const struct qn_calibration_point *qn_calibration_find(const struct qn_calibrati
     for (size_t i = 0; i < c->n_points; i++) {
         const struct qn_calibration_point *p = &c->points[i];
         for (int k = 0; k < QN_POINT_TENSORS && p->tensors[k]; k++)
-            if (p->kind != QN_POINT_KIND_VALUE && strcmp(p->tensors[k], name) == 0)
+            if (p->kind != QN_TAP_VALUE && strcmp(p->tensors[k], name) == 0)
                 return p;
     }
     return NULL;
@@ -191,6 +198,32 @@ static enum qins_status compare_models(const struct qn_calibration *a, const cha
                    b_name, b_hex);
 }
 
+/* "the archive HEX" or "the checkpoint". */
+static void describe_archive(const struct qn_calibration *c, char *out, size_t size)
+{
+    char hex[33];
+    qn_digest_hex(&c->archive, hex);
+    if (c->has_archive)
+        snprintf(out, size, "the archive %s", hex);
+    else
+        snprintf(out, size, "the checkpoint");
+}
+
+static enum qins_status compare_archives(const struct qn_calibration *a, const char *a_name,
+                                         const struct qn_calibration *b, const char *b_name,
+                                         enum qins_status status, struct qins_error *err)
+{
+    char left[64], right[64];
+    if (a->has_archive == b->has_archive && same_digest(&a->archive, &b->archive))
+        return QINS_OK;
+    describe_archive(a, left, sizeof left);
+    describe_archive(b, right, sizeof right);
+    return qn_fail(err, status,
+                   "%.100s was made with %s, %.100s with %s: the same model, but not the same "
+                   "activations",
+                   a_name, left, b_name, right);
+}
+
 static enum qins_status compare_options(const struct qn_calibration *a, const char *a_name,
                                         const struct qn_calibration *b, const char *b_name,
                                         enum qins_status status, struct qins_error *err)
@@ -228,6 +261,8 @@ enum qins_status qn_calibration_compare(const struct qn_calibration *a, const ch
                                         enum qins_status status, struct qins_error *err)
 {
     enum qins_status st = compare_models(a, a_name, b, b_name, status, err);
+    if (st == QINS_OK)
+        st = compare_archives(a, a_name, b, b_name, status, err);
     if (st == QINS_OK)
         st = compare_options(a, a_name, b, b_name, status, err);
     if (st == QINS_OK && !same_points(a, b))

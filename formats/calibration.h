@@ -14,27 +14,30 @@ enum {
     QN_POINT_TENSORS = 3,          /* at most, that see a point */
 };
 
-/* What rows of a point are the input of; as enum qn_tap_kind, and rows captured elsewhere. */
-enum qn_point_kind {
-    QN_POINT_KIND_ATTENTION,
-    QN_POINT_KIND_VALUE,
-    QN_POINT_KIND_O,
-    QN_POINT_KIND_MLP,
-    QN_POINT_KIND_ROUTER,
-    QN_POINT_KIND_DOWN,
-    QN_POINT_KIND_HEAD,
-    QN_POINT_KIND_CAPTURED,
-    QN_POINT_KIND_COUNT,
+/* What the rows of a point are. */
+enum qn_tap_kind {
+    QN_TAP_ATTENTION, /* input of q, k, v */
+    QN_TAP_VALUE,     /* output of the V projection, bias included */
+    QN_TAP_O,         /* input of o */
+    QN_TAP_MLP,       /* input of gate and up, of an expert's where there are experts */
+    QN_TAP_ROUTER,    /* input of the router */
+    QN_TAP_DOWN,      /* input of down */
+    QN_TAP_HEAD,      /* input of the output head */
+    QN_TAP_CAPTURED,  /* captured elsewhere */
+    QN_TAP_KINDS,
 };
-const char *qn_point_kind_name(enum qn_point_kind kind);
+const char *qn_tap_kind_name(enum qn_tap_kind kind);
 
 /* Sums of x, |x| and x², over all rows. */
 enum qn_sum { QN_SUM, QN_SUM_ABS, QN_SUM_SQUARES, QN_SUM_COUNT };
 
+/* In place of a layer or an expert. */
+#define QN_POINT_NONE UINT32_MAX
+
 struct qn_calibration_point {
     char *name;
-    enum qn_point_kind kind;
-    uint32_t layer, expert; /* 0 where it has none */
+    enum qn_tap_kind kind;
+    uint32_t layer, expert; /* QN_POINT_NONE where it has none */
     uint32_t channels;
     char *tensors[QN_POINT_TENSORS]; /* weights that see it; NULL ends */
     uint64_t rows;
@@ -63,7 +66,7 @@ struct qn_kept_row {
 struct qn_calibration_options {
     uint32_t context;   /* tokens of a window */
     uint32_t keep_rows; /* at most, of each point */
-    uint64_t seed;      /* <= INT64_MAX */
+    uint64_t seed;
     bool gram;
 };
 
@@ -87,8 +90,10 @@ struct qn_calibration_progress {
 };
 
 struct qn_calibration {
-    char *model_name; /* NULL where no model is known */
-    struct qn_digest model;
+    char *model_name;         /* NULL where no model is known */
+    struct qn_digest model;   /* of the checkpoint */
+    bool has_archive;         /* the model was an archive */
+    struct qn_digest archive; /* its body's */
     bool has_tokenizer;
     struct qn_digest tokenizer;
     struct qn_digest *texts;
@@ -106,10 +111,13 @@ struct qn_calibration {
 
 void qn_calibration_finish(struct qn_calibration *c); /* a zeroed one is accepted */
 
-/* Appends a point without rows: copies NAME and the first N of TENSORS, allocates the figures.
+/* Bytes of the figures of a point. */
+uint64_t qn_point_bytes(uint64_t channels);
+/* Appends a point without rows, layer and expert: copies NAME and the first N of TENSORS,
+ * allocates the figures.
  * *out (may be NULL) is valid until the next call. */
 enum qins_status qn_calibration_add_point(struct qn_calibration *c, const char *name,
-                                          enum qn_point_kind kind, uint32_t channels,
+                                          enum qn_tap_kind kind, uint32_t channels,
                                           const char *const *tensors, size_t n,
                                           struct qn_calibration_point **out,
                                           struct qins_error *err);
@@ -149,8 +157,9 @@ void qn_access_add(struct qn_access *into, const struct qn_access *from);
 const struct qn_calibration_point *qn_calibration_find(const struct qn_calibration *c,
                                                        const char *name);
 
-/* QINS_OK where both are of the same model and tokenizer and have the same options and points;
- * else STATUS, naming the difference: fingerprints, and the files A_NAME and B_NAME. */
+/* QINS_OK where both are of the same model, in the same archive if any, and the same tokenizer and
+ * have the same options and points; else STATUS, naming the difference: fingerprints, and the
+ * files A_NAME and B_NAME. */
 enum qins_status qn_calibration_compare(const struct qn_calibration *a, const char *a_name,
                                         const struct qn_calibration *b, const char *b_name,
                                         enum qins_status status, struct qins_error *err);
@@ -187,10 +196,12 @@ struct qn_large_source {
     void *ctx;
 };
 
-/* Writes the file, which appears under PATH complete or not at all. SOURCE may be NULL where no
- * point has a Gram matrix or rows. The bytes depend on the calibration alone. */
+/* Writes the file, which appears under PATH complete or not at all, also where MONITOR stops it.
+ * SOURCE may be NULL where no point has a Gram matrix or rows. The bytes depend on the calibration
+ * alone. */
 enum qins_status qn_calibration_write(const struct qn_calibration *c, const char *path,
-                                      const struct qn_large_source *source, struct qins_error *err);
+                                      const struct qn_large_source *source,
+                                      const struct qn_monitor *monitor, struct qins_error *err);
 
 /* A calibration file, its figures in memory. One thread at a time. */
 struct qn_calibration_file {

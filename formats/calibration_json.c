@@ -4,6 +4,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* As the extents of a model (model/config.h) and of rows captured elsewhere. */
@@ -15,6 +16,12 @@ static const uint64_t max_count = UINT64_C(1) << 56;
 static json_t *unsigned_number(uint64_t v)
 {
     return json_integer((json_int_t)v);
+}
+
+/* Of a layer or an expert. */
+static json_t *place_number(uint32_t v)
+{
+    return v == QN_POINT_NONE ? json_null() : unsigned_number(v);
 }
 
 static json_t *strings(char *const *items, size_t n)
@@ -36,8 +43,8 @@ static json_t *point_json(const struct qn_calibration_point *p)
         n++;
     qn_json_put(&j, "name", json_string(p->name));
     qn_json_put(&j, "kind", json_string(qn_tap_kind_name(p->kind)));
-    qn_json_put(&j, "layer", unsigned_number(p->layer));
-    qn_json_put(&j, "expert", unsigned_number(p->expert));
+    qn_json_put(&j, "layer", place_number(p->layer));
+    qn_json_put(&j, "expert", place_number(p->expert));
     qn_json_put(&j, "channels", unsigned_number(p->channels));
     qn_json_put(&j, "tensors", strings(p->tensors, n));
     qn_json_put(&j, "rows", unsigned_number(p->rows));
@@ -61,14 +68,18 @@ static json_t *model_json(const struct qn_calibration *c)
     json_t *j = json_object();
     qn_json_put(&j, "name", json_string(c->model_name));
     qn_json_put(&j, "fingerprint", qn_json_digest(&c->model));
+    if (c->has_archive)
+        qn_json_put(&j, "archive_hash", qn_json_digest(&c->archive));
     return j;
 }
 
 static json_t *options_json(const struct qn_calibration_options *o)
 {
     json_t *j = json_object();
+    char seed[24];
+    snprintf(seed, sizeof seed, "%" PRIu64, o->seed);
     qn_json_put(&j, "context", unsigned_number(o->context));
-    qn_json_put(&j, "seed", unsigned_number(o->seed));
+    qn_json_put(&j, "seed", json_string(seed));
     qn_json_put(&j, "keep_rows", unsigned_number(o->keep_rows));
     qn_json_put(&j, "gram", json_boolean(o->gram));
     return j;
@@ -134,6 +145,26 @@ static enum qins_status take_u32(const json_t *j, const char *key, uint32_t min,
     return st;
 }
 
+/* A number, or null. */
+static enum qins_status take_place(const json_t *j, const char *key, uint32_t max, uint32_t *out,
+                                   struct qins_error *err)
+{
+    *out = QN_POINT_NONE;
+    return json_is_null(json_object_get(j, key)) ? QINS_OK : take_u32(j, key, 0, max, out, err);
+}
+
+/* 64 bits do not fit every reader's numbers: a string of decimal digits. */
+static enum qins_status take_seed(const json_t *j, uint64_t *out, struct qins_error *err)
+{
+    const char *text = json_string_value(json_object_get(j, "seed"));
+    char again[24];
+    if (!text)
+        return bad(err, "seed");
+    *out = strtoull(text, NULL, 10);
+    snprintf(again, sizeof again, "%" PRIu64, *out);
+    return strcmp(text, again) == 0 ? QINS_OK : bad(err, "seed");
+}
+
 static enum qins_status take_bool(const json_t *j, const char *key, bool *out,
                                   struct qins_error *err)
 {
@@ -178,13 +209,6 @@ static enum qins_status take_kind(const json_t *j, enum qn_tap_kind *out, struct
     return bad(err, "kind");
 }
 
-/* Bytes of the figures of a point of CHANNELS. */
-static uint64_t point_bytes(uint64_t channels)
-{
-    return channels * (2 * (uint64_t)QN_SUM_COUNT * sizeof(double) + 2 * sizeof(float)) +
-           QN_CALIBRATION_CELLS * sizeof(uint64_t);
-}
-
 struct budget {
     uint64_t left; /* bytes */
 };
@@ -220,13 +244,13 @@ static enum qins_status take_point(struct qn_calibration *c, const json_t *j, st
     if (st == QINS_OK)
         st = take_u32(j, "channels", 1, MAX_EXTENT, &channels, err);
     if (st == QINS_OK)
-        st = spend(left, point_bytes(channels), err);
+        st = spend(left, qn_point_bytes(channels), err);
     if (st == QINS_OK)
         st = qn_calibration_add_point(c, name, kind, channels, tensors, n, &p, err);
     if (st == QINS_OK)
-        st = take_u32(j, "layer", 0, MAX_LAYERS, &p->layer, err);
+        st = take_place(j, "layer", MAX_LAYERS, &p->layer, err);
     if (st == QINS_OK)
-        st = take_u32(j, "expert", 0, MAX_EXTENT, &p->expert, err);
+        st = take_place(j, "expert", MAX_EXTENT, &p->expert, err);
     if (st == QINS_OK)
         st = take_u64(j, "rows", max_count / channels, &p->rows, err);
     if (st == QINS_OK)
@@ -301,7 +325,11 @@ static enum qins_status take_identity(struct qn_calibration *c, const json_t *j,
         const char *name = json_string_value(json_object_get(model, "name"));
         if (!proper_name(name))
             return bad(err, "model");
+        const json_t *archive = json_object_get(model, "archive_hash");
         st = take_digest(json_object_get(model, "fingerprint"), "model", &c->model, err);
+        c->has_archive = archive != NULL;
+        if (st == QINS_OK && archive)
+            st = take_digest(archive, "archive_hash", &c->archive, err);
         if (st == QINS_OK && !(c->model_name = qn_strdup(name, err)))
             st = QINS_ERR_MEMORY;
     }
@@ -327,7 +355,7 @@ static enum qins_status take_options(struct qn_calibration *c, const json_t *j,
     struct qn_calibration_options *out = &c->options;
     enum qins_status st = take_u32(o, "context", 1, MAX_EXTENT, &out->context, err);
     if (st == QINS_OK)
-        st = take_u64(o, "seed", INT64_MAX, &out->seed, err);
+        st = take_seed(o, &out->seed, err);
     if (st == QINS_OK)
         st = take_u32(o, "keep_rows", 0, MAX_EXTENT, &out->keep_rows, err);
     if (st == QINS_OK)

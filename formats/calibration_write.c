@@ -17,6 +17,8 @@ struct writing {
     char *meta;
     struct qn_buf buf;
     struct qn_tensor_writer *writer;
+    const struct qn_monitor *monitor;
+    uint64_t done, total; /* bytes */
 };
 
 static enum qins_status describe(struct writing *w, struct qins_error *err)
@@ -51,7 +53,12 @@ static enum qins_status place(struct writing *w, struct qins_error *err)
 static enum qins_status put(struct writing *w, size_t tensor, const void *data, size_t size,
                             struct qins_error *err)
 {
-    return size ? w->writer->ops->write(w->writer, tensor, data, size, err) : QINS_OK;
+    enum qins_status st = qn_check_stop(w->monitor, err);
+    if (st == QINS_OK && size)
+        st = w->writer->ops->write(w->writer, tensor, data, size, err);
+    w->done += size;
+    qn_progress(w->monitor, "write", w->done, w->total);
+    return st;
 }
 
 static enum qins_status put_mean(struct writing *w, size_t tensor,
@@ -124,14 +131,17 @@ static enum qins_status put_all(struct writing *w, struct qins_error *err)
 }
 
 enum qins_status qn_calibration_write(const struct qn_calibration *c, const char *path,
-                                      const struct qn_large_source *source, struct qins_error *err)
+                                      const struct qn_large_source *source,
+                                      const struct qn_monitor *monitor, struct qins_error *err)
 {
-    struct writing w = {.c = c, .source = source};
+    struct writing w = {.c = c, .source = source, .monitor = monitor};
     enum qins_status st = describe(&w, err);
     if (st == QINS_OK)
         st = place(&w, err);
     if (st == QINS_OK)
         st = qn_hdf5_writer_ops.create(&w.writer, path, &w.tensors, &w.attachments, err);
+    for (size_t i = 0; i < w.tensors.count; i++)
+        w.total += w.tensors.items[i].n_bytes;
     if (st == QINS_OK)
         st = put_all(&w, err);
     if (st == QINS_OK)

@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a point that the first of MATRICES that are there names: N of them at most 3. */
+/* Adds a point that the first of MATRICES that are there names: N of them. */
 static enum qins_status add(struct qn_tap_list *list, struct qn_tap_point point,
-                            const struct qn_matrix *const matrices[3], struct qins_error *err)
+                            const struct qn_matrix *const matrices[QN_POINT_TENSORS],
+                            struct qins_error *err)
 {
     size_t n = 0;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < QN_POINT_TENSORS; i++)
         if (matrices[i] && matrices[i]->name)
             point.tensors[n++] = matrices[i]->name;
     point.name =
@@ -25,9 +26,10 @@ static enum qins_status add_attention(struct qn_tap_list *list, const struct qn_
                                       const struct qn_layer *l, uint32_t layer,
                                       struct qins_error *err)
 {
-    const struct qn_matrix *const all[3] = {l->qkv.name ? &l->qkv : &l->q, &l->k, &l->v};
-    const struct qn_matrix *const value[3] = {l->qkv.name ? &l->qkv : &l->v};
-    const struct qn_matrix *const o[3] = {&l->o};
+    const struct qn_matrix *const all[QN_POINT_TENSORS] = {l->qkv.name ? &l->qkv : &l->q, &l->k,
+                                                           &l->v};
+    const struct qn_matrix *const value[QN_POINT_TENSORS] = {l->qkv.name ? &l->qkv : &l->v};
+    const struct qn_matrix *const o[QN_POINT_TENSORS] = {&l->o};
     struct qn_tap_point p = {.kind = QN_TAP_ATTENTION, .layer = layer, .channels = c->hidden};
     enum qins_status st = add(list, p, all, err);
     p.kind = QN_TAP_VALUE;
@@ -43,8 +45,8 @@ static enum qins_status add_mlp(struct qn_tap_list *list, const struct qn_model_
                                 const struct qn_mlp *mlp, uint32_t layer, uint32_t expert,
                                 struct qins_error *err)
 {
-    const struct qn_matrix *const in[3] = {&mlp->gate, &mlp->up, &mlp->gate_up};
-    const struct qn_matrix *const down[3] = {&mlp->down};
+    const struct qn_matrix *const in[QN_POINT_TENSORS] = {&mlp->gate, &mlp->up, &mlp->gate_up};
+    const struct qn_matrix *const down[QN_POINT_TENSORS] = {&mlp->down};
     struct qn_tap_point p = {
         .kind = QN_TAP_MLP, .layer = layer, .expert = expert, .channels = c->hidden};
     enum qins_status st = add(list, p, in, err);
@@ -58,7 +60,7 @@ static enum qins_status add_layer(struct qn_tap_list *list, const struct qn_mode
 {
     const struct qn_model_config *c = &m->config;
     const struct qn_layer *l = &m->layers[layer];
-    const struct qn_matrix *const router[3] = {&l->router};
+    const struct qn_matrix *const router[QN_POINT_TENSORS] = {&l->router};
     struct qn_tap_point p = {.kind = QN_TAP_ROUTER, .layer = layer, .channels = c->hidden};
     enum qins_status st = add_attention(list, c, l, layer, err);
     if (st == QINS_OK && l->router.name)
@@ -72,7 +74,7 @@ enum qins_status qn_taps_init(struct qn_tap_list *list, const struct qn_model *m
                               struct qins_error *err)
 {
     const struct qn_model_config *c = &m->config;
-    const struct qn_matrix *const head[3] = {&m->head};
+    const struct qn_matrix *const head[QN_POINT_TENSORS] = {&m->head};
     struct qn_tap_point p = {.kind = QN_TAP_HEAD, .channels = c->hidden};
     /* attention, value, o; router; two of each MLP; and the head at the end */
     size_t per_layer = c->n_experts ? 4 + 2 * (size_t)c->n_experts : 5;

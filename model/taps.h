@@ -2,17 +2,8 @@
 #ifndef QINS_MODEL_TAPS_H
 #define QINS_MODEL_TAPS_H
 
+#include "formats/calibration.h"
 #include "model/weights.h"
-
-enum qn_tap_kind {
-    QN_TAP_ATTENTION, /* input of q, k, v */
-    QN_TAP_VALUE,     /* output of the V projection, bias included */
-    QN_TAP_O,         /* input of o */
-    QN_TAP_MLP,       /* input of gate and up, of an expert's where there are experts */
-    QN_TAP_ROUTER,    /* input of the router */
-    QN_TAP_DOWN,      /* input of down */
-    QN_TAP_HEAD,      /* input of the output head */
-};
 
 /* A point in the forward pass; points are numbered in order of execution, experts in their own
  * order. */
@@ -22,7 +13,8 @@ struct qn_tap_point {
     enum qn_tap_kind kind;
     uint32_t layer, expert; /* 0 where it has none */
     uint32_t channels;
-    const char *tensors[3]; /* names of the weights that see it; NULL ends; the model's */
+    const char *tensors[QN_POINT_TENSORS]; /* names of the weights that see it; NULL ends; the
+                                              model's */
 };
 
 struct qn_tap_list {

@@ -342,7 +342,8 @@ static void check_gram(uint32_t n, size_t rows, struct qn_pool *pool)
     assert_true(qn_gram_add(&g, pool, &s, x, rows / 2, n));
     assert_true(qn_gram_add(&g, pool, &s, x + rows / 2 * n, rows - rows / 2, n));
     for (uint32_t i = 0; i < n; i += 1 + n / 7) {
-        qn_gram_get(&g, i, row, low);
+        qn_gram_read(&g, QN_LARGE_GRAM, i, 1, row);
+        qn_gram_read(&g, QN_LARGE_GRAM_LOW, i, 1, low);
         for (uint32_t j = 0; j < n; j++) {
             double want = 0;
             for (size_t r = 0; r < rows; r++)
