@@ -191,21 +191,6 @@ static enum qins_status describe_tensors(struct restoration *r, struct qins_erro
     return st;
 }
 
-static enum qins_status load_attachments(struct restoration *r, struct qins_error *err)
-{
-    const struct qn_manifest *m = &r->archive->manifest;
-    struct qn_buf data = {0};
-    enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < m->n_files && st == QINS_OK; i++) {
-        data.size = 0;
-        st = qn_archive_file_read(r->archive, i, &data, err);
-        if (st == QINS_OK)
-            st = qn_attachment_add(&r->attachments, m->files[i].name, data.data, data.size, err);
-    }
-    qn_buf_finish(&data);
-    return qn_error_in_file(err, st, r->archive->file.path);
-}
-
 static enum qins_status write_tensors(struct restoration *r, const struct qn_tensor_writer_ops *ops,
                                       const char *path, struct qins_error *err)
 {
@@ -375,7 +360,7 @@ enum qins_status qn_restore(const char *archive, const char *out,
     if (st == QINS_OK)
         st = describe_tensors(&r, err);
     if (st == QINS_OK)
-        st = load_attachments(&r, err);
+        st = qn_archive_read_files(r.archive, &r.attachments, err);
     if (st == QINS_OK)
         st = restore_to(&r, out, folder, path, err);
     if (st == QINS_OK && report) {

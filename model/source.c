@@ -12,21 +12,6 @@ void qn_source_work_finish(struct qn_source_work *w)
     qn_chunk_work_finish(&w->chunk);
 }
 
-static enum qins_status read_files(struct qn_source *s, struct qins_error *err)
-{
-    const struct qn_manifest *m = &s->archive->manifest;
-    struct qn_buf data = {0};
-    enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < m->n_files && st == QINS_OK; i++) {
-        data.size = 0;
-        st = qn_archive_file_read(s->archive, i, &data, err);
-        if (st == QINS_OK)
-            st = qn_attachment_add(&s->files, m->files[i].name, data.data, data.size, err);
-    }
-    qn_buf_finish(&data);
-    return st;
-}
-
 /* Chunks that share their bytes could make a small file a model of any size. */
 static enum qins_status check_sizes(const struct qn_archive *a, struct qins_error *err)
 {
@@ -44,7 +29,7 @@ static enum qins_status open_archive(struct qn_source *s, struct qins_error *err
     if (st == QINS_OK)
         st = check_sizes(s->archive, err);
     if (st == QINS_OK)
-        st = read_files(s, err);
+        st = qn_archive_read_files(s->archive, &s->files, err);
     if (st == QINS_OK) {
         s->n_tensors = s->archive->manifest.n_tensors;
         s->format = s->archive->manifest.source_format;

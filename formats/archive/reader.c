@@ -247,3 +247,19 @@ enum qins_status qn_archive_file_read(const struct qn_archive *a, size_t file, s
     const struct qn_archive_file *f = &a->manifest.files[file];
     return read_hashed(&a->file, f->offset, f->size, f->hash, "an attached file", out, err);
 }
+
+enum qins_status qn_archive_read_files(const struct qn_archive *a, struct qn_attachment_list *files,
+                                       struct qins_error *err)
+{
+    const struct qn_manifest *m = &a->manifest;
+    struct qn_buf data = {0};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < m->n_files && st == QINS_OK; i++) {
+        data.size = 0;
+        st = qn_archive_file_read(a, i, &data, err);
+        if (st == QINS_OK)
+            st = qn_attachment_add(files, m->files[i].name, data.data, data.size, err);
+    }
+    qn_buf_finish(&data);
+    return qn_error_in_file(err, st, a->file.path);
+}

@@ -46,5 +46,8 @@ enum qins_status qn_archive_decode(const struct qn_archive *a, size_t tensor, ui
 /* Contents of an attached file appended to *out, hash checked. */
 enum qins_status qn_archive_file_read(const struct qn_archive *a, size_t file, struct qn_buf *out,
                                       struct qins_error *err);
+/* All of them, added to *files; errors name the archive. */
+enum qins_status qn_archive_read_files(const struct qn_archive *a, struct qn_attachment_list *files,
+                                       struct qins_error *err);
 
 #endif
