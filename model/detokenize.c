@@ -1,7 +1,6 @@
 #include "model/detokenize.h"
 
 #include "model/byte_level.h"
-#include "model/tokenizer_parts.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -129,51 +128,42 @@ static enum qins_status metaspace(const struct qn_decode_step *step, const uint8
     return st;
 }
 
-static enum qins_status add_step(struct qn_decoder *d, struct qn_decode_step **out,
-                                 struct qins_error *err)
+static struct qn_decode_step *add_step(void *decoder, struct qins_error *err)
 {
-    struct qn_decode_step *grown = qn_part_append(d->steps, &d->count, sizeof *grown);
-    if (!grown) {
-        qn_fail_memory(err);
-        return QINS_ERR_MEMORY;
-    }
-    d->steps = grown;
-    *out = &grown[d->count - 1];
-    return QINS_OK;
+    struct qn_decoder *d = decoder;
+    return qn_step_add(&d->steps, sizeof(struct qn_decode_step), err);
 }
 
 static enum qins_status parse_byte_level(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_decode_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
+    struct qn_decode_step *step = add_step(ctx, err);
     (void)part;
-    if (st == QINS_OK) {
-        step->apply = byte_level;
-        step->fuses = true;
-    }
-    return st;
+    if (!step)
+        return QINS_ERR_MEMORY;
+    step->apply = byte_level;
+    step->fuses = true;
+    return QINS_OK;
 }
 
 static enum qins_status parse_byte_fallback(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_decode_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
+    struct qn_decode_step *step = add_step(ctx, err);
     (void)part;
-    if (st == QINS_OK)
-        step->apply = byte_fallback;
-    return st;
+    if (!step)
+        return QINS_ERR_MEMORY;
+    step->apply = byte_fallback;
+    return QINS_OK;
 }
 
 static enum qins_status parse_fuse(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_decode_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
+    struct qn_decode_step *step = add_step(ctx, err);
     (void)part;
-    if (st == QINS_OK) {
-        step->apply = fuse;
-        step->fuses = true;
-    }
-    return st;
+    if (!step)
+        return QINS_ERR_MEMORY;
+    step->apply = fuse;
+    step->fuses = true;
+    return QINS_OK;
 }
 
 /* The string KEY of PART, not empty unless EMPTY_TOO, as the content of a new step. */
@@ -182,9 +172,10 @@ static enum qins_status add_with_content(struct qn_decoder *d, const json_t *par
                                          struct qins_error *err)
 {
     const char *text = "";
-    enum qins_status st = add_step(d, out, err);
-    if (st == QINS_OK)
-        st = qn_part_string(part, key, NULL, &text, err);
+    *out = add_step(d, err);
+    if (!*out)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = qn_part_string(part, key, NULL, &text, err);
     if (st == QINS_OK && !*text && !empty_too)
         st = qn_fail(err, QINS_ERR_FORMAT, "\"%s\" of a decoder is empty", key);
     return st == QINS_OK ? qn_buf_append(&(*out)->content, text, strlen(text), err) : st;
@@ -258,11 +249,12 @@ enum qins_status qn_decoder_init_bytes(struct qn_decoder *d, struct qins_error *
 
 void qn_decoder_finish(struct qn_decoder *d)
 {
-    for (size_t i = 0; i < d->count; i++) {
-        qn_pattern_finish(&d->steps[i].pattern);
-        qn_buf_finish(&d->steps[i].content);
+    struct qn_decode_step *steps = d->steps.items;
+    for (size_t i = 0; i < d->steps.count; i++) {
+        qn_pattern_finish(&steps[i].pattern);
+        qn_buf_finish(&steps[i].content);
     }
-    free(d->steps);
+    free(steps);
     *d = (struct qn_decoder){0};
 }
 
@@ -331,12 +323,13 @@ enum qins_status qn_decoder_apply(const struct qn_decoder *d, struct qn_pieces *
 {
     const size_t size = pieces->text.size;
     const size_t limit = size > (SIZE_MAX - SLACK) / GROWTH ? SIZE_MAX : size * GROWTH + SLACK;
+    const struct qn_decode_step *steps = d->steps.items;
     struct qn_pieces next = {{0}};
     enum qins_status st = QINS_OK;
     if (d->joins_by_space)
         return join_by_space(pieces, out, err);
-    for (size_t i = 0; i < d->count && st == QINS_OK; i++) {
-        st = apply_step(&d->steps[i], pieces, &next, limit, err);
+    for (size_t i = 0; i < d->steps.count && st == QINS_OK; i++) {
+        st = apply_step(&steps[i], pieces, &next, limit, err);
         const struct qn_pieces swap = *pieces;
         *pieces = next;
         next = swap;

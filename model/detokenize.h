@@ -2,13 +2,10 @@
 #ifndef QINS_MODEL_DETOKENIZE_H
 #define QINS_MODEL_DETOKENIZE_H
 
-#include "core/buf.h"
-
-#include <jansson.h>
+#include "model/tokenizer_parts.h"
 
 struct qn_decoder {
-    struct qn_decode_step *steps;
-    size_t count;
+    struct qn_step_list steps;
     bool joins_by_space; /* no decoder at all: the tokens with spaces between them */
 };
 

@@ -1,5 +1,6 @@
 #include "model/linear.h"
 
+#include "core/bytes.h"
 #include "core/linalg.h"
 #include "model/kernels.h"
 
@@ -27,11 +28,6 @@ struct task {
     size_t block; /* outputs an item */
 };
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static const void *element(const struct qn_matrix *w, size_t row, size_t column)
 {
     size_t size = w->dtype == QINS_F32 ? sizeof(float) : sizeof(uint16_t);
@@ -43,7 +39,7 @@ static void few_rows(void *ctx, unsigned worker, size_t item)
     (void)worker;
     const struct task *t = ctx;
     const struct qn_matrix *w = t->w;
-    size_t first = item * t->block, count = min_size(t->block, w->out - first);
+    size_t first = item * t->block, count = (size_t)qn_min_u64(t->block, w->out - first);
     const float *bias = w->bias ? w->bias + first : NULL;
     const void *data = w->transposed ? element(w, 0, first) : element(w, first, 0);
     for (size_t r = 0; r < t->rows; r++) {
@@ -81,7 +77,7 @@ static void multiply(const struct task *t, const float *x, size_t rows, float *y
         return;
     }
     for (size_t in = 0; in < w->in; in += PANEL_DEPTH) {
-        size_t depth = min_size(PANEL_DEPTH, w->in - in);
+        size_t depth = (size_t)qn_min_u64(PANEL_DEPTH, w->in - in);
         size_t length = widen_panel(t, panel, first, count, in, depth);
         qn_sgemm(false, !w->transposed, rows, count, depth, 1.0F, x + in, t->x_stride, panel,
                  length, in == 0 ? 0.0F : 1.0F, y, t->y_stride);
@@ -92,10 +88,10 @@ static void many_rows(void *ctx, unsigned worker, size_t item)
 {
     const struct task *t = ctx;
     const struct qn_matrix *w = t->w;
-    size_t first = item * t->block, count = min_size(t->block, w->out - first);
+    size_t first = item * t->block, count = (size_t)qn_min_u64(t->block, w->out - first);
     float *panel = t->scratch ? t->scratch + worker * qn_linear_scratch() : NULL;
     for (size_t row = 0; row < t->rows; row += MANY_ROWS) {
-        size_t rows = min_size(MANY_ROWS, t->rows - row);
+        size_t rows = (size_t)qn_min_u64(MANY_ROWS, t->rows - row);
         float *y = t->y + row * t->y_stride + first;
         multiply(t, t->x + row * t->x_stride, rows, y, panel, first, count);
         for (size_t r = 0; w->bias && r < rows; r++)

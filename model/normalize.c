@@ -1,6 +1,5 @@
 #include "model/normalize.h"
 
-#include "model/tokenizer_parts.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -142,26 +141,19 @@ static enum qins_status strip(const struct qn_normal_step *step, struct qn_match
     return start < end ? put(out, in->data + start, end - start, limit, err) : QINS_OK;
 }
 
-static enum qins_status add_step(struct qn_normalizer *n, struct qn_normal_step **out,
-                                 struct qins_error *err)
+static struct qn_normal_step *add_step(void *normalizer, struct qins_error *err)
 {
-    struct qn_normal_step *grown = qn_part_append(n->steps, &n->count, sizeof *grown);
-    if (!grown) {
-        qn_fail_memory(err);
-        return QINS_ERR_MEMORY;
-    }
-    n->steps = grown;
-    *out = &grown[n->count - 1];
-    return QINS_OK;
+    struct qn_normalizer *n = normalizer;
+    return qn_step_add(&n->steps, sizeof(struct qn_normal_step), err);
 }
 
 static enum qins_status parse_prepend(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_normal_step *step;
+    struct qn_normal_step *step = add_step(ctx, err);
     const char *text = "";
-    enum qins_status st = add_step(ctx, &step, err);
-    if (st == QINS_OK)
-        st = qn_part_string(part, "prepend", NULL, &text, err);
+    if (!step)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = qn_part_string(part, "prepend", NULL, &text, err);
     if (st != QINS_OK)
         return st;
     step->apply = prepend;
@@ -170,11 +162,11 @@ static enum qins_status parse_prepend(void *ctx, const json_t *part, struct qins
 
 static enum qins_status parse_replace(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_normal_step *step;
+    struct qn_normal_step *step = add_step(ctx, err);
     const char *text = "";
-    enum qins_status st = add_step(ctx, &step, err);
-    if (st == QINS_OK)
-        st = qn_part_string(part, "content", NULL, &text, err);
+    if (!step)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = qn_part_string(part, "content", NULL, &text, err);
     if (st != QINS_OK)
         return st;
     step->apply = replace;
@@ -185,10 +177,9 @@ static enum qins_status parse_replace(void *ctx, const json_t *part, struct qins
 static enum qins_status parse_form(void *ctx, const json_t *part, struct qins_error *err)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
-    struct qn_normal_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
-    if (st != QINS_OK)
-        return st;
+    struct qn_normal_step *step = add_step(ctx, err);
+    if (!step)
+        return QINS_ERR_MEMORY;
     step->apply = unicode_form;
     step->form = UTF8PROC_STABLE;
     step->form |= strchr(type, 'D') ? UTF8PROC_DECOMPOSE : UTF8PROC_COMPOSE;
@@ -199,22 +190,21 @@ static enum qins_status parse_form(void *ctx, const json_t *part, struct qins_er
 
 static enum qins_status parse_lowercase(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_normal_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
+    struct qn_normal_step *step = add_step(ctx, err);
     (void)part;
-    if (st == QINS_OK)
-        step->apply = lowercase;
-    return st;
+    if (!step)
+        return QINS_ERR_MEMORY;
+    step->apply = lowercase;
+    return QINS_OK;
 }
 
 static enum qins_status parse_strip(void *ctx, const json_t *part, struct qins_error *err)
 {
-    struct qn_normal_step *step;
-    enum qins_status st = add_step(ctx, &step, err);
-    if (st != QINS_OK)
-        return st;
+    struct qn_normal_step *step = add_step(ctx, err);
+    if (!step)
+        return QINS_ERR_MEMORY;
     step->apply = strip;
-    st = qn_part_bool(part, "strip_left", true, &step->left, err);
+    enum qins_status st = qn_part_bool(part, "strip_left", true, &step->left, err);
     return st == QINS_OK ? qn_part_bool(part, "strip_right", true, &step->right, err) : st;
 }
 
@@ -235,22 +225,22 @@ enum qins_status qn_normalizer_init(struct qn_normalizer *n, const json_t *part,
 enum qins_status qn_normalizer_init_prepend(struct qn_normalizer *n, const char *prefix,
                                             struct qins_error *err)
 {
-    struct qn_normal_step *step;
     *n = (struct qn_normalizer){0};
-    enum qins_status st = add_step(n, &step, err);
-    if (st != QINS_OK)
-        return st;
+    struct qn_normal_step *step = add_step(n, err);
+    if (!step)
+        return QINS_ERR_MEMORY;
     step->apply = prepend;
     return qn_buf_append(&step->content, prefix, strlen(prefix), err);
 }
 
 void qn_normalizer_finish(struct qn_normalizer *n)
 {
-    for (size_t i = 0; i < n->count; i++) {
-        qn_pattern_finish(&n->steps[i].pattern);
-        qn_buf_finish(&n->steps[i].content);
+    struct qn_normal_step *steps = n->steps.items;
+    for (size_t i = 0; i < n->steps.count; i++) {
+        qn_pattern_finish(&steps[i].pattern);
+        qn_buf_finish(&steps[i].content);
     }
-    free(n->steps);
+    free(steps);
     *n = (struct qn_normalizer){0};
 }
 
@@ -259,15 +249,15 @@ enum qins_status qn_normalize(const struct qn_normalizer *n, struct qn_matcher *
                               struct qins_error *err)
 {
     const size_t limit = size > (SIZE_MAX - SLACK) / GROWTH ? SIZE_MAX : size * GROWTH + SLACK;
+    const struct qn_normal_step *steps = n->steps.items;
     struct qn_buf from = {0}, to = {0};
     enum qins_status st = qn_buf_append(&from, text, size, err);
-    for (size_t i = 0; i < n->count && from.size > 0 && st == QINS_OK; i++) {
+    for (size_t i = 0; i < n->steps.count && from.size > 0 && st == QINS_OK; i++) {
         const struct qn_buf swap = from;
-        const struct qn_normal_step *step = &n->steps[i];
         to.size = 0;
         st = qn_buf_reserve(&to, from.size, err);
         if (st == QINS_OK)
-            st = step->apply(step, matcher, &from, &to, limit, err);
+            st = steps[i].apply(&steps[i], matcher, &from, &to, limit, err);
         from = to;
         to = swap;
     }

@@ -2,13 +2,10 @@
 #ifndef QINS_MODEL_NORMALIZE_H
 #define QINS_MODEL_NORMALIZE_H
 
-#include "model/pattern.h"
-
-#include <jansson.h>
+#include "model/tokenizer_parts.h"
 
 struct qn_normalizer {
-    struct qn_normal_step *steps;
-    size_t count;
+    struct qn_step_list steps;
 };
 
 /* PART: "normalizer" of a tokenizer.json, null or NULL for none. What is not implemented is

@@ -1,6 +1,5 @@
 #include "model/pretokenize.h"
 
-#include "model/tokenizer_parts.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -34,14 +33,8 @@ static enum qins_status add_step(struct qn_pretokenizer *p, struct qn_pre_step *
                 "a pre-tokenizer that comes after ByteLevel is not implemented");
         return QINS_ERR_UNSUPPORTED;
     }
-    struct qn_pre_step *grown = qn_part_append(p->steps, &p->count, sizeof *grown);
-    if (!grown) {
-        qn_fail_memory(err);
-        return QINS_ERR_MEMORY;
-    }
-    p->steps = grown;
-    *out = &grown[p->count - 1];
-    return QINS_OK;
+    *out = qn_step_add(&p->steps, sizeof **out, err);
+    return *out ? QINS_OK : QINS_ERR_MEMORY;
 }
 
 static enum qins_status parse_byte_level(void *ctx, const json_t *part, struct qins_error *err)
@@ -215,16 +208,18 @@ enum qins_status qn_pretokenizer_init(struct qn_pretokenizer *p, const json_t *p
 
 void qn_pretokenizer_finish(struct qn_pretokenizer *p)
 {
-    for (size_t i = 0; i < p->count; i++) {
-        qn_pattern_finish(&p->steps[i].pattern);
-        qn_buf_finish(&p->steps[i].prefix);
+    struct qn_pre_step *steps = p->steps.items;
+    for (size_t i = 0; i < p->steps.count; i++) {
+        qn_pattern_finish(&steps[i].pattern);
+        qn_buf_finish(&steps[i].prefix);
     }
-    free(p->steps);
+    free(steps);
     *p = (struct qn_pretokenizer){0};
 }
 
 struct walk {
-    const struct qn_pretokenizer *pre;
+    const struct qn_pre_step *steps;
+    size_t n_steps;
     struct qn_matcher *matcher;
     qn_word_fn take;
     void *ctx;
@@ -270,7 +265,7 @@ static bool takes_in(const struct splitting *s, enum behavior behavior, bool is_
 static enum qins_status add_piece(struct splitting *s, size_t start, size_t end, bool is_match,
                                   struct qins_error *err)
 {
-    const struct qn_pre_step *step = &s->walk->pre->steps[s->step];
+    const struct qn_pre_step *step = &s->walk->steps[s->step];
     is_match ^= step->inverted;
     if (s->waiting && takes_in(s, step->behavior, is_match)) {
         s->end = end;
@@ -290,7 +285,7 @@ static enum qins_status split(const struct walk *w, size_t step, const uint8_t *
 {
     struct splitting s = {.walk = w, .step = step, .text = text, .at_start = at_start};
     struct qn_search search = {
-        .pattern = &w->pre->steps[step].pattern, .matcher = w->matcher, .text = text, .size = size};
+        .pattern = &w->steps[step].pattern, .matcher = w->matcher, .text = text, .size = size};
     size_t done = 0;
     enum qins_status st = qn_search_next(&search, err);
     while (st == QINS_OK && search.found) {
@@ -340,9 +335,9 @@ static enum qins_status walk_step(const struct walk *w, size_t i, const uint8_t 
     struct qn_buf rewritten = {0};
     if (size == 0)
         return QINS_OK;
-    if (i == w->pre->count)
+    if (i == w->n_steps)
         return w->take(w->ctx, text, size, err);
-    const struct qn_pre_step *step = &w->pre->steps[i];
+    const struct qn_pre_step *step = &w->steps[i];
     if (step->replaces || step->prepend != NEVER) {
         st = rewrite(step, text, size, at_start, &rewritten, err);
         text = rewritten.data;
@@ -360,6 +355,10 @@ enum qins_status qn_pretokenize(const struct qn_pretokenizer *p, struct qn_match
                                 const uint8_t *text, size_t size, bool at_start, qn_word_fn take,
                                 void *ctx, struct qins_error *err)
 {
-    const struct walk w = {.pre = p, .matcher = matcher, .take = take, .ctx = ctx};
+    const struct walk w = {.steps = p->steps.items,
+                           .n_steps = p->steps.count,
+                           .matcher = matcher,
+                           .take = take,
+                           .ctx = ctx};
     return walk_step(&w, 0, text, size, at_start, err);
 }

@@ -2,13 +2,10 @@
 #ifndef QINS_MODEL_PRETOKENIZE_H
 #define QINS_MODEL_PRETOKENIZE_H
 
-#include "model/pattern.h"
-
-#include <jansson.h>
+#include "model/tokenizer_parts.h"
 
 struct qn_pretokenizer {
-    struct qn_pre_step *steps;
-    size_t count;
+    struct qn_step_list steps;
     bool byte_level; /* the words are bytes under their stand-ins (model/byte_level.h) */
 };
 

@@ -138,7 +138,7 @@ static enum qins_status encode_normal(struct encoding *e, const uint8_t *text, s
 static enum qins_status encode_piece(struct encoding *e, const uint8_t *text, size_t size,
                                      bool at_start, struct qins_error *err)
 {
-    if (e->tokenizer->normalizer.count == 0)
+    if (e->tokenizer->normalizer.steps.count == 0)
         return encode_normal(e, text, size, at_start, err);
     e->normal.size = 0;
     enum qins_status st =

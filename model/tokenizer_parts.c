@@ -94,10 +94,13 @@ enum qins_status qn_part_pattern(struct qn_pattern *p, const json_t *part, struc
     return bad_member(part, "pattern", "a String or a Regex", err);
 }
 
-void *qn_part_append(void *items, size_t *count, size_t size)
+void *qn_step_add(struct qn_step_list *list, size_t size, struct qins_error *err)
 {
-    uint8_t *grown = realloc(items, (*count + 1) * size);
-    if (grown)
-        memset(grown + (*count)++ * size, 0, size);
-    return grown;
+    uint8_t *grown = realloc(list->items, (list->count + 1) * size);
+    if (!grown) {
+        qn_fail_memory(err);
+        return NULL;
+    }
+    list->items = grown;
+    return memset(grown + list->count++ * size, 0, size);
 }

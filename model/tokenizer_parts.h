@@ -5,6 +5,12 @@
 #include "core/json.h"
 #include "model/pattern.h"
 
+/* What a family's parts become: an array of a type of its own. */
+struct qn_step_list {
+    void *items;
+    size_t count;
+};
+
 /* One type of a family of parts. */
 struct qn_part_kind {
     const char *type;
@@ -37,7 +43,7 @@ enum qins_status qn_part_count(const json_t *part, const char *key, uint32_t *ou
 /* "pattern": {"String": ...} or {"Regex": ...}. */
 enum qins_status qn_part_pattern(struct qn_pattern *p, const json_t *part, struct qins_error *err);
 
-/* Room for one more in an array of COUNT items of SIZE bytes, zeroed; NULL when out of memory. */
-void *qn_part_append(void *items, size_t *count, size_t size);
+/* Adds a step of SIZE bytes, zeroed. NULL and *err when out of memory. */
+void *qn_step_add(struct qn_step_list *list, size_t size, struct qins_error *err);
 
 #endif
