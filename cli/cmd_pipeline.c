@@ -5,14 +5,13 @@
 
 #include <string.h>
 
-enum { MOST_CONTEXT = 1 << 24 };
-
-static void print_summary(const struct cli *c, const json_t *report)
+static enum qins_status print_summary(const json_t *report, struct qins_error *err)
 {
-    const char *dir = c->value[OPT_OUTPUT];
+    const char *dir = cli_string(report, "output");
     const json_t *step;
     size_t i;
     char a[64], b[64], d[64];
+    (void)err;
     json_array_foreach(json_object_get(report, "steps"), i, step)
     {
         if (strcmp(cli_string(step, "status"), "skipped") == 0)
@@ -27,26 +26,21 @@ static void print_summary(const struct cli *c, const json_t *report)
               cli_bits(report, d, sizeof d),
               json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT", dir,
               qn_has_suffix(dir, "/") ? "" : "/");
+    return QINS_OK;
 }
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_convert_options options = {.threads = c->threads};
     unsigned context = 0;
-    json_t *report = NULL;
     if (!c->value[OPT_TEXT])
         return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
     enum qins_status st = cli_plan_options(c, &options.plan, err);
     if (st == QINS_OK)
-        st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+        st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     if (st == QINS_OK)
         st = qn_pipeline(c->operand[0], c->value[OPT_TEXT], c->value[OPT_OUTPUT], context, &options,
-                         &c->monitor, &report, err);
-    if (report && c->json)
-        cli_print_json(report);
-    else if (report && !c->quiet)
-        print_summary(c, report);
-    json_decref(report);
+                         &c->monitor, &c->report, err);
     return st;
 }
 
@@ -57,7 +51,9 @@ const struct cli_verb cli_pipeline = {
     .example = "qins pipeline model/ --text sample.txt -o review/",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_CONTEXT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP,
                 OPT_KAPPA, OPT_CLIP, OPT_GRID},
+    .help = {{OPT_TEXT, "text to calibrate and validate with"}},
     .n_operands = 1,
     .needs_output = true,
     .run = run,
+    .print = print_summary,
 };

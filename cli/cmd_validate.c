@@ -2,11 +2,8 @@
 
 #include "analyze/validate.h"
 #include "convert/sources.h"
-#include "core/file.h"
 
 #include <string.h>
-
-enum { MOST_CONTEXT = 1 << 24 };
 
 static void perplexity_row(struct cli_table *t, const char *who, const json_t *figures)
 {
@@ -25,9 +22,8 @@ static enum qins_status print_perplexity(const json_t *test, struct qins_error *
 {
     static const char *const heads[] = {"",        "perplexity", "mean NLL", "std. error",
                                         "windows", "tokens",     "tokens/s"};
-    struct cli_table t = {.columns = sizeof heads / sizeof *heads, .align = "lrrrrrr"};
-    for (int i = 0; i < t.columns; i++)
-        cli_cell(&t, "%s", heads[i]);
+    struct cli_table t;
+    cli_table_begin(&t, "lrrrrrr", heads);
     perplexity_row(&t, "model", json_object_get(test, "model"));
     perplexity_row(&t, "candidate", json_object_get(test, "candidate"));
     cli_print("perplexity, windows of %.0f tokens, style %s:\n", cli_number(test, "context"),
@@ -58,16 +54,12 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
 {
     const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER]};
     const char *output = c->value[OPT_OUTPUT];
-    struct qn_output o = {0};
     enum qins_status st = QINS_OK;
     if (!output)
         return QINS_OK;
     for (int i = 0; i < CLI_MAX_OPERANDS && c->operand[i] && st == QINS_OK; i++)
         st = qn_refuse_model_input(c->operand[i], files, sizeof files / sizeof *files, output, err);
-    if (st == QINS_OK)
-        st = qn_output_create(&o, output, err);
-    qn_output_abandon(&o);
-    return st;
+    return st == QINS_OK ? cli_check_writable(output, err) : st;
 }
 
 static enum qins_status read_options(const struct cli *c, struct qn_validate_options *o,
@@ -89,7 +81,7 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
     else if (style && strcmp(style, "qins") != 0)
         return qn_fail(err, QINS_ERR_USAGE, "'--ppl-style %s': 'qins' or 'llama.cpp' is needed",
                        style);
-    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, MOST_CONTEXT, &context, err);
+    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     o->context = context;
     return st;
 }
@@ -97,19 +89,13 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_validate_options options;
-    json_t *report = NULL;
     enum qins_status st = read_options(c, &options, err);
     if (st == QINS_OK)
         st = check_output(c, err);
     if (st == QINS_OK)
-        st = qn_validate(&options, &c->monitor, &report, err);
+        st = qn_validate(&options, &c->monitor, &c->report, err);
     if (st == QINS_OK && c->value[OPT_OUTPUT])
-        st = qn_json_save(c->value[OPT_OUTPUT], report, err);
-    if (st == QINS_OK && c->json)
-        cli_print_json(report);
-    else if (st == QINS_OK && !c->quiet)
-        st = print_tables(report, err);
-    json_decref(report);
+        st = qn_json_save(c->value[OPT_OUTPUT], c->report, err);
     return st;
 }
 
@@ -120,7 +106,10 @@ const struct cli_verb cli_validate = {
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER,
                 OPT_IDS},
+    .help = {{OPT_TEXT, "text that is to be predicted"},
+             {OPT_OUTPUT, "write the report there, too"}},
     .n_operands = 2,
     .optional_operands = 1,
     .run = run,
+    .print = print_tables,
 };

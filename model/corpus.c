@@ -70,6 +70,7 @@ static enum qins_status read_texts(struct reading *r, const struct qn_model *m,
 {
     struct qn_corpus *c = r->corpus;
     enum qins_status st = qn_tokenizer_open(&r->tokenizer, o->tokenizer, &m->files, r->vocab, err);
+    st = qn_error_in_file(err, st, m->path ? m->path : "");
     if (st == QINS_OK)
         st = find_bos(r, err);
     for (size_t i = 0; i < o->n_texts && st == QINS_OK; i++) {
