@@ -18,6 +18,7 @@ struct slot {
     struct qn_session *session;
     uint32_t *ids; /* [context + 1], with the last target */
     float *logits; /* [LOGIT_ROWS][vocab] */
+    double *each;  /* of this window, or NULL */
     double sum, squares;
 };
 
@@ -34,6 +35,7 @@ struct job {
     size_t batch, first, end; /* positions first … end-1 of a window are scored */
     uint64_t windows;
     double sum, squares;
+    double *each; /* of all windows, or NULL */
 };
 
 static bool adds_bos(const struct qn_perplexity_options *o)
@@ -84,6 +86,8 @@ static void score(const struct job *j, struct slot *s, size_t at, size_t count)
             double nll = j->kernels->log_sum_exp(row, vocab) - (double)row[s->ids[begin + i + 1]];
             s->sum += nll;
             s->squares += nll * nll;
+            if (s->each)
+                s->each[begin + i - j->first] = nll;
         }
         begin += rows;
     }
@@ -96,6 +100,7 @@ static enum qins_status run_window(void *ctx, unsigned slot, uint64_t item, stru
     enum qins_status st = QINS_OK;
     fill_window(j, item, s->ids);
     s->sum = s->squares = 0.0;
+    s->each = j->each ? j->each + item * (j->end - j->first) : NULL;
     qn_session_reset(s->session);
     for (size_t at = 0; at < j->end && st == QINS_OK; at += j->batch) {
         size_t count = j->options->context - at < j->batch ? j->options->context - at : j->batch;
@@ -153,9 +158,14 @@ static void destroy_slots(struct job *j)
     qn_pool_destroy(j->pool);
 }
 
+static uint64_t scored(const struct job *j)
+{
+    return j->windows * (j->end - j->first);
+}
+
 static void sum_up(const struct job *j, double seconds, struct qn_perplexity *out)
 {
-    uint64_t tokens = j->windows * (j->end - j->first);
+    uint64_t tokens = scored(j);
     double n = (double)tokens, mean = j->sum / n, variance = j->squares / n - mean * mean;
     *out = (struct qn_perplexity){
         .mean_nll = mean,
@@ -188,6 +198,10 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
     };
     double begun = qn_seconds();
     enum qins_status st = qn_perplexity_windows(ids, options, &j.windows, err);
+    if (st == QINS_OK && options->each) {
+        j.each = malloc((size_t)scored(&j) * sizeof *j.each);
+        st = j.each ? QINS_OK : qn_fail_memory(err);
+    }
     if (st == QINS_OK)
         st = qn_linalg_init(err); /* before there are threads */
     if (st == QINS_OK)
@@ -196,8 +210,36 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
                                j.n_slots,  0,          j.windows, monitor};
     if (st == QINS_OK)
         st = qn_run_ordered(&order, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
         sum_up(&j, qn_seconds() - begun, out);
+        out->each = j.each;
+    } else {
+        free(j.each);
+    }
     destroy_slots(&j);
     return st;
+}
+
+void qn_perplexity_finish(struct qn_perplexity *p)
+{
+    free(p->each);
+    p->each = NULL;
+}
+
+void qn_perplexity_compare(const struct qn_perplexity *first, const struct qn_perplexity *second,
+                           struct qn_perplexity_difference *out)
+{
+    double n = (double)first->tokens, mean = 0.0, squares = 0.0;
+    for (uint64_t i = 0; i < first->tokens; i++)
+        mean += second->each[i] - first->each[i];
+    mean /= n;
+    for (uint64_t i = 0; i < first->tokens; i++) {
+        double d = second->each[i] - first->each[i] - mean;
+        squares += d * d;
+    }
+    *out = (struct qn_perplexity_difference){
+        .mean_nll = mean,
+        .standard_error = first->tokens < 2 ? NAN : sqrt(squares / n / (n - 1.0)),
+        .ratio = exp(mean),
+    };
 }

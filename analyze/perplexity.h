@@ -18,6 +18,7 @@ struct qn_perplexity_options {
     enum qn_ppl_style style;
     int64_t bos; /* -1: none; QN_PPL_LLAMA_CPP only */
     unsigned threads;
+    bool each; /* keep the NLL of each token */
 };
 
 struct qn_perplexity {
@@ -26,7 +27,9 @@ struct qn_perplexity {
     double perplexity;        /* exp(mean_nll) */
     uint64_t windows, tokens; /* tokens predicted */
     double seconds, tokens_per_s; /* tokens run, predicted or not */
+    double *each;                 /* [tokens], in the order of the text; heap, or NULL */
 };
+void qn_perplexity_finish(struct qn_perplexity *p);
 
 /* Windows that IDS holds in a style. QINS_ERR_FORMAT where there is none, QINS_ERR_USAGE where a
  * window of that context scores no token. */
@@ -34,7 +37,19 @@ enum qins_status qn_perplexity_windows(const struct qn_ids *ids,
                                        const struct qn_perplexity_options *options,
                                        uint64_t *windows, struct qins_error *err);
 
-/* Figures do not depend on the number of threads. Reports progress in tokens, as WHAT. */
+/* What two models make of the same tokens: the second one's NLL less the first one's. */
+struct qn_perplexity_difference {
+    double mean_nll;
+    double standard_error; /* of mean_nll, from the differences token by token; NaN for less than
+                              two */
+    double ratio;          /* of the perplexities: exp(mean_nll) */
+};
+/* Both with `each`, of the same ids and options. */
+void qn_perplexity_compare(const struct qn_perplexity *first, const struct qn_perplexity *second,
+                           struct qn_perplexity_difference *out);
+
+/* Figures do not depend on the number of threads. Reports progress in tokens, as WHAT. *OUT is
+ * the caller's to finish after QINS_OK. */
 enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *ids,
                                const struct qn_perplexity_options *options, const char *what,
                                const struct qn_monitor *monitor, struct qn_perplexity *out,

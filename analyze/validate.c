@@ -28,6 +28,18 @@ static json_t *perplexity_figures(const struct qn_perplexity *p)
     return j;
 }
 
+static json_t *perplexity_difference(const struct qn_perplexity *model,
+                                     const struct qn_perplexity *candidate)
+{
+    struct qn_perplexity_difference d;
+    json_t *j = json_object();
+    qn_perplexity_compare(model, candidate, &d);
+    qn_json_put(&j, "mean_nll", qn_json_real(d.mean_nll));
+    qn_json_put(&j, "standard_error", qn_json_real(d.standard_error));
+    qn_json_put(&j, "perplexity_ratio", qn_json_real(d.ratio));
+    return j;
+}
+
 static enum qins_status test_perplexity(struct validation *v, json_t **result,
                                         struct qins_error *err)
 {
@@ -36,20 +48,25 @@ static enum qins_status test_perplexity(struct validation *v, json_t **result,
     struct qn_perplexity_options o = {.context = v->context,
                                       .style = v->options->style,
                                       .bos = v->corpus.bos,
-                                      .threads = v->options->threads};
+                                      .threads = v->options->threads,
+                                      .each = v->models[CANDIDATE] != NULL};
+    struct qn_perplexity p[N_MODELS] = {0};
     enum qins_status st = QINS_OK;
     json_t *j = json_object();
     qn_json_put(&j, "passed", json_null()); /* nothing is asked of it yet */
     qn_json_put(&j, "style", json_string(styles[o.style]));
     qn_json_put(&j, "context", json_integer((json_int_t)o.context));
     for (int i = 0; i < N_MODELS && st == QINS_OK; i++) {
-        struct qn_perplexity p;
         if (!v->models[i])
             continue;
-        st = qn_perplexity(v->models[i], &v->corpus.ids, &o, whats[i], v->monitor, &p, err);
+        st = qn_perplexity(v->models[i], &v->corpus.ids, &o, whats[i], v->monitor, &p[i], err);
         if (st == QINS_OK)
-            qn_json_put(&j, model_keys[i], perplexity_figures(&p));
+            qn_json_put(&j, model_keys[i], perplexity_figures(&p[i]));
     }
+    if (st == QINS_OK && v->models[CANDIDATE])
+        qn_json_put(&j, "difference", perplexity_difference(&p[MODEL], &p[CANDIDATE]));
+    for (int i = 0; i < N_MODELS; i++)
+        qn_perplexity_finish(&p[i]);
     if (st != QINS_OK) {
         json_decref(j);
         j = NULL;
@@ -131,6 +148,11 @@ static json_t *describe_model(const struct qn_model *m)
     qn_json_put(&j, "fingerprint", qn_json_digest(&m->fingerprint));
     qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
     qn_json_put(&j, "parameters", json_integer((json_int_t)m->n_parameters));
+    if (m->archive.bytes > 0) {
+        qn_json_put(&j, "archive_hash", qn_json_digest(&m->archive.hash));
+        qn_json_put(&j, "archive_bytes", json_integer((json_int_t)m->archive.bytes));
+        qn_json_put(&j, "bits_per_weight", qn_json_real(m->archive.bits_per_weight));
+    }
     return j;
 }
 

@@ -5,11 +5,15 @@
 
 #include <string.h>
 
-static void perplexity_row(struct cli_table *t, const char *who, const json_t *figures)
+static const char *const whos[] = {"model", "candidate"};
+
+static void perplexity_row(struct cli_table *t, const char *who, const json_t *report,
+                           const json_t *figures)
 {
     if (!figures)
         return;
     cli_cell(t, "%s", who);
+    cli_cell(t, "%s", cli_string(json_object_get(report, who), "path"));
     cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
@@ -18,24 +22,45 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *f
     cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
 }
 
-static enum qins_status print_perplexity(const json_t *test, struct qins_error *err)
+static enum qins_status print_perplexity(const json_t *report, const json_t *test,
+                                         struct qins_error *err)
 {
-    static const char *const heads[] = {"",        "perplexity", "mean NLL", "std. error",
-                                        "windows", "tokens",     "tokens/s"};
+    static const char *const heads[] = {"",           "",        "perplexity", "mean NLL",
+                                        "std. error", "windows", "tokens",     "tokens/s"};
+    const json_t *difference = json_object_get(test, "difference");
     struct cli_table t;
-    cli_table_begin(&t, "lrrrrrr", heads);
-    perplexity_row(&t, "model", json_object_get(test, "model"));
-    perplexity_row(&t, "candidate", json_object_get(test, "candidate"));
+    cli_table_begin(&t, "llrrrrrr", heads);
+    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++)
+        perplexity_row(&t, whos[i], report, json_object_get(test, whos[i]));
     cli_print("perplexity, windows of %.0f tokens, style %s:\n", cli_number(test, "context"),
               cli_string(test, "style"));
-    return cli_table_print(&t, err);
+    enum qins_status st = cli_table_print(&t, err);
+    if (difference)
+        cli_print("candidate less model, token by token: mean NLL %+.6f, std. error %.6f; "
+                  "perplexity times %.6f\n",
+                  cli_number(difference, "mean_nll"), cli_number(difference, "standard_error"),
+                  cli_number(difference, "perplexity_ratio"));
+    return st;
 }
 
 /* How each test's part of the report is shown. */
 static const struct {
     const char *name;
-    enum qins_status (*print)(const json_t *test, struct qins_error *err);
+    enum qins_status (*print)(const json_t *report, const json_t *test, struct qins_error *err);
 } printers[] = {{"perplexity", print_perplexity}};
+
+/* Which archives these are. */
+static void print_archives(const json_t *report)
+{
+    char size[64], bits[64];
+    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++) {
+        const json_t *model = json_object_get(report, whos[i]);
+        if (json_object_get(model, "archive_hash"))
+            cli_print("%s: archive %s, %s, %s\n", whos[i], cli_string(model, "archive_hash"),
+                      cli_bytes(cli_number(model, "archive_bytes"), size, sizeof size),
+                      cli_bits(model, bits, sizeof bits));
+    }
+}
 
 static enum qins_status print_tables(const json_t *report, struct qins_error *err)
 {
@@ -44,8 +69,10 @@ static enum qins_status print_tables(const json_t *report, struct qins_error *er
     for (size_t i = 0; i < sizeof printers / sizeof *printers && st == QINS_OK; i++) {
         const json_t *test = json_object_get(tests, printers[i].name);
         if (test)
-            st = printers[i].print(test, err);
+            st = printers[i].print(report, test, err);
     }
+    if (st == QINS_OK)
+        print_archives(report);
     return st;
 }
 

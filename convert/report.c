@@ -82,21 +82,6 @@ uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index)
     return bytes;
 }
 
-static uint64_t float_elements(const struct qn_archive *a)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < a->manifest.n_tensors; i++)
-        if (qn_dtype_is_float(a->manifest.tensors[i].tensor.dtype))
-            n += a->manifest.tensors[i].tensor.n_elements;
-    return n;
-}
-
-double qn_archive_bits_per_weight(const struct qn_archive *a)
-{
-    uint64_t n = float_elements(a);
-    return n ? 8.0 * (double)a->file.size / (double)n : NAN;
-}
-
 static double per_element(uint64_t bytes, uint64_t n)
 {
     return n ? 8.0 * (double)bytes / (double)n : NAN;
@@ -143,7 +128,7 @@ json_t *qn_archive_report(const struct qn_archive *a, const char *schema)
     qn_json_put(&j, "source_format", json_string(a->manifest.source_format));
     qn_json_put(&j, "input_bytes", integer(input));
     qn_json_put(&j, "archive_bytes", integer(a->file.size));
-    qn_json_put(&j, "float_elements", integer(float_elements(a)));
+    qn_json_put(&j, "float_elements", integer(qn_archive_float_elements(a)));
     qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(a)));
     qn_json_put(&j, "attachments", files);
     qn_json_put(&j, "tensors", tensors);

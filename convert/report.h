@@ -19,8 +19,6 @@ void qn_put_archive_hash(json_t **report, const struct qn_archive *a);
 
 /* Coded bytes of tensor INDEX: payloads, or its bytes in the manifest. */
 uint64_t qn_archive_tensor_bytes(const struct qn_archive *a, size_t index);
-/* 8 * size of the archive / elements of all float tensors; NaN where there are none. */
-double qn_archive_bits_per_weight(const struct qn_archive *a);
 
 /* The report of `qins inspect` (schema qins/inspect/1) on an archive or a checkpoint. */
 enum qins_status qn_inspect(const char *path, const struct qn_monitor *monitor, json_t **report,

@@ -239,20 +239,24 @@ static enum qins_status convert(void *ctx, size_t index, uint64_t first, uint64_
     return QINS_OK;
 }
 
-static enum qins_status load(struct loading *l, unsigned threads, struct qins_error *err)
+/* The same for whoever runs a model and for whoever only asks whether it can be run: the weights
+ * that the config asks for are there and can be computed with. */
+static enum qins_status plan_weights(struct loading *l, struct qins_error *err)
 {
-    struct qn_source_sweep sweep = {
-        .wanted = wanted, .place = place, .use = convert, .ctx = l, .what = "loading"};
     enum qins_status st = check_counts(l, err);
     if (st == QINS_OK)
         st = qn_weights_allocate(l->m, err);
     l->pieces = calloc(l->source->n_tensors + 1, sizeof *l->pieces);
     if (st == QINS_OK && !l->pieces)
         st = qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = qn_weights_each(l->m, find_prefix(l), plan_need, l, err);
-    if (st == QINS_OK)
-        st = qn_weights_commit(l->m, err);
+    return st == QINS_OK ? qn_weights_each(l->m, find_prefix(l), plan_need, l, err) : st;
+}
+
+static enum qins_status load(struct loading *l, unsigned threads, struct qins_error *err)
+{
+    struct qn_source_sweep sweep = {
+        .wanted = wanted, .place = place, .use = convert, .ctx = l, .what = "loading"};
+    enum qins_status st = qn_weights_commit(l->m, err);
     if (st != QINS_OK)
         return st;
     note_unused(l);
@@ -270,30 +274,70 @@ static enum qins_status find_config(struct loading *l, struct qins_error *err)
     return qn_config_find(&l->source->files, &l->m->config, err);
 }
 
+static void describe_archive(struct loading *l)
+{
+    const struct qn_archive *a = l->source->archive;
+    if (a)
+        l->m->archive = (struct qn_archive_figures){
+            .hash = a->body_hash,
+            .bytes = a->file.size,
+            .bits_per_weight = qn_archive_bits_per_weight(a),
+        };
+}
+
+/* All but the weights themselves. */
+static enum qins_status open_plan(struct loading *l, const char *path, struct qins_error *err)
+{
+    l->m = calloc(1, sizeof *l->m);
+    if (!l->m)
+        return qn_fail_memory(err);
+    enum qins_status st = qn_source_open(&l->source, path, l->monitor, err);
+    if (st == QINS_OK)
+        st = find_config(l, err);
+    if (st == QINS_OK)
+        st = plan_weights(l, err);
+    return st;
+}
+
+static void finish(struct loading *l)
+{
+    qn_source_destroy(l->source);
+    free(l->pieces);
+    qn_model_destroy(l->m);
+}
+
 enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
                                const struct qn_monitor *monitor, struct qins_error *err)
 {
     struct loading l = {.monitor = monitor};
     *out = NULL;
-    l.m = calloc(1, sizeof *l.m);
-    if (!l.m)
-        return qn_fail_memory(err);
-    enum qins_status st = qn_source_open(&l.source, path, monitor, err);
-    if (st == QINS_OK)
-        st = find_config(&l, err);
+    enum qins_status st = open_plan(&l, path, err);
     if (st == QINS_OK)
         st = load(&l, threads, err);
     if (st == QINS_OK) {
+        describe_archive(&l);
         l.m->files = l.source->files;
         l.source->files = (struct qn_attachment_list){0};
         l.m->path = qn_strdup(path, err);
         st = l.m->path ? QINS_OK : QINS_ERR_MEMORY;
     }
-    qn_source_destroy(l.source);
-    free(l.pieces);
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
         *out = l.m;
-    else
-        qn_model_destroy(l.m);
+        l.m = NULL;
+    }
+    finish(&l);
+    return qn_error_in_file(err, st, path);
+}
+
+enum qins_status qn_model_check(const char *path, struct qn_model_config *config,
+                                struct qins_error *err)
+{
+    struct loading l = {0};
+    enum qins_status st = open_plan(&l, path, err);
+    if (st == QINS_OK)
+        st = qn_weights_fit(l.m, err);
+    if (st == QINS_OK)
+        *config = l.m->config;
+    finish(&l);
     return qn_error_in_file(err, st, path);
 }

@@ -32,6 +32,13 @@ struct qn_layer {
     struct qn_mlp *mlp; /* one, or n_experts of them */
 };
 
+/* Of an archive as a whole. */
+struct qn_archive_figures {
+    struct qn_digest hash; /* of its body, as the user block has it */
+    uint64_t bytes;
+    double bits_per_weight; /* as qn_archive_bits_per_weight() */
+};
+
 /* Read-only once it is open: any number of sessions may share it. */
 struct qn_model {
     char *path;
@@ -41,8 +48,9 @@ struct qn_model {
     struct qn_matrix head;
     struct qn_norm final_norm;
     struct qn_layer *layers;
-    struct qn_attachment_list files; /* config, tokenizer, … */
-    struct qn_digest fingerprint;    /* names, types, shapes and bytes of the source's tensors */
+    struct qn_attachment_list files;   /* config, tokenizer, … */
+    struct qn_digest fingerprint;      /* names, types, shapes and bytes of the source's tensors */
+    struct qn_archive_figures archive; /* bytes 0: it was opened from a checkpoint */
     uint64_t n_parameters, weight_bytes;
     void *storage; /* what all the pointers point into; private */
 };
@@ -56,6 +64,11 @@ struct qn_model {
 enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
                                const struct qn_monitor *monitor, struct qins_error *err);
 void qn_model_destroy(struct qn_model *m); /* accepts NULL */
+
+/* Whether qn_model_open() has a model to run at PATH: config, names, types and shapes of the
+ * tensors, and their size. Fails as it does, but reads no weights. */
+enum qins_status qn_model_check(const char *path, struct qn_model_config *config,
+                                struct qins_error *err);
 
 /* The fingerprint alone, without loading: the XXH3-128 of a list, sorted by name, of each
  * tensor's name, type, shape and fingerprint (formats/archive/manifest.h). */

@@ -207,6 +207,18 @@ enum qins_status qn_weights_reserve(struct qn_model *m, uint64_t n, enum qins_dt
     return QINS_OK;
 }
 
+enum qins_status qn_weights_fit(const struct qn_model *m, struct qins_error *err)
+{
+    /* What a small archive decodes to has no bound, and the kernel promises more than there is. */
+    const struct qn_weights_storage *s = m->storage;
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (s->size <= memory)
+        return QINS_OK;
+    return qn_fail(err, QINS_ERR_MEMORY,
+                   "the weights take %" PRIu64 " bytes, the machine's memory has %" PRIu64, s->size,
+                   memory);
+}
+
 enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
 {
     /* Weights are read from end to end for each token [measured: one thread reads 30 GB/s from
@@ -215,12 +227,8 @@ enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
     struct qn_weights_storage *s = m->storage;
     size_t unit = s->size >= huge_page ? huge_page : QN_WEIGHTS_ALIGNMENT;
     size_t size = ((size_t)s->size + unit - 1) / unit * unit;
-    /* What a small archive decodes to has no bound, and the kernel promises more than there is. */
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (s->size > memory)
-        return qn_fail(err, QINS_ERR_MEMORY,
-                       "the weights take %" PRIu64 " bytes, the machine's memory has %" PRIu64,
-                       (uint64_t)s->size, memory);
+    if (qn_weights_fit(m, err) != QINS_OK)
+        return QINS_ERR_MEMORY;
     s->data = aligned_alloc(unit, size ? size : unit);
     if (s->data && unit == huge_page)
         (void)madvise(s->data, size, MADV_HUGEPAGE);

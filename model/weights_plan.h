@@ -48,7 +48,9 @@ static inline uint64_t qn_weights_room(uint64_t size)
  * of M; yields the offset. QINS_ERR_UNSUPPORTED where it overflows. */
 enum qins_status qn_weights_reserve(struct qn_model *m, uint64_t n, enum qins_dtype dtype,
                                     uint64_t *offset, struct qins_error *err);
-/* Allocates what was reserved. Pages are not touched until they are written. */
+/* QINS_ERR_MEMORY where that is more than the machine has. */
+enum qins_status qn_weights_fit(const struct qn_model *m, struct qins_error *err);
+/* Allocates what was reserved, if it fits. Pages are not touched until they are written. */
 enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err);
 
 #endif

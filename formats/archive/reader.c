@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "formats/archive/userblock.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 bool qn_is_archive(const void *head, size_t size)
@@ -262,4 +263,19 @@ enum qins_status qn_archive_read_files(const struct qn_archive *a, struct qn_att
     }
     qn_buf_finish(&data);
     return qn_error_in_file(err, st, a->file.path);
+}
+
+uint64_t qn_archive_float_elements(const struct qn_archive *a)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < a->manifest.n_tensors; i++)
+        if (qn_dtype_is_float(a->manifest.tensors[i].tensor.dtype))
+            n += a->manifest.tensors[i].tensor.n_elements;
+    return n;
+}
+
+double qn_archive_bits_per_weight(const struct qn_archive *a)
+{
+    uint64_t n = qn_archive_float_elements(a);
+    return n ? 8.0 * (double)a->file.size / (double)n : NAN;
 }

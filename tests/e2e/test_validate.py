@@ -18,6 +18,7 @@ MODEL = support.MODEL
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
 SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
 TIMES = ("seconds", "tokens_per_s")
+ARCHIVE = ("archive_hash", "archive_bytes", "bits_per_weight")
 
 
 def load_reference():
@@ -141,6 +142,38 @@ class Conventions(Folder):
                 self.agree(self.figures(MODEL, "--ids", ids, "--context", n, "--ppl-style",
                                         "llama.cpp"), self.llama_cpp(n))
 
+    def test_difference(self):
+        """Token by token, in both styles, of a candidate that is a folder of its own."""
+        other = self.dir / "changed"
+        shutil.copytree(MODEL, other)
+        tensors = support.read_safetensors(MODEL / "model.safetensors")
+        rng = np.random.default_rng(4)
+        changed = {name: array + 0.02 * rng.standard_normal(array.shape).astype("<f4")
+                   for name, array in tensors.items()}
+        (other / "model.safetensors").chmod(0o644)
+        support.write_safetensors(other / "model.safetensors", {
+            name: ("F32", array.shape, [array.astype("<f4").tobytes()])
+            for name, array in changed.items()})
+        config, tensors = reference_models.load_folder(other)
+        n, ids, models = 29, self.ids(self.tokens), (self.model, reference_models.Reference(
+            config, tensors))
+        for style, first in (("qins", 0), ("llama.cpp", n // 2)):
+            each = []
+            for model in models:
+                losses = []
+                for begin in range(0, len(self.tokens) - n + (style != "qins"), n):
+                    window = self.tokens[begin:begin + n + (style == "qins")]
+                    losses.extend(nll(model.logits(window[:-1]), window[1:])[first:])
+                each.append(np.array(losses))
+            d = each[1] - each[0]
+            report = self.validate(MODEL, other, "--ids", ids, "--context", n, "--ppl-style", style)
+            found = report["tests"]["perplexity"]["difference"]
+            self.assertEqual(report["tests"]["perplexity"]["model"]["tokens"], len(d))
+            self.assertAlmostEqual(found["mean_nll"], d.mean(), delta=1e-6)
+            self.assertAlmostEqual(found["standard_error"], d.std() / math.sqrt(len(d) - 1),
+                                   delta=1e-6)
+            self.assertAlmostEqual(found["perplexity_ratio"], math.exp(d.mean()), delta=1e-5)
+
     def test_long_windows_run_in_batches(self):
         rng = np.random.default_rng(9)
         self.tokens = [int(t) for t in rng.integers(1, 2048, 1201)]
@@ -204,16 +237,26 @@ class Figures(Folder):
         arguments = ("--text", self.short, "--context", 128)
         report = self.validate(MODEL, lossless, *arguments)
         self.assertEqual(report["model"]["fingerprint"], report["candidate"]["fingerprint"])
+        self.assertNotIn("archive_hash", report["model"])
+        self.assertEqual(report["tests"]["perplexity"]["difference"],
+                         {"mean_nll": 0, "standard_error": 0, "perplexity_ratio": 1})
         test = report["tests"]["perplexity"]
         self.assertEqual({k: v for k, v in test["model"].items() if k not in TIMES},
                          {k: v for k, v in test["candidate"].items() if k not in TIMES})
         report = self.validate(MODEL, four, *arguments)
         test = report["tests"]["perplexity"]
         self.assertGreater(test["candidate"]["perplexity"], 1.05 * test["model"]["perplexity"])
+        verified, inspected = (json.loads(support.run_qins(verb, four, "--json", check=0).stdout)
+                               for verb in ("verify", "inspect"))
+        self.assertEqual([report["candidate"][k] for k in ARCHIVE],
+                         [verified["archive_hash"], four.stat().st_size,
+                          inspected["bits_per_weight"]])
         alone = self.figures(four, *arguments)
         self.assertEqual(alone["perplexity"], test["candidate"]["perplexity"])
         table = support.run_qins("validate", MODEL, four, *arguments, check=0).stdout
-        self.assertIn("candidate", table)
+        for shown in (MODEL, four, verified["archive_hash"], "token by token",
+                      f"{test['difference']['perplexity_ratio']:.6f}"):
+            self.assertIn(str(shown), table)
 
     def test_fingerprints(self):
         report = self.validate(MODEL, "--text", self.short, "--context", 128)
@@ -236,7 +279,7 @@ class Figures(Folder):
                                 check=0)
         self.assertIn("fingerprints differ", done.stderr)
         done = support.run_qins("validate", MODEL, "--text", TEXT, "--context", 1025, check=0)
-        self.assertIn("1024 positions", done.stderr)
+        self.assertIn("longer than the 1024", done.stderr)
 
 
 class Refused(Folder):
