@@ -4,7 +4,6 @@ every tensor, row-major and little-endian. What cannot be converted has dtype "?
 nothing."""
 import collections
 import io
-import os
 import pathlib
 import struct
 import sys
@@ -12,6 +11,8 @@ import zipfile
 import zlib
 
 import numpy as np
+
+import support
 
 try:
     import torch
@@ -405,7 +406,7 @@ def llama_files():
 
 def real_files():
     """The optional files of QINS_SHARED_DATA, through torch.load and a parse of our own."""
-    models = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent")) / "models"
+    models = support.SHARED / "models"
     checkpoint = models / "slm4096-torch" / "ckpt.pt"
     if torch and checkpoint.exists():
         write_text("ckpt.pt", describe_torch(torch.load(checkpoint, map_location="cpu")))

@@ -18,26 +18,8 @@ CONFIG = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "vo
           "eos_token_id": 2}
 
 
-def e4m3(code):
-    sign, exponent, mantissa = -1.0 if code & 128 else 1.0, code >> 3 & 15, code & 7
-    if exponent == 15 and mantissa == 7:
-        return np.nan
-    if exponent == 0:
-        return sign * mantissa * 2.0 ** -9
-    return sign * (1 + mantissa / 8) * 2.0 ** (exponent - 7)
-
-
-def e5m2(code):
-    sign, exponent, mantissa = -1.0 if code & 128 else 1.0, code >> 2 & 31, code & 3
-    if exponent == 31:
-        return sign * np.inf if mantissa == 0 else np.nan
-    if exponent == 0:
-        return sign * mantissa * 2.0 ** -16
-    return sign * (1 + mantissa / 4) * 2.0 ** (exponent - 15)
-
-
-TABLES = {"F8_E4M3": np.array([e4m3(i) for i in range(256)], np.float32),
-          "F8_E5M2": np.array([e5m2(i) for i in range(256)], np.float32)}
+TABLES = {name: np.array([value(i) for i in range(256)], np.float32)
+          for name, value in model_fixtures.F8_VALUES.items()}
 
 
 def as_type(values, dtype, rng):

@@ -222,6 +222,9 @@ def e5m2_value(byte):
     return float(np.array([byte << 8], np.uint16).view(np.float16)[0])
 
 
+F8_VALUES = {"F8_E4M3": e4m3_value, "F8_E5M2": e5m2_value}
+
+
 def nearest(table, values):
     """The codes of the table's values that come nearest to VALUES, none of them NaN or infinite."""
     codes = np.flatnonzero(np.isfinite(table))

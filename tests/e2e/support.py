@@ -10,6 +10,8 @@ SOURCE_ROOT = pathlib.Path(os.environ.get("QINS_SOURCE_ROOT",
 BUILD_ROOT = pathlib.Path(os.environ.get("QINS_BUILD_ROOT", SOURCE_ROOT / "build"))
 PROGRAM = pathlib.Path(os.environ.get("QINS_PROGRAM", BUILD_ROOT / "cli" / "qins"))
 MODEL = SOURCE_ROOT / "examples" / "kjv-1.7m"
+# Larger models and texts, which need not be there.
+SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
 
 
 def run_qins(*arguments, check=None, program=PROGRAM, **options):

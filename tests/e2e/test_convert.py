@@ -1,6 +1,5 @@
 """Convert, verify and restore on generated and real models; numpy is the oracle for figures."""
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -14,7 +13,7 @@ import numpy as np
 import fixtures_safetensors_gguf as fixtures
 import support
 
-SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
+SHARED = support.SHARED
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4,
          "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 

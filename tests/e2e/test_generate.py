@@ -15,7 +15,7 @@ import numpy as np
 
 import support
 
-SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", support.SOURCE_ROOT / ".." / "shared" / "data"))
+SHARED = support.SHARED
 MODEL = support.MODEL
 REFERENCE = json.loads((MODEL / "reference.json").read_text())
 GREEDY = REFERENCE["greedy_from_first_16"]

@@ -1,7 +1,6 @@
 """Safetensors, Hugging Face folders and GGUF through convert and restore, against files that the
 independent writers of fixtures_safetensors_gguf.py made."""
 import json
-import os
 import pathlib
 import tempfile
 import unittest
@@ -9,9 +8,7 @@ import unittest
 import numpy as np
 
 import fixtures_safetensors_gguf as fixtures
-from support import PROGRAM, main, run_qins
-
-SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
+from support import PROGRAM, SHARED, main, run_qins
 
 
 @unittest.skipUnless(PROGRAM.exists(), "no qins program in this build")

@@ -1,7 +1,6 @@
 """Ids against reference_tokenizer.py, for the shipped tokenizer and for small ones made here in the
 ways of Llama 3, Qwen and Llama 2; round trips; refusals."""
 import json
-import os
 import pathlib
 import random
 import struct
@@ -17,7 +16,7 @@ except ImportError:  # python3-regex
     reference = None
 
 TOOL = support.BUILD_ROOT / "tests" / "tools" / "tokenize_tool"
-SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
+SHARED = support.SHARED
 TEXT = (support.SOURCE_ROOT / "examples" / "kjv-heldout.txt").read_text()
 
 ODD = [" ", "  ", "     ", "\t", "\n", "\n\n", "\r\n", "\r", "\u00a0", "\u2003", "\u3000", "\u200d",

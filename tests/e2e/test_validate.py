@@ -1,7 +1,6 @@
 """qins validate: perplexity by both conventions against references that share no code with it."""
 import json
 import math
-import os
 import pathlib
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ import numpy as np
 import reference_models
 import support
 
-SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", support.SOURCE_ROOT / ".." / "shared" / "data"))
+SHARED = support.SHARED
 MODEL = support.MODEL
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
 SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
