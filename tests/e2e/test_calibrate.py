@@ -215,6 +215,7 @@ class Options(Folder):
         for arguments, word in (
                 ((MODEL,), "--text"),
                 (("--text", self.short), "model"),
+                (("--text", self.short, MODEL), "before --text"),
                 ((MODEL, "--text", self.short, "--ids", self.ids_file), "ids"),
                 (("--merge", out), "two"),
                 ((MODEL, "--merge", out, out), "model"),
@@ -310,6 +311,11 @@ class Activations(Folder):
             _, message = self.calibrate("--activations", self.dir / "bad.npz", check=3)
             self.assertIn("bad", message)
             self.assertEqual(message.count("\n"), 1)
+        for name in (":input", ":output", "first"):
+            model_fixtures.write_npz(self.dir / "bad.npz", {name: good[0] if name[0] != ":" else good})
+            _, message = self.calibrate("--activations", self.dir / "bad.npz", check=3)
+            self.assertIn(name, message)
+
 
 if __name__ == "__main__":
     support.main()
