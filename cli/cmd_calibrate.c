@@ -43,6 +43,10 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
               json_array_size(points), tokens, unit, tokens == 1 ? "" : "s", windows,
               windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"), unit,
               cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
+    const json_t *parts = json_object_get(report, "kept_rows_by_part");
+    if (cli_number(report, "kept_rows") > 0)
+        cli_print("kept rows: %.0f to fit, %.0f to select, %.0f to test\n",
+                  cli_number(parts, "fit"), cli_number(parts, "select"), cli_number(parts, "test"));
     return st;
 }
 

@@ -41,7 +41,9 @@ static const char input_suffix[] = ":input", output_suffix[] = ":output";
 static enum qins_status check_array(const struct qn_tensor *t, struct qins_error *err)
 {
     const char *problem = NULL;
-    if (t->rank != 2 || t->n_elements == 0)
+    if (strcmp(t->name, input_suffix) == 0 || strcmp(t->name, output_suffix) == 0)
+        problem = "its name says of no tensor what it is the input or output of";
+    else if (t->rank != 2 || t->n_elements == 0)
         problem = "rows of activations have the shape [rows, channels], both at least 1";
     else if (t->dtype != QINS_F64 && !qn_dtype_is_quantisable(t->dtype))
         problem = "activations are floats";
@@ -414,7 +416,8 @@ enum qins_status qn_calibrate_activations(const char *model, const char *file, c
     if (st == QINS_OK)
         st = run(&a, file, out, err);
     if (st == QINS_OK && report) {
-        *report = qn_calibrate_report(&a.c, out, o->threads, qn_seconds() - begun, a.c.tokens);
+        *report =
+            qn_calibrate_report(&a.c, out, o->threads, qn_seconds() - begun, a.c.tokens, monitor);
         st = *report ? QINS_OK : qn_fail_memory(err);
     }
     finish(&a);

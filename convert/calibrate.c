@@ -78,7 +78,7 @@ static enum qins_status cut_windows(struct qn_calibrating *job, struct qins_erro
     const struct qn_window_source source = {
         .ids = corpus->ids.data, .begin = corpus->begin, .n_parts = corpus->n_parts};
     if (corpus->ids.count == 0)
-        return qn_fail(err, QINS_ERR_USAGE, "the text is empty");
+        return qn_fail(err, QINS_ERR_FORMAT, "the text has no tokens");
     enum qins_status st = qn_windows_init(&job->windows, &source, &job->c.options, err);
     if (st != QINS_OK)
         return st;
@@ -147,6 +147,8 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
     qn_hasher_add(h, c->archive.bytes, sizeof c->archive.bytes);
     qn_hasher_add(h, c->tokenizer.bytes, sizeof c->tokenizer.bytes);
     qn_hasher_add(h, c->texts[0].bytes, sizeof c->texts[0].bytes);
+    /* Where the texts end decides the windows. */
+    qn_hasher_add(h, job->corpus->begin, (job->corpus->n_parts + 1) * sizeof *job->corpus->begin);
     for (size_t i = 0; i < job->n_passes; i++) {
         uint64_t end = job->pass_end[i];
         qn_hasher_add(h, &end, sizeof end);
@@ -228,7 +230,7 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
         st = run(&job, err);
     if (st == QINS_OK && report) {
         *report = qn_calibrate_report(&job.c, out, o->threads, qn_seconds() - begun,
-                                      job.tokens_done - job.tokens_resumed);
+                                      job.tokens_done - job.tokens_resumed, monitor);
         st = *report ? QINS_OK : qn_fail_memory(err);
     }
     finish(&job);

@@ -241,7 +241,7 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
     if (st == QINS_OK)
         st = qn_calibration_write(&m.c, out, &source, monitor, err);
     if (st == QINS_OK && report) {
-        *report = qn_calibrate_report(&m.c, out, 1, qn_seconds() - begun, m.c.tokens);
+        *report = qn_calibrate_report(&m.c, out, 1, qn_seconds() - begun, m.c.tokens, monitor);
         st = *report ? QINS_OK : qn_fail_memory(err);
     }
     finish(&m);

@@ -36,8 +36,29 @@ static json_t *point_report(const struct qn_calibration_point *p)
     return j;
 }
 
+static const char *const part_names[] = {
+    [QN_ROWS_FIT] = "fit", [QN_ROWS_SELECT] = "select", [QN_ROWS_TEST] = "test"};
+enum { N_PARTS = sizeof part_names / sizeof *part_names };
+
+static json_t *part_report(const struct qn_calibration *c, const struct qn_monitor *monitor)
+{
+    uint64_t rows[N_PARTS] = {0};
+    json_t *j = json_object();
+    for (uint32_t i = 0; i < c->n_kept; i++)
+        rows[c->kept[i].part]++;
+    for (size_t i = 0; i < N_PARTS; i++) {
+        if (rows[i] == 0 && c->n_kept > 0)
+            qn_notice(monitor,
+                      "no kept row belongs to the %s part: whole windows are dealt out, and there "
+                      "are %llu",
+                      part_names[i], (unsigned long long)c->windows);
+        qn_json_put(&j, part_names[i], count(rows[i]));
+    }
+    return j;
+}
+
 json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, unsigned threads,
-                            double seconds, uint64_t tokens)
+                            double seconds, uint64_t tokens, const struct qn_monitor *monitor)
 {
     struct stat info;
     char seed[24];
@@ -63,6 +84,7 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     qn_json_put(&j, "tokens", count(c->tokens));
     qn_json_put(&j, "windows", count(c->windows));
     qn_json_put(&j, "kept_rows", count(c->n_kept));
+    qn_json_put(&j, "kept_rows_by_part", part_report(c, monitor));
     qn_json_put(&j, "threads", count(threads));
     qn_json_put(&j, "seconds", qn_json_real(seconds));
     qn_json_put(&j, "tokens_per_s", qn_json_real((double)tokens / seconds));

@@ -176,7 +176,8 @@ static enum qins_status check_job(const struct qn_calibrating *job, const char *
     if (!c->progress.unfinished || !same_job(job, c) || c->progress.pass >= job->n_passes ||
         c->windows != job->c.windows || !same_kept(c, &job->c))
         return qn_fail(err, QINS_ERR_USAGE,
-                       "%.200s is of another version of qins or with other limits; remove it",
+                       "%.200s is of another version of qins, of texts cut elsewhere or with other "
+                       "limits; remove it",
                        part);
     return QINS_OK;
 }

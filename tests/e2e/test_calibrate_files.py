@@ -82,9 +82,9 @@ class Merging(Folder):
 class Resuming(Folder):
     RUN = ("--context", 32, "--gram", "--keep-rows", 100, "--threads", 2)
 
-    def start(self, out, *more):
-        return subprocess.Popen([str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(TEXT),
-                                 "-o", str(out), *map(str, self.RUN), *more],
+    def start(self, out, *more, texts=(TEXT,)):
+        return subprocess.Popen([str(support.PROGRAM), "calibrate", str(MODEL), "--text",
+                                 *map(str, texts), "-o", str(out), *map(str, self.RUN), *more],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def test_interrupted_at_any_moment(self):
@@ -115,10 +115,10 @@ class Resuming(Folder):
         self.assertEqual(sorted(p.name for p in self.dir.glob("out.h5*")
                                 if ".tmp-" not in p.name), ["out.h5"])
 
-    def stop_half_way(self, out):
+    def stop_half_way(self, out, **more):
         """Leaves OUT.part."""
         for wait in (0.3, 0.5, 0.8, 0.15, 1.2, 2.0):
-            process = self.start(out)
+            process = self.start(out, **more)
             try:
                 process.wait(wait)
             except subprocess.TimeoutExpired:
@@ -148,6 +148,16 @@ class Resuming(Folder):
             done = support.run_qins("calibrate", MODEL, "--text", *arguments, *again, check=2)
             self.assertIn(word, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1)
+        # The same text, cut elsewhere, has other windows.
+        lines = TEXT.read_text().splitlines(keepends=True)
+        for name, cut in (("x", 7), ("y", 8)):
+            (self.dir / f"{name}1").write_text("".join(lines[:cut]))
+            (self.dir / f"{name}2").write_text("".join(lines[cut:]))
+        cut_out = self.dir / "cut.h5"
+        self.stop_half_way(cut_out, texts=(self.dir / "x1", self.dir / "x2"))
+        done = support.run_qins("calibrate", MODEL, "--text", self.dir / "y1", self.dir / "y2",
+                                *self.RUN, "-o", cut_out, "--resume", check=2)
+        self.assertIn("cut elsewhere", done.stderr)
         self.assertEqual(part.read_bytes(), before)
         # Unfinished work is no calibration.
         done = support.run_qins("calibrate", "--merge", part, part, "-o", self.dir / "x.h5", check=3)
