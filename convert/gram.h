@@ -13,7 +13,7 @@ struct qn_gram {
     float *low;   /* as high */
 };
 
-/* What one matrix may take: up to 37 800 channels. */
+/* What one matrix may take: up to 37 700 channels. */
 #define QN_GRAM_MOST (UINT64_C(8) << 30)
 
 /* Bytes of a matrix of N channels. */

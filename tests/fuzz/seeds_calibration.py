@@ -7,9 +7,9 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "corpus" / "calibration"
 
 def description(points, **changes):
     meta = {"schema": "qins/calibration/1", "qins_version": "0.1.0",
-            "model": {"name": "m", "fingerprint": "0" * 32}, "tokenizer": "1" * 32,
+            "model": {"name": "m", "fingerprint": "0" * 32, "archive_hash": "4" * 32}, "tokenizer": "1" * 32,
             "texts": ["2" * 32],
-            "options": {"context": 8, "seed": 0, "keep_rows": 2, "gram": True}, "tokens": 0,
+            "options": {"context": 8, "seed": "0", "keep_rows": 2, "gram": True}, "tokens": 0,
             "windows": 0, "kept_rows": 2,
             "access": {"tensors": ["a.weight"], "embedding_rows": 3, "layers": 1, "experts": 2},
             "points": points}
@@ -31,7 +31,7 @@ def main():
         "no_figures": description([point()]),
         "two_points": description([point(), point(name="b/c%.:output", kind="value", kept=0,
                                                   gram=False)]) + b"\0\0",
-        "captured": description([point(kind="captured", layer=0)], model=None, tokenizer=None,
+        "captured": description([point(kind="captured", layer=None, expert=None)], model=None, tokenizer=None,
                                 access=None) + b"\0\0",
         "unfinished": description([point()], unfinished={"job": "3" * 32, "pass": 1,
                                                          "windows": 0}) + b"\0\0",

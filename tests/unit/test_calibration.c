@@ -25,18 +25,21 @@
     } while (0)
 
 static const char llama[] =
-    "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":48,"
-    "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
+    "{\"model_type\":\"llama\",\"hidden_size\":16,\"intermediate_size\":24,"
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\","
     "\"max_position_embeddings\":64,\"vocab_size\":61}";
 static const char mixtral[] =
-    "{\"model_type\":\"mixtral\",\"hidden_size\":32,\"intermediate_size\":24,"
-    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
+    "{\"model_type\":\"mixtral\",\"hidden_size\":16,\"intermediate_size\":24,"
+    "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
     "\"num_local_experts\":4,\"num_experts_per_tok\":2,"
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\","
     "\"max_position_embeddings\":64,\"vocab_size\":61}";
 
-enum { TOKENS = 330, CONTEXT = 24 };
+enum { TOKENS = 200, FIRST_TEXT = 80, CONTEXT = 24, WINDOWS = 4 + 5 };
+
+/* Room for two to four points with their Gram matrices. */
+enum { MEMORY = 25000 };
 
 struct fixture {
     char dir[64];
@@ -72,7 +75,7 @@ static int setup_model(void **state, const char *config_text)
         const uint32_t id = (uint32_t)(test_random(&random) % 61);
         check_ok(qn_ids_append(&f->corpus.ids, &id, 1, &e_));
     }
-    f->begin[1] = 130;
+    f->begin[1] = FIRST_TEXT;
     f->begin[2] = TOKENS;
     f->corpus.begin = f->begin;
     f->corpus.n_parts = 2;
@@ -138,18 +141,19 @@ static void test_passes_and_threads(void **state)
         return;
     }
     run(f, NULL, &want);
-    for (unsigned threads = 1; threads <= 3; threads += 2)
-        for (uint64_t large = 1; large < 1 << 20; large *= 500) {
-            f->o.threads = threads;
-            f->o.large_bytes = large;
-            run(f, NULL, &got);
-            assert_same(&got, &want);
-        }
+    /* A point a pass, some, all. */
+    static const uint64_t limits[] = {1, MEMORY, 1 << 20};
+    for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++) {
+        f->o.threads = 3 - i;
+        f->o.large_bytes = limits[i];
+        run(f, NULL, &got);
+        assert_same(&got, &want);
+    }
     f->o.sample.gram = false;
     qn_buf_finish(&want);
     f->o.large_bytes = 0;
     run(f, NULL, &want);
-    f->o.large_bytes = 20000;
+    f->o.large_bytes = MEMORY;
     f->o.checkpoint_seconds = -1;
     run(f, NULL, &got);
     assert_same(&got, &want);
@@ -158,6 +162,7 @@ static void test_passes_and_threads(void **state)
 
 /* Asks to stop after some calls, or ends the process as a kill would. */
 struct interruption {
+    const char *what; /* is counted */
     int left;
     bool kill;
     atomic_bool stop;
@@ -166,28 +171,30 @@ struct interruption {
 static void count_down(void *ctx, const char *what, const char *unit, uint64_t done, uint64_t total)
 {
     struct interruption *i = ctx;
-    (void)what;
     (void)unit;
     assert_true(done <= total);
-    if (--i->left > 0)
+    if (strcmp(what, i->what) != 0 || --i->left > 0)
         return;
     if (i->kill)
         _exit(0);
     atomic_store(&i->stop, true);
 }
 
-/* One attempt of LEFT windows; true when it got through. */
-static bool attempt(struct fixture *f, int left, bool by_kill)
+/* One attempt of LEFT windows, or pieces of OUT; true when it got through. */
+static bool attempt(struct fixture *f, const char *what, int left, bool by_kill)
 {
-    struct interruption i = {.left = left, .kill = by_kill};
+    struct interruption i = {.what = what, .left = left, .kill = by_kill};
     const struct qn_monitor monitor = {.progress = count_down, .ctx = &i, .stop = &i.stop};
     struct qins_error err;
     if (!by_kill) {
         enum qins_status st =
             qn_calibrate_corpus(f->m, &f->corpus, f->out, &f->o, &monitor, NULL, &err);
         assert_true(st == QINS_OK || st == QINS_ERR_INTERRUPTED);
-        assert_true(st == QINS_OK || qn_exists(f->part));
-        return st == QINS_OK;
+        if (st == QINS_OK)
+            return true;
+        assert_int_equal(qn_exists(f->part), strstr(err.message, "--resume") != NULL);
+        assert_false(qn_exists(f->out));
+        return false;
     }
     pid_t child = fork();
     assert_true(child >= 0);
@@ -214,7 +221,7 @@ static void interrupt_all_the_time(struct fixture *f, uint64_t large, bool gram)
     f->o.resume = true;
     for (int by_kill = 0; by_kill < 2; by_kill++) {
         int attempts = 0;
-        while (!attempt(f, 3 + (int)(test_random(&random) % 8), by_kill))
+        while (!attempt(f, "calibrate", 3 + (int)(test_random(&random) % 8), by_kill))
             assert_true(++attempts < 200);
         assert_true(attempts > 0);
         read_bytes(f->out, &got);
@@ -236,11 +243,36 @@ static void test_interruptions(void **state)
     }
     f->o.threads = 1; /* children fork from a process without threads */
     if (f->m->config.n_experts > 0) {
-        interrupt_all_the_time(f, 0, true);
+        interrupt_all_the_time(f, MEMORY, true);
         return;
     }
-    interrupt_all_the_time(f, 60000, true);
-    interrupt_all_the_time(f, 20000, false);
+    interrupt_all_the_time(f, MEMORY, true);
+    interrupt_all_the_time(f, MEMORY / 2, false);
+}
+
+/* OUT appears whole or not at all, and work in progress outlives the attempt. */
+static void test_interrupted_writing(void **state)
+{
+    struct fixture *f = *state;
+    struct qn_buf want, got;
+    if (!f) {
+        skip();
+        return;
+    }
+    run(f, NULL, &want);
+    f->o.threads = 1;
+    f->o.resume = true;
+    f->o.checkpoint_seconds = -1;
+    for (int pieces = 1; pieces < 100; pieces *= 4) {
+        assert_false(attempt(f, "write", pieces, false));
+        assert_true(qn_exists(f->part));
+        assert_false(attempt(f, "write", pieces, true));
+        assert_true(qn_exists(f->part) && !qn_exists(f->out));
+    }
+    check_ok(qn_calibrate_corpus(f->m, &f->corpus, f->out, &f->o, NULL, NULL, &e_));
+    read_bytes(f->out, &got);
+    assert_same(&got, &want);
+    qn_buf_finish(&want);
 }
 
 static void test_work_of_others_is_left_alone(void **state)
@@ -253,11 +285,11 @@ static void test_work_of_others_is_left_alone(void **state)
     }
     run(f, NULL, &whole);
     f->o.resume = true;
-    while (attempt(f, 5, false))
+    while (attempt(f, "calibrate", 5, false))
         assert_int_equal(unlink(f->out), 0);
     read_bytes(f->part, &before);
     f->o.resume = false;
-    f->o.large_bytes = 30000;
+    f->o.large_bytes = MEMORY;
     f->o.checkpoint_seconds = -1;
     check_ok(qn_calibrate_corpus(f->m, &f->corpus, f->out, &f->o, NULL, NULL, &e_));
     read_bytes(f->out, &out);
@@ -288,7 +320,7 @@ static void test_read_back(void **state)
     check_ok(qn_calibration_open(&file, f->out, false, NULL, &e_));
     const struct qn_calibration *c = &file.c;
     assert_int_equal(c->tokens, TOKENS);
-    assert_int_equal(c->windows, 6 + 9); /* of 130 and of 200 tokens */
+    assert_int_equal(c->windows, WINDOWS);
     assert_int_equal(c->n_kept, 60);
     for (size_t i = 0; i < c->n_points; i++) {
         const struct qn_calibration_point *p = &c->points[i];
@@ -358,6 +390,16 @@ static void check_gram(uint32_t n, size_t rows, struct qn_pool *pool)
     free(low);
 }
 
+static void test_gram_limit(void **state)
+{
+    struct qins_error err;
+    (void)state;
+    check_ok(qn_gram_check("p", 37700, &e_));
+    assert_int_equal(qn_gram_check("the point", 40000, &err), QINS_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.tensor, "the point"));
+    assert_non_null(strstr(err.message, "9661366272"));
+}
+
 static void test_gram(void **state)
 {
     struct qn_pool *pool = NULL;
@@ -411,12 +453,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_gram),
+        cmocka_unit_test(test_gram_limit),
         cmocka_unit_test(test_windows),
         cmocka_unit_test_setup_teardown(test_read_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_passes_and_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_passes_and_threads, setup_experts, teardown),
         cmocka_unit_test_setup_teardown(test_interruptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interruptions, setup_experts, teardown),
+        cmocka_unit_test_setup_teardown(test_interrupted_writing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_work_of_others_is_left_alone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
