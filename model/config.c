@@ -70,7 +70,7 @@ static bool is_neutral(enum qn_key_kind kind, const json_t *value)
 
 /* The names that Hugging Face's ACT2FN (activations.py) has for what we compute. gelu_fast is
  * gelu_new with sqrt(2/pi) written to ten digits. */
-static bool parse_activation(const json_t *value, enum qn_activation *out)
+static bool parse_activation(const char *name, enum qn_activation *out)
 {
     static const struct {
         const char *name;
@@ -85,8 +85,7 @@ static bool parse_activation(const json_t *value, enum qn_activation *out)
         {"gelu_pytorch_tanh", QN_ACT_GELU_TANH},
         {"relu", QN_ACT_RELU},
     };
-    const char *name = json_string_value(value);
-    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0) {
             *out = known[i].activation;
             return true;
@@ -166,9 +165,11 @@ static enum qins_status store(struct parser *p, const struct qn_config_key *k, c
         *(bool *)field = json_is_true(value);
         break;
     case QN_KEY_ACTIVATION:
-        if (!parse_activation(value, field))
+        if (!json_is_string(value))
+            return qn_fail(err, QINS_ERR_FORMAT, "%s is not a string", k->name);
+        if (!parse_activation(json_string_value(value), field))
             return qn_fail(err, QINS_ERR_UNSUPPORTED, "%s '%s' is not known", k->name,
-                           json_is_string(value) ? json_string_value(value) : "");
+                           json_string_value(value));
         break;
     case QN_KEY_BOS:
         ok = json_is_null(value) || is_token(value);

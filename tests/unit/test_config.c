@@ -326,7 +326,7 @@ static void refuses_what_it_does_not_know(void **state)
         {llama, "rope_theta", "[]", "rope_theta", QINS_ERR_FORMAT},
         {llama, "tie_word_embeddings", "1", "tie_word_embeddings", QINS_ERR_FORMAT},
         {llama, "hidden_act", "\"quick_gelu\"", "hidden_act 'quick_gelu'", QINS_ERR_UNSUPPORTED},
-        {llama, "hidden_act", "7", "hidden_act", QINS_ERR_UNSUPPORTED},
+        {llama, "hidden_act", "7", "hidden_act is not a string", QINS_ERR_FORMAT},
         {llama, "no_such_key", "null", "no_such_key", QINS_ERR_UNSUPPORTED},
         {llama, "num_local_experts", "8", "num_local_experts", QINS_ERR_UNSUPPORTED},
         {llama, "n_embd", "64", "n_embd", QINS_ERR_UNSUPPORTED},

@@ -38,7 +38,7 @@ static double direct_error(size_t n, size_t group, unsigned levels, float kappa,
     return error;
 }
 
-/* DESIGN 2.2: "SQNR to 0.003 dB"; the small groups and 12 bits are allowed more. */
+/* The histograms predict SQNR to 0.003 dB; the small groups and 12 bits are allowed more. */
 static void prediction(void **state)
 {
     (void)state;
@@ -110,7 +110,7 @@ struct figure {
     double tolerance;     /* of `uniform`, which hangs on the sample's one largest value */
 };
 
-/* DESIGN 2.2's figures, tensor of 2^20, 8 bits. */
+/* Figures measured beforehand, in a study apart from this code: tensor of 2^20, 8 bits. */
 static void known_figures(void **state)
 {
     (void)state;
