@@ -199,7 +199,7 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
     double begun = qn_seconds();
     enum qins_status st = qn_perplexity_windows(ids, options, &j.windows, err);
     if (st == QINS_OK && options->each) {
-        j.each = malloc((size_t)scored(&j) * sizeof *j.each);
+        j.each = calloc((size_t)scored(&j) + 1, sizeof *j.each);
         st = j.each ? QINS_OK : qn_fail_memory(err);
     }
     if (st == QINS_OK)

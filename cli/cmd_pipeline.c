@@ -31,17 +31,19 @@ static enum qins_status print_summary(const json_t *report, struct qins_error *e
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    struct qn_convert_options options = {.threads = c->threads};
+    struct qn_pipeline_options o = {.model = c->operand[0],
+                                    .text = c->value[OPT_TEXT],
+                                    .tokenizer = c->value[OPT_TOKENIZER],
+                                    .dir = c->value[OPT_OUTPUT],
+                                    .convert = {.threads = c->threads}};
     unsigned context = 0;
     if (!c->value[OPT_TEXT])
         return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
-    enum qins_status st = cli_plan_options(c, &options.plan, err);
+    enum qins_status st = cli_plan_options(c, &o.convert.plan, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
-    if (st == QINS_OK)
-        st = qn_pipeline(c->operand[0], c->value[OPT_TEXT], c->value[OPT_OUTPUT], context, &options,
-                         &c->monitor, &c->report, err);
-    return st;
+    o.context = context;
+    return st == QINS_OK ? qn_pipeline(&o, &c->monitor, &c->report, err) : st;
 }
 
 const struct cli_verb cli_pipeline = {
@@ -49,8 +51,8 @@ const struct cli_verb cli_pipeline = {
     .summary = "The whole line from a model and a text to a page that sums up.",
     .usage = "pipeline MODEL --text FILE -o DIR [options]",
     .example = "qins pipeline model/ --text sample.txt -o review/",
-    .options = {OPT_TEXT, OPT_OUTPUT, OPT_CONTEXT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP,
-                OPT_KAPPA, OPT_CLIP, OPT_GRID},
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_CONTEXT, OPT_TOKENIZER, OPT_LOSSLESS, OPT_BITS, OPT_CODEC,
+                OPT_GROUP, OPT_KAPPA, OPT_CLIP, OPT_GRID},
     .help = {{OPT_TEXT, "text to calibrate and validate with"}},
     .n_operands = 1,
     .needs_output = true,

@@ -4,22 +4,36 @@
 
 #include "convert/convert.h"
 
-/* Calibrates MODEL on TEXT, converts it to DIR/model.qins, verifies that against the model,
- * measures the perplexity of both on TEXT, and writes a report of each step and DIR/index.html, a
- * page that needs nothing else. A step that an earlier run finished for the same sources and
- * options is not done again. CONTEXT is the tokens of a window, 0: the model's, at most 512; a
- * short text has a shorter one. Where the checkpoint is no language model that can be run on the
- * text, calibration and validation are skipped, and the report says why. *report (schema
+struct qn_pipeline_options {
+    const char *model, *text;
+    const char *tokenizer; /* path, or NULL: the model's */
+    const char *dir;       /* for all that is written; made if need be */
+    uint32_t context;      /* tokens of a window as qn_window_size() takes it; a short text has a
+                              shorter one */
+    struct qn_convert_options convert; /* its threads are those of all steps */
+};
+
+/* Calibrates the model on the text, converts it to DIR/model.qins, verifies that against the
+ * model, measures the perplexity of both on the text, and writes a report of each step and
+ * DIR/index.html, a page that needs nothing else. A step that an earlier run finished for the same
+ * sources and options is not done again. Where the checkpoint is no language model that can be run
+ * on the text, calibration and validation are skipped, and the report says why. *report (schema
  * qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK (the archive
  * is not what the model makes of it). */
-enum qins_status qn_pipeline(const char *model, const char *text, const char *dir, uint32_t context,
-                             const struct qn_convert_options *options,
+enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
 
-/* The page, from the reports of the steps; VALIDATE may be NULL. */
-enum qins_status qn_write_summary(const char *path, const json_t *convert, const json_t *verify,
-                                  const json_t *validate, const json_t *pipeline,
+/* What the page is made of. */
+struct qn_summary {
+    const char *name;                   /* of the model */
+    const json_t *pipeline;             /* the report of the run, */
+    const json_t *convert, *verify;     /* and of its steps */
+    const json_t *calibrate, *validate; /* NULL where they were skipped */
+    const char *const *files;           /* in the page's folder, to link to */
+    size_t n_files;
+};
+enum qins_status qn_write_summary(const char *path, const struct qn_summary *summary,
                                   struct qins_error *err);
 
 #endif

@@ -1,6 +1,5 @@
 /* The page of a pipeline run: self-contained, without scripts. */
 #include "convert/pipeline.h"
-#include "convert/report.h"
 #include "core/file.h"
 
 #include <math.h>
@@ -8,12 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_BARS = 12, BAR_HEIGHT = 22, CHART_WIDTH = 760, LABEL_WIDTH = 250, VALUE_WIDTH = 150 };
+enum {
+    N_BARS = 12,
+    N_WIDE = 5,
+    BAR_HEIGHT = 22,
+    CHART_WIDTH = 760,
+    LABEL_WIDTH = 250,
+    VALUE_WIDTH = 150
+};
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<title>qins: summary</title>\n<style>\n"
+    "<style>\n"
     ":root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--paper:#fff;--line:#d9dee5;"
     "--tile:#f4f6f9;--source:#b9c4d2;--coded:#1f6fb2;--good:#1b7f4b;--bad:#b3261e}\n"
     "@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--paper:#14181e;"
@@ -34,7 +40,9 @@ static const char head[] =
     "font-variant-numeric:tabular-nums}\n"
     "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}\n"
     "svg .v{fill:var(--soft)}.s{fill:var(--source)}.c{fill:var(--coded)}\n"
-    "</style>\n</head>\n<body>\n";
+    "a{color:var(--coded)}ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:0;"
+    "list-style:none}\n"
+    "</style>\n";
 
 static void put_text(FILE *to, const char *text)
 {
@@ -121,11 +129,14 @@ static void put_number(FILE *to, const char *prefix, int digits, bool scientific
     fputs("</td>", to);
 }
 
+static const char end_of_table[] = "</table></div>\n";
+
 /* How well model and archive predict the text. */
 static void put_prediction(FILE *to, const json_t *validate)
 {
     static const char *const keys[] = {"model", "candidate"}, *const names[] = {"model", "archive"};
     const json_t *test = json_object_get(json_object_get(validate, "tests"), "perplexity");
+    const json_t *difference = json_object_get(test, "difference");
     if (!test)
         return;
     fprintf(to,
@@ -143,7 +154,98 @@ static void put_prediction(FILE *to, const json_t *validate)
         put_number(to, "", 0, false, number_of(f, "tokens"));
         fputs("</tr>\n", to);
     }
-    fputs("</table></div>\n", to);
+    fputs("<tr><td>archive less model, token by token</td><td class=\"n\">\xc3\x97 ", to);
+    fprintf(to, "%.6f</td>", number_of(difference, "perplexity_ratio"));
+    put_number(to, "", 6, false, number_of(difference, "mean_nll"));
+    put_number(to, "", 6, false, number_of(difference, "standard_error"));
+    fputs("<td></td></tr>\n", to);
+    fputs(end_of_table, to);
+}
+
+/* Items in the order of a figure of theirs, largest first; those without one are left out. */
+struct ranked {
+    const json_t *item;
+    double figure;
+    size_t index;
+};
+
+static int larger_first(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->figure != y->figure)
+        return x->figure < y->figure ? 1 : -1;
+    return x->index < y->index ? -1 : 1;
+}
+
+/* Heap, *N of them; NULL where there is none, or no memory. */
+static struct ranked *rank(const json_t *items, double (*figure)(const json_t *item), size_t *n)
+{
+    struct ranked *ranked = calloc(json_array_size(items) + 1, sizeof *ranked);
+    const json_t *item;
+    size_t i;
+    *n = 0;
+    if (!ranked)
+        return NULL;
+    json_array_foreach(items, i, item)
+    {
+        double value = figure(item);
+        if (!isnan(value))
+            ranked[(*n)++] = (struct ranked){item, value, i};
+    }
+    qsort(ranked, *n, sizeof *ranked, larger_first);
+    if (*n == 0) {
+        free(ranked);
+        ranked = NULL;
+    }
+    return ranked;
+}
+
+static double largest_abs(const json_t *point)
+{
+    return fmax(fabs(number_of(point, "min")), fabs(number_of(point, "max")));
+}
+
+/* How far the largest value stands out: what a quantiser's range has to span. */
+static double width(const json_t *point)
+{
+    double rms = number_of(point, "rms");
+    return rms > 0.0 ? largest_abs(point) / rms : NAN;
+}
+
+/* What the layers saw. */
+static void put_calibration(FILE *to, const json_t *calibrate)
+{
+    const json_t *points = json_object_get(calibrate, "points");
+    size_t n;
+    struct ranked *widest = rank(points, width, &n);
+    size_t rows = n < N_WIDE ? n : N_WIDE;
+    if (calibrate)
+        fprintf(to,
+                "<h2>Calibration</h2>\n<p>%.0f tokens in %.0f windows of at most %.0f, seen at %zu "
+                "points.</p>\n",
+                number_of(calibrate, "tokens"), number_of(calibrate, "windows"),
+                number_of(calibrate, "context"), json_array_size(points));
+    if (rows > 0)
+        fprintf(to,
+                "<p>The %zu widest:</p>\n<div class=\"scroll\"><table>\n<tr><th>point</th>"
+                "<th class=\"n\">channels</th><th class=\"n\">rows</th><th class=\"n\">rms</th>"
+                "<th class=\"n\">max |x|</th><th class=\"n\">max |x| / rms</th></tr>\n",
+                rows);
+    for (size_t i = 0; i < rows; i++) {
+        const json_t *point = widest[i].item;
+        fputs("<tr><td>", to);
+        put_text(to, text_of(point, "name"));
+        fputs("</td>", to);
+        put_number(to, "", 0, false, number_of(point, "channels"));
+        put_number(to, "", 0, false, number_of(point, "rows"));
+        put_number(to, "", 4, false, number_of(point, "rms"));
+        put_number(to, "", 3, false, largest_abs(point));
+        put_number(to, "", 1, false, widest[i].figure);
+        fputs("</tr>\n", to);
+    }
+    if (rows > 0)
+        fputs(end_of_table, to);
+    free(widest);
 }
 
 /* Steps that were not done, and why. */
@@ -159,12 +261,6 @@ static void put_skipped(FILE *to, const json_t *pipeline)
         put_text(to, text_of(step, "reason"));
         fputs("</p>\n", to);
     }
-}
-
-static int larger_first(const void *a, const void *b)
-{
-    double x = number_of(*(json_t *const *)a, "bytes"), y = number_of(*(json_t *const *)b, "bytes");
-    return (x < y) - (x > y);
 }
 
 static void put_bar(FILE *to, unsigned row, const json_t *tensor, double largest)
@@ -195,29 +291,28 @@ static void put_bar(FILE *to, unsigned row, const json_t *tensor, double largest
     fputs("</text>\n", to);
 }
 
+static double bytes_of(const json_t *tensor)
+{
+    return number_of(tensor, "bytes");
+}
+
 /* The largest tensors: what they were, and what the archive holds of them. */
 static void put_chart(FILE *to, const json_t *convert)
 {
-    const json_t *tensors = json_object_get(convert, "tensors");
-    size_t n = json_array_size(tensors), bars = n < N_BARS ? n : N_BARS;
-    const json_t **order = calloc(n + 1, sizeof(json_t *));
-    if (!order || n == 0) {
-        free((void *)order);
+    size_t n;
+    struct ranked *order = rank(json_object_get(convert, "tensors"), bytes_of, &n);
+    size_t bars = n < N_BARS ? n : N_BARS;
+    if (!order)
         return;
-    }
-    for (size_t i = 0; i < n; i++)
-        order[i] = json_array_get(tensors, i);
-    qsort((void *)order, n, sizeof(json_t *), larger_first);
-    double largest = fmax(number_of(order[0], "bytes"), 1.0);
     fprintf(to,
             "<h2>The %zu largest tensors</h2>\n<p>Wide bar: bytes in the source. Narrow bar: in "
             "the archive.</p>\n<svg viewBox=\"0 0 %d %zu\" width=\"%d\" role=\"img\" "
             "aria-label=\"bytes of the largest tensors\">\n",
             bars, CHART_WIDTH, bars * BAR_HEIGHT, CHART_WIDTH);
     for (size_t i = 0; i < bars; i++)
-        put_bar(to, (unsigned)i, order[i], largest);
+        put_bar(to, (unsigned)i, order[i].item, fmax(order[0].figure, 1.0));
     fputs("</svg>\n", to);
-    free((void *)order);
+    free(order);
 }
 
 static void put_shape(FILE *to, const json_t *tensor)
@@ -265,34 +360,46 @@ static void put_table(FILE *to, const json_t *convert, const json_t *verify)
     {
         put_row(to, plan, json_array_get(quality, i));
     }
-    fputs("</table></div>\n", to);
+    fputs(end_of_table, to);
 }
 
-static void put_page(FILE *to, const json_t *convert, const json_t *verify, const json_t *validate,
-                     const json_t *pipeline)
+static void put_links(FILE *to, const struct qn_summary *s)
+{
+    fputs("<ul>\n", to);
+    for (size_t i = 0; i < s->n_files; i++)
+        fprintf(to, "<li><a href=\"%s\">%s</a></li>\n", s->files[i], s->files[i]);
+    fputs("</ul>\n", to);
+}
+
+static void put_page(FILE *to, const struct qn_summary *s)
 {
     fputs(head, to);
-    fputs("<h1>Summary of a conversion</h1>\n<p>", to);
-    put_text(to, text_of(pipeline, "model"));
+    fputs("<title>qins: ", to);
+    put_text(to, s->name);
+    fputs("</title>\n</head>\n<body>\n<h1>", to);
+    put_text(to, s->name);
+    fputs("</h1>\n<p>", to);
+    put_text(to, text_of(s->pipeline, "model"));
     fputs(" (", to);
-    put_text(to, text_of(pipeline, "source_format"));
+    put_text(to, text_of(s->pipeline, "source_format"));
     fputs("), text: ", to);
-    put_text(to, text_of(pipeline, "text"));
+    put_text(to, text_of(s->pipeline, "text"));
     fputs("</p>\n", to);
-    put_tiles(to, pipeline);
-    put_prediction(to, validate);
-    put_skipped(to, pipeline);
-    put_chart(to, convert);
-    put_table(to, convert, verify);
+    put_tiles(to, s->pipeline);
+    put_links(to, s);
+    put_prediction(to, s->validate);
+    put_calibration(to, s->calibrate);
+    put_skipped(to, s->pipeline);
+    put_chart(to, s->convert);
+    put_table(to, s->convert, s->verify);
     fputs("<p>SQNR: squared weights over squared errors. Relative error: |x \xe2\x88\x92 y| / "
           "(|x| + 1e-8). Made by qins ",
           to);
-    put_text(to, text_of(pipeline, "qins_version"));
+    put_text(to, text_of(s->pipeline, "qins_version"));
     fputs(".</p>\n</body>\n</html>\n", to);
 }
 
-enum qins_status qn_write_summary(const char *path, const json_t *convert, const json_t *verify,
-                                  const json_t *validate, const json_t *pipeline,
+enum qins_status qn_write_summary(const char *path, const struct qn_summary *summary,
                                   struct qins_error *err)
 {
     char *page = NULL;
@@ -300,7 +407,7 @@ enum qins_status qn_write_summary(const char *path, const json_t *convert, const
     FILE *to = open_memstream(&page, &size);
     if (!to)
         return qn_fail_memory(err);
-    put_page(to, convert, verify, validate, pipeline);
+    put_page(to, summary);
     bool failed = ferror(to) != 0;
     failed = fclose(to) != 0 || failed;
     enum qins_status st = failed ? qn_fail_memory(err) : qn_write_whole(path, page, size, err);

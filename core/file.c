@@ -79,6 +79,30 @@ enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *
     return st;
 }
 
+enum qins_status qn_hash_file(const char *path, struct qn_digest *out, struct qins_error *err)
+{
+    uint8_t piece[1 << 14];
+    struct qn_file f;
+    struct qn_hasher *h = NULL;
+    enum qins_status st = qn_file_open(&f, path, err);
+    if (st == QINS_OK) {
+        h = qn_hasher_create();
+        st = h ? QINS_OK : qn_fail_memory(err);
+    }
+    for (uint64_t at = 0; st == QINS_OK && at < f.size;) {
+        size_t n = (size_t)qn_min_u64(sizeof piece, f.size - at);
+        st = qn_file_read(&f, at, piece, n, err);
+        if (st == QINS_OK)
+            qn_hasher_add(h, piece, n);
+        at += n;
+    }
+    if (st == QINS_OK)
+        *out = qn_hasher_digest(h);
+    qn_hasher_destroy(h);
+    qn_file_close(&f);
+    return st;
+}
+
 bool qn_same_file(const char *a, const char *b)
 {
     struct stat x, y;

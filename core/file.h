@@ -4,6 +4,7 @@
 #define QINS_CORE_FILE_H
 
 #include "core/buf.h"
+#include "core/hash.h"
 
 /* A regular file open for reading. Reads are thread-safe (pread). */
 struct qn_file {
@@ -25,6 +26,9 @@ enum qins_status qn_file_read(const struct qn_file *f, uint64_t offset, void *ds
 /* The whole of a file of at most LIMIT bytes, appended to *out. */
 enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *out,
                                struct qins_error *err);
+
+/* XXH3-128 of all of a file's bytes. */
+enum qins_status qn_hash_file(const char *path, struct qn_digest *out, struct qins_error *err);
 
 /* Output under a temporary name beside the final one. */
 struct qn_output {

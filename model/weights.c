@@ -289,8 +289,10 @@ static void describe_archive(struct loading *l)
 static enum qins_status open_plan(struct loading *l, const char *path, struct qins_error *err)
 {
     l->m = calloc(1, sizeof *l->m);
-    if (!l->m)
-        return qn_fail_memory(err);
+    if (!l->m) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
     enum qins_status st = qn_source_open(&l->source, path, l->monitor, err);
     if (st == QINS_OK)
         st = find_config(l, err);

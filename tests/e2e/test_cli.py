@@ -340,23 +340,102 @@ class Json(Folder):
         text.write_text((support.SOURCE_ROOT / "examples" / "kjv-heldout.txt").read_text()[:6000])
         arguments = ["pipeline", support.MODEL, "--text", text, "-o", out, "--json"]
 
-        def statuses(expected):
-            report = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+        def statuses(expected, *more):
+            report = self.valid("pipeline", support.run_qins(*arguments, *more, check=0).stdout)
             self.assertEqual([s["status"] for s in report["steps"]], expected)
 
         statuses(["done"] * 4)
+        statuses(["kept"] + ["done"] * 3, "--bits", "4")
+        statuses(["kept"] + ["done"] * 3)
         for name, schema in (("calibrate", "calibrate"), ("validation", "validation")):
             report = self.valid(schema, (out / f"{name}.json").read_text())
         figures = report["tests"]["perplexity"]
         self.assertEqual(figures["context"], 512)
         self.assertLess(abs(figures["candidate"]["mean_nll"] - figures["model"]["mean_nll"]), 0.01)
         page = (out / "index.html").read_text()
-        self.assertIn(f"{figures['candidate']['perplexity']:.4f}", page)
+        for shown in (f"{figures['candidate']['perplexity']:.4f}",
+                      f"{figures['difference']['perplexity_ratio']:.6f}", "<h1>kjv-1.7m</h1>"):
+            self.assertIn(shown, page)
+        points = json.loads((out / "calibrate.json").read_text())["points"]
+        widest = max(points, key=lambda p: max(-p["min"], p["max"]) / p["rms"])
+        self.assertIn(f"<tr><td>{widest['name']}</td>", page)
+        links = re.findall(r'<a href="([^"]+)"', page)
+        self.assertEqual(sorted([*links, "index.html"]), sorted(p.name for p in out.iterdir()))
+        archive = json.loads((out / "convert.json").read_text())["archive_hash"]
+        self.assertEqual(report["candidate"]["archive_hash"], archive)
         statuses(["kept"] * 4)
         (out / "calibration.h5").write_bytes(b"other")
         statuses(["done"] + ["kept"] * 3)
         text.write_text("In the beginning God created the heaven and the earth.")
         statuses(["done", "kept", "kept", "done"])
+
+    def skipped(self, model, *words, more=()):
+        """The model is converted all the same; no text is run through it, for a reason."""
+        out = self.dir / f"{model.name}-run"
+        text = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
+        done = support.run_qins("pipeline", model, "--text", text, "-o", out, "--json", *more,
+                                check=0)
+        self.assertEqual(done.stderr, "")
+        report = self.valid("pipeline", done.stdout)
+        self.assertEqual([s["status"] for s in report["steps"]],
+                         ["skipped", "done", "done", "skipped"])
+        for step in report["steps"][::3]:
+            for word in words:
+                self.assertIn(word, step["reason"])
+            self.assertNotIn("--ids", step["reason"])
+        self.assertEqual(sorted(p.name for p in out.iterdir()),
+                         ["convert.json", "index.html", "model.qins", "verify.json"])
+        self.assertIn(words[0], (out / "index.html").read_text())
+
+    def copy_of_model(self, name, files, **changes):
+        folder = self.dir / name
+        folder.mkdir()
+        for file in files:
+            (folder / file).write_bytes((support.MODEL / file).read_bytes())
+        config = json.loads((support.MODEL / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+        return folder
+
+    def test_pipeline_of_models_that_cannot_run(self):
+        both = ["model.safetensors", "tokenizer.json"]
+        renamed = self.copy_of_model("renamed", both)
+        weights = (renamed / "model.safetensors").read_bytes()
+        self.assertEqual(weights.count(b'"model.norm.weight"'), 1)
+        (renamed / "model.safetensors").write_bytes(
+            weights.replace(b'"model.norm.weight"', b'"model.mron.weight"'))
+        self.skipped(renamed, "model.norm.weight", "missing")
+        self.skipped(self.copy_of_model("layers", both, num_hidden_layers=7), "model.layers.6")
+        self.skipped(self.copy_of_model("activation", both, hidden_act="tanhshrink"), "hidden_act")
+        gguf = self.copy_of_model("gguf", ["tokenizer.json"])
+        support.run_qins("restore", self.archive, "-o", gguf / "model.gguf", check=0)
+        self.skipped(gguf, "GGUF")
+
+    def test_pipeline_with_a_tokenizer_elsewhere(self):
+        bare = self.copy_of_model("bare", ["model.safetensors"])
+        self.skipped(bare, "without a tokenizer: give --tokenizer")
+        tokenizer, text = self.dir / "tokenizer.json", self.dir / "short.txt"
+        tokenizer.write_bytes((support.MODEL / "tokenizer.json").read_bytes())
+        text.write_text("In the beginning God created the heaven and the earth.")
+        arguments = ["pipeline", bare, "--text", text, "-o", self.dir / "bare-run", "--tokenizer",
+                     tokenizer, "--json"]
+        for expected in (["done", "kept", "kept", "done"], ["kept"] * 4):
+            report = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+            self.assertEqual([s["status"] for s in report["steps"]], expected)
+        tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text())))
+        report = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+        self.assertEqual([s["status"] for s in report["steps"]], ["done", "kept", "kept", "done"])
+        # Tokens that the model does not have show only when the text is read.
+        other = json.loads(tokenizer.read_text())
+        other["model"]["vocab"]["zq"] = 5000
+        other["model"]["merges"].append("z q" if isinstance(other["model"]["merges"][0], str)
+                                        else ["z", "q"])
+        tokenizer.write_text(json.dumps(other))
+        text.write_text("God " * 40000 + "zq")
+        (self.dir / "bare-run" / "validation.json").unlink()
+        report = self.valid("pipeline", support.run_qins(*arguments, check=0).stdout)
+        self.assertEqual([s["status"] for s in report["steps"]],
+                         ["skipped", "kept", "kept", "skipped"])
+        self.assertIn("5000", report["steps"][0]["reason"])
 
     def test_quiet(self):
         done = support.run_qins("convert", self.source, "-o", self.dir / "quiet.qins", "--quiet",

@@ -141,6 +141,8 @@ class Inputs(Folder):
                 (folder / name).symlink_to(text)
                 self.refused(2, "pipeline", self.source, "--text", text, "-o", folder,
                              says="is an input")
+                self.refused(2, "pipeline", self.source, "--text", __file__, "--tokenizer", text,
+                             "-o", folder, says="is an input")
                 (folder / name).unlink()
                 os.link(self.source, folder / name)
                 self.refused(2, "pipeline", folder / name, "--text", text, "-o", folder,

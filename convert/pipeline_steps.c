@@ -1,0 +1,213 @@
+#include "convert/pipeline_job.h"
+
+#include "analyze/validate.h"
+#include "convert/calibrate.h"
+#include "convert/verify.h"
+#include "core/clock.h"
+#include "core/file.h"
+#include "formats/archive/reader.h"
+
+#include <string.h>
+
+static const uint64_t max_report = 1u << 28; /* bytes */
+
+static const char *text_of(const json_t *report, const char *key)
+{
+    return json_string_value(json_object_get(report, key));
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+void qn_pipeline_cannot_run(struct qn_pipeline *p, const struct qins_error *e)
+{
+    qins_error_format(e, p->why, sizeof p->why);
+    p->context = 0;
+}
+
+/* "calibration_hash" is of the whole file, which has no hash of its own. */
+static enum qins_status put_calibration_hash(const struct qn_pipeline *p, json_t **report,
+                                             struct qins_error *err)
+{
+    struct qn_digest d;
+    enum qins_status st = qn_hash_file(p->files[QN_FILE_CALIBRATION], &d, err);
+    if (st == QINS_OK)
+        qn_json_put(report, "calibration_hash", qn_json_digest(&d));
+    return st;
+}
+
+static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    const struct qn_pipeline_options *po = p->o;
+    struct qn_calibrate_options o = {
+        .corpus = {.texts = &po->text, .n_texts = 1, .tokenizer = po->tokenizer},
+        .sample = {.context = p->context},
+        .resume = true,
+        .threads = po->convert.threads};
+    struct qn_model *m = NULL;
+    struct qn_corpus corpus = {0};
+    struct qins_error unfit = {0};
+    enum qins_status st = qn_model_open(&m, po->model, o.threads, p->monitor, err);
+    if (st != QINS_OK)
+        return st;
+    st = qn_corpus_open(&corpus, m, &o.corpus, &unfit);
+    if (st == QINS_OK)
+        st = qn_calibrate_corpus(m, &corpus, p->files[QN_FILE_CALIBRATION], &o, p->monitor, report,
+                                 err);
+    else if (st == QINS_ERR_FORMAT || st == QINS_ERR_UNSUPPORTED)
+        qn_pipeline_cannot_run(p, &unfit);
+    else if (err)
+        *err = unfit;
+    qn_corpus_finish(&corpus);
+    qn_model_destroy(m);
+    if (st == QINS_OK)
+        return put_calibration_hash(p, report, err);
+    return p->context == 0 ? QINS_OK : st;
+}
+
+static bool calibration_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    struct qn_digest d;
+    char found[33];
+    if (qn_hash_file(p->files[QN_FILE_CALIBRATION], &d, NULL) != QINS_OK)
+        return false;
+    qn_digest_hex(&d, found);
+    return same_text(text_of(report, "calibration_hash"), found);
+}
+
+static enum qins_status convert(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    return qn_convert(p->o->model, p->files[QN_FILE_ARCHIVE], &p->o->convert, p->monitor, report,
+                      err);
+}
+
+/* The archive is there, sound, and the one that was reported. */
+static bool archive_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    struct qn_archive *a = NULL;
+    char found[33];
+    bool stands = false;
+    if (qn_exists(p->files[QN_FILE_ARCHIVE]) &&
+        qn_archive_open(&a, p->files[QN_FILE_ARCHIVE], NULL) == QINS_OK) {
+        qn_digest_hex(&a->body_hash, found);
+        stands = same_text(text_of(report, "archive_hash"), found) &&
+                 qn_archive_check_hash(a, p->monitor, NULL) == QINS_OK;
+    }
+    qn_archive_destroy(a);
+    return stands;
+}
+
+static enum qins_status verify(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    return qn_verify(p->files[QN_FILE_ARCHIVE], p->o->model, p->o->convert.threads, p->monitor,
+                     report, err);
+}
+
+static bool is_of_archive(const struct qn_pipeline *p, const json_t *report)
+{
+    return p->kept[QN_STEP_CONVERT] &&
+           same_text(text_of(report, "archive_hash"),
+                     text_of(p->reports[QN_STEP_CONVERT], "archive_hash"));
+}
+
+static bool verification_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    return json_is_true(json_object_get(report, "ok")) && is_of_archive(p, report);
+}
+
+static enum qins_status validate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    struct qn_validate_options o = {.model = p->o->model,
+                                    .candidate = p->files[QN_FILE_ARCHIVE],
+                                    .text = p->o->text,
+                                    .tokenizer = p->o->tokenizer,
+                                    .context = p->context,
+                                    .threads = p->o->convert.threads};
+    return qn_validate(&o, p->monitor, report, err);
+}
+
+static bool validation_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    return is_of_archive(p, json_object_get(report, "candidate"));
+}
+
+static const struct step {
+    const char *name;
+    enum qn_pipeline_file report;
+    bool runs_model;
+    /* *report stays NULL on QINS_OK where it turns out that the model cannot be run. */
+    enum qins_status (*run)(struct qn_pipeline *p, json_t **report, struct qins_error *err);
+    /* Whether what an earlier run reported of the same job still holds. */
+    bool (*stands)(const struct qn_pipeline *p, const json_t *report);
+} steps[QN_PIPELINE_STEPS] = {
+    [QN_STEP_CALIBRATE] = {"calibrate", QN_FILE_CALIBRATE_REPORT, true, calibrate,
+                           calibration_stands},
+    [QN_STEP_CONVERT] = {"convert", QN_FILE_CONVERT_REPORT, false, convert, archive_stands},
+    [QN_STEP_VERIFY] = {"verify", QN_FILE_VERIFY_REPORT, false, verify, verification_stands},
+    [QN_STEP_VALIDATE] = {"validate", QN_FILE_VALIDATE_REPORT, true, validate, validation_stands},
+};
+
+/* The report in PATH if it is of JOB, or NULL. */
+static json_t *earlier_report(const char *path, const char *job)
+{
+    json_t *j = qn_exists(path) ? qn_json_load(path, max_report, NULL) : NULL;
+    if (same_text(text_of(j, "job"), job))
+        return j;
+    json_decref(j);
+    return NULL;
+}
+
+static enum qins_status save_report(const char *path, const char *job, json_t **report,
+                                    struct qins_error *err)
+{
+    qn_json_put(report, "job", json_string(job));
+    return *report ? qn_json_save(path, *report, err) : qn_fail_memory(err);
+}
+
+static enum qins_status note_step(struct qn_pipeline *p, enum qn_pipeline_step step, double seconds,
+                                  struct qins_error *err)
+{
+    json_t *j = json_object();
+    bool skipped = !p->reports[step];
+    qn_json_put(&j, "name", json_string(steps[step].name));
+    qn_json_put(&j, "status", json_string(skipped ? "skipped" : p->kept[step] ? "kept" : "done"));
+    qn_json_put(&j, "seconds", skipped ? json_null() : qn_json_real(seconds));
+    if (skipped)
+        qn_json_put(&j, "reason", qn_json_text(p->why));
+    return json_array_append_new(p->steps, j) == 0 ? QINS_OK : qn_fail_memory(err);
+}
+
+static enum qins_status run_step(struct qn_pipeline *p, enum qn_pipeline_step step,
+                                 struct qins_error *err)
+{
+    const struct step *s = &steps[step];
+    const char *path = p->files[s->report];
+    json_t **report = &p->reports[step];
+    *report = earlier_report(path, p->jobs[step]);
+    p->kept[step] = *report && s->stands(p, *report);
+    if (p->kept[step])
+        return QINS_OK;
+    json_decref(*report);
+    *report = NULL;
+    enum qins_status st = s->run(p, report, err);
+    if ((st == QINS_OK || st == QINS_ERR_CHECK) && *report) {
+        enum qins_status saved = save_report(path, p->jobs[step], report, err);
+        st = saved != QINS_OK ? saved : st;
+    }
+    return st;
+}
+
+enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step step,
+                                  struct qins_error *err)
+{
+    double begun = qn_seconds();
+    enum qins_status st = QINS_OK;
+    if (!steps[step].runs_model || p->context > 0)
+        st = run_step(p, step, err);
+    if (st != QINS_OK && st != QINS_ERR_CHECK)
+        return st;
+    enum qins_status noted = note_step(p, step, qn_seconds() - begun, err);
+    return noted != QINS_OK ? noted : st;
+}
