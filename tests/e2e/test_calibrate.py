@@ -1,6 +1,7 @@
 """qins calibrate: every figure against an independent numpy forward pass, and against the rows that
 the file itself holds; options; rows captured elsewhere."""
 import shutil
+import time
 
 import numpy as np
 
@@ -137,6 +138,10 @@ class Statistics(Folder):
             d = point_datasets(data, point["name"])
             self.check_against_rows(data, point["name"], d["rows"], gram=True)
             self.assertEqual(d["rows"].shape, rows.shape)
+        numbers = {(p["layer"], p["expert"]) for p in meta["points"] if ".experts." in p["name"]}
+        self.assertEqual(numbers, {(layer, e) for layer in range(3) for e in range(5)})
+        self.assertTrue(all(p["expert"] is None for p in meta["points"]
+                            if ".experts." not in p["name"]))
         # An expert's kept row is the row of its token at the router.
         router = point_datasets(data, "model.layers.1.block_sparse_moe.gate.weight:input")["rows"]
         for e in range(5):
@@ -165,8 +170,6 @@ class Statistics(Folder):
                 meta, data = load(out)
                 for point in meta["points"]:
                     name = point["name"]
-                    if name not in rows and point["kind"] == "value":
-                        continue  # the reference shows no V of its own for a fused layer
                     self.compare(data, name, np.concatenate(rows[name]))
 
 
@@ -204,6 +207,19 @@ class Options(Folder):
         np.testing.assert_array_equal(load(out)[1]["access/embedding_rows"],
                                       np.bincount(self.ids[:700], minlength=2048))
 
+    def test_numbers_of_the_report(self):
+        """A seed of 64 bits, and null for what a point is of none of."""
+        seed = 2**64 - 1
+        out, report = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 50, "--seed", seed,
+                                     "--keep-rows", 5)
+        meta, data = load(out)
+        self.assertEqual((report["seed"], meta["options"]["seed"]), (str(seed), str(seed)))
+        for points in (report["points"], meta["points"]):
+            self.assertEqual({p["expert"] for p in points}, {None})
+            self.assertEqual([p["kind"] for p in points if p["layer"] is None], ["head"])
+        merged, _ = self.calibrate("--merge", out, out, name="twice")
+        self.assertEqual(load(merged)[0]["options"], meta["options"])
+
     def test_table(self):
         done = support.run_qins("calibrate", MODEL, "--ids", self.ids_file, "--tokens", 100, "-o",
                                 self.dir / "table.h5", check=0)
@@ -221,7 +237,9 @@ class Options(Folder):
                 ((MODEL, "--merge", out, out), "model"),
                 (("--merge", out, out, "--gram"), "gram"),
                 (("--activations", out, "--text", self.short), "text"),
-                ((MODEL, "--text", self.short, "--context", "0"), "context")):
+                ((MODEL, "--text", self.short, "--context", "0"), "context"),
+                ((MODEL, "--text", self.short, "--tokens", "0"), "1 or more"),
+                ((MODEL, "--text", self.short, "--seed", str(2**64)), "seed")):
             done = support.run_qins("calibrate", *arguments, "-o", out, check=2)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn(word, done.stderr)
@@ -302,6 +320,28 @@ class Activations(Folder):
         for bad in ({"nonsense": rows}, {name: rows[:, :7]}, {name: rows, point: rows}):
             model_fixtures.write_npz(self.dir / "bad.npz", bad)
             self.calibrate(MODEL, "--activations", self.dir / "bad.npz", check=3, name="bad")
+
+    def test_a_small_file_stays_small(self):
+        """Many arrays, or wide ones, of a row each are refused before memory is taken."""
+        path = self.dir / "many.safetensors"
+        row = np.ones(100000, np.float32).tobytes()
+        for arrays, more, words in (
+                ({f"t{i}": ("F32", (1, 1), [row[:4]]) for i in range(20000)}, (), ("20000 arrays",)),
+                ({f"t{i}": ("F32", (1, 1), [row[:4]]) for i in range(66000)}, (), ("65536",)),
+                ({"wide": ("F32", (1, 100000), [row])}, ("--gram",), ("wide", "60153507840"))):
+            support.write_safetensors(path, arrays)
+            begun = time.monotonic()
+            out, message = self.calibrate("--activations", path, *more, check=3)
+            self.assertLess(time.monotonic() - begun, 10)
+            self.assertFalse(out.exists())
+            self.assertEqual(message.count("\n"), 1, message)
+            for word in words:
+                self.assertIn(word, message)
+        # Many are fine where there is enough of each.
+        rows = np.random.default_rng(3).standard_normal((40, 128)).astype(np.float32)
+        model_fixtures.write_npz(path.with_suffix(".npz"), {f"t{i}": rows + i for i in range(100)})
+        out, report = self.calibrate("--activations", path.with_suffix(".npz"))
+        self.assertEqual(len(report["points"]), 100)
 
     def test_refused(self):
         good = np.ones((4, 3), np.float32)
