@@ -20,8 +20,8 @@ class Merging(Folder):
     def halves(self):
         text = TEXT.read_text()
         parts = [self.dir / "first.txt", self.dir / "second.txt"]
-        parts[0].write_text(text[:4000])
-        parts[1].write_text(text[4000:9000])
+        parts[0].write_text(text[:1500])
+        parts[1].write_text(text[1500:3500])
         return parts
 
     def assert_same(self, a, b, moments=1e-12):
@@ -79,6 +79,24 @@ class Merging(Folder):
         self.assertEqual(a.read_bytes(), before)
 
 
+    def test_an_archive_is_not_its_checkpoint(self):
+        archive = self.dir / "kjv.qins"
+        support.run_qins("convert", MODEL, "-o", archive, check=0)
+        run = ("--ids", self.ids_file, "--tokens", 50)
+        a, ours = self.calibrate(MODEL, *run, name="checkpoint")
+        b, theirs = self.calibrate(archive, *run, name="archive")
+        self.assertEqual(ours["model_fingerprint"], theirs["model_fingerprint"])
+        self.assertIsNone(ours["archive_hash"])
+        self.assertNotIn("archive_hash", load(a)[0]["model"])
+        self.assertEqual(load(b)[0]["model"]["archive_hash"], theirs["archive_hash"])
+        _, message = self.calibrate("--merge", a, b, name="both", check=3)
+        for word in ("checkpoint.h5", "archive.h5", theirs["archive_hash"]):
+            self.assertIn(word, message)
+        self.assertEqual(message.count("\n"), 1)
+        merged, report = self.calibrate("--merge", b, b, name="same")
+        self.assertEqual(report["archive_hash"], theirs["archive_hash"])
+
+
 class Resuming(Folder):
     RUN = ("--context", 32, "--gram", "--keep-rows", 100, "--threads", 2)
 
@@ -89,15 +107,16 @@ class Resuming(Folder):
 
     def test_interrupted_at_any_moment(self):
         """Signals at random moments, until a run gets through."""
-        whole, _ = self.calibrate(MODEL, "--text", TEXT, *self.RUN, name="uninterrupted")
+        text = self.dir / "part.txt"
+        text.write_bytes(TEXT.read_bytes()[:16000])
         begun = time.monotonic()
-        self.calibrate(MODEL, "--text", TEXT, *self.RUN, name="timed")
+        whole, _ = self.calibrate(MODEL, "--text", text, *self.RUN, name="uninterrupted")
         took = time.monotonic() - begun
         rng, out, part = random.Random(11), self.dir / "out.h5", self.dir / "out.h5.part"
         seen = {signal.SIGINT: 0, signal.SIGTERM: 0, signal.SIGKILL: 0}
-        for attempt in range(12):
+        for attempt in range(9):
             number = list(seen)[attempt % 3]
-            process = self.start(out, "--resume")
+            process = self.start(out, "--resume", texts=[text])
             try:
                 process.wait(rng.uniform(0.2, 0.6) * took)
             except subprocess.TimeoutExpired:
@@ -108,8 +127,10 @@ class Resuming(Folder):
             self.assertFalse(out.exists())
             self.assertIn(process.returncode, (130, -signal.SIGKILL), message)
             seen[number] += part.exists()
+            if "--resume" in message:
+                self.assertTrue(part.exists())
         if process.returncode != 0:
-            support.run_qins("calibrate", MODEL, "--text", TEXT, "-o", out, *self.RUN, "--resume",
+            support.run_qins("calibrate", MODEL, "--text", text, "-o", out, *self.RUN, "--resume",
                              check=0)
         self.assertEqual(out.read_bytes(), whole.read_bytes())
         self.assertEqual(sorted(p.name for p in self.dir.glob("out.h5*")
@@ -123,8 +144,9 @@ class Resuming(Folder):
                 process.wait(wait)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            message = process.communicate(timeout=60)[1]
             if process.returncode == 130 and pathlib.Path(f"{out}.part").exists():
+                self.assertIn("go on with --resume", message)
                 return
             out.unlink(missing_ok=True)
         self.skipTest("no run could be interrupted in time")
