@@ -160,11 +160,12 @@ static enum qins_status refuse_duplicates(const struct capture *a, struct qins_e
 {
     const size_t n = a->c.n_points;
     size_t *order = calloc(n + 1, sizeof *order);
-    enum qins_status st = order ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < n && order; i++)
+    enum qins_status st = QINS_OK;
+    if (!order)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < n; i++)
         order[i] = i;
-    if (order)
-        qsort_r(order, n, sizeof *order, compare_points, a->c.points);
+    qsort_r(order, n, sizeof *order, compare_points, a->c.points);
     for (size_t i = 1; i < n && st == QINS_OK; i++)
         if (strcmp(a->c.points[order[i - 1]].name, a->c.points[order[i]].name) == 0)
             st = qn_fail(err, QINS_ERR_FORMAT, "it has rows of %.200s twice",
@@ -386,7 +387,7 @@ static enum qins_status run(struct capture *a, const char *file, const char *out
     if (st == QINS_OK)
         st = choose_rows(a, err);
     if (st != QINS_OK)
-        return qn_error_in_file(err, st, file);
+        return st == QINS_ERR_INTERRUPTED ? st : qn_error_in_file(err, st, file);
     return qn_calibration_write(&a->c, out, &source, a->monitor, err);
 }
 

@@ -156,8 +156,8 @@ enum qins_status qn_calibrate_touches(struct qn_calibrating *job, struct qins_er
 /* calibrate_pass.c: runs the windows that are left of the present pass. */
 enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error *err);
 
-/* calibrate_report.c: what a calibration holds; schema qins/calibrate/1. Notes parts of the kept rows
- * that are empty. */
+/* calibrate_report.c: what a calibration holds; schema qins/calibrate/1. Notes parts of the kept
+ * rows that are empty. */
 json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, unsigned threads,
                             double seconds, uint64_t tokens, const struct qn_monitor *monitor);
 

@@ -103,7 +103,7 @@ static enum qins_status put_large(struct writing *w, size_t tensor, size_t point
         if (st == QINS_OK)
             st = put(w, tensor, w->buf.data, size, err);
     }
-    return qn_error_in_tensor(err, st, p->name);
+    return st == QINS_ERR_INTERRUPTED ? st : qn_error_in_tensor(err, st, p->name);
 }
 
 static enum qins_status put_all(struct writing *w, struct qins_error *err)
