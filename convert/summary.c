@@ -226,11 +226,11 @@ static void put_calibration(FILE *to, const json_t *calibrate)
                 number_of(calibrate, "tokens"), number_of(calibrate, "windows"),
                 number_of(calibrate, "context"), json_array_size(points));
     if (rows > 0)
-        fprintf(to,
-                "<p>The %zu widest:</p>\n<div class=\"scroll\"><table>\n<tr><th>point</th>"
-                "<th class=\"n\">channels</th><th class=\"n\">rows</th><th class=\"n\">rms</th>"
-                "<th class=\"n\">max |x|</th><th class=\"n\">max |x| / rms</th></tr>\n",
-                rows);
+        fputs("<p>Where the largest value stands out most:</p>\n<div class=\"scroll\"><table>\n"
+              "<tr><th>point</th>"
+              "<th class=\"n\">channels</th><th class=\"n\">rows</th><th class=\"n\">rms</th>"
+              "<th class=\"n\">max |x|</th><th class=\"n\">max |x| / rms</th></tr>\n",
+              to);
     for (size_t i = 0; i < rows; i++) {
         const json_t *point = widest[i].item;
         fputs("<tr><td>", to);
