@@ -4,18 +4,6 @@
 
 #include <math.h>
 
-bool qn_path_is_archive(const char *path)
-{
-    uint8_t head[16];
-    struct qn_file f;
-    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
-        return false;
-    bool yes = f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
-               qn_is_archive(head, sizeof head);
-    qn_file_close(&f);
-    return yes;
-}
-
 static json_t *integer(uint64_t value)
 {
     return value <= INT64_MAX ? json_integer((json_int_t)value) : json_real((double)value);

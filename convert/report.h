@@ -7,9 +7,6 @@
 #include "formats/archive/manifest_json.h"
 #include "formats/archive/reader.h"
 
-/* True if PATH is a file that begins like an archive. */
-bool qn_path_is_archive(const char *path);
-
 /* What an archive holds: source_format, input_bytes, archive_bytes, float_elements,
  * bits_per_weight, attachments and tensors with their plan and coded_bytes. */
 json_t *qn_archive_report(const struct qn_archive *a, const char *schema);

@@ -1,7 +1,6 @@
 #include "model/source.h"
 
 #include "core/bytes.h"
-#include "core/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,19 +69,6 @@ static enum qins_status sort_tensors(struct qn_source *s, struct qins_error *err
     return QINS_OK;
 }
 
-static bool path_is_archive(const char *path)
-{
-    struct qn_file f;
-    uint8_t head[16] = {0};
-    bool archive = false;
-    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
-        return false;
-    if (f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK)
-        archive = qn_is_archive(head, sizeof head);
-    qn_file_close(&f);
-    return archive;
-}
-
 enum qins_status qn_source_open(struct qn_source **out, const char *path,
                                 const struct qn_monitor *monitor, struct qins_error *err)
 {
@@ -92,7 +78,7 @@ enum qins_status qn_source_open(struct qn_source **out, const char *path,
     s->path = qn_strdup(path, err);
     enum qins_status st = s->path ? QINS_OK : QINS_ERR_MEMORY;
     if (st == QINS_OK)
-        st = path_is_archive(path) ? open_archive(s, err) : open_checkpoint(s, monitor, err);
+        st = qn_path_is_archive(path) ? open_archive(s, err) : open_checkpoint(s, monitor, err);
     if (st == QINS_OK)
         st = sort_tensors(s, err);
     if (st == QINS_OK)

@@ -11,6 +11,18 @@ bool qn_is_archive(const void *head, size_t size)
     return qn_userblock_has_magic(head, size);
 }
 
+bool qn_path_is_archive(const char *path)
+{
+    uint8_t head[16];
+    struct qn_file f;
+    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
+        return false;
+    bool yes = f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
+               qn_is_archive(head, sizeof head);
+    qn_file_close(&f);
+    return yes;
+}
+
 /* SIZE bytes of the file that must have HASH, appended to *out. The caller has checked the
  * range. */
 static enum qins_status read_hashed(const struct qn_file *f, uint64_t offset, uint64_t size,

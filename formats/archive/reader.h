@@ -21,6 +21,8 @@ struct qn_archive {
 
 /* True if HEAD (>= 16 bytes) begins with the user block's magic. */
 bool qn_is_archive(const void *head, size_t size);
+/* True if PATH is a file that begins like an archive. */
+bool qn_path_is_archive(const char *path);
 
 /* Checks the user block, its own hash, the file's length, the manifest and every offset. The
  * whole-file hash is qn_archive_check_hash()'s affair. */
