@@ -1,6 +1,5 @@
 #include "convert/report.h"
 
-#include "core/bytes.h"
 
 #include <math.h>
 
