@@ -1,6 +1,5 @@
 #include "convert/report.h"
 
-
 #include <math.h>
 
 static json_t *integer(uint64_t value)
