@@ -176,9 +176,7 @@ static enum qins_status prepare(struct qn_calibrating *job, struct qins_error *e
     if (st == QINS_OK)
         st = digest_job(job, err);
     job->threads = 1;
-    if (st == QINS_OK && job->c.options.gram)
-        st = qn_pool_create(&job->pool, job->o->threads, err);
-    else if (st == QINS_OK)
+    if (st == QINS_OK && !job->c.options.gram)
         job->threads =
             job->windows.n < job->o->threads ? (unsigned)job->windows.n : job->o->threads;
     return st;
@@ -187,6 +185,10 @@ static enum qins_status prepare(struct qn_calibrating *job, struct qins_error *e
 static enum qins_status run(struct qn_calibrating *job, struct qins_error *err)
 {
     enum qins_status st = qn_calibrate_resume(job, err);
+    /* Only now: resuming reads HDF5 in a forked child, which must not inherit a lock of the memory
+     * allocator that a thread just being born holds. */
+    if (st == QINS_OK && job->c.options.gram)
+        st = qn_pool_create(&job->pool, job->o->threads, err);
     while (st == QINS_OK) {
         st = qn_calibrate_pass(job, err);
         if (st != QINS_OK || job->pass + 1 == job->n_passes)

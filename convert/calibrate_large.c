@@ -10,7 +10,7 @@ enum qins_status qn_large_store_init(struct qn_calibrating *job, struct qins_err
     const size_t begin = job->pass ? job->pass_end[job->pass - 1] : 0;
     const size_t n = job->pass_end[job->pass] - begin;
     const uint32_t kept = job->windows.n_kept;
-    const unsigned threads = qn_pool_threads(job->pool);
+    const unsigned threads = job->o->threads; /* of the pool, which may not be there yet: at most */
     enum qins_status st = QINS_OK;
     *s = (struct qn_large_store){.begin = begin, .end = begin + n};
     if (job->c.options.gram) {
