@@ -9,8 +9,12 @@
 
 struct qn_convert_options {
     struct qn_plan_options plan;
-    unsigned threads; /* >= 1 */
-    bool resume;      /* by way of OUT.part, which a later call continues */
+    const char *plan_file;   /* plan.json, or NULL: `plan` goes for all; with it only its lossless,
+                                grid and the like at their defaults */
+    const char *calibration; /* path, or NULL; feedback rounding needs its Gram matrices */
+    enum qn_rounding rounding; /* without a plan file, where the calibration has a Gram matrix */
+    unsigned threads;          /* >= 1 */
+    bool resume;               /* by way of OUT.part, which a later call continues */
 };
 
 /* Converts PATH (file or folder) to the archive OUT. The archive's bytes depend on the source

@@ -80,6 +80,16 @@ struct qn_access {
     uint32_t vocab, n_layers, n_experts; /* the latter 0 without a mixture */
 };
 
+/* What quantising one tensor alone did to the model: mean KL on calibration windows, and the
+ * squared error that did it. Its sensitivity g is kl / error. */
+struct qn_sensitivity {
+    char *tensor;
+    double error;          /* sum of squared errors */
+    double kl;             /* mean, nats */
+    double standard_error; /* of kl */
+    uint32_t levels;       /* the grid's, uniform (kappa 0), one scale a row */
+};
+
 /* A calibration that is not finished holds this; docs/calibration-format.md, "Unfinished files".
  */
 struct qn_calibration_progress {
@@ -107,6 +117,9 @@ struct qn_calibration {
     uint32_t n_kept;
     bool has_access;
     struct qn_access access;
+    struct qn_sensitivity *sensitivities; /* [n_sensitivities]; none: not measured */
+    size_t n_sensitivities;
+    uint64_t sensitivity_tokens; /* each was measured on */
 };
 
 void qn_calibration_finish(struct qn_calibration *c); /* a zeroed one is accepted */

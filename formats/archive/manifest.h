@@ -11,6 +11,14 @@
 
 enum qn_group_kind { QN_GROUP_TENSOR, QN_GROUP_ROW, QN_GROUP_BLOCK };
 
+/* How codes are chosen: each value's nearest level, or with the rounding error fed back into the
+ * rest of its row (formats/codec/feedback.h). */
+enum qn_rounding { QN_ROUND_NEAREST, QN_ROUND_FEEDBACK };
+
+/* How often weights are used, from measured counts; unknown without a calibration. */
+enum qn_class { QN_CLASS_UNKNOWN, QN_CLASS_HOT, QN_CLASS_COLD };
+const char *qn_class_name(enum qn_class c); /* "unknown", "hot", "cold" */
+
 /* One line of a plan: how one tensor is coded, and why. */
 struct qn_plan_line {
     enum qn_content content;
@@ -18,8 +26,18 @@ struct qn_plan_line {
     unsigned levels;   /* N; 0 for lossless */
     float kappa, clip; /* as used; during planning < 0 means "search" */
     enum qn_group_kind group_kind;
-    uint64_t group;   /* elements, QN_GROUP_BLOCK only */
-    char reason[256]; /* in words, UTF-8, one line */
+    uint64_t group; /* elements, QN_GROUP_BLOCK only */
+    enum qn_rounding rounding;
+    enum qn_class access_class;
+    double access_frequency; /* touches a token; < 0: unknown */
+    char reason[256];        /* in words, UTF-8, one line */
+};
+
+/* A run of rows (slices of axis 0) with a coding of its own. */
+struct qn_plan_block {
+    uint64_t row_begin, row_end;
+    struct qn_plan_line line;
+    float tensor_scale; /* QN_GROUP_TENSOR: the block's one scale, clip included */
 };
 
 struct qn_archive_tensor {
@@ -27,6 +45,9 @@ struct qn_archive_tensor {
                                 the name belongs to the manifest */
     struct qn_plan_line plan;
     float tensor_scale;           /* QN_GROUP_TENSOR: the one scale, clip included */
+    struct qn_plan_block *blocks; /* n_blocks of them, ascending, covering all rows, or NULL: `plan`
+                                     goes for all; the manifest's */
+    size_t n_blocks;
     struct qn_digest fingerprint; /* of the source bytes, qn_fingerprint_* */
     struct qn_layout layout;
     uint64_t first_chunk;   /* row of the chunk table */

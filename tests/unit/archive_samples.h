@@ -10,7 +10,7 @@
     }
 #define QUANTISED(codec, levels, group, size)                                                      \
     {                                                                                              \
-        QN_CONTENT_QINS, codec, levels, 1.5f, 1.0f, group, size, "as the test wants it"            \
+        QN_CONTENT_QINS, codec, levels, 1.5f, 1.0f, group, size, .reason = "as the test wants it"  \
     }
 
 static const struct test_tensor samples[] = {

@@ -1,0 +1,55 @@
+/* What a quantiser and a coder would make of a tensor, predicted from its densities alone.
+ * Sources of the formulas: DESIGN 2.2 and 2.3. */
+#ifndef QINS_ANALYZE_CANDIDATES_H
+#define QINS_ANALYZE_CANDIDATES_H
+
+#include "analyze/study.h"
+
+/* One way to code a whole tensor. Bytes are those of all its chunk payloads: headers, scales,
+ * tables, codes; what a tensor costs in manifest and HDF5 structure is the same for all. */
+struct qn_candidate {
+    enum qn_granularity granularity;
+    unsigned levels; /* N, per sign */
+    float kappa, clip;
+    double error;          /* sum of squared errors */
+    double weighted_error; /* sum of h (x - x')^2; = error without a calibration */
+    double sqnr_db;        /* infinite for exact */
+    double p50_rel_error, p90_rel_error, p99_rel_error; /* |x - x'| / |x|, zeros apart */
+    double entropy_bits;                                /* order 0, of a code */
+    uint64_t packed_bytes, huffman_bytes; /* huffman: high parts coded, low bits raw as the encoder
+                                             chooses; packed where that is smaller */
+};
+
+/* Which figures to compute: the others are left NaN or 0. */
+enum { QN_PREDICT_ERROR = 1, QN_PREDICT_RELATIVE = 2, QN_PREDICT_RATE = 4, QN_PREDICT_ALL = 7 };
+
+/* Predicts CANDIDATE's figures from its granularity, levels, kappa and clip. The study has that
+ * density. */
+void qn_predict(const struct qn_tensor_study *s, struct qn_candidate *candidate, unsigned what);
+
+/* A table of candidates, growing. Zero-initialised is empty. */
+struct qn_candidate_list {
+    struct qn_candidate *items;
+    size_t count, capacity;
+};
+void qn_candidate_list_finish(struct qn_candidate_list *list);
+
+/* The fixed-rate study: bits 2 ... 12 (levels 2^(bits-1) - 1) x kappa grid x granularity, each with
+ * clip 1 and with its best clip, all figures. */
+enum qins_status qn_candidates_fixed(const struct qn_tensor_study *s, struct qn_candidate_list *out,
+                                     struct qins_error *err);
+/* The coded study: levels in steps of a quarter bit from 1 to 2047 x {0, a few kappa} x
+ * granularity, clip 1 and, for small N, best. */
+enum qins_status qn_candidates_coded(const struct qn_tensor_study *s, struct qn_candidate_list *out,
+                                     struct qins_error *err);
+
+/* Best kappa and clip for squared error (weighted where WEIGHTED) at N levels; *candidate has
+ * granularity and levels; kappa and clip >= 0 there are kept. */
+void qn_candidate_search(const struct qn_tensor_study *s, struct qn_candidate *candidate,
+                         bool weighted);
+
+/* The lower convex hull of (bytes, error), ascending bytes, as indices into X and Y: writes at most
+ * N to HULL, returns how many. Deterministic; equal points keep the first. */
+size_t qn_convex_hull(const double *x, const double *y, size_t n, size_t *hull);
+
+#endif
