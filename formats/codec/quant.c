@@ -1,6 +1,6 @@
 #include "formats/codec/quant.h"
 
-#include "formats/codec/magnitude.h"
+#include "formats/codec/level.h"
 
 #include <float.h>
 
@@ -53,24 +53,12 @@ float qn_abs_max(const float *x, size_t n, bool *finite)
     return qn_float_from_bits((uint32_t)most);
 }
 
-/* N + l or N - l by the sign bit of X; both are N for l = 0. */
-static inline uint16_t signed_code(float x, int32_t level, int32_t levels)
-{
-    int32_t mask = -(int32_t)(qn_float_bits(x) >> 31);
-    return (uint16_t)(levels + ((level ^ mask) - mask));
-}
-
 static void quantise_qins(const struct qn_grid *g, float scale, const float *restrict x, size_t n,
                           uint16_t *restrict codes)
 {
-    const int32_t levels = (int32_t)g->levels;
-    const float kappa = g->kappa, gain = (float)levels * (1.0f + kappa);
-    for (size_t i = 0; i < n; i++) {
-        float u = qn_bounded(qn_magnitude(x[i]) / scale, 1.0f);
-        float q = (gain * u) / (1.0f + kappa * u);
-        int32_t level = (int32_t)(q + 0.5f);
-        codes[i] = signed_code(x[i], level < levels ? level : levels, levels);
-    }
+    const struct qn_qins_shape shape = qn_grid_shape(g);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = qn_qins_code(shape, scale, x[i]);
 }
 
 static void quantise_seed(const struct qn_grid *g, const float *restrict x, size_t n,
@@ -82,7 +70,7 @@ static void quantise_seed(const struct qn_grid *g, const float *restrict x, size
         float v = qn_bounded(alpha * qn_magnitude(x[i]), 1e30f); /* v / (1 + v) is 1 long before */
         float q = n_levels * (v / (1.0f + v));
         int32_t level = (int32_t)(q + 0.5f);
-        codes[i] = signed_code(x[i], level < top ? level : top, levels);
+        codes[i] = qn_signed_code(x[i], level < top ? level : top, levels);
     }
 }
 
