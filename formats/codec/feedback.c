@@ -48,59 +48,71 @@ BODY void round_column(struct panel *p, uint32_t j, uint32_t i)
         e[r] = v[r] - p->scales[r] * p->g->value[codes[r]];
 }
 
-BODY struct lanes load(const float v[LANES])
+BODY void load(struct lanes *x, const float v[LANES])
 {
-    struct lanes x;
-    memcpy(&x, v, sizeof x);
-    return x;
+    memcpy(&x->a, v, sizeof x->a);
+    memcpy(&x->b, v + LANES / 2, sizeof x->b);
 }
 
-BODY void store(float v[LANES], struct lanes x)
+BODY void store(float v[LANES], const struct lanes *x)
 {
-    memcpy(v, &x, sizeof x);
+    memcpy(v, &x->a, sizeof x->a);
+    memcpy(v + LANES / 2, &x->b, sizeof x->b);
 }
 
-/* x - e weight: a product, rounded, and a difference, rounded. */
-BODY struct lanes less(struct lanes x, struct lanes e, float weight)
+/* x -= e weight: a product, rounded, and a difference, rounded. */
+BODY void subtract(struct lanes *x, const struct lanes *e, float weight)
 {
-    return (struct lanes){x.a - e.a * weight, x.b - e.b * weight};
+    x->a -= e->a * weight;
+    x->b -= e->b * weight;
 }
 
 /* Error I of the block, of column J, to the columns behind it, up to END. */
 BODY void spread_column(struct panel *p, uint32_t j, uint32_t i, uint32_t end)
 {
     const float *row = p->f->factor + (size_t)j * p->f->n;
-    struct lanes e = load(p->errors[i]);
-    for (uint32_t k = j + 1; k < end; k++)
-        store(p->v[k], less(load(p->v[k]), e, row[k]));
+    struct lanes e, x;
+    load(&e, p->errors[i]);
+    for (uint32_t k = j + 1; k < end; k++) {
+        load(&x, p->v[k]);
+        subtract(&x, &e, row[k]);
+        store(p->v[k], &x);
+    }
 }
 
 /* The errors of columns BEGIN ... END - 1 to column K. */
 BODY void spread_to_one(struct panel *p, uint32_t begin, uint32_t end, uint32_t k)
 {
-    struct lanes x = load(p->v[k]);
-    for (uint32_t j = begin; j < end; j++)
-        x = less(x, load(p->errors[j - begin]), p->f->factor[(size_t)j * p->f->n + k]);
-    store(p->v[k], x);
+    struct lanes e, x;
+    load(&x, p->v[k]);
+    for (uint32_t j = begin; j < end; j++) {
+        load(&e, p->errors[j - begin]);
+        subtract(&x, &e, p->f->factor[(size_t)j * p->f->n + k]);
+    }
+    store(p->v[k], &x);
 }
 
-/* And to columns K ... K + 3: sums that all stay in registers. */
+/* And to columns K ... K + 3, whose values stay in registers. */
 BODY void spread_to_four(struct panel *p, uint32_t begin, uint32_t end, uint32_t k)
 {
     float(*v)[LANES] = p->v + k;
-    struct lanes x0 = load(v[0]), x1 = load(v[1]), x2 = load(v[2]), x3 = load(v[3]);
+    struct lanes e, x0, x1, x2, x3;
     const float *row = p->f->factor + (size_t)begin * p->f->n + k;
+    load(&x0, v[0]);
+    load(&x1, v[1]);
+    load(&x2, v[2]);
+    load(&x3, v[3]);
     for (uint32_t j = begin; j < end; j++, row += p->f->n) {
-        struct lanes e = load(p->errors[j - begin]);
-        x0 = less(x0, e, row[0]);
-        x1 = less(x1, e, row[1]);
-        x2 = less(x2, e, row[2]);
-        x3 = less(x3, e, row[3]);
+        load(&e, p->errors[j - begin]);
+        subtract(&x0, &e, row[0]);
+        subtract(&x1, &e, row[1]);
+        subtract(&x2, &e, row[2]);
+        subtract(&x3, &e, row[3]);
     }
-    store(v[0], x0);
-    store(v[1], x1);
-    store(v[2], x2);
-    store(v[3], x3);
+    store(v[0], &x0);
+    store(v[1], &x1);
+    store(v[2], &x2);
+    store(v[3], &x3);
 }
 
 BODY void spread_block(struct panel *p, uint32_t begin, uint32_t end)
