@@ -7,16 +7,21 @@
 
 struct qn_divergence_options {
     size_t context; /* tokens of a window; the same windows as qn_perplexity() in QN_PPL_QINS */
-    uint64_t max_windows; /* 0: all */
+    uint64_t max_windows; /* 0: all; else so many of them, spread over the text */
     unsigned threads;
 };
+
+enum { QN_DIVERGENCE_QUANTILES = 9 };
+/* 0.001 0.01 0.05 0.1 0.5 0.9 0.95 0.99 0.999 */
+extern const double qn_divergence_quantiles[QN_DIVERGENCE_QUANTILES];
 
 /* KL(model || candidate) of the next token's distribution, in nats, over all positions. */
 struct qn_divergence {
     double mean_kl, standard_error; /* of mean_kl, by windows where there are ten or more, else by
-                                       tokens */
+                                       tokens; NaN for less than two */
     double same_top1;               /* share of positions */
-    double quantiles[9];            /* 0.1 1 5 10 50 90 95 99 99.9 % */
+    double quantiles[QN_DIVERGENCE_QUANTILES]; /* between the two values next to the rank q (n -
+                                                  1), linearly */
     double max_kl;
     uint64_t windows, tokens;
 };
@@ -27,5 +32,25 @@ enum qins_status qn_divergence(const struct qn_model *model, const struct qn_mod
                                const struct qn_divergence_options *options,
                                const struct qn_monitor *monitor, struct qn_divergence *out,
                                struct qins_error *err);
+
+/* Log of the sum of exp(x), in float64. N >= 1. */
+double qn_log_sum_exp(const float *x, size_t n);
+/* KL(softmax(model) || softmax(candidate)) >= 0 of logits [n], 0 for equal ones; MODEL_LSE is
+ * qn_log_sum_exp() of the first. */
+double qn_kl_of_logits(const float *model, double model_lse, const float *candidate, size_t n);
+
+/* The figures of the KL of TOKENS positions, as many in each of WINDOWS; SAME (or NULL: same_top1
+ * is NaN) tells those where the likeliest token is the same. KL is left sorted. */
+enum qins_status qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens,
+                                      uint64_t windows, struct qn_divergence *out,
+                                      struct qins_error *err);
+
+/* The number among ALL of item I of N that are spread evenly over them: floor((i + 1/2) all / n).
+ * N is below 2^31. */
+static inline uint64_t qn_spread(uint64_t i, uint64_t n, uint64_t all)
+{
+    const uint64_t halves = (2 * i + 1) * (all / n);
+    return halves / 2 + (halves % 2 * n + (2 * i + 1) * (all % n)) / (2 * n);
+}
 
 #endif

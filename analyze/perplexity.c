@@ -1,7 +1,7 @@
 #include "analyze/perplexity.h"
 
+#include "analyze/prediction.h"
 #include "core/clock.h"
-#include "core/linalg.h"
 #include "model/kernels.h"
 
 #include <inttypes.h>
@@ -9,33 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of logits at a time: 64 rows of 150 000 entries take 38 MB. */
-enum { LOGIT_ROWS = 64 };
-static const size_t MAX_BATCH = 512;
-
-/* What one thread runs a window with, and what came out of it. */
-struct slot {
-    struct qn_session *session;
-    uint32_t *ids; /* [context + 1], with the last target */
-    float *logits; /* [LOGIT_ROWS][vocab] */
-    double *each;  /* of this window, or NULL */
-    double sum, squares;
+/* What came out of a window, of each model. */
+struct sums {
+    double sum[QN_PREDICTORS], squares[QN_PREDICTORS];
 };
 
 struct job {
-    const struct qn_model *model;
+    struct qn_prediction run;
     const struct qn_ids *ids;
     const struct qn_perplexity_options *options;
-    const struct qn_monitor *monitor;
     const char *what;
     const struct qn_kernels *kernels;
-    struct qn_pool *pool;
-    struct slot *slots;
-    unsigned n_slots;
-    size_t batch, first, end; /* positions first … end-1 of a window are scored */
-    uint64_t windows;
-    double sum, squares;
-    double *each; /* of all windows, or NULL */
+    uint64_t text_windows;       /* that the text has */
+    struct sums *slots, total;   /* [threads] */
+    double *each[QN_PREDICTORS]; /* of all windows, or NULL */
+    double *kl;                  /* [scored], or NULL */
+    uint8_t *same;               /* [scored]: same likeliest token */
 };
 
 static bool adds_bos(const struct qn_perplexity_options *o)
@@ -61,121 +50,161 @@ enum qins_status qn_perplexity_windows(const struct qn_ids *ids,
     return QINS_OK;
 }
 
-/* Ids of window ITEM and the target behind it, where the text has one. */
-static void fill_window(const struct job *j, uint64_t item, uint32_t *out)
+/* The text's window that is the ITEM-th of those that are run. */
+static uint64_t window_of(const struct job *j, uint64_t item)
 {
-    size_t context = j->options->context, bos = adds_bos(j->options), skip = item == 0 ? bos : 0;
-    size_t from = (size_t)item * context + skip - bos, left = j->ids->count - from;
+    return qn_spread(item, j->run.windows, j->text_windows);
+}
+
+/* Ids of a window and the target behind it, where the text has one. */
+static size_t fill(void *ctx, uint64_t item, uint32_t *out)
+{
+    const struct job *j = ctx;
+    const uint64_t window = window_of(j, item);
+    size_t context = j->options->context, bos = adds_bos(j->options), skip = window == 0 ? bos : 0;
+    size_t from = (size_t)window * context + skip - bos, left = j->ids->count - from;
     size_t n = context + 1 - skip < left ? context + 1 - skip : left;
     memcpy(out + skip, j->ids->data + from, n * sizeof *out);
     if (bos)
         out[0] = (uint32_t)j->options->bos;
+    return context;
 }
 
-/* Scores those of the COUNT positions just run, the first of them AT in its window, that count. */
-static void score(const struct job *j, struct slot *s, size_t at, size_t count)
+static void score(const struct job *j, const struct qn_predicted *p, int model, uint64_t at)
 {
-    size_t vocab = j->model->config.vocab;
-    size_t begin = j->first > at ? j->first : at;
-    size_t end = j->end < at + count ? j->end : at + count;
-    while (begin < end) {
-        size_t rows = end - begin < LOGIT_ROWS ? end - begin : LOGIT_ROWS;
-        qn_session_logits(s->session, begin - at, rows, s->logits);
-        for (size_t i = 0; i < rows; i++) {
-            const float *row = s->logits + i * vocab;
-            double nll = j->kernels->log_sum_exp(row, vocab) - (double)row[s->ids[begin + i + 1]];
-            s->sum += nll;
-            s->squares += nll * nll;
-            if (s->each)
-                s->each[begin + i - j->first] = nll;
-        }
-        begin += rows;
+    const size_t vocab = j->run.models[model]->config.vocab;
+    struct sums *s = &j->slots[p->slot];
+    for (size_t i = 0; i < p->count; i++) {
+        const float *row = p->logits[model] + i * vocab;
+        double nll = j->kernels->log_sum_exp(row, vocab) - (double)row[p->ids[p->first + i + 1]];
+        s->sum[model] += nll;
+        s->squares[model] += nll * nll;
+        if (j->each[model])
+            j->each[model][at + i] = nll;
     }
 }
 
-static enum qins_status run_window(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+static void use(void *ctx, const struct qn_predicted *p)
 {
-    struct job *j = ctx;
-    struct slot *s = &j->slots[slot];
-    enum qins_status st = QINS_OK;
-    fill_window(j, item, s->ids);
-    s->sum = s->squares = 0.0;
-    s->each = j->each ? j->each + item * (j->end - j->first) : NULL;
-    qn_session_reset(s->session);
-    for (size_t at = 0; at < j->end && st == QINS_OK; at += j->batch) {
-        size_t count = j->options->context - at < j->batch ? j->options->context - at : j->batch;
-        st = qn_session_forward(s->session, s->ids + at, count, j->monitor, err);
-        if (st == QINS_OK)
-            score(j, s, at, count);
+    const struct job *j = ctx;
+    const size_t vocab = j->run.models[0]->config.vocab, each = j->run.end - j->run.first;
+    const uint64_t at = p->window * each + p->first - j->run.first;
+    for (int i = 0; i < QN_PREDICTORS && j->run.models[i]; i++)
+        score(j, p, i, at);
+    if (!j->kl)
+        return;
+    for (size_t i = 0; i < p->count; i++) {
+        const float *model = p->logits[0] + i * vocab, *candidate = p->logits[1] + i * vocab;
+        j->same[at + i] = j->kernels->argmax(model, vocab) == j->kernels->argmax(candidate, vocab);
+        j->kl[at + i] = qn_kl_of_logits(model, qn_log_sum_exp(model, vocab), candidate, vocab);
     }
-    return st;
 }
 
-static enum qins_status add_window(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
 {
     struct job *j = ctx;
-    if (!isfinite(j->slots[slot].sum))
-        return qn_fail_at(err, QINS_ERR_FORMAT, j->model->path, NULL, QN_NO_OFFSET,
-                          "the model's logits are not finite in window %" PRIu64, item);
-    j->sum += j->slots[slot].sum;
-    j->squares += j->slots[slot].squares;
-    qn_progress_of(j->monitor, j->what, "tokens", (item + 1) * j->options->context,
-                   j->windows * j->options->context);
+    struct sums *s = &j->slots[slot];
+    for (int i = 0; i < QN_PREDICTORS && j->run.models[i]; i++) {
+        if (!isfinite(s->sum[i]))
+            return qn_fail_at(err, QINS_ERR_FORMAT, j->run.models[i]->path, NULL, QN_NO_OFFSET,
+                              "the model's logits are not finite in window %" PRIu64,
+                              window_of(j, item));
+        j->total.sum[i] += s->sum[i];
+        j->total.squares[i] += s->squares[i];
+    }
+    *s = (struct sums){{0}};
+    qn_progress_of(j->run.monitor, j->what, "tokens", (item + 1) * j->options->context,
+                   j->run.windows * j->options->context);
     return QINS_OK;
-}
-
-/* A session a thread; where there are fewer windows than threads, one on all threads. */
-static enum qins_status create_slots(struct job *j, struct qins_error *err)
-{
-    unsigned threads = j->options->threads;
-    enum qins_status st = QINS_OK;
-    j->n_slots = threads > 1 && j->windows >= threads ? threads : 1;
-    j->slots = calloc(j->n_slots, sizeof *j->slots);
-    if (!j->slots)
-        return qn_fail_memory(err);
-    if (j->n_slots < threads)
-        st = qn_pool_create(&j->pool, threads, err);
-    for (unsigned i = 0; i < j->n_slots && st == QINS_OK; i++) {
-        struct qn_session_options o = {
-            .positions = j->options->context, .batch = j->batch, .pool = j->pool};
-        struct slot *s = &j->slots[i];
-        s->ids = calloc(j->options->context + 1, sizeof *s->ids);
-        s->logits = malloc(LOGIT_ROWS * sizeof *s->logits * j->model->config.vocab);
-        st = s->ids && s->logits ? qn_session_create(&s->session, j->model, &o, err)
-                                 : qn_fail_memory(err);
-    }
-    return st;
-}
-
-static void destroy_slots(struct job *j)
-{
-    for (unsigned i = 0; j->slots && i < j->n_slots; i++) {
-        qn_session_destroy(j->slots[i].session);
-        free(j->slots[i].ids);
-        free(j->slots[i].logits);
-    }
-    free(j->slots);
-    qn_pool_destroy(j->pool);
 }
 
 static uint64_t scored(const struct job *j)
 {
-    return j->windows * (j->end - j->first);
+    return j->run.windows * (j->run.end - j->run.first);
 }
 
-static void sum_up(const struct job *j, double seconds, struct qn_perplexity *out)
+static void sum_up(const struct job *j, int model, double seconds, struct qn_perplexity *out)
 {
     uint64_t tokens = scored(j);
-    double n = (double)tokens, mean = j->sum / n, variance = j->squares / n - mean * mean;
+    double n = (double)tokens, mean = j->total.sum[model] / n;
+    double variance = j->total.squares[model] / n - mean * mean;
     *out = (struct qn_perplexity){
         .mean_nll = mean,
         .standard_error = tokens < 2 ? NAN : sqrt(variance > 0.0 ? variance / (n - 1.0) : 0.0),
         .perplexity = exp(mean),
-        .windows = j->windows,
+        .windows = j->run.windows,
         .tokens = tokens,
         .seconds = seconds,
-        .tokens_per_s = (double)(j->windows * j->options->context) / seconds,
+        .tokens_per_s = (double)(j->run.windows * j->options->context) / seconds,
+        .each = j->each[model],
     };
+}
+
+static enum qins_status allocate(struct job *j, struct qins_error *err)
+{
+    const size_t n = (size_t)scored(j) + 1;
+    bool good = (j->slots = calloc(j->run.threads, sizeof *j->slots)) != NULL;
+    for (int i = 0; i < QN_PREDICTORS && j->run.models[i] && j->options->each; i++)
+        good = good && (j->each[i] = calloc(n, sizeof *j->each[i])) != NULL;
+    if (j->run.models[1]) {
+        good = good && (j->kl = calloc(n, sizeof *j->kl)) != NULL;
+        good = good && (j->same = calloc(n, sizeof *j->same)) != NULL;
+    }
+    return good ? QINS_OK : qn_fail_memory(err);
+}
+
+static enum qins_status run(struct job *j, struct qn_perplexity *out,
+                            struct qn_divergence *divergence, struct qins_error *err)
+{
+    const struct qn_perplexity_options *o = j->options;
+    const double begun = qn_seconds();
+    enum qins_status st = qn_perplexity_windows(j->ids, o, &j->text_windows, err);
+    j->run.windows = j->text_windows;
+    if (o->max_windows && o->max_windows < j->run.windows)
+        j->run.windows = o->max_windows;
+    if (st == QINS_OK)
+        st = allocate(j, err);
+    if (st == QINS_OK)
+        st = qn_predict_windows(&j->run, err);
+    if (st == QINS_OK && divergence)
+        st = qn_divergence_sum_up(j->kl, j->same, scored(j), j->run.windows, divergence, err);
+    for (int i = 0; i < QN_PREDICTORS && j->run.models[i]; i++) {
+        if (st == QINS_OK)
+            sum_up(j, i, divergence ? j->run.seconds[i] : qn_seconds() - begun, &out[i]);
+        else
+            free(j->each[i]);
+    }
+    free(j->slots);
+    free(j->kl);
+    free(j->same);
+    return st;
+}
+
+enum qins_status qn_perplexity_pair(const struct qn_model *model, const struct qn_model *candidate,
+                                    const struct qn_ids *ids,
+                                    const struct qn_perplexity_options *options, const char *what,
+                                    const struct qn_monitor *monitor, struct qn_perplexity out[2],
+                                    struct qn_divergence *divergence, struct qins_error *err)
+{
+    const bool qins = options->style == QN_PPL_QINS;
+    const size_t n = options->context;
+    struct job j = {
+        .run = {.models = {model, candidate},
+                .context = n,
+                .first = qins ? 0 : n / 2,
+                .end = qins ? n : n - 1,
+                .threads = options->threads,
+                .fill = fill,
+                .use = use,
+                .emit = emit,
+                .ctx = &j,
+                .monitor = monitor},
+        .ids = ids,
+        .options = options,
+        .what = what,
+        .kernels = qn_kernels(),
+    };
+    return run(&j, out, divergence, err);
 }
 
 enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *ids,
@@ -183,41 +212,7 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
                                const struct qn_monitor *monitor, struct qn_perplexity *out,
                                struct qins_error *err)
 {
-    size_t n = options->context;
-    bool qins = options->style == QN_PPL_QINS;
-    struct job j = {
-        .model = m,
-        .ids = ids,
-        .options = options,
-        .monitor = monitor,
-        .what = what,
-        .kernels = qn_kernels(),
-        .batch = n < MAX_BATCH ? n : MAX_BATCH,
-        .first = qins ? 0 : n / 2,
-        .end = qins ? n : n - 1,
-    };
-    double begun = qn_seconds();
-    enum qins_status st = qn_perplexity_windows(ids, options, &j.windows, err);
-    if (st == QINS_OK && options->each) {
-        j.each = calloc((size_t)scored(&j) + 1, sizeof *j.each);
-        st = j.each ? QINS_OK : qn_fail_memory(err);
-    }
-    if (st == QINS_OK)
-        st = qn_linalg_init(err); /* before there are threads */
-    if (st == QINS_OK)
-        st = create_slots(&j, err);
-    struct qn_ordered order = {run_window, add_window, &j,        j.n_slots,
-                               j.n_slots,  0,          j.windows, monitor};
-    if (st == QINS_OK)
-        st = qn_run_ordered(&order, err);
-    if (st == QINS_OK) {
-        sum_up(&j, qn_seconds() - begun, out);
-        out->each = j.each;
-    } else {
-        free(j.each);
-    }
-    destroy_slots(&j);
-    return st;
+    return qn_perplexity_pair(m, NULL, ids, options, what, monitor, out, NULL, err);
 }
 
 void qn_perplexity_finish(struct qn_perplexity *p)

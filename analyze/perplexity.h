@@ -2,8 +2,7 @@
 #ifndef QINS_ANALYZE_PERPLEXITY_H
 #define QINS_ANALYZE_PERPLEXITY_H
 
-#include "model/ids.h"
-#include "model/session.h"
+#include "analyze/divergence.h"
 
 /* Which tokens are predicted from what, in consecutive windows of N ids, each from position 0:
  * QN_PPL_QINS       all N positions predict the token that follows, the last one the first of the
@@ -18,7 +17,8 @@ struct qn_perplexity_options {
     enum qn_ppl_style style;
     int64_t bos; /* -1: none; QN_PPL_LLAMA_CPP only */
     unsigned threads;
-    bool each; /* keep the NLL of each token */
+    bool each;            /* keep the NLL of each token */
+    uint64_t max_windows; /* 0: all; else so many of them, spread over the text */
 };
 
 struct qn_perplexity {
@@ -26,8 +26,9 @@ struct qn_perplexity {
     double standard_error;    /* of mean_nll, tokens taken as independent; NaN for less than two */
     double perplexity;        /* exp(mean_nll) */
     uint64_t windows, tokens; /* tokens predicted */
-    double seconds, tokens_per_s; /* tokens run, predicted or not */
-    double *each;                 /* [tokens], in the order of the text; heap, or NULL */
+    double seconds;           /* of two models that run side by side, this one's part */
+    double tokens_per_s;      /* tokens run, predicted or not */
+    double *each;             /* [tokens], in the order of the text; heap, or NULL */
 };
 void qn_perplexity_finish(struct qn_perplexity *p);
 
@@ -54,5 +55,13 @@ enum qins_status qn_perplexity(const struct qn_model *m, const struct qn_ids *id
                                const struct qn_perplexity_options *options, const char *what,
                                const struct qn_monitor *monitor, struct qn_perplexity *out,
                                struct qins_error *err);
+
+/* The same of two models on the same tokens in one pass, the candidate second in OUT, and how far
+ * the candidate is from the model. */
+enum qins_status qn_perplexity_pair(const struct qn_model *model, const struct qn_model *candidate,
+                                    const struct qn_ids *ids,
+                                    const struct qn_perplexity_options *options, const char *what,
+                                    const struct qn_monitor *monitor, struct qn_perplexity out[2],
+                                    struct qn_divergence *divergence, struct qins_error *err);
 
 #endif

@@ -28,6 +28,7 @@ static enum qins_status print_perplexity(const json_t *report, const json_t *tes
     static const char *const heads[] = {"",           "",        "perplexity", "mean NLL",
                                         "std. error", "windows", "tokens",     "tokens/s"};
     const json_t *difference = json_object_get(test, "difference");
+    const json_t *kl = json_object_get(test, "kl"), *tails = json_object_get(kl, "quantiles");
     struct cli_table t;
     cli_table_begin(&t, "llrrrrrr", heads);
     for (size_t i = 0; i < sizeof whos / sizeof *whos; i++)
@@ -40,6 +41,12 @@ static enum qins_status print_perplexity(const json_t *report, const json_t *tes
                   "perplexity times %.6f\n",
                   cli_number(difference, "mean_nll"), cli_number(difference, "standard_error"),
                   cli_number(difference, "perplexity_ratio"));
+    if (kl)
+        cli_print("KL(model || candidate), nats a token: mean %.4g, std. error %.2g; median %.2g, "
+                  "99 %% %.2g, max %.2g; same likeliest token %.2f %%\n",
+                  cli_number(kl, "mean"), cli_number(kl, "standard_error"),
+                  cli_number(tails, "p50"), cli_number(tails, "p99"), cli_number(kl, "max"),
+                  100.0 * cli_number(kl, "same_top1"));
     return st;
 }
 
