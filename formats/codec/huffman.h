@@ -13,7 +13,9 @@ enum {
     QN_HUFFMAN_LIMIT = 12,
     QN_HUFFMAN_STREAMS = 8,
     QN_HUFFMAN_MIN_INTERLEAVED = 1024, /* symbols */
-    QN_HUFFMAN_MAX_SYMBOLS = 1 << 26,  /* keeps every stream below 2^24 bytes */
+    /* Below this many the encoder's table of stream sizes costs more than speed is worth. */
+    QN_HUFFMAN_WORTH_INTERLEAVING = 8192,
+    QN_HUFFMAN_MAX_SYMBOLS = 1 << 26, /* keeps every stream below 2^24 bytes */
     /* Largest form of the code lengths: 256 times six bits. */
     QN_HUFFMAN_LENGTHS_MAX = 192,
 };
@@ -63,6 +65,12 @@ bool qn_huffman_read_lengths(const uint8_t *src, size_t size, unsigned first, un
 static inline size_t qn_huffman_stream_length(size_t n)
 {
     return ((n / QN_HUFFMAN_STREAMS / 64 - 1) | 1) * 64;
+}
+
+/* Streams that the encoder makes of N symbols. */
+static inline size_t qn_huffman_streams(size_t n)
+{
+    return n < QN_HUFFMAN_WORTH_INTERLEAVING ? 1 : QN_HUFFMAN_STREAMS;
 }
 
 #endif

@@ -5,8 +5,6 @@
 #include <string.h>
 
 enum {
-    /* Below this many symbols the table of stream sizes costs more than speed is worth. */
-    MIN_INTERLEAVED = 8192,
     MAX_STREAMS = QN_HUFFMAN_STREAMS,
     BURST = 4,       /* symbols a flush: 7 bits left over + 4 * 12 <= 58 */
     BURST_BYTES = 6, /* of output at most */
@@ -158,7 +156,7 @@ size_t qn_huffman_scratch(size_t n)
 size_t qn_huffman_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch)
 {
     struct encode_work *w = scratch;
-    size_t streams = n < MIN_INTERLEAVED ? 1 : MAX_STREAMS, sizes[MAX_STREAMS];
+    size_t streams = qn_huffman_streams(n), sizes[MAX_STREAMS];
     uint8_t lengths[256], header[3 + QN_HUFFMAN_LENGTHS_MAX];
     uint16_t codes[256];
     if (n == 0 || n > QN_HUFFMAN_MAX_SYMBOLS || capacity < 2)

@@ -1,5 +1,6 @@
 #include "formats/codec/search.h"
 
+#include "formats/codec/level_error.h"
 #include "formats/codec/magnitude.h"
 #include "formats/codec/quant.h"
 
@@ -88,34 +89,29 @@ void qn_hist_merge(struct qn_hist *h, const struct qn_hist *other)
     }
 }
 
-/* Integrals of weight, weight * u and weight * u^2 from 0 to a bound, the weight of each cell
- * spread evenly over it. */
-struct moments {
-    double m0, m1, m2;
-};
-
+/* Integrals from 0 to a bound, the weight of each cell spread evenly over it. */
 struct integral {
     const struct qn_hist *hist;
-    struct moments at_cell[QN_HIST_CELLS + 1];
+    struct qn_moments at_cell[QN_HIST_CELLS + 1];
 };
 
 /* What a cell of WEIGHT from BEGIN on contributes up to UNTIL. */
-static struct moments cell_part(double weight, double begin, double until)
+static struct qn_moments cell_part(double weight, double begin, double until)
 {
     double share = weight * ((until - begin) / cell_width), middle = 0.5 * (begin + until);
     double length = until - begin;
-    struct moments m = {share, share * middle,
-                        share * (middle * middle + length * length * (1.0 / 12.0))};
+    struct qn_moments m = {share, share * middle,
+                           share * (middle * middle + length * length * (1.0 / 12.0))};
     return m;
 }
 
 static void integrate(struct integral *in, const struct qn_hist *h)
 {
-    struct moments sum = {0};
+    struct qn_moments sum = {0};
     in->hist = h;
     for (size_t i = 0; i < QN_HIST_CELLS; i++) {
         double begin = (double)i * cell_width, end = (double)(i + 1) * cell_width;
-        struct moments part = cell_part(h->weight[i], begin, end);
+        struct qn_moments part = cell_part(h->weight[i], begin, end);
         in->at_cell[i] = sum;
         sum.m0 += part.m0;
         sum.m1 += part.m1;
@@ -124,38 +120,29 @@ static void integrate(struct integral *in, const struct qn_hist *h)
     in->at_cell[QN_HIST_CELLS] = sum;
 }
 
-static struct moments integral_until(const struct integral *in, double u)
+static struct qn_moments integral_until(const struct integral *in, double u)
 {
     size_t cell = (size_t)(u * QN_HIST_CELLS);
     if (cell >= QN_HIST_CELLS)
         return in->at_cell[QN_HIST_CELLS];
-    struct moments whole = in->at_cell[cell];
-    struct moments part = cell_part(in->hist->weight[cell], (double)cell * cell_width, u);
+    struct qn_moments whole = in->at_cell[cell];
+    struct qn_moments part = cell_part(in->hist->weight[cell], (double)cell * cell_width, u);
     whole.m0 += part.m0;
     whole.m1 += part.m1;
     whole.m2 += part.m2;
     return whole;
 }
 
-/* Sum of weight * (u - d)^2 between two bounds: what the header's formula makes of the whole
- * and cut cells there, at a cost that does not depend on their number. */
-static double level_error(const struct moments *from, const struct moments *to, double d)
-{
-    double m0 = to->m0 - from->m0, m1 = to->m1 - from->m1, m2 = to->m2 - from->m2;
-    return m2 - 2.0 * d * m1 + d * d * m0;
-}
-
+/* What the header's formula makes of whole and cut cells, at a cost that does not depend on their
+ * number. */
 static double candidate_error(const struct integral *in, unsigned levels, double kappa, double clip)
 {
-    struct moments from = {0};
+    struct qn_moments from = {0};
     double error = 0.0, n = (double)levels;
     for (unsigned l = 0; l <= levels; l++) {
-        double t = (double)l / n, edge = ((double)l + 0.5) / n;
-        double d = clip * t / (1.0 + kappa * (1.0 - t));
-        struct moments to = l < levels
-                                ? integral_until(in, clip * edge / (1.0 + kappa * (1.0 - edge)))
-                                : in->at_cell[QN_HIST_CELLS];
-        error += level_error(&from, &to, d);
+        struct qn_moments to = l < levels ? integral_until(in, qn_level_bound(l, n, kappa, clip))
+                                          : in->at_cell[QN_HIST_CELLS];
+        error += qn_level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;
     }
     return error;

@@ -1,0 +1,165 @@
+#include "analyze/candidates.h"
+
+#include "analyze/predict.h"
+
+#include <math.h>
+
+/* With many levels the error within a clip c is what high-rate theory says (Bennett 1948, "Spectra
+ * of quantized signals"): a step at v = u / c is (1 + kv)^2 / ((1 + k) N), so that the sum of w
+ * (step c)^2 / 12 is a polynomial in k over moments of w up to c. Outside it is sum of w (u -
+ * c)^2, exactly. From a table of moments each (k, c) then costs a few operations, whatever N. */
+enum {
+    CLIPS = 161,     /* candidates: powers of 2^(-1/16), down to 2^-10 */
+    NODES = 385,     /* of the moments' table: the same, down to 2^-24 */
+    MOMENTS = 5,     /* v^0 ... v^4 */
+    FEW_LEVELS = 24, /* fewer are searched by the exact sums alone */
+    SHAPES = 27,     /* 0 and powers of sqrt(2) from 1/8 to 724 */
+    COARSE_STEP = 4, /* clips between two that are tried first */
+};
+
+struct moment_table {
+    double u[NODES];
+    double below[NODES][MOMENTS];
+    double all[3];
+};
+
+static void fill_table(struct moment_table *t, const struct qn_density *d, bool weighted)
+{
+    static const double ratio = 0x1.ea4afa2a490dap-1; /* 2^(-1/16) */
+    double sums[MOMENTS] = {0}, last[3] = {0};
+    for (size_t i = 0; i < NODES; i++)
+        t->u[i] = i == 0 ? 1.0 : i % 16 == 0 ? t->u[i - 16] * 0.5 : t->u[i - 1] * ratio;
+    for (size_t i = NODES; i-- > 0;) {
+        struct qn_cumulative at;
+        qn_density_at(d, t->u[i], &at);
+        const double *sum = weighted ? at.weighted : at.error;
+        double m0 = sum[0] - last[0], m1 = sum[1] - last[1], m2 = sum[2] - last[2];
+        double centre = m0 > 0.0 ? m1 / m0 : 0.0;
+        const double m[MOMENTS] = {m0, m1, m2, m2 * centre, m2 * centre * centre};
+        for (size_t k = 0; k < MOMENTS; k++)
+            t->below[i][k] = sums[k] += m[k] > 0.0 ? m[k] : 0.0;
+        for (size_t k = 0; k < 3; k++)
+            last[k] = sum[k];
+    }
+    for (size_t k = 0; k < 3; k++)
+        t->all[k] = last[k];
+}
+
+/* The error by the table, at clip number I. */
+static double quick_error(const struct moment_table *t, double n, double kappa, size_t i)
+{
+    static const double binomial[MOMENTS] = {1.0, 4.0, 6.0, 4.0, 1.0};
+    const double c = t->u[i], *m = t->below[i];
+    double sum = 0.0, power = 1.0, step = c / ((1.0 + kappa) * n);
+    for (size_t k = 0; k < MOMENTS; k++) {
+        sum += binomial[k] * power * m[k];
+        power *= kappa / c;
+    }
+    double outside = (t->all[2] - m[2]) - 2.0 * c * (t->all[1] - m[1]) + c * c * (t->all[0] - m[0]);
+    return sum * step * step * (1.0 / 12.0) + (outside > 0.0 ? outside : 0.0);
+}
+
+/* Candidate I: 0, then a geometric series, as in formats/codec/search.c. */
+static double shape_candidate(unsigned i)
+{
+    static const double root_two = 0x1.6a09e667f3bcdp+0;
+    double kappa = i == 0 ? 0.0 : 0.125;
+    for (unsigned k = 1; k < i; k++)
+        kappa *= root_two;
+    return kappa;
+}
+
+struct search {
+    const struct qn_density *density;
+    bool weighted;
+    unsigned levels;
+    double kappa, clip; /* < 0: free; else fixed */
+    double best_kappa, best_clip, best_error;
+};
+
+static void try_exact(struct search *s, double kappa, double clip)
+{
+    /* Rounded first: what is judged is what will be stored. */
+    kappa = (double)(float)kappa;
+    clip = (double)(float)clip;
+    double error = qn_predict_grid_error(s->density, s->levels, kappa, clip, s->weighted);
+    if (s->best_error < 0.0 || error < s->best_error) {
+        s->best_kappa = kappa;
+        s->best_clip = clip;
+        s->best_error = error;
+    }
+}
+
+/* The best of the table's candidates, tried exactly. */
+static void search_quick(struct search *s, const struct moment_table *t)
+{
+    unsigned shapes = s->kappa < 0.0 ? SHAPES : 1;
+    size_t clips = s->clip < 0.0 ? CLIPS : 1;
+    double least = -1.0, kappa = 0.0, clip = 1.0;
+    for (unsigned k = 0; k < shapes; k++) {
+        double this_kappa = s->kappa < 0.0 ? shape_candidate(k) : s->kappa;
+        for (size_t i = 0; i < clips; i++) {
+            double error = quick_error(t, (double)s->levels, this_kappa, i);
+            if (least < 0.0 || error < least) {
+                least = error;
+                kappa = this_kappa;
+                clip = t->u[i];
+            }
+        }
+    }
+    try_exact(s, kappa, s->clip < 0.0 ? clip : s->clip);
+}
+
+/* Every fourth clip for every shape, with the exact sums. */
+static void search_coarse(struct search *s, const struct moment_table *t)
+{
+    unsigned shapes = s->kappa < 0.0 ? SHAPES : 1;
+    size_t clips = s->clip < 0.0 ? CLIPS : 1;
+    for (unsigned k = 0; k < shapes; k += 2)
+        for (size_t i = 0; i < clips; i += COARSE_STEP)
+            try_exact(s, s->kappa < 0.0 ? shape_candidate(k) : s->kappa,
+                      s->clip < 0.0 ? t->u[i] : s->clip);
+}
+
+/* Around the best so far, in ever smaller steps. */
+static void refine(struct search *s)
+{
+    static const double steps[] = {0.12, 0.04, 0.015};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        double kappa = s->best_kappa, clip = s->best_clip;
+        for (int sign = -1; sign <= 1 && s->clip < 0.0; sign += 2)
+            if (clip * (1.0 + sign * steps[i]) <= 1.0)
+                try_exact(s, kappa, clip * (1.0 + sign * steps[i]));
+        clip = s->best_clip;
+        for (int sign = -1; sign <= 1 && s->kappa < 0.0; sign += 2) {
+            double next = (1.0 + kappa) * (1.0 + sign * 2.0 * steps[i]) - 1.0;
+            try_exact(s, next > 0.0 ? next : 0.0, clip);
+        }
+    }
+}
+
+void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidate *c, bool weighted)
+{
+    struct search s = {.density = study->density[c->granularity],
+                       .weighted = weighted,
+                       .levels = c->levels,
+                       .kappa = (double)c->kappa,
+                       .clip = (double)c->clip,
+                       .best_kappa = c->kappa >= 0.0f ? (double)c->kappa : 0.0,
+                       .best_clip = c->clip >= 0.0f ? (double)c->clip : 1.0,
+                       .best_error = -1.0};
+    struct moment_table table;
+    if (s.kappa >= 0.0 && s.clip >= 0.0)
+        return;
+    fill_table(&table, s.density, weighted);
+    if (c->levels < FEW_LEVELS)
+        search_coarse(&s, &table);
+    else
+        search_quick(&s, &table);
+    refine(&s);
+    /* Nothing cut off where that is as good. */
+    if (s.clip < 0.0)
+        try_exact(&s, s.best_kappa, 1.0);
+    c->kappa = (float)s.best_kappa;
+    c->clip = (float)s.best_clip;
+}
