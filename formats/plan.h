@@ -11,7 +11,8 @@ struct qn_plan_tensor {
     enum qins_dtype dtype;
     unsigned rank;
     uint64_t shape[QINS_MAX_RANK];
-    struct qn_plan_line line;     /* where there are blocks: of what they have in common */
+    struct qn_plan_line line;     /* where there are blocks: what they have in common; what a
+                                     block's JSON leaves out is taken from here */
     struct qn_plan_block *blocks; /* or NULL; cover all rows, ascending, without gaps */
     size_t n_blocks;
     json_t *candidates; /* what was considered, for `plan --explain`; or NULL */
@@ -30,6 +31,12 @@ void qn_plan_finish(struct qn_plan *p); /* a zeroed one is accepted */
 enum qins_status qn_plan_add(struct qn_plan *p, const struct qn_tensor *t,
                              struct qn_plan_tensor **out, struct qins_error *err);
 const struct qn_plan_tensor *qn_plan_find(const struct qn_plan *p, const char *name);
+
+/* Puts class, levels, bits, kappa, clip, group, codec, rounding, access_frequency and reason of a
+ * line into *J, as plans and reports have them: null where lossless or to be searched. */
+void qn_plan_line_put(json_t **j, const struct qn_plan_line *line);
+/* The array of N blocks, or NULL when out of memory. */
+json_t *qn_plan_blocks_to_json(const struct qn_plan_block *blocks, size_t n);
 
 json_t *qn_plan_to_json(const struct qn_plan *p); /* NULL when out of memory */
 /* Trusts nothing: QINS_ERR_FORMAT names tensor and key. kappa, clip: null means "search". */

@@ -198,7 +198,7 @@ void qn_default_plan(const struct qn_tensor *t, const struct qn_plan_options *o,
 {
     enum qn_tensor_role role = qn_role_of(t->name);
     const char *reason = lossless_reason(t, o, role);
-    *out = (struct qn_plan_line){.group_kind = QN_GROUP_TENSOR};
+    *out = (struct qn_plan_line){.group_kind = QN_GROUP_TENSOR, .access_frequency = -1.0};
     if (reason)
         plan_lossless(o, reason, out);
     else

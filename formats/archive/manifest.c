@@ -21,7 +21,7 @@ enum { MAX_FILES = 1024 };
 void qn_manifest_finish(struct qn_manifest *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++)
-        free(m->tensors[i].tensor.name);
+        qn_archive_tensor_finish(&m->tensors[i]);
     for (size_t i = 0; i < m->n_files; i++)
         free(m->files[i].name);
     free(m->tensors);
@@ -50,7 +50,7 @@ static void *room(void *items, size_t count, size_t *capacity, size_t item_size)
     return p;
 }
 
-/* Takes over T's name on success. */
+/* Takes over T's name and blocks on success. */
 static enum qins_status append_tensor(struct qn_manifest *m, const struct qn_archive_tensor *t,
                                       struct qins_error *err)
 {
@@ -73,17 +73,16 @@ static enum qins_status append_tensor(struct qn_manifest *m, const struct qn_arc
 enum qins_status qn_manifest_add(struct qn_manifest *m, const struct qn_archive_tensor *t,
                                  struct qins_error *err)
 {
-    struct qn_archive_tensor copy = *t;
+    struct qn_archive_tensor copy;
     for (unsigned i = 0; i < t->tensor.rank; i++)
         if (t->tensor.shape[i] > INT64_MAX)
             return qn_fail_at(err, QINS_ERR_UNSUPPORTED, NULL, t->tensor.name, QN_NO_OFFSET,
                               "an extent is above 2^63 - 1");
-    copy.tensor.name = qn_strdup(t->tensor.name, err);
-    if (!copy.tensor.name)
-        return QINS_ERR_MEMORY;
-    enum qins_status st = append_tensor(m, &copy, err);
+    enum qins_status st = qn_archive_tensor_copy(&copy, t, err);
+    if (st == QINS_OK)
+        st = append_tensor(m, &copy, err);
     if (st != QINS_OK)
-        free(copy.tensor.name);
+        qn_archive_tensor_finish(&copy);
     return st;
 }
 
@@ -230,7 +229,7 @@ static enum qins_status tensors_from_json(const json_t *tensors, struct qn_manif
             break;
         st = append_tensor(out, &t, err);
         if (st != QINS_OK)
-            free(t.tensor.name);
+            qn_archive_tensor_finish(&t);
     }
     if (st == QINS_OK && n) {
         names.items = calloc(n, sizeof *names.items);

@@ -40,10 +40,13 @@ struct qn_plan_block {
     float tensor_scale; /* QN_GROUP_TENSOR: the block's one scale, clip included */
 };
 
+/* Of one tensor: what an 8 MiB description holds, whatever the reasons. */
+enum { QN_MAX_BLOCKS = 4096 };
+
 struct qn_archive_tensor {
-    struct qn_tensor tensor; /* name, source dtype, rank, shape, n_elements, n_bytes;
-                                the name belongs to the manifest */
-    struct qn_plan_line plan;
+    struct qn_tensor tensor;      /* name, source dtype, rank, shape, n_elements, n_bytes;
+                                     the name belongs to the manifest */
+    struct qn_plan_line plan;     /* where there are blocks: that of the one with most rows */
     float tensor_scale;           /* QN_GROUP_TENSOR: the one scale, clip included */
     struct qn_plan_block *blocks; /* n_blocks of them, ascending, covering all rows, or NULL: `plan`
                                      goes for all; the manifest's */
@@ -71,15 +74,36 @@ struct qn_manifest {
 
 void qn_manifest_finish(struct qn_manifest *m);
 
-/* Copies *T, the name included, and fills layout and first_chunk. */
+/* Copies *T, name and blocks included, and fills layout and first_chunk. */
 enum qins_status qn_manifest_add(struct qn_manifest *m, const struct qn_archive_tensor *t,
                                  struct qins_error *err);
 enum qins_status qn_manifest_add_file(struct qn_manifest *m, const struct qn_archive_file *f,
                                       struct qins_error *err);
 uint64_t qn_manifest_chunks(const struct qn_manifest *m); /* total over tensors */
 
+/* Whether N blocks follow each other, from row 0 on, up to ROWS. */
+bool qn_blocks_cover(const struct qn_plan_block *blocks, size_t n, uint64_t rows);
+/* Whether any of it is quantised. */
+bool qn_archive_tensor_is_quantised(const struct qn_archive_tensor *t);
+/* Copies *FROM, its name and blocks included. */
+enum qins_status qn_archive_tensor_copy(struct qn_archive_tensor *to,
+                                        const struct qn_archive_tensor *from,
+                                        struct qins_error *err);
+/* Frees a tensor's own name and blocks; a zeroed one is accepted. */
+void qn_archive_tensor_finish(struct qn_archive_tensor *t);
+
+/* A run of elements of one coding. */
+struct qn_part {
+    uint64_t first, count;           /* elements of the tensor */
+    const struct qn_plan_line *line; /* how they are coded */
+    float tensor_scale;              /* with QN_GROUP_TENSOR */
+};
+/* The part of elements [P->first + P->count, END) that comes first; begin with the first element
+ * and count 0. False at the end. */
+bool qn_next_part(const struct qn_archive_tensor *t, uint64_t end, struct qn_part *p);
+
 /* One tensor as JSON and back (used by spool frames too). from_json trusts nothing and fills
- * layout, not first_chunk; on success out->tensor.name belongs to the caller. */
+ * layout, not first_chunk; on success *out is the caller's, to be finished. */
 json_t *qn_archive_tensor_to_json(const struct qn_archive_tensor *t);
 enum qins_status qn_archive_tensor_from_json(const json_t *j, struct qn_archive_tensor *out,
                                              struct qins_error *err);

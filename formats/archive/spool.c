@@ -32,7 +32,7 @@ enum frame_type {
     FRAME_END = 3,   /* no body */
 };
 
-enum { SPOOL_VERSION = 1, MAX_DESCRIPTION = 1 << 20 /* bytes of a FRAME_BEGIN */ };
+enum { SPOOL_VERSION = 1, MAX_DESCRIPTION = 8 << 20 /* bytes of a FRAME_BEGIN */ };
 
 static const char head_magic[8] = "QINSPRT";
 static const char frame_magic[4] = {'Q', 'F', 'R', 'M'};
@@ -60,7 +60,7 @@ static enum qins_status out_of_order(struct qins_error *err)
     return qn_fail(err, QINS_ERR_FORMAT, "a frame of the spool is out of order");
 }
 
-/* The three steps of a state; begin takes over T's name when it succeeds. */
+/* The three steps of a state; begin takes over T's name and blocks when it succeeds. */
 static enum qins_status state_begin(struct qn_spool_state *s, const struct qn_archive_tensor *t,
                                     struct qins_error *err)
 {
@@ -82,7 +82,7 @@ static enum qins_status state_chunk(struct qn_spool_state *s, struct qins_error 
 
 static void state_finish(struct qn_spool_state *s)
 {
-    free(s->open_tensor.tensor.name);
+    qn_archive_tensor_finish(&s->open_tensor);
     s->open_tensor = (struct qn_archive_tensor){0};
     s->tensor_open = false;
     s->chunks_done = 0;
@@ -136,15 +136,17 @@ static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archiv
                                     struct qins_error *err)
 {
     struct qn_spool *s = spool_of(sink);
-    struct qn_archive_tensor copy = *t;
+    struct qn_archive_tensor copy;
     json_t *j = qn_archive_tensor_to_json(t);
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    enum qins_status st = QINS_ERR_MEMORY;
-    copy.tensor.name = qn_strdup(t->tensor.name, err);
-    if (!text || !copy.tensor.name) {
-        qn_fail_memory(err);
+    enum qins_status st = qn_archive_tensor_copy(&copy, t, err);
+    if (st == QINS_OK && !text)
+        st = qn_fail_memory(err);
+    if (st == QINS_OK && strlen(text) > MAX_DESCRIPTION)
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, NULL, t->tensor.name, QN_NO_OFFSET,
+                        "its description exceeds 8 MiB");
+    if (st != QINS_OK)
         goto done;
-    }
     qn_layout_init(&copy.layout, copy.tensor.rank, copy.tensor.shape);
     st = s->state.tensor_open ? out_of_order(err) : QINS_OK;
     if (st == QINS_OK)
@@ -153,7 +155,7 @@ static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archiv
         st = state_begin(&s->state, &copy, err);
 done:
     if (st != QINS_OK)
-        free(copy.tensor.name);
+        qn_archive_tensor_finish(&copy);
     free(text);
     json_decref(j);
     return st;
@@ -224,7 +226,7 @@ static enum qins_status apply_begin(struct qn_spool_state *state, const struct q
         return st;
     st = state_begin(state, &t, err);
     if (st != QINS_OK)
-        free(t.tensor.name);
+        qn_archive_tensor_finish(&t);
     return st;
 }
 
