@@ -28,8 +28,10 @@ struct qn_allocation {
         met; /* false: even the smallest (or for a cost budget, the best) choices miss the budget */
 };
 
-/* Least total cost with total bytes <= BUDGET: by bisection over the hulls, then greedily into
- * what is left of the budget, so that the total comes close to it from below. Deterministic. */
+/* Least total cost with total bytes <= BUDGET: the multiplier is found exactly, by taking the steps
+ * of all hulls in the order of their slopes; then greedily into what is left of the budget, so that
+ * the total comes close to it from below. Deterministic. A choice that is not finite is left out;
+ * QINS_ERR_USAGE for an item without any other. */
 enum qins_status qn_allocate_bytes(struct qn_alloc_item *items, size_t n, double budget,
                                    struct qn_allocation *out, struct qins_error *err);
 /* Least total bytes with total cost <= BUDGET. */
