@@ -37,6 +37,7 @@ enum cli_option_id {
     OPT_PPL_STYLE,
     OPT_GRAM,
     OPT_KEEP_ROWS,
+    OPT_SENSITIVITY,
     OPT_MERGE,
     OPT_ACTIVATIONS,
     OPT_SAVE,

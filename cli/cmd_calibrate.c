@@ -14,6 +14,26 @@ static void number_cell(struct cli_table *t, double value)
         cli_cell(t, "%.4g", value);
 }
 
+/* What quantising each matrix alone does. */
+static enum qins_status print_sensitivity(const json_t *sensitivity, struct qins_error *err)
+{
+    static const char *const heads[] = {"quantised alone", "levels",     "squared error",
+                                        "mean KL",         "std. error", "KL / error"};
+    static const char *const figures[] = {"squared_error", "kl", "standard_error", "sensitivity"};
+    const json_t *tensor;
+    struct cli_table t;
+    size_t i;
+    cli_table_begin(&t, "lrrrrr", heads);
+    json_array_foreach(json_object_get(sensitivity, "tensors"), i, tensor)
+    {
+        cli_cell(&t, "%s", cli_string(tensor, "name"));
+        cli_cell(&t, "%.0f", cli_number(tensor, "levels"));
+        for (size_t k = 0; k < sizeof figures / sizeof *figures; k++)
+            number_cell(&t, cli_number(tensor, figures[k]));
+    }
+    return cli_table_print(&t, err);
+}
+
 static enum qins_status print_table(const json_t *report, struct qins_error *err)
 {
     static const char *const heads[] = {"point", "channels", "rows", "mean |x|",
@@ -44,9 +64,14 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
               windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"), unit,
               cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
     const json_t *parts = json_object_get(report, "kept_rows_by_part");
+    const json_t *sensitivity = json_object_get(report, "sensitivity");
     if (cli_number(report, "kept_rows") > 0)
         cli_print("kept rows: %.0f to fit, %.0f to select, %.0f to test\n",
                   cli_number(parts, "fit"), cli_number(parts, "select"), cli_number(parts, "test"));
+    if (st == QINS_OK && json_is_object(sensitivity)) {
+        cli_print("\nsensitivities, on %.0f tokens:\n", cli_number(sensitivity, "tokens"));
+        st = print_sensitivity(sensitivity, err);
+    }
     return st;
 }
 
@@ -64,6 +89,7 @@ static enum qins_status read_options(const struct cli *c, struct qn_calibrate_op
         o->corpus.n_texts = c->n_list;
     }
     o->sample.gram = c->value[OPT_GRAM] != NULL;
+    o->sensitivity = c->value[OPT_SENSITIVITY] != NULL;
     enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_KEEP_ROWS, 0, MOST_ROWS, &keep, err);
@@ -92,8 +118,8 @@ static enum qins_status refuse(const struct cli *c, const char *with,
 static enum qins_status merge(const struct cli *c, json_t **report, struct qins_error *err)
 {
     static const enum cli_option_id others[] = {
-        OPT_TEXT, OPT_IDS,       OPT_TOKENIZER, OPT_CONTEXT,     OPT_TOKENS, OPT_SEED,
-        OPT_GRAM, OPT_KEEP_ROWS, OPT_RESUME,    OPT_ACTIVATIONS, OPT_HELP};
+        OPT_TEXT, OPT_IDS,       OPT_TOKENIZER,   OPT_CONTEXT, OPT_TOKENS,      OPT_SEED,
+        OPT_GRAM, OPT_KEEP_ROWS, OPT_SENSITIVITY, OPT_RESUME,  OPT_ACTIVATIONS, OPT_HELP};
     enum qins_status st = refuse(c, "merge", others, err);
     if (st == QINS_OK && c->operand[0])
         st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
@@ -106,8 +132,8 @@ static enum qins_status merge(const struct cli *c, json_t **report, struct qins_
 
 static enum qins_status calibrate(const struct cli *c, json_t **report, struct qins_error *err)
 {
-    static const enum cli_option_id others[] = {OPT_TEXT,   OPT_IDS,    OPT_TOKENIZER,
-                                                OPT_TOKENS, OPT_RESUME, OPT_HELP};
+    static const enum cli_option_id others[] = {
+        OPT_TEXT, OPT_IDS, OPT_TOKENIZER, OPT_SENSITIVITY, OPT_TOKENS, OPT_RESUME, OPT_HELP};
     struct qn_calibrate_options o;
     const char *activations = c->value[OPT_ACTIVATIONS];
     enum qins_status st = read_options(c, &o, err);
@@ -142,8 +168,9 @@ const struct cli_verb cli_calibrate = {
     .more_usage = {"calibrate --merge A.h5 B.h5... -o OUT.h5",
                    "calibrate [MODEL] --activations FILE -o OUT.h5 [options]"},
     .example = "qins calibrate model/ --text sample.txt --keep-rows 1024 -o calibration.h5",
-    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TOKENS, OPT_CONTEXT, OPT_GRAM, OPT_KEEP_ROWS, OPT_SEED,
-                OPT_RESUME, OPT_MERGE, OPT_ACTIVATIONS, OPT_TOKENIZER, OPT_IDS},
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TOKENS, OPT_CONTEXT, OPT_GRAM, OPT_KEEP_ROWS,
+                OPT_SENSITIVITY, OPT_SEED, OPT_RESUME, OPT_MERGE, OPT_ACTIVATIONS, OPT_TOKENIZER,
+                OPT_IDS},
     .help = {{OPT_TEXT, "one text or more; FILE... ends at the next option"},
              {OPT_SEED, "which rows are kept (default 0)"},
              {OPT_RESUME, "go on from OUT.part, which an interrupted run leaves"}},

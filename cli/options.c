@@ -45,6 +45,8 @@ static const struct option options[OPT_COUNT] = {
     [OPT_PPL_STYLE] = {"ppl-style", 0, "NAME", "windows: qins, or llama.cpp's"},
     [OPT_GRAM] = {"gram", 0, NULL, "Gram matrices of the activations too"},
     [OPT_KEEP_ROWS] = {"keep-rows", 0, "N", "keep a sample of N rows of activations"},
+    [OPT_SENSITIVITY] = {"sensitivity", 0, NULL,
+                         "what quantising each matrix alone does to the model"},
     [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
     [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
     [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},

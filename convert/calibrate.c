@@ -135,6 +135,7 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
 {
     const struct qn_calibration *c = &job->c;
     struct qn_hasher *h = qn_hasher_create();
+    const struct qn_sensitivity_options *s = &job->o->measure;
     char text[160];
     if (!h)
         return qn_fail_memory(err);
@@ -149,6 +150,11 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
     qn_hasher_add(h, c->texts[0].bytes, sizeof c->texts[0].bytes);
     /* Where the texts end decides the windows. */
     qn_hasher_add(h, job->corpus->begin, (job->corpus->n_parts + 1) * sizeof *job->corpus->begin);
+    if (job->o->sensitivity) {
+        snprintf(text, sizeof text, "sensitivity %llu %a", (unsigned long long)s->max_tokens,
+                 s->target_bits);
+        qn_hasher_add(h, text, strlen(text));
+    }
     for (size_t i = 0; i < job->n_passes; i++) {
         uint64_t end = job->pass_end[i];
         qn_hasher_add(h, &end, sizeof end);
@@ -195,6 +201,8 @@ static enum qins_status run(struct qn_calibrating *job, struct qins_error *err)
             break;
         st = qn_calibrate_next_pass(job, err);
     }
+    if (st == QINS_OK && job->o->sensitivity)
+        st = qn_calibrate_sensitivity(job, err);
     if (st == QINS_OK)
         st = qn_calibrate_write(job, err);
     if (st == QINS_OK || !job->keep)
@@ -231,9 +239,14 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
     if (st == QINS_OK)
         st = run(&job, err);
     if (st == QINS_OK && report) {
-        *report = qn_calibrate_report(&job.c, out, o->threads, qn_seconds() - begun,
+        const double took = qn_seconds() - begun - job.measuring_took;
+        *report = qn_calibrate_report(&job.c, out, o->threads, took,
                                       job.tokens_done - job.tokens_resumed, monitor);
-        st = *report ? QINS_OK : qn_fail_memory(err);
+        json_t *measured = json_object_get(*report, "sensitivity");
+        const bool told =
+            !job.o->sensitivity ||
+            json_object_set_new(measured, "seconds", qn_json_real(job.measuring_took)) == 0;
+        st = *report && told ? QINS_OK : qn_fail_memory(err);
     }
     finish(&job);
     return st;

@@ -2,9 +2,8 @@
 #ifndef QINS_CONVERT_CALIBRATE_H
 #define QINS_CONVERT_CALIBRATE_H
 
+#include "convert/sensitivity.h"
 #include "core/json.h"
-#include "formats/calibration.h"
-#include "model/corpus.h"
 
 struct qn_calibrate_options {
     struct qn_corpus_options corpus;
@@ -12,8 +11,10 @@ struct qn_calibrate_options {
     bool resume;                          /* continue from OUT.part if it is there */
     unsigned threads;                     /* >= 1; the file does not depend on it */
     double checkpoint_seconds; /* between two copies to OUT.part; 0: 30; < 0: all the time */
-    uint64_t large_bytes;      /* memory for Gram matrices and kept rows, of one point at least; 0:
-                                  QN_CALIBRATE_LARGE. More points mean more passes over the text */
+    bool sensitivity;          /* measure sensitivities too, */
+    struct qn_sensitivity_options measure; /* so; its threads, measured and ctx are not looked at */
+    uint64_t large_bytes; /* memory for Gram matrices and kept rows, of one point at least; 0:
+                             QN_CALIBRATE_LARGE. More points mean more passes over the text */
 };
 
 #define QN_CALIBRATE_LARGE (UINT64_C(1) << 30)

@@ -84,6 +84,7 @@ struct qn_calibrating {
     bool keep;                            /* OUT.part is ours */
     bool resumed;                         /* from it */
     double saved, saving_took;            /* seconds */
+    double measuring_took;                /* sensitivities */
     uint64_t tokens_done, tokens_resumed; /* in all passes */
 };
 
@@ -155,6 +156,8 @@ enum qins_status qn_calibrate_touches(struct qn_calibrating *job, struct qins_er
 
 /* calibrate_pass.c: runs the windows that are left of the present pass. */
 enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error *err);
+/* Measures the sensitivities that are not in job->c yet. */
+enum qins_status qn_calibrate_sensitivity(struct qn_calibrating *job, struct qins_error *err);
 
 /* calibrate_report.c: what a calibration holds; schema qins/calibrate/1. Notes parts of the kept
  * rows that are empty. */

@@ -2,6 +2,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,58 @@ static enum qins_status add_figures(struct merging *m, const struct qn_monitor *
         st = add_texts(m, from, m->names[f], monitor, err);
     }
     return st;
+}
+
+/* Whether FROM's sensitivities are of the same tensors, quantised alike, as the first file's. */
+static bool measured_alike(const struct qn_calibration *first, const struct qn_calibration *from)
+{
+    bool alike = from->n_sensitivities == first->n_sensitivities;
+    for (size_t i = 0; i < first->n_sensitivities && alike; i++)
+        alike = strcmp(first->sensitivities[i].tensor, from->sensitivities[i].tensor) == 0 &&
+                first->sensitivities[i].levels == from->sensitivities[i].levels;
+    return alike;
+}
+
+/* Means over all tokens that sensitivities were measured on; where files were not all measured
+ * alike, none. */
+static void merge_sensitivities(struct merging *m)
+{
+    struct qn_calibration *c = &m->c;
+    const struct qn_calibration *first = &m->files[0].c;
+    double tokens = 0.0;
+    size_t other = 0, any = 0;
+    for (size_t f = 0; f < m->n; f++) {
+        const struct qn_calibration *from = &m->files[f].c;
+        any += from->n_sensitivities > 0;
+        if (!measured_alike(first, from) || from->sensitivity_tokens == 0)
+            other = f + 1;
+        tokens += (double)from->sensitivity_tokens;
+    }
+    if (any > 0 && other > 0) {
+        qn_notice(m->monitor,
+                  "sensitivities are left out: those of %s and %s, if any, are not of "
+                  "the same tensors and levels",
+                  m->names[0], m->names[other - 1]);
+        for (size_t i = 0; i < c->n_sensitivities; i++)
+            free(c->sensitivities[i].tensor);
+        c->n_sensitivities = 0;
+    }
+    c->sensitivity_tokens = 0;
+    for (size_t f = 0; f < m->n && c->n_sensitivities > 0; f++)
+        c->sensitivity_tokens += m->files[f].c.sensitivity_tokens;
+    for (size_t i = 0; i < c->n_sensitivities; i++) {
+        struct qn_sensitivity *to = &c->sensitivities[i];
+        double variance = 0.0;
+        to->error = first->sensitivities[i].error;
+        to->levels = first->sensitivities[i].levels;
+        for (size_t f = 0; f < m->n; f++) {
+            const struct qn_sensitivity *s = &m->files[f].c.sensitivities[i];
+            const double share = (double)m->files[f].c.sensitivity_tokens / tokens;
+            to->kl += share * s->kl;
+            variance += share * share * s->standard_error * s->standard_error;
+        }
+        to->standard_error = sqrt(variance);
+    }
 }
 
 /* The table of kept rows: those of lowest priority of all. */
@@ -234,8 +287,10 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
         st = begin(&m, err);
     if (st == QINS_OK)
         st = add_figures(&m, monitor, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
+        merge_sensitivities(&m);
         st = merge_table(&m, err);
+    }
     if (st == QINS_OK)
         st = merge_points(&m, err);
     if (st == QINS_OK)

@@ -97,6 +97,14 @@ static void stop(struct qn_calibrating *job)
     job->idle = NULL;
 }
 
+/* Brings OUT.part up to date where work was interrupted. */
+static void save_interrupted(struct qn_calibrating *job)
+{
+    struct qins_error failure;
+    if (qn_calibrate_save(job, NULL, &failure) != QINS_OK)
+        qn_notice(job->monitor, "%s.part could not be written: %s", job->out, failure.message);
+}
+
 enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error *err)
 {
     enum qins_status st = start(job, err);
@@ -114,10 +122,30 @@ enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error
         st = qn_run_ordered(&run, err);
     stop(job);
     /* Where a window was given up half-way, the last copy stands. */
-    if (st == QINS_ERR_INTERRUPTED && job->keep && !job->torn) {
-        struct qins_error failure;
-        if (qn_calibrate_save(job, NULL, &failure) != QINS_OK)
-            qn_notice(job->monitor, "%s.part could not be written: %s", job->out, failure.message);
-    }
+    if (st == QINS_ERR_INTERRUPTED && job->keep && !job->torn)
+        save_interrupted(job);
+    return st;
+}
+
+static enum qins_status save_measured(void *ctx, struct qins_error *err)
+{
+    struct qn_calibrating *job = ctx;
+    return is_due(job) ? qn_calibrate_save(job, &job->silent, err) : QINS_OK;
+}
+
+enum qins_status qn_calibrate_sensitivity(struct qn_calibrating *job, struct qins_error *err)
+{
+    struct qn_sensitivity_options o = job->o->measure;
+    const double begun = qn_seconds();
+    o.threads = job->o->threads;
+    o.measured = save_measured;
+    o.ctx = job;
+    enum qins_status st = qn_calibrate_touches(job, err);
+    if (st == QINS_OK)
+        st = qn_measure_sensitivity(job->m, job->corpus, job->c.options.context, &o, job->monitor,
+                                    &job->c, err);
+    job->measuring_took = qn_seconds() - begun;
+    if (st == QINS_ERR_INTERRUPTED && job->keep)
+        save_interrupted(job);
     return st;
 }

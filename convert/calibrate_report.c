@@ -36,6 +36,28 @@ static json_t *point_report(const struct qn_calibration_point *p)
     return j;
 }
 
+static json_t *sensitivity_report(const struct qn_calibration *c)
+{
+    json_t *j = json_object(), *tensors = json_array();
+    for (size_t i = 0; i < c->n_sensitivities && tensors; i++) {
+        const struct qn_sensitivity *s = &c->sensitivities[i];
+        json_t *t = json_object();
+        qn_json_put(&t, "name", qn_json_text(s->tensor));
+        qn_json_put(&t, "levels", count(s->levels));
+        qn_json_put(&t, "squared_error", qn_json_real(s->error));
+        qn_json_put(&t, "kl", qn_json_real(s->kl));
+        qn_json_put(&t, "standard_error", qn_json_real(s->standard_error));
+        qn_json_put(&t, "sensitivity", qn_json_real(s->error > 0.0 ? s->kl / s->error : NAN));
+        if (json_array_append_new(tensors, t) != 0) {
+            json_decref(tensors);
+            tensors = NULL;
+        }
+    }
+    qn_json_put(&j, "tokens", count(c->sensitivity_tokens));
+    qn_json_put(&j, "tensors", tensors);
+    return j;
+}
+
 static const char *const part_names[] = {
     [QN_ROWS_FIT] = "fit", [QN_ROWS_SELECT] = "select", [QN_ROWS_TEST] = "test"};
 enum { N_PARTS = sizeof part_names / sizeof *part_names };
@@ -89,6 +111,7 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     qn_json_put(&j, "seconds", qn_json_real(seconds));
     qn_json_put(&j, "tokens_per_s", qn_json_real((double)tokens / seconds));
     qn_json_put(&j, "points", points);
+    qn_json_put(&j, "sensitivity", c->n_sensitivities ? sensitivity_report(c) : json_null());
     if (!good) {
         json_decref(j);
         j = NULL;

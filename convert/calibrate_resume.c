@@ -183,11 +183,15 @@ static enum qins_status check_job(const struct qn_calibrating *job, const char *
 }
 
 /* Takes over the figures. */
-static void adopt(struct qn_calibrating *job, const struct qn_calibration *c)
+static void adopt(struct qn_calibrating *job, struct qn_calibration *c)
 {
     for (size_t i = 0; i < c->n_points; i++)
         qn_point_add(&job->c.points[i], &c->points[i]);
     qn_access_add(&job->c.access, &c->access);
+    job->c.sensitivities = c->sensitivities;
+    job->c.n_sensitivities = c->n_sensitivities;
+    c->sensitivities = NULL;
+    c->n_sensitivities = 0;
     job->tokens_done = c->progress.pass * job->c.tokens;
     job->pass = c->progress.pass;
     job->done = c->progress.windows;

@@ -8,13 +8,26 @@
 struct qn_sensitivity_options {
     unsigned threads;
     uint64_t max_tokens; /* of the corpus's windows, spread over it; 0: QN_SENSITIVITY_TOKENS */
-    double target_bits;  /* rate near which a tensor is quantised: 0: 4 */
+    double target_bits;  /* entropy of the codes that a tensor is quantised to, or as near as can be
+                            (convert/perturb.h); 0: 4 */
+    uint64_t logit_bytes; /* what the unchanged model's logits may take; where they would take more,
+                             it runs beside each changed one; 0: 1 GiB */
+    /* Called after each tensor, or NULL; what fails there ends the measurement. */
+    enum qins_status (*measured)(void *ctx, struct qins_error *err);
+    void *ctx;
 };
-enum { QN_SENSITIVITY_TOKENS = 4096 };
+enum {
+    QN_SENSITIVITY_TOKENS = 4096,
+    /* Where a layer has more experts than this, their matrices of one kind are quantised together;
+     * what that does to the model is dealt out by error and by the tokens each expert has seen. */
+    QN_SENSITIVITY_EXPERTS = 16,
+};
 
-/* For each matrix of M (embedding and head too): quantises it alone (nearest), measures mean KL on
- * windows of CORPUS, and fills C's sensitivity table. */
-enum qins_status qn_measure_sensitivity(struct qn_model *m, const struct qn_corpus *corpus,
+/* For each matrix of M (embedding, head, learned positions and routers too): quantises it alone
+ * (nearest), measures mean KL on windows of CORPUS, and appends to C's sensitivity table, which may
+ * hold the first of them already, as an interrupted call leaves it. C's access counts, if any, are
+ * used. QINS_ERR_FORMAT where weights or logits are not finite. */
+enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct qn_corpus *corpus,
                                         uint32_t context,
                                         const struct qn_sensitivity_options *options,
                                         const struct qn_monitor *monitor, struct qn_calibration *c,

@@ -41,6 +41,9 @@ void qn_calibration_finish(struct qn_calibration *c)
     for (size_t i = 0; i < c->n_points; i++)
         point_finish(&c->points[i]);
     access_finish(&c->access);
+    for (size_t i = 0; i < c->n_sensitivities; i++)
+        free(c->sensitivities[i].tensor);
+    free(c->sensitivities);
     free(c->points);
     free(c->kept);
     free(c->texts);

@@ -86,7 +86,7 @@ struct qn_sensitivity {
     char *tensor;
     double error;          /* sum of squared errors */
     double kl;             /* mean, nats */
-    double standard_error; /* of kl */
+    double standard_error; /* of kl; 0 where it is unknown */
     uint32_t levels;       /* the grid's, uniform (kappa 0), one scale a row */
 };
 

@@ -63,6 +63,19 @@ static json_t *access_json(const struct qn_access *a)
     return j;
 }
 
+static json_t *sensitivity_json(const struct qn_calibration *c)
+{
+    json_t *j = json_object(), *names = json_array();
+    for (size_t i = 0; i < c->n_sensitivities && names; i++)
+        if (json_array_append_new(names, json_string(c->sensitivities[i].tensor)) != 0) {
+            json_decref(names);
+            names = NULL;
+        }
+    qn_json_put(&j, "tokens", unsigned_number(c->sensitivity_tokens));
+    qn_json_put(&j, "tensors", names);
+    return j;
+}
+
 static json_t *model_json(const struct qn_calibration *c)
 {
     json_t *j = json_object();
@@ -113,6 +126,8 @@ json_t *qn_calibration_to_json(const struct qn_calibration *c)
         qn_json_put(&j, "unfinished", progress_json(&c->progress));
     qn_json_put(&j, "kept_rows", unsigned_number(c->n_kept));
     qn_json_put(&j, "access", c->has_access ? access_json(&c->access) : json_null());
+    if (c->n_sensitivities > 0)
+        qn_json_put(&j, "sensitivity", sensitivity_json(c));
     qn_json_put(&j, "points", points);
     if (!good) {
         json_decref(j);
@@ -314,6 +329,31 @@ static enum qins_status take_access(struct qn_calibration *c, const json_t *j, s
     return st;
 }
 
+static enum qins_status take_sensitivities(struct qn_calibration *c, const json_t *j,
+                                           struct budget *left, struct qins_error *err)
+{
+    const json_t *s = json_object_get(j, "sensitivity"), *list = json_object_get(s, "tensors");
+    const size_t n = json_array_size(list);
+    if (!s)
+        return QINS_OK;
+    if (n == 0 || n > MAX_EXTENT)
+        return bad(err, "sensitivity");
+    enum qins_status st = take_u64(s, "tokens", max_count, &c->sensitivity_tokens, err);
+    if (st == QINS_OK)
+        st = spend(left, n * (3 * sizeof(double) + sizeof(uint32_t)), err);
+    if (st == QINS_OK && !(c->sensitivities = calloc(n, sizeof *c->sensitivities)))
+        st = qn_fail_memory(err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (!proper_name(name))
+            return bad(err, "sensitivity");
+        c->sensitivities[i].tensor = qn_strdup(name, err);
+        st = c->sensitivities[i].tensor ? QINS_OK : QINS_ERR_MEMORY;
+        c->n_sensitivities += st == QINS_OK;
+    }
+    return st;
+}
+
 static enum qins_status take_identity(struct qn_calibration *c, const json_t *j,
                                       struct qins_error *err)
 {
@@ -403,6 +443,8 @@ static enum qins_status take_all(struct qn_calibration *c, const json_t *j, stru
         st = qn_fail_memory(err);
     if (st == QINS_OK)
         st = take_access(c, j, left, err);
+    if (st == QINS_OK)
+        st = take_sensitivities(c, j, left, err);
     if (st == QINS_OK)
         st = take_points(c, j, left, err);
     return st;

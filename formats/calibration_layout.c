@@ -57,6 +57,45 @@ size_t qn_kept_load(struct qn_kept_row *row, unsigned which, const uint8_t *p)
     }
 }
 
+static const struct {
+    const char *path;
+    enum qins_dtype dtype;
+} sensitivity_columns[QN_SENSITIVITY_COLUMNS] = {
+    [QN_SENSITIVITY_ERROR] = {"/sensitivity/error", QINS_F64},
+    [QN_SENSITIVITY_KL] = {"/sensitivity/kl", QINS_F64},
+    [QN_SENSITIVITY_STANDARD_ERROR] = {"/sensitivity/standard_error", QINS_F64},
+    [QN_SENSITIVITY_LEVELS] = {"/sensitivity/levels", QINS_U32},
+};
+
+/* The float64 of a column. */
+static double *sensitivity_figure(struct qn_sensitivity *row, unsigned which)
+{
+    return which == QN_SENSITIVITY_ERROR ? &row->error
+           : which == QN_SENSITIVITY_KL  ? &row->kl
+                                         : &row->standard_error;
+}
+
+size_t qn_sensitivity_store(const struct qn_sensitivity *row, unsigned which, uint8_t *p)
+{
+    struct qn_sensitivity copy = *row;
+    if (which == QN_SENSITIVITY_LEVELS) {
+        qn_store32(p, row->levels);
+        return 4;
+    }
+    memcpy(p, sensitivity_figure(&copy, which), sizeof(double));
+    return sizeof(double);
+}
+
+size_t qn_sensitivity_load(struct qn_sensitivity *row, unsigned which, const uint8_t *p)
+{
+    if (which == QN_SENSITIVITY_LEVELS) {
+        row->levels = qn_load32(p);
+        return 4;
+    }
+    memcpy(sensitivity_figure(row, which), p, sizeof(double));
+    return sizeof(double);
+}
+
 /* PATH begins with '/'. */
 static enum qins_status add(struct qn_calibration_layout *l, const char *path,
                             enum qins_dtype dtype, unsigned rank, const uint64_t *shape,
@@ -119,6 +158,17 @@ static enum qins_status add_access(struct qn_calibration_layout *l, const struct
         st = add_memory(l, "/access/embedding_rows", QINS_U64, 1, &vocab, a->embedding, err);
     if (st == QINS_OK && a->n_experts > 0)
         st = add_memory(l, "/access/experts", QINS_U64, 2, experts, a->experts, err);
+    return st;
+}
+
+static enum qins_status add_sensitivities(struct qn_calibration_layout *l,
+                                          const struct qn_calibration *c, struct qins_error *err)
+{
+    const uint64_t n = c->n_sensitivities;
+    enum qins_status st = QINS_OK;
+    for (unsigned i = 0; i < QN_SENSITIVITY_COLUMNS && n > 0 && st == QINS_OK; i++)
+        st = add(l, sensitivity_columns[i].path, sensitivity_columns[i].dtype, 1, &n,
+                 (struct qn_dataset){.kind = QN_DATASET_SENSITIVITY, .which = i}, err);
     return st;
 }
 
@@ -224,6 +274,8 @@ enum qins_status qn_calibration_layout_init(struct qn_calibration_layout *l,
         st = add_kept(l, c, err);
     if (st == QINS_OK)
         st = add_access(l, c, err);
+    if (st == QINS_OK)
+        st = add_sensitivities(l, c, err);
     if (st == QINS_OK)
         st = add_points(l, c, add_figures, err);
     if (st == QINS_OK)

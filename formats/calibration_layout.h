@@ -8,11 +8,17 @@
 
 /* A dataset. Those with DATA are that many bytes in memory, the point's or the calibration's;
  * others are computed (FIGURE) or come by rows (LARGE). */
-enum qn_dataset_kind { QN_DATASET_MEMORY, QN_DATASET_MEAN, QN_DATASET_KEPT, QN_DATASET_LARGE };
+enum qn_dataset_kind {
+    QN_DATASET_MEMORY,
+    QN_DATASET_MEAN,
+    QN_DATASET_KEPT,
+    QN_DATASET_SENSITIVITY,
+    QN_DATASET_LARGE,
+};
 
 struct qn_dataset {
     enum qn_dataset_kind kind;
-    unsigned which; /* enum qn_sum of a mean; column of kept rows; enum qn_large */
+    unsigned which; /* enum qn_sum of a mean; column of a table; enum qn_large */
     size_t point;
     void *data;
 };
@@ -42,5 +48,16 @@ enum qn_kept_column {
 /* Column WHICH of ROW as little-endian bytes at P, and back; returns its size. */
 size_t qn_kept_store(const struct qn_kept_row *row, unsigned which, uint8_t *p);
 size_t qn_kept_load(struct qn_kept_row *row, unsigned which, const uint8_t *p);
+
+/* Columns of the table of sensitivities, and the same of them. */
+enum qn_sensitivity_column {
+    QN_SENSITIVITY_ERROR,
+    QN_SENSITIVITY_KL,
+    QN_SENSITIVITY_STANDARD_ERROR,
+    QN_SENSITIVITY_LEVELS,
+    QN_SENSITIVITY_COLUMNS,
+};
+size_t qn_sensitivity_store(const struct qn_sensitivity *row, unsigned which, uint8_t *p);
+size_t qn_sensitivity_load(struct qn_sensitivity *row, unsigned which, const uint8_t *p);
 
 #endif

@@ -1,6 +1,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/calibration_layout.h"
+#include "formats/codec/quant.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -96,16 +97,20 @@ static enum qins_status match(const struct reading *r, size_t i, size_t *tensor,
     return QINS_OK;
 }
 
-static enum qins_status take_kept(struct reading *r, size_t tensor, unsigned column,
-                                  struct qins_error *err)
+/* A column of a table. */
+static enum qins_status take_column(struct reading *r, size_t tensor, const struct qn_dataset *d,
+                                    struct qins_error *err)
 {
     struct qn_calibration *c = &r->f->c;
     const struct qn_tensor *t = &r->f->ck->tensors.items[tensor];
+    const bool kept = d->kind == QN_DATASET_KEPT;
     enum qins_status st = qn_buf_reserve(&r->buf, (size_t)t->n_bytes, err);
     if (st == QINS_OK)
         st = qn_checkpoint_read(r->f->ck, tensor, 0, r->buf.data, (size_t)t->n_bytes, err);
-    for (size_t i = 0, at = 0; i < c->n_kept && st == QINS_OK; i++)
-        at += qn_kept_load(&c->kept[i], column, r->buf.data + at);
+    for (size_t i = 0, at = 0; i < c->n_kept && kept && st == QINS_OK; i++)
+        at += qn_kept_load(&c->kept[i], d->which, r->buf.data + at);
+    for (size_t i = 0, at = 0; i < c->n_sensitivities && !kept && st == QINS_OK; i++)
+        at += qn_sensitivity_load(&c->sensitivities[i], d->which, r->buf.data + at);
     return st;
 }
 
@@ -121,8 +126,8 @@ static enum qins_status take_datasets(struct reading *r, struct qins_error *err)
             break;
         if (d->kind == QN_DATASET_LARGE)
             f->large[d->point][d->which] = tensor;
-        else if (d->kind == QN_DATASET_KEPT)
-            st = take_kept(r, tensor, d->which, err);
+        else if (d->kind == QN_DATASET_KEPT || d->kind == QN_DATASET_SENSITIVITY)
+            st = take_column(r, tensor, d, err);
         else if (d->kind == QN_DATASET_MEMORY)
             st = qn_checkpoint_read(f->ck, tensor, 0, d->data,
                                     (size_t)r->layout.tensors.items[i].n_bytes, err);
@@ -152,6 +157,13 @@ static bool point_is_sound(const struct qn_calibration *c, const struct qn_calib
     return sound;
 }
 
+static bool sensitivity_is_sound(const struct qn_sensitivity *s)
+{
+    return isfinite(s->error) && s->error >= 0.0 && isfinite(s->kl) && s->kl >= 0.0 &&
+           isfinite(s->standard_error) && s->standard_error >= 0.0 && s->levels >= QN_MIN_LEVELS &&
+           s->levels <= QN_MAX_LEVELS;
+}
+
 static enum qins_status check(const struct qn_calibration *c, struct qins_error *err)
 {
     for (size_t i = 0; i < c->n_points; i++)
@@ -162,6 +174,10 @@ static enum qins_status check(const struct qn_calibration *c, struct qins_error 
         if (c->kept[i].part > QN_ROWS_TEST ||
             (i > 0 && c->kept[i].priority < c->kept[i - 1].priority))
             return qn_fail(err, QINS_ERR_FORMAT, "its table of kept rows is not in order");
+    for (size_t i = 0; i < c->n_sensitivities; i++)
+        if (!sensitivity_is_sound(&c->sensitivities[i]))
+            return qn_fail_at(err, QINS_ERR_FORMAT, NULL, c->sensitivities[i].tensor, QN_NO_OFFSET,
+                              "its sensitivity has figures that cannot be");
     return QINS_OK;
 }
 

@@ -87,6 +87,16 @@ static enum qins_status put_kept(struct writing *w, size_t tensor, unsigned colu
     return st == QINS_OK ? put(w, tensor, w->buf.data, size, err) : st;
 }
 
+static enum qins_status put_sensitivity(struct writing *w, size_t tensor, unsigned column,
+                                        struct qins_error *err)
+{
+    size_t size = 0;
+    enum qins_status st = qn_buf_reserve(&w->buf, w->c->n_sensitivities * sizeof(double), err);
+    for (size_t i = 0; i < w->c->n_sensitivities && st == QINS_OK; i++)
+        size += qn_sensitivity_store(&w->c->sensitivities[i], column, w->buf.data + size);
+    return st == QINS_OK ? put(w, tensor, w->buf.data, size, err) : st;
+}
+
 static enum qins_status put_large(struct writing *w, size_t tensor, size_t point,
                                   enum qn_large what, struct qins_error *err)
 {
@@ -121,6 +131,9 @@ static enum qins_status put_all(struct writing *w, struct qins_error *err)
             break;
         case QN_DATASET_KEPT:
             st = put_kept(w, tensor, d->which, err);
+            break;
+        case QN_DATASET_SENSITIVITY:
+            st = put_sensitivity(w, tensor, d->which, err);
             break;
         case QN_DATASET_LARGE:
             st = put_large(w, tensor, d->point, (enum qn_large)d->which, err);

@@ -1,0 +1,386 @@
+#include "convert/sensitivity.h"
+
+#include "analyze/divergence.h"
+#include "analyze/prediction.h"
+#include "convert/perturb.h"
+#include "core/buf.h"
+#include "core/bytes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double default_bits = 4.0;
+static const uint64_t default_logit_bytes = UINT64_C(1) << 30;
+
+/* A matrix of the model that is changed. */
+struct target {
+    struct qn_matrix *x;
+    bool joined; /* with the one before it */
+};
+
+struct window {
+    size_t first, n; /* tokens */
+    size_t at;       /* number of its first token among those of all windows */
+};
+
+struct job {
+    const struct qn_model *m;
+    const struct qn_corpus *corpus;
+    uint32_t context;
+    struct qn_sensitivity_options o;
+    const struct qn_monitor *monitor;
+    struct qn_monitor silent; /* only what may stop a session */
+    struct qn_calibration *c;
+
+    struct qn_model changed; /* has layers of its own, but m's weights, but for those changed */
+    struct target *targets;
+    size_t n_targets;
+
+    struct window *windows;
+    size_t n_windows, tokens;
+    float *logits; /* [tokens][vocab] of M; NULL: it runs beside the changed one */
+    double *lse;   /* [tokens], where there are logits */
+    double *kl;    /* [tokens] */
+};
+
+static void add_target(struct job *j, struct qn_matrix *x, bool joined)
+{
+    if (x->name)
+        j->targets[j->n_targets++] = (struct target){x, joined};
+}
+
+static void add_experts(struct job *j, struct qn_layer *l)
+{
+    const uint32_t n = j->m->config.n_experts ? j->m->config.n_experts : 1;
+    const bool together = n > QN_SENSITIVITY_EXPERTS;
+    for (uint32_t e = 0; e < n && !together; e++) {
+        add_target(j, &l->mlp[e].gate, false);
+        add_target(j, &l->mlp[e].up, false);
+        add_target(j, &l->mlp[e].gate_up, false);
+        add_target(j, &l->mlp[e].down, false);
+    }
+    for (uint32_t e = 0; e < n && together; e++)
+        add_target(j, &l->mlp[e].gate, e > 0);
+    for (uint32_t e = 0; e < n && together; e++)
+        add_target(j, &l->mlp[e].up, e > 0);
+    for (uint32_t e = 0; e < n && together; e++)
+        add_target(j, &l->mlp[e].gate_up, e > 0);
+    for (uint32_t e = 0; e < n && together; e++)
+        add_target(j, &l->mlp[e].down, e > 0);
+}
+
+/* The matrices in the order of the forward pass; a head that is the embedding is not listed. */
+static void list_targets(struct job *j)
+{
+    struct qn_model *m = &j->changed;
+    add_target(j, &m->embedding, false);
+    add_target(j, &m->positions, false);
+    for (uint32_t i = 0; i < m->config.n_layers; i++) {
+        struct qn_layer *l = &m->layers[i];
+        add_target(j, &l->q, false);
+        add_target(j, &l->k, false);
+        add_target(j, &l->v, false);
+        add_target(j, &l->qkv, false);
+        add_target(j, &l->o, false);
+        add_target(j, &l->router, false);
+        add_experts(j, l);
+    }
+    if (!m->config.tied)
+        add_target(j, &m->head, false);
+}
+
+static enum qins_status copy_model(struct job *j, struct qins_error *err)
+{
+    enum { OUTSIDE = 3, OF_LAYER = 6, OF_EXPERT = 4 };
+    const struct qn_model_config *c = &j->m->config;
+    const size_t experts = c->n_experts ? c->n_experts : 1;
+    j->changed = *j->m;
+    j->changed.layers = calloc(c->n_layers, sizeof *j->changed.layers);
+    j->targets =
+        calloc(OUTSIDE + c->n_layers * (OF_LAYER + OF_EXPERT * experts), sizeof *j->targets);
+    if (!j->changed.layers || !j->targets)
+        return qn_fail_memory(err);
+    for (uint32_t i = 0; i < c->n_layers; i++) {
+        struct qn_layer *l = &j->changed.layers[i];
+        *l = j->m->layers[i];
+        l->mlp = calloc(experts, sizeof *l->mlp);
+        if (!l->mlp)
+            return qn_fail_memory(err);
+        memcpy(l->mlp, j->m->layers[i].mlp, experts * sizeof *l->mlp);
+    }
+    list_targets(j);
+    return QINS_OK;
+}
+
+/* Whole windows of the corpus, spread over it; where it has none, what is there. */
+static enum qins_status choose_windows(struct job *j, struct qins_error *err)
+{
+    const struct qn_corpus *c = j->corpus;
+    size_t whole = 0, texts = 0, seen = 0;
+    for (size_t i = 0; i < c->n_parts; i++) {
+        whole += (c->begin[i + 1] - c->begin[i]) / j->context;
+        texts += c->begin[i + 1] > c->begin[i];
+    }
+    const size_t all = whole ? whole : texts;
+    const uint64_t asked = j->o.max_tokens / j->context;
+    const size_t n = asked < 1 ? 1 : asked < all ? (size_t)asked : all;
+    j->windows = calloc(n + 1, sizeof *j->windows);
+    if (!j->windows)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < c->n_parts; i++) {
+        const size_t length = c->begin[i + 1] - c->begin[i], step = whole ? j->context : length;
+        for (size_t at = 0; length > 0 && at + step <= length; at += step, seen++)
+            if (j->n_windows < n && seen == qn_spread(j->n_windows, n, all)) {
+                j->windows[j->n_windows++] = (struct window){c->begin[i] + at, step, j->tokens};
+                j->tokens += step;
+            }
+    }
+    if (j->tokens == 0)
+        return qn_fail(err, QINS_ERR_FORMAT, "the text has no tokens");
+    return QINS_OK;
+}
+
+static size_t fill(void *ctx, uint64_t window, uint32_t *ids)
+{
+    const struct job *j = ctx;
+    const struct window *w = &j->windows[window];
+    memcpy(ids, j->corpus->ids.data + w->first, w->n * sizeof *ids);
+    return w->n;
+}
+
+/* Keeps the unchanged model's logits. */
+static void keep(void *ctx, const struct qn_predicted *p)
+{
+    struct job *j = ctx;
+    const size_t vocab = j->m->config.vocab, at = j->windows[p->window].at + p->first;
+    memcpy(j->logits + at * vocab, p->logits[0], p->count * vocab * sizeof *j->logits);
+    for (size_t i = 0; i < p->count; i++)
+        j->lse[at + i] = qn_log_sum_exp(p->logits[0] + i * vocab, vocab);
+}
+
+/* The changed model comes first, and alone where the other's logits are kept. */
+static void compare(void *ctx, const struct qn_predicted *p)
+{
+    struct job *j = ctx;
+    const size_t vocab = j->m->config.vocab, at = j->windows[p->window].at + p->first;
+    for (size_t i = 0; i < p->count; i++) {
+        const float *changed = p->logits[0] + i * vocab;
+        const float *model = j->logits ? j->logits + (at + i) * vocab : p->logits[1] + i * vocab;
+        const double lse = j->logits ? j->lse[at + i] : qn_log_sum_exp(model, vocab);
+        j->kl[at + i] = qn_kl_of_logits(model, lse, changed, vocab);
+    }
+}
+
+static enum qins_status predict(struct job *j, const struct qn_model *first,
+                                const struct qn_model *second,
+                                void (*use)(void *ctx, const struct qn_predicted *p),
+                                struct qins_error *err)
+{
+    struct qn_prediction p = {.models = {first, second},
+                              .context = j->context,
+                              .end = j->context,
+                              .windows = j->n_windows,
+                              .threads = j->o.threads,
+                              .fill = fill,
+                              .use = use,
+                              .ctx = j,
+                              .monitor = &j->silent};
+    return qn_predict_windows(&p, err);
+}
+
+static enum qins_status run_model(struct job *j, struct qins_error *err)
+{
+    const uint64_t vocab = j->m->config.vocab;
+    const uint64_t limit = j->o.logit_bytes ? j->o.logit_bytes : default_logit_bytes;
+    uint64_t bytes = 0;
+    if (!qn_mul_u64(j->tokens, vocab * sizeof *j->logits, &bytes) || bytes > limit)
+        return QINS_OK;
+    j->logits = malloc((size_t)bytes);
+    j->lse = calloc(j->tokens, sizeof *j->lse);
+    if (!j->logits || !j->lse)
+        return qn_fail_memory(err);
+    return predict(j, j->m, NULL, keep, err);
+}
+
+/* Quantised copies of targets FIRST ... END - 1. */
+static enum qins_status perturb(const struct job *j, size_t first, size_t end,
+                                struct qn_perturbed *changes, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t i = first; i < end && st == QINS_OK; i++)
+        st = qn_perturb(j->targets[i].x, j->o.target_bits, &changes[i - first], err);
+    return st;
+}
+
+/* KL with these copies in place. */
+static enum qins_status measure(struct job *j, size_t first, size_t end,
+                                const struct qn_perturbed *changes, struct qn_divergence *out,
+                                struct qins_error *err)
+{
+    const size_t n = end - first;
+    struct qn_matrix *before = calloc(n, sizeof *before);
+    if (!before)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        struct qn_matrix *x = j->targets[first + i].x;
+        before[i] = *x;
+        x->data = changes[i].data;
+        x->dtype = QINS_F32;
+    }
+    if (j->m->config.tied)
+        j->changed.head = j->changed.embedding;
+    enum qins_status st = predict(j, &j->changed, j->logits ? NULL : j->m, compare, err);
+    for (size_t i = 0; i < n; i++)
+        *j->targets[first + i].x = before[i];
+    if (j->m->config.tied)
+        j->changed.head = j->changed.embedding;
+    free(before);
+    if (st != QINS_OK)
+        return st;
+    for (size_t i = 0; i < j->tokens; i++)
+        if (!isfinite(j->kl[i]))
+            return qn_fail_at(err, QINS_ERR_FORMAT, j->m->path, j->targets[first].x->name,
+                              QN_NO_OFFSET,
+                              "the model's logits are not finite with or without it "
+                              "quantised");
+    /* Windows of one length, or short ones that count as one. */
+    const bool whole = j->tokens == j->n_windows * j->windows[0].n;
+    return qn_divergence_sum_up(j->kl, NULL, j->tokens, whole ? j->n_windows : 1, out, err);
+}
+
+/* Tokens that took part, of a tensor that is measured together with others. */
+static double touches(const struct qn_calibration *c, const char *name)
+{
+    for (uint32_t i = 0; c->has_access && i < c->access.n_tensors; i++)
+        if (strcmp(c->access.tensors[i], name) == 0)
+            return (double)c->access.touches[i];
+    return 1.0;
+}
+
+/* What KL targets FIRST ... END - 1 did together, dealt out in proportion to touches and error. */
+static enum qins_status append(struct job *j, size_t first, size_t end,
+                               const struct qn_perturbed *changes, const struct qn_divergence *d,
+                               struct qins_error *err)
+{
+    struct qn_calibration *c = j->c;
+    double total = 0.0;
+    struct qn_sensitivity *grown =
+        realloc(c->sensitivities, (c->n_sensitivities + end - first) * sizeof *c->sensitivities);
+    if (!grown)
+        return qn_fail_memory(err);
+    c->sensitivities = grown;
+    for (size_t i = first; i < end; i++)
+        total += touches(c, j->targets[i].x->name) * changes[i - first].error;
+    for (size_t i = first; i < end; i++) {
+        const struct qn_perturbed *p = &changes[i - first];
+        double share = total > 0.0 ? touches(c, j->targets[i].x->name) * p->error / total : 0.0;
+        if (end - first == 1)
+            share = 1.0;
+        char *name = qn_strdup(j->targets[i].x->name, err);
+        if (!name)
+            return QINS_ERR_MEMORY;
+        c->sensitivities[c->n_sensitivities++] = (struct qn_sensitivity){
+            .tensor = name,
+            .error = p->error,
+            .kl = share * d->mean_kl,
+            .standard_error = isnan(d->standard_error) ? 0.0 : share * d->standard_error,
+            .levels = p->levels,
+        };
+    }
+    return QINS_OK;
+}
+
+static size_t unit_end(const struct job *j, size_t first)
+{
+    size_t end = first + 1;
+    while (end < j->n_targets && j->targets[end].joined)
+        end++;
+    return end;
+}
+
+static enum qins_status measure_unit(struct job *j, size_t first, size_t end,
+                                     struct qins_error *err)
+{
+    struct qn_perturbed *changes = calloc(end - first, sizeof *changes);
+    struct qn_divergence d;
+    if (!changes)
+        return qn_fail_memory(err);
+    enum qins_status st = perturb(j, first, end, changes, err);
+    if (st == QINS_OK)
+        st = measure(j, first, end, changes, &d, err);
+    if (st == QINS_OK)
+        st = append(j, first, end, changes, &d, err);
+    for (size_t i = 0; i < end - first; i++)
+        qn_perturbed_finish(&changes[i]);
+    free(changes);
+    return st;
+}
+
+/* How many targets the table holds already: those of the beginning, in their order. */
+static size_t measured_before(const struct job *j)
+{
+    const struct qn_calibration *c = j->c;
+    size_t n = 0;
+    while (n < c->n_sensitivities && n < j->n_targets &&
+           strcmp(c->sensitivities[n].tensor, j->targets[n].x->name) == 0)
+        n++;
+    return n;
+}
+
+static enum qins_status measure_all(struct job *j, struct qins_error *err)
+{
+    const size_t before = measured_before(j);
+    enum qins_status st = QINS_OK;
+    if (before != j->c->n_sensitivities)
+        return qn_fail(err, QINS_ERR_FORMAT, "its sensitivities are of other tensors");
+    if (before < j->n_targets)
+        st = run_model(j, err);
+    for (size_t i = 0; i < j->n_targets && st == QINS_OK;) {
+        const size_t end = unit_end(j, i);
+        qn_progress_of(j->monitor, "sensitivity", "tensors", i, j->n_targets);
+        if (i >= before) {
+            st = measure_unit(j, i, end, err);
+            if (st == QINS_OK && j->o.measured)
+                st = j->o.measured(j->o.ctx, err);
+        }
+        i = end;
+    }
+    if (st == QINS_OK)
+        qn_progress_of(j->monitor, "sensitivity", "tensors", j->n_targets, j->n_targets);
+    return st;
+}
+
+enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct qn_corpus *corpus,
+                                        uint32_t context,
+                                        const struct qn_sensitivity_options *options,
+                                        const struct qn_monitor *monitor, struct qn_calibration *c,
+                                        struct qins_error *err)
+{
+    struct job j = {
+        .m = m, .corpus = corpus, .context = context, .o = *options, .monitor = monitor, .c = c};
+    if (monitor)
+        j.silent.stop = monitor->stop;
+    if (j.o.max_tokens == 0)
+        j.o.max_tokens = QN_SENSITIVITY_TOKENS;
+    if (!(j.o.target_bits > 0.0))
+        j.o.target_bits = default_bits;
+    enum qins_status st = copy_model(&j, err);
+    if (st == QINS_OK)
+        st = choose_windows(&j, err);
+    if (st == QINS_OK && !(j.kl = calloc(j.tokens, sizeof *j.kl)))
+        st = qn_fail_memory(err);
+    if (st == QINS_OK) {
+        c->sensitivity_tokens = j.tokens;
+        st = measure_all(&j, err);
+    }
+    for (uint32_t i = 0; j.changed.layers && i < m->config.n_layers; i++)
+        free(j.changed.layers[i].mlp);
+    free(j.changed.layers);
+    free(j.targets);
+    free(j.windows);
+    free(j.logits);
+    free(j.lse);
+    free(j.kl);
+    return st;
+}
