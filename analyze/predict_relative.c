@@ -65,10 +65,10 @@ static double counted(const struct qn_density *d, double u)
     return at.count[0] + at.count[1];
 }
 
-/* Pieces of half a level: where levels are few and wide, elements are not evenly spread. */
-static unsigned pieces_of(unsigned levels)
+/* Pieces of each half of level L: the first ones are wide for where they lie. */
+static unsigned pieces_of(unsigned l)
 {
-    return levels < 16 ? 16 : levels < 64 ? 4 : levels < 256 ? 2 : 1;
+    return l < 4 ? 16 : l < 16 ? 6 : l < 64 ? 2 : 1;
 }
 
 static void add_range(struct kinks *k, const struct qn_density *density, double a, double b,
@@ -77,8 +77,11 @@ static void add_range(struct kinks *k, const struct qn_density *density, double 
     double from = a;
     for (unsigned i = 1; i <= pieces; i++) {
         double to = i < pieces ? a + (b - a) * (double)i / (double)pieces : b;
-        double below_to = counted(density, to);
-        add_ramp(k, below_to - *below, from, to, d);
+        double below_to = counted(density, to), count = below_to - *below;
+        /* The largest value of each group lies at 1. */
+        double largest = to < 1.0 ? 0.0 : fmin(count, (double)qn_density_groups(density));
+        add_ramp(k, largest, 1.0, 1.0, d);
+        add_ramp(k, count - largest, from, to, d);
         from = to;
         *below = below_to;
     }
@@ -87,7 +90,6 @@ static void add_range(struct kinks *k, const struct qn_density *density, double 
 static void gather(struct kinks *k, const struct qn_prediction *p)
 {
     const double n = (double)p->levels;
-    const unsigned pieces = pieces_of(p->levels);
     memset(k, 0, sizeof *k);
     double from = qn_level_bound(0, n, p->kappa, p->clip);
     double below = p->below[0].sign[0] + p->below[0].sign[1];
@@ -96,9 +98,10 @@ static void gather(struct kinks *k, const struct qn_prediction *p)
     for (unsigned l = 1; l <= p->levels; l++) {
         double d = qn_level_value(l, n, p->kappa, p->clip);
         double to = l < p->levels ? qn_level_bound(l, n, p->kappa, p->clip) : 1.0;
-        add_range(k, p->density, from, d, d, pieces, &below);
+        add_range(k, p->density, from, d, d, pieces_of(l), &below);
         /* What a clip cuts off is a long way wide. */
-        add_range(k, p->density, d, to, d, l < p->levels ? pieces : pieces_of(1), &below);
+        if (d < to)
+            add_range(k, p->density, d, to, d, pieces_of(l < p->levels ? l : 1), &below);
         from = to;
     }
 }
