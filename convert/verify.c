@@ -97,7 +97,8 @@ static enum qins_status check_chunk(struct verification *v, size_t tensor, uint6
     struct qn_chunk_params params;
     qn_shape_params(t, n, &params);
     if (st == QINS_OK)
-        st = qn_chunk_check_params(w->payload.data, w->payload.size, &params, n, err);
+        st = qn_chunk_check_runs(w->payload.data, w->payload.size,
+                                 &(struct qn_chunk_run){params, n}, 1, err);
     if (st == QINS_OK)
         st = qn_buf_resize(&w->decoded, room, err);
     if (st == QINS_OK)

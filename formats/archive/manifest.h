@@ -11,10 +11,6 @@
 
 enum qn_group_kind { QN_GROUP_TENSOR, QN_GROUP_ROW, QN_GROUP_BLOCK };
 
-/* How codes are chosen: each value's nearest level, or with the rounding error fed back into the
- * rest of its row (formats/codec/feedback.h). */
-enum qn_rounding { QN_ROUND_NEAREST, QN_ROUND_FEEDBACK };
-
 /* How often weights are used, from measured counts; unknown without a calibration. */
 enum qn_class { QN_CLASS_UNKNOWN, QN_CLASS_HOT, QN_CLASS_COLD };
 const char *qn_class_name(enum qn_class c); /* "unknown", "hot", "cold" */

@@ -10,6 +10,7 @@ void qn_chunk_work_finish(struct qn_chunk_work *w)
     qn_buf_finish(&w->symbols);
     qn_buf_finish(&w->coded);
     qn_buf_finish(&w->scratch);
+    qn_buf_finish(&w->rows);
 }
 
 enum qins_status qn_chunk_inspect(const void *payload, size_t size, struct qn_chunk_info *info,
@@ -221,9 +222,16 @@ enum qins_status qn_chunk_decode(const void *payload, size_t size, enum qins_dty
     enum qins_status st = qn_chunk_parse(payload, size, &h, err);
     if (st == QINS_OK)
         st = qn_chunk_check_shape(&h, dtype, n, err);
-    if (st != QINS_OK)
-        return st;
-    if (h.info.content == QN_CONTENT_LOSSLESS)
-        return decode_lossless(&h, payload, view, work, dst, err);
-    return decode_quantised(&h, payload, view, work, dst, err);
+    const size_t width = qins_dtype_size(view ? qn_dtype(dtype)->view : dtype);
+    struct qn_part_walk w;
+    bool more = st == QINS_OK;
+    if (more)
+        qn_part_walk_init(&w, &h, payload);
+    while (st == QINS_OK && more) {
+        st = qn_part_next(&w, &more, err);
+        if (st == QINS_OK && more)
+            st = (w.part.info.content == QN_CONTENT_LOSSLESS ? decode_lossless : decode_quantised)(
+                &w.part, w.payload, view, work, (uint8_t *)dst + w.first * width, err);
+    }
+    return st;
 }

@@ -33,6 +33,9 @@ static enum qins_status check_params(const struct qn_chunk_params *p, size_t n,
     if (!qn_dtype_is_quantisable(p->dtype))
         return qn_fail(err, QINS_ERR_USAGE, "%s values cannot be quantised",
                        qins_dtype_name(p->dtype));
+    if (p->rounding == QN_ROUND_FEEDBACK && (p->content != QN_CONTENT_QINS || !p->feedback ||
+                                             p->feedback->n < 1 || n % p->feedback->n != 0))
+        return qn_fail(err, QINS_ERR_USAGE, "feedback rounding needs whole rows and their factor");
     if (p->content == QN_CONTENT_SEED)
         return QINS_OK;
     if (!(p->tensor_scale >= 0.0f && isfinite(p->tensor_scale)) ||
@@ -63,7 +66,8 @@ static float group_scale(const struct qn_chunk_params *p, float most)
     return scale > 0.0f ? scale : most;
 }
 
-/* Scales into the payload, codes into work->codes. */
+/* Scales into the payload and, where each value gets its nearest level, codes into
+ * work->codes. */
 static enum qins_status quantise_groups(struct encoder *e, const struct qn_grid *grid,
                                         const float *x, struct qins_error *err)
 {
@@ -79,8 +83,45 @@ static enum qins_status quantise_groups(struct encoder *e, const struct qn_grid 
             qn_store32(e->payload + e->used, qn_float_bits(scale));
             e->used += 4;
         }
-        qn_quantise(grid, scale, x + w.begin, w.size, codes + w.begin);
+        if (e->params->rounding == QN_ROUND_NEAREST)
+            qn_quantise(grid, scale, x + w.begin, w.size, codes + w.begin);
     }
+    return QINS_OK;
+}
+
+/* The scales in the payload, as the kernel takes them: one for each group of each row, also where
+ * one stands for all rows. */
+static void spread_scales(const struct encoder *e, size_t count, float *scales)
+{
+    const uint32_t n_scales = e->header.info.n_scales;
+    for (size_t i = 0; i < count; i++)
+        scales[i] = qn_chunk_scale(&e->header, e->payload, n_scales == 1 ? 0 : (uint32_t)i);
+}
+
+static enum qins_status quantise_feedback(struct encoder *e, const struct qn_grid *grid,
+                                          const float *x, struct qins_error *err)
+{
+    const struct qn_feedback *f = e->params->feedback;
+    const struct qn_groups *g = &e->header.groups;
+    const size_t rows = g->n / f->n;
+    const bool one_scale = g->group == g->n;
+    if (!one_scale && g->row_length != f->n)
+        return qn_fail(err, QINS_ERR_USAGE, "the factor is for rows of %u elements, not %u", f->n,
+                       g->row_length);
+    const uint32_t group = one_scale ? f->n : g->group;
+    const size_t n_scales = rows * qn_div_up(f->n, group);
+    enum qins_status st =
+        qn_buf_reserve(&e->work->rows, (n_scales + qn_feedback_work(f->n)) * sizeof(float), err);
+    if (st != QINS_OK)
+        return st;
+    float *scales = (float *)(void *)e->work->rows.data;
+    spread_scales(e, n_scales, scales);
+    float bound = qn_quantise_feedback(grid, f, x, rows, scales, group,
+                                       (uint16_t *)(void *)e->work->codes.data, scales + n_scales);
+    if (!isfinite(bound))
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "values near the largest float cannot be rounded with feedback");
+    e->header.info.error_bound = bound;
     return QINS_OK;
 }
 
@@ -172,6 +213,7 @@ static enum qins_status encode_quantised(struct encoder *e, const void *src, str
     struct qn_chunk_info *info = &e->header.info;
     const size_t n = info->n_elements;
     struct qn_grid grid;
+    info->rounding = e->params->rounding;
     info->levels = e->params->levels;
     info->kappa = e->params->kappa;
     if (!qn_grid_init(&grid, (enum qn_grid_kind)info->content, info->levels, info->kappa))
@@ -184,6 +226,8 @@ static enum qins_status encode_quantised(struct encoder *e, const void *src, str
     if (!x)
         return QINS_ERR_MEMORY;
     st = quantise_groups(e, &grid, x, err);
+    if (st == QINS_OK && info->rounding == QN_ROUND_FEEDBACK)
+        st = quantise_feedback(e, &grid, x, err);
     if (st == QINS_OK)
         write_codes(e);
     return st;
@@ -271,5 +315,62 @@ enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const voi
     e.header.info.payload_size = e.used;
     qn_chunk_seal(&e.header, e.payload);
     out->size += e.used;
+    return QINS_OK;
+}
+
+/* Encodes the runs behind the space for the header in *out; *codec is that of the first. */
+static enum qins_status encode_parts(const struct qn_chunk_run *runs, size_t n_runs,
+                                     const uint8_t *src, struct qn_chunk_work *work,
+                                     struct qn_buf *out, enum qn_codec_id *codec,
+                                     struct qins_error *err)
+{
+    const size_t width = qins_dtype_size(runs[0].params.dtype);
+    size_t first = 0; /* element */
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < n_runs && st == QINS_OK; i++) {
+        struct qn_chunk_info info;
+        const size_t begin = out->size;
+        if (runs[i].params.dtype != runs[0].params.dtype)
+            return qn_fail(err, QINS_ERR_USAGE, "the blocks of a chunk have different types");
+        st = qn_chunk_encode(&runs[i].params, src + first * width, runs[i].n, work, out, err);
+        if (st == QINS_ERR_UNSUPPORTED && err && err->offset != QN_NO_OFFSET)
+            err->offset += (int64_t)first;
+        if (st == QINS_OK && i == 0) {
+            st = qn_chunk_inspect(out->data + begin, out->size - begin, &info, err);
+            *codec = info.codec;
+        }
+        first += runs[i].n;
+    }
+    return st;
+}
+
+enum qins_status qn_chunk_encode_runs(const struct qn_chunk_run *runs, size_t n_runs,
+                                      const void *src, struct qn_chunk_work *work,
+                                      struct qn_buf *out, struct qins_error *err)
+{
+    if (n_runs == 1)
+        return qn_chunk_encode(&runs[0].params, src, runs[0].n, work, out, err);
+    uint64_t n = 0;
+    for (size_t i = 0; i < n_runs; i++)
+        n += runs[i].n;
+    if (n > QN_CHUNK_MAX)
+        return qn_fail(err, QINS_ERR_USAGE, "a chunk cannot hold %llu elements",
+                       (unsigned long long)n);
+    const size_t begin = out->size;
+    struct qn_chunk_header h = {.info = {.content = QN_CONTENT_BLOCKS,
+                                         .dtype = runs[0].params.dtype,
+                                         .n_elements = (uint32_t)n,
+                                         .n_parts = (uint32_t)n_runs}};
+    enum qins_status st = qn_buf_reserve(out, begin + QN_CHUNK_HEADER_SIZE, err);
+    if (st != QINS_OK)
+        return st;
+    out->size += QN_CHUNK_HEADER_SIZE;
+    st = encode_parts(runs, n_runs, src, work, out, &h.info.codec, err);
+    if (st != QINS_OK) {
+        out->size = begin;
+        return st;
+    }
+    h.info.payload_size = out->size - begin;
+    qn_chunk_seal(&h, out->data + begin);
     return QINS_OK;
 }

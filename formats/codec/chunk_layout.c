@@ -16,12 +16,14 @@ enum {
     AT_SIZE = 20,
     AT_LEVELS = 24,
     AT_RAW_BITS = 26,
+    AT_ROUNDING = 27,
     AT_KAPPA = 28,
-    AT_SCALES = 32,
+    AT_SCALES = 32, /* or number of parts */
     AT_ROW_LENGTH = 36,
     AT_GROUP = 40,
     AT_CODED_SIZE = 44,
-    AT_RESERVED = 48,
+    AT_ERROR_BOUND = 48,
+    AT_RESERVED = 52, /* to the header's end */
 };
 
 static const uint8_t chunk_magic[4] = {'Q', 'N', 'C', 'K'};
@@ -77,11 +79,14 @@ void qn_chunk_seal(const struct qn_chunk_header *h, uint8_t *payload)
     qn_store32(payload + AT_SIZE, (uint32_t)info->payload_size);
     qn_store16(payload + AT_LEVELS, (uint16_t)info->levels);
     payload[AT_RAW_BITS] = (uint8_t)info->raw_bits;
+    payload[AT_ROUNDING] = (uint8_t)info->rounding;
     qn_store32(payload + AT_KAPPA, qn_float_bits(info->kappa));
-    qn_store32(payload + AT_SCALES, info->n_scales);
+    qn_store32(payload + AT_SCALES,
+               info->content == QN_CONTENT_BLOCKS ? info->n_parts : info->n_scales);
     qn_store32(payload + AT_ROW_LENGTH, h->groups.row_length);
     qn_store32(payload + AT_GROUP, h->groups.group);
     qn_store32(payload + AT_CODED_SIZE, h->coded_size);
+    qn_store32(payload + AT_ERROR_BOUND, qn_float_bits(info->error_bound));
     qn_store64(payload + AT_HASH, qn_hash64(payload + AT_MAGIC, info->payload_size - AT_MAGIC));
 }
 
@@ -92,6 +97,8 @@ static enum qins_status bad(struct qins_error *err, const char *what)
 
 static void read_header(const uint8_t *p, struct qn_chunk_header *h)
 {
+    const bool blocks = p[AT_CONTENT] == QN_CONTENT_BLOCKS;
+    const uint32_t count = qn_load32(p + AT_SCALES);
     *h = (struct qn_chunk_header){
         .info =
             {
@@ -101,8 +108,11 @@ static void read_header(const uint8_t *p, struct qn_chunk_header *h)
                 .levels = qn_load16(p + AT_LEVELS),
                 .raw_bits = p[AT_RAW_BITS],
                 .kappa = qn_float_from_bits(qn_load32(p + AT_KAPPA)),
+                .rounding = (enum qn_rounding)p[AT_ROUNDING],
+                .error_bound = qn_float_from_bits(qn_load32(p + AT_ERROR_BOUND)),
                 .n_elements = qn_load32(p + AT_ELEMENTS),
-                .n_scales = qn_load32(p + AT_SCALES),
+                .n_scales = blocks ? 0 : count,
+                .n_parts = blocks ? count : 1,
                 .payload_size = qn_load32(p + AT_SIZE),
             },
         .groups = {qn_load32(p + AT_ELEMENTS), qn_load32(p + AT_ROW_LENGTH),
@@ -111,14 +121,44 @@ static void read_header(const uint8_t *p, struct qn_chunk_header *h)
     };
 }
 
-static enum qins_status check_lossless(const struct qn_chunk_header *h, struct qins_error *err)
+/* All that only codes have. */
+static bool quantiser_fields_clear(const struct qn_chunk_header *h)
 {
     const struct qn_chunk_info *i = &h->info;
-    if (i->codec == QN_CODEC_BITPACK)
+    return !i->levels && !i->raw_bits && !i->rounding && !qn_float_bits(i->kappa) && !i->n_scales &&
+           !h->groups.row_length && !h->groups.group && !h->coded_size &&
+           !qn_float_bits(i->error_bound);
+}
+
+static enum qins_status check_lossless(const struct qn_chunk_header *h, struct qins_error *err)
+{
+    if (h->info.codec == QN_CODEC_BITPACK)
         return bad(err, "bit packing under lossless content");
-    if (i->levels || i->raw_bits || qn_float_bits(i->kappa) || i->n_scales ||
-        h->groups.row_length || h->groups.group || h->coded_size)
+    if (!quantiser_fields_clear(h))
         return bad(err, "a field of quantised content is set under lossless content");
+    return QINS_OK;
+}
+
+static enum qins_status check_blocks(const struct qn_chunk_header *h, struct qins_error *err)
+{
+    const struct qn_chunk_info *i = &h->info;
+    if (!quantiser_fields_clear(h))
+        return bad(err, "a field of quantised content is set in front of blocks");
+    if (i->n_parts < 2 || i->n_parts > i->n_elements ||
+        i->payload_size / QN_CHUNK_HEADER_SIZE <= i->n_parts)
+        return bad(err, "impossible number of parts");
+    return QINS_OK;
+}
+
+static enum qins_status check_rounding(const struct qn_chunk_info *i, struct qins_error *err)
+{
+    uint32_t bound = qn_float_bits(i->error_bound);
+    if (i->rounding != QN_ROUND_NEAREST && i->rounding != QN_ROUND_FEEDBACK)
+        return bad(err, "unknown rounding");
+    if (i->rounding == QN_ROUND_NEAREST ? bound != 0 : bound >= 0x7f800000u)
+        return bad(err, "impossible error bound");
+    if (i->rounding == QN_ROUND_FEEDBACK && i->content != QN_CONTENT_QINS)
+        return bad(err, "feedback rounding on the seed grid");
     return QINS_OK;
 }
 
@@ -146,6 +186,9 @@ static enum qins_status check_quantised(const struct qn_chunk_header *h, struct 
 {
     const struct qn_chunk_info *i = &h->info;
     struct qn_grid grid;
+    enum qins_status st = check_rounding(i, err);
+    if (st != QINS_OK)
+        return st;
     if (!qn_dtype_is_quantisable(i->dtype))
         return bad(err, "quantised content of a type that cannot be quantised");
     if (!qn_grid_init(&grid, (enum qn_grid_kind)i->content, i->levels, i->kappa))
@@ -179,7 +222,10 @@ enum qins_status qn_chunk_parse(const void *payload, size_t size, struct qn_chun
     read_header(p, h);
     if (h->info.payload_size != size)
         return bad(err, "size differs from the header's");
-    if (p[AT_RAW_BITS + 1] || qn_load64(p + AT_RESERVED) || qn_load64(p + AT_RESERVED + 8))
+    uint8_t reserved = 0;
+    for (size_t i = AT_RESERVED; i < QN_CHUNK_HEADER_SIZE; i++)
+        reserved |= p[i];
+    if (reserved)
         return bad(err, "reserved bytes are not zero");
     if (!qn_dtype(h->info.dtype) || (unsigned)h->info.codec >= QN_CODEC_COUNT)
         return bad(err, "unknown element type or coder");
@@ -191,9 +237,66 @@ enum qins_status qn_chunk_parse(const void *payload, size_t size, struct qn_chun
     case QN_CONTENT_QINS:
     case QN_CONTENT_SEED:
         return check_quantised(h, err);
+    case QN_CONTENT_BLOCKS:
+        return check_blocks(h, err);
     default:
         return bad(err, "unknown content");
     }
+}
+
+void qn_part_walk_init(struct qn_part_walk *w, const struct qn_chunk_header *h, const void *payload)
+{
+    const size_t skip = h->info.content == QN_CONTENT_BLOCKS ? QN_CHUNK_HEADER_SIZE : 0;
+    *w = (struct qn_part_walk){
+        .whole = *h,
+        .next = (const uint8_t *)payload + skip,
+        .left = (size_t)h->info.payload_size - skip,
+        .parts_left = h->info.n_parts,
+    };
+}
+
+/* The header of the part at w->next, of a chunk of blocks. */
+static enum qins_status parse_part(struct qn_part_walk *w, struct qins_error *err)
+{
+    const struct qn_chunk_info *whole = &w->whole.info, *part = &w->part.info;
+    size_t size = w->left < QN_CHUNK_HEADER_SIZE ? 0 : qn_load32(w->next + AT_SIZE);
+    if (size < QN_CHUNK_HEADER_SIZE || size > w->left)
+        return bad(err, "a part does not fit in");
+    bool first = w->parts_left == whole->n_parts;
+    enum qins_status st = qn_chunk_parse(w->next, size, &w->part, err);
+    if (st != QINS_OK)
+        return st;
+    if (part->content == QN_CONTENT_BLOCKS)
+        return bad(err, "a part has parts of its own");
+    if (part->dtype != whole->dtype || (first && part->codec != whole->codec))
+        return bad(err, "a part's type or coder is not what the header says");
+    if (part->n_elements > whole->n_elements - w->first)
+        return bad(err, "its parts hold more elements than it");
+    return QINS_OK;
+}
+
+enum qins_status qn_part_next(struct qn_part_walk *w, bool *more, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    w->first += w->part.info.n_elements;
+    *more = w->parts_left > 0;
+    if (!*more && (w->left > 0 || w->first != w->whole.info.n_elements))
+        return bad(err, "its parts do not add up to it");
+    if (!*more)
+        return QINS_OK;
+    if (w->whole.info.content == QN_CONTENT_BLOCKS)
+        st = parse_part(w, err);
+    else
+        w->part = w->whole;
+    if (st != QINS_OK) {
+        *more = false;
+        return st;
+    }
+    w->payload = w->next;
+    w->next += w->part.info.payload_size;
+    w->left -= (size_t)w->part.info.payload_size;
+    w->parts_left--;
+    return QINS_OK;
 }
 
 enum qins_status qn_chunk_check_shape(const struct qn_chunk_header *h, enum qins_dtype dtype,

@@ -47,6 +47,23 @@ void qn_chunk_seal(const struct qn_chunk_header *h, uint8_t *payload);
 enum qins_status qn_chunk_parse(const void *payload, size_t size, struct qn_chunk_header *h,
                                 struct qins_error *err);
 
+/* The parts of a payload: itself, or those of QN_CONTENT_BLOCKS. */
+struct qn_part_walk {
+    struct qn_chunk_header whole;
+    struct qn_chunk_header part; /* the current one's */
+    const uint8_t *payload;      /* its bytes */
+    size_t first;                /* its first element's index in the chunk */
+    const uint8_t *next;         /* what is behind it */
+    size_t left;                 /* bytes there */
+    uint32_t parts_left;
+};
+
+/* Before the first part of a payload that has passed qn_chunk_parse() with header H. */
+void qn_part_walk_init(struct qn_part_walk *w, const struct qn_chunk_header *h,
+                       const void *payload);
+/* *more is false behind the last part. QINS_ERR_FORMAT where the parts do not make up the chunk. */
+enum qins_status qn_part_next(struct qn_part_walk *w, bool *more, struct qins_error *err);
+
 /* QINS_ERR_FORMAT unless the payload holds N elements of DTYPE. */
 enum qins_status qn_chunk_check_shape(const struct qn_chunk_header *h, enum qins_dtype dtype,
                                       size_t n, struct qins_error *err);

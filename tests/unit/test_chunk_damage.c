@@ -15,6 +15,25 @@ struct sample {
 static struct sample samples[40];
 static size_t n_samples;
 
+enum { ROW = 32 };
+static float factor[ROW * ROW];
+static const struct qn_feedback feedback = {factor, NULL, ROW};
+
+static void fill_factor(void)
+{
+    for (size_t j = 0; j < ROW; j++)
+        for (size_t k = j + 1; k < ROW; k++)
+            factor[j * ROW + k] = 0.5f / (float)(k - j + 1);
+}
+
+static struct qn_chunk_params with_feedback(enum qn_codec_id codec, uint64_t group)
+{
+    struct qn_chunk_params p = test_quantised(QINS_F32, codec, 7, ROW, group);
+    p.rounding = QN_ROUND_FEEDBACK;
+    p.feedback = &feedback;
+    return p;
+}
+
 static void add_sample(struct qn_chunk_params p, const float *x)
 {
     struct sample *s = &samples[n_samples++];
@@ -29,10 +48,26 @@ static void add_sample(struct qn_chunk_params p, const float *x)
     assert_int_equal(qn_chunk_encode(&p, src, N, &work, &s->payload, &err), QINS_OK);
 }
 
+/* One row with each of three codings. */
+static void add_blocks(const float *x)
+{
+    struct sample *s = &samples[n_samples++];
+    struct qins_error err;
+    const struct qn_chunk_run runs[] = {
+        {test_quantised(QINS_F32, QN_CODEC_HUFFMAN, 127, ROW, ROW), ROW},
+        {test_lossless(QINS_F32, QN_CODEC_HUFFMAN), ROW},
+        {with_feedback(QN_CODEC_BITPACK, ROW), ROW},
+    };
+    s->params = runs[0].params;
+    assert_true(n_samples <= sizeof samples / sizeof *samples);
+    assert_int_equal(qn_chunk_encode_runs(runs, 3, x, &work, &s->payload, &err), QINS_OK);
+}
+
 static int make_samples(void **state)
 {
     (void)state;
     float x[N];
+    fill_factor();
     sample_fill(SAMPLE_LAPLACE, 0.02f, x, N);
     for (size_t i = 0; i < N; i++)
         if (i % 8)
@@ -49,6 +84,8 @@ static int make_samples(void **state)
     struct qn_chunk_params seed = test_quantised(QINS_BF16, QN_CODEC_HUFFMAN, 127, 1, 1);
     seed.content = QN_CONTENT_SEED;
     add_sample(seed, x);
+    add_sample(with_feedback(QN_CODEC_HUFFMAN, 12), x);
+    add_blocks(x);
     return 0;
 }
 
@@ -122,14 +159,89 @@ static void resealed_flips(void **state)
                 copy[i] ^= flips[f];
                 test_reseal(copy, p->size);
                 enum qins_status st = decode(&samples[k], copy, p->size);
-                /* No field of the header is without meaning, but the shape of the grid and, for
-                 * equal counts, the geometry, may take other valid values. */
-                bool free_field = (i >= 24 && i < 26) || (i >= 28 && i < 32) || (i >= 36 && i < 44);
+                /* No field of the header is without meaning, but the shape of the grid, the
+                 * rounding with its bound and, for equal counts, the geometry, may take other
+                 * valid values. */
+                bool free_field = (i >= 24 && i < 26) || (i >= 27 && i < 32) ||
+                                  (i >= 36 && i < 44) || (i >= 48 && i < 52);
                 if (i < QN_CHUNK_HEADER_SIZE && !free_field && i != 13 && i != 15)
                     assert_int_not_equal(st, QINS_OK);
                 free(copy);
             }
     }
+}
+
+/* Puts right the hashes of a chunk of blocks, its parts' first. */
+static void reseal_parts(uint8_t *payload, size_t size)
+{
+    for (size_t at = QN_CHUNK_HEADER_SIZE; at + QN_CHUNK_HEADER_SIZE <= size;) {
+        size_t part = qn_load32(payload + at + 20);
+        if (part < QN_CHUNK_HEADER_SIZE || part > size - at)
+            break;
+        test_reseal(payload + at, part);
+        at += part;
+    }
+    test_reseal(payload, size);
+}
+
+/* Flips inside the parts, where every hash is right again; the sanitizers judge. */
+static void resealed_parts(void **state)
+{
+    (void)state;
+    const struct sample *s = &samples[n_samples - 1];
+    const struct qn_buf *p = &s->payload;
+    for (size_t i = 8; i < p->size; i++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            struct qins_error err;
+            float src[N] = {0};
+            uint64_t mismatches, first;
+            uint8_t *copy = test_exact_copy(p->data, p->size);
+            copy[i] ^= (uint8_t)(1u << bit);
+            reseal_parts(copy, p->size);
+            enum qins_status st = decode(s, copy, p->size);
+            assert_int_equal(
+                qn_chunk_compare(copy, p->size, QINS_F32, src, N, &work, &mismatches, &first, &err),
+                st);
+            free(copy);
+        }
+}
+
+/* BYTES bytes of VALUE at AT of the blocks' payload, sealed anew, are refused. */
+static void expect_bad_blocks(size_t at, uint32_t value, unsigned bytes)
+{
+    const struct sample *s = &samples[n_samples - 1];
+    uint8_t *copy = test_exact_copy(s->payload.data, s->payload.size);
+    for (unsigned i = 0; i < bytes; i++)
+        copy[at + i] = (uint8_t)(value >> (8 * i));
+    reseal_parts(copy, s->payload.size);
+    assert_int_equal(decode(s, copy, s->payload.size), QINS_ERR_FORMAT);
+    free(copy);
+}
+
+static void hostile_blocks(void **state)
+{
+    (void)state;
+    const uint8_t *p = samples[n_samples - 1].payload.data;
+    const size_t second = QN_CHUNK_HEADER_SIZE + qn_load32(p + QN_CHUNK_HEADER_SIZE + 20);
+    assert_int_equal(p[13], QN_CONTENT_BLOCKS);
+    expect_bad_blocks(15, QN_CODEC_ZSTD, 1); /* not the first part's */
+    expect_bad_blocks(24, 7, 2);             /* levels */
+    expect_bad_blocks(27, 1, 1);             /* rounding */
+    expect_bad_blocks(32, 0, 4);             /* parts */
+    expect_bad_blocks(32, 1, 4);
+    expect_bad_blocks(32, 2, 4);
+    expect_bad_blocks(32, 4, 4);
+    expect_bad_blocks(32, 0xffffffff, 4);
+    expect_bad_blocks(36, ROW, 4);        /* row length */
+    expect_bad_blocks(48, 0x3f800000, 4); /* error bound */
+    expect_bad_blocks(16, N - 1, 4);      /* elements */
+    expect_bad_blocks(16, N + 1, 4);
+    expect_bad_blocks(second + 13, 3, 1);        /* parts of a part */
+    expect_bad_blocks(second + 14, QINS_I32, 1); /* another type */
+    expect_bad_blocks(second + 16, ROW + 1, 4);  /* more elements than are left */
+    expect_bad_blocks(second + 16, 1u << 20, 4);
+    expect_bad_blocks(second + 20, 63, 4);         /* smaller than its header */
+    expect_bad_blocks(second + 20, 0xffffffff, 4); /* beyond the end */
 }
 
 static void expect_bad(const struct sample *s, size_t at, uint32_t value, unsigned bytes)
@@ -221,6 +333,7 @@ int main(void)
         cmocka_unit_test(every_flip_is_found), cmocka_unit_test(every_truncation_is_found),
         cmocka_unit_test(resealed_flips),      cmocka_unit_test(hostile_fields),
         cmocka_unit_test(wrong_expectation),   cmocka_unit_test(code_beyond_sixteen_bits),
+        cmocka_unit_test(resealed_parts),      cmocka_unit_test(hostile_blocks),
     };
     return cmocka_run_group_tests(tests, make_samples, free_samples);
 }
