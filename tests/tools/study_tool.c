@@ -1,225 +1,144 @@
-/* Test-only: predictions from densities, block formats and the real encoder, for oracles written in
- * Python.
- *   study_tool predict VALUES ROWS ROW_LENGTH [WEIGHTS]
- *   study_tool encode VALUES ROWS ROW_LENGTH
- *   study_tool search VALUES ROWS ROW_LENGTH [WEIGHTS]
- *   study_tool table VALUES ROWS ROW_LENGTH
- *   study_tool format VALUES ROWS ROW_LENGTH
- * VALUES is a file of float32, WEIGHTS one of float64, a channel each. The first three read lines
- * "GRANULARITY LEVELS KAPPA CLIP" (in search, -1 means free) and answer each with a line of
- * figures; table writes all candidates, format the error of each block format. */
-#include "analyze/block_formats.h"
-#include "analyze/candidates.h"
-#include "core/clock.h"
+/* Prints the study of every tensor of a checkpoint or archive as one JSON object by name, for
+ * comparison with an oracle: study_tool PATH THREADS [CALIBRATION] [u ...] */
+#include "analyze/study.h"
+#include "core/json.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-struct input {
-    struct qn_tensor tensor;
-    struct qn_buf values, weights;
-    struct qn_tensor_study study;
-    bool studied;
-};
+enum { BYTES = 8 };
 
-static enum qins_status load(const char *path, struct qn_buf *out, struct qins_error *err)
+static json_t *reals(const double *x, size_t n)
 {
-    uint8_t block[65536];
-    size_t got;
-    enum qins_status st = QINS_OK;
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return qn_fail_errno(err, path, "open");
-    while (st == QINS_OK && (got = fread(block, 1, sizeof block, f)) > 0)
-        st = qn_buf_append(out, block, got, err);
-    fclose(f);
-    return st;
+    json_t *a = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(a, qn_json_real(x[i]));
+    return a;
 }
 
-static enum qins_status prepare(struct input *in, int argc, char **argv, struct qins_error *err)
+static json_t *statistics_to_json(const struct qn_statistics *s, enum qins_dtype dtype)
 {
-    static char name[] = "values";
-    const uint64_t rows = strtoull(argv[3], NULL, 10), length = strtoull(argv[4], NULL, 10);
-    enum qins_status st = load(argv[2], &in->values, err);
-    if (st == QINS_OK && argc > 5)
-        st = load(argv[5], &in->weights, err);
-    if (st != QINS_OK)
-        return st;
-    in->tensor = (struct qn_tensor){.name = name,
-                                    .dtype = QINS_F32,
-                                    .rank = 2,
-                                    .shape = {rows, length},
-                                    .n_elements = rows * length,
-                                    .n_bytes = 4 * rows * length};
-    if (in->values.size != in->tensor.n_bytes ||
-        (in->weights.size && in->weights.size != sizeof(double) * length))
-        return qn_fail(err, QINS_ERR_USAGE, "sizes differ");
-    return QINS_OK;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"n", s->n},
+        {"n_nan", s->n_nan},
+        {"n_infinite", s->n_infinite},
+        {"zeros", s->zeros},
+        {"negative_zeros", s->negative_zeros},
+        {"near_zeros", s->near_zeros},
+        {"zero_runs", s->zero_runs},
+        {"longest_zero_run", s->longest_zero_run},
+        {"equal_neighbours", s->equal_neighbours},
+        {"rows", s->rows},
+        {"duplicate_rows", s->duplicate_rows},
+        {"zero_rows", s->zero_rows},
+        {"compared_rows", s->compared_rows},
+        {"element_bytes", s->element_bytes},
+        {"distinct_values", s->distinct_values},
+    };
+    const struct {
+        const char *name;
+        double value;
+    } figures[] = {
+        {"min", s->min},           {"max", s->max},
+        {"abs_max", s->abs_max},   {"mean", s->mean},
+        {"mean_abs", s->mean_abs}, {"rms", s->rms},
+        {"variance", s->variance}, {"skewness", s->skewness},
+        {"kurtosis", s->kurtosis}, {"exponent_entropy_bits", s->exponent_entropy_bits},
+    };
+    char remark[256];
+    json_t *j = json_object();
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        qn_json_put(&j, counts[i].name, json_integer((json_int_t)counts[i].value));
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        qn_json_put(&j, figures[i].name, qn_json_real(figures[i].value));
+    qn_json_put(&j, "byte_entropy_bits", reals(s->byte_entropy_bits, BYTES));
+    qn_json_put(&j, "fits_dtype", json_string(qins_dtype_name(s->fits_dtype)));
+    qn_json_put(&j, "remark", json_string(qn_statistics_remark(s, dtype, remark, sizeof remark)));
+    return j;
 }
 
-static enum qins_status study(struct input *in, struct qins_error *err)
+static json_t *density_to_json(const struct qn_density *d, const double *u, size_t n)
 {
-    const double *weights = (const double *)(const void *)in->weights.data;
-    enum qins_status st = qn_study_values(&in->tensor, (const float *)(const void *)in->values.data,
-                                          weights, &in->study, err);
-    in->studied = st == QINS_OK;
-    return st;
-}
-
-static bool next_candidate(struct qn_candidate *c)
-{
-    char name[16];
-    unsigned levels;
-    float kappa, clip;
-    if (scanf("%15s %u %f %f", name, &levels, &kappa, &clip) != 4)
-        return false;
-    *c = (struct qn_candidate){.levels = levels, .kappa = kappa, .clip = clip};
-    while ((int)c->granularity < QN_GRANULARITIES - 1 &&
-           strcmp(name, qn_granularity_name(c->granularity)) != 0)
-        c->granularity++;
-    return true;
-}
-
-static void print_candidate(const struct qn_candidate *c)
-{
-    printf("%s %u %.9g %.9g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %llu %llu\n",
-           qn_granularity_name(c->granularity), c->levels, (double)c->kappa, (double)c->clip,
-           c->error, c->weighted_error, c->sqnr_db, c->p50_rel_error, c->p90_rel_error,
-           c->p99_rel_error, c->entropy_bits, (unsigned long long)c->packed_bytes,
-           (unsigned long long)c->huffman_bytes);
-}
-
-static enum qins_status predict(struct input *in, struct qins_error *err)
-{
-    struct qn_candidate c;
-    enum qins_status st = study(in, err);
-    while (st == QINS_OK && next_candidate(&c)) {
-        if (in->study.density[c.granularity])
-            qn_predict(&in->study, &c, QN_PREDICT_ALL);
-        print_candidate(&c);
+    json_t *j = json_object(), *at = json_array();
+    double bins[9];
+    for (size_t i = 0; i < n; i++) {
+        struct qn_cumulative c;
+        qn_density_at(d, u[i], &c);
+        const double all[] = {c.count[0], c.count[1],    c.error[0],    c.error[1],
+                              c.error[2], c.weighted[0], c.weighted[1], c.weighted[2]};
+        json_array_append_new(at, reals(all, sizeof all / sizeof *all));
     }
-    return st;
+    qn_density_histogram(d, sizeof bins / sizeof *bins, bins);
+    qn_json_put(&j, "count", json_integer((json_int_t)qn_density_count(d)));
+    qn_json_put(&j, "zeros", json_integer((json_int_t)qn_density_zeros(d)));
+    qn_json_put(&j, "groups", json_integer((json_int_t)qn_density_groups(d)));
+    qn_json_put(&j, "at", at);
+    qn_json_put(&j, "histogram", reals(bins, sizeof bins / sizeof *bins));
+    return j;
 }
 
-static enum qins_status search(struct input *in, struct qins_error *err)
+static json_t *study_to_json(const struct qn_tensor_study *s, const double *u, size_t n)
 {
-    struct qn_candidate c;
-    enum qins_status st = study(in, err);
-    while (st == QINS_OK && next_candidate(&c)) {
-        qn_candidate_search(&in->study, &c, in->study.weighted);
-        qn_predict(&in->study, &c, QN_PREDICT_ALL);
-        print_candidate(&c);
-    }
-    return st;
+    json_t *j = json_object(), *densities = json_object();
+    for (int g = 0; g < QN_GRANULARITIES; g++)
+        if (s->density[g])
+            qn_json_put(&densities, qn_granularity_name((enum qn_granularity)g),
+                        density_to_json(s->density[g], u, n));
+    qn_json_put(&j, "statistics", statistics_to_json(&s->statistics, s->tensor->dtype));
+    qn_json_put(&j, "density", densities);
+    qn_json_put(&j, "weighted", json_boolean(s->weighted));
+    qn_json_put(&j, "first_bad", qn_json_real(s->first_bad));
+    return j;
 }
 
-/* Bytes of all chunks under CODEC. */
-static enum qins_status encoded_size(const struct input *in, const struct qn_candidate *c,
-                                     enum qn_codec_id codec, uint64_t *bytes,
-                                     struct qins_error *err)
+static enum qins_status study_all(const struct qn_source *source,
+                                  const struct qn_study_options *options, const double *u, size_t n,
+                                  struct qins_error *err)
 {
-    const float *x = (const float *)(const void *)in->values.data;
-    const uint64_t row = in->tensor.shape[1], group = qn_granularity_group(c->granularity, row);
-    bool finite = true, whole = c->granularity == QN_PER_TENSOR;
-    struct qn_layout layout;
-    struct qn_chunk_work work = {0};
-    struct qn_buf out = {0};
     enum qins_status st = QINS_OK;
-    qn_layout_init(&layout, in->tensor.rank, in->tensor.shape);
-    struct qn_chunk_params p = {.content = QN_CONTENT_QINS,
-                                .dtype = QINS_F32,
-                                .codec = codec,
-                                .levels = c->levels,
-                                .kappa = c->kappa,
-                                .clip = c->clip,
-                                .row_length = row,
-                                .group = whole ? row : group};
-    if (whole)
-        p.tensor_scale = c->clip * qn_abs_max(x, (size_t)in->tensor.n_elements, &finite);
-    for (uint64_t i = 0; st == QINS_OK && i < layout.n_chunks; i++) {
-        uint64_t first, count;
-        qn_layout_chunk(&layout, i, &first, &count);
-        st = qn_chunk_encode(&p, x + first, (size_t)count, &work, &out, err);
-    }
-    *bytes = out.size;
-    qn_buf_finish(&out);
-    qn_chunk_work_finish(&work);
-    return st;
-}
-
-static enum qins_status encode(struct input *in, struct qins_error *err)
-{
-    struct qn_candidate c;
-    enum qins_status st = QINS_OK;
-    while (st == QINS_OK && next_candidate(&c)) {
-        uint64_t packed = 0, huffman = 0;
-        st = encoded_size(in, &c, QN_CODEC_BITPACK, &packed, err);
+    json_t *all = json_object();
+    for (size_t i = 0; i < source->n_tensors && st == QINS_OK; i++) {
+        struct qn_tensor_study s;
+        st = qn_study_tensor(source, i, options, 0, 0, NULL, &s, err);
         if (st == QINS_OK)
-            st = encoded_size(in, &c, QN_CODEC_HUFFMAN, &huffman, err);
-        printf("%llu %llu\n", (unsigned long long)packed, (unsigned long long)huffman);
+            qn_json_put(&all, source->tensors[i].tensor->name, study_to_json(&s, u, n));
+        qn_tensor_study_finish(&s);
     }
+    if (st == QINS_OK)
+        json_dumpf(all, stdout, JSON_REAL_PRECISION(17));
+    json_decref(all);
     return st;
 }
-
-static enum qins_status table(struct input *in, struct qins_error *err)
-{
-    struct qn_candidate_list list = {0};
-    double begin = qn_seconds();
-    enum qins_status st = study(in, err);
-    double middle = qn_seconds();
-    if (st == QINS_OK)
-        st = qn_candidates_fixed(&in->study, &list, err);
-    if (st == QINS_OK)
-        st = qn_candidates_coded(&in->study, &list, err);
-    double end = qn_seconds();
-    for (size_t i = 0; st == QINS_OK && i < list.count; i++)
-        print_candidate(&list.items[i]);
-    fprintf(stderr, "study %.4f s, %zu candidates %.4f s\n", middle - begin, list.count,
-            end - middle);
-    qn_candidate_list_finish(&list);
-    return st;
-}
-
-static enum qins_status format(struct input *in, struct qins_error *err)
-{
-    (void)err;
-    const float *x = (const float *)(const void *)in->values.data;
-    for (int f = 0; f < QN_BLOCK_FORMATS; f++) {
-        const struct qn_block_format_info *info = qn_block_format((enum qn_block_format)f);
-        printf(
-            "%s %u %u %.17g\n", info->name, info->block, info->bytes,
-            qn_block_format_error((enum qn_block_format)f, x, (size_t)in->tensor.n_elements, NULL));
-    }
-    return QINS_OK;
-}
-
-static const struct command {
-    const char *name;
-    enum qins_status (*run)(struct input *in, struct qins_error *err);
-} commands[] = {
-    {"predict", predict}, {"search", search}, {"encode", encode},
-    {"table", table},     {"format", format},
-};
 
 int main(int argc, char **argv)
 {
-    struct input in = {0};
     struct qins_error err = {0};
-    enum qins_status st = qn_fail(&err, QINS_ERR_USAGE, "no such command");
-    for (size_t i = 0; argc >= 5 && i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(argv[1], commands[i].name) != 0)
-            continue;
-        st = prepare(&in, argc, argv, &err);
-        if (st == QINS_OK)
-            st = commands[i].run(&in, &err);
+    struct qn_source *source = NULL;
+    struct qn_calibration_file file = {0};
+    size_t n = argc > 4 ? (size_t)argc - 4 : 0;
+    double *u = calloc(n + 1, sizeof *u);
+    if (argc < 4 || !u) {
+        free(u);
+        return 2;
     }
+    struct qn_study_options options = {.threads = (unsigned)strtoul(argv[2], NULL, 10)};
+    for (size_t i = 0; i < n; i++)
+        u[i] = strtod(argv[4 + i], NULL);
+    enum qins_status st = qn_source_open(&source, argv[1], NULL, &err);
+    if (st == QINS_OK && argv[3][0]) {
+        st = qn_calibration_open(&file, argv[3], false, NULL, &err);
+        options.calibration = &file.c;
+    }
+    if (st == QINS_OK)
+        st = study_all(source, &options, u, n, &err);
     if (st != QINS_OK)
-        fprintf(stderr, "%d %s\n", (int)st, err.message);
-    if (in.studied)
-        qn_tensor_study_finish(&in.study);
-    qn_buf_finish(&in.values);
-    qn_buf_finish(&in.weights);
-    return (int)st;
+        fprintf(stderr, "%s\n", err.message);
+    if (options.calibration)
+        qn_calibration_close(&file);
+    qn_source_destroy(source);
+    free(u);
+    return st == QINS_OK ? 0 : 1;
 }
