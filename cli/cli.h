@@ -38,6 +38,9 @@ enum cli_option_id {
     OPT_GRAM,
     OPT_KEEP_ROWS,
     OPT_SENSITIVITY,
+    OPT_CALIBRATION,
+    OPT_PLAN,
+    OPT_ROUNDING,
     OPT_MERGE,
     OPT_ACTIVATIONS,
     OPT_SAVE,
@@ -102,6 +105,9 @@ enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsign
 /* --lossless, --bits, --codec, --group, --kappa, --clip and --grid. */
 enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *out,
                                   struct qins_error *err);
+/* --rounding; *GIVEN is whether it was. */
+enum qins_status cli_rounding(const struct cli *c, enum qn_rounding *out, bool *given,
+                              struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
 
 /* Whether PATH can be written, told before the work; NULL is no output. */

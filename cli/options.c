@@ -50,6 +50,9 @@ static const struct option options[OPT_COUNT] = {
     [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
     [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
     [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},
+    [OPT_CALIBRATION] = {"calibration", 0, "FILE", "what 'qins calibrate' measured"},
+    [OPT_PLAN] = {"plan", 0, "FILE", "how each tensor is coded; see 'qins plan'"},
+    [OPT_ROUNDING] = {"rounding", 0, "NAME", "nearest, or feedback (needs a Gram matrix)"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
@@ -317,6 +320,17 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
     else if (grid && strcmp(grid, "qins") != 0)
         return bad_value(c, OPT_GRID, "'qins' or 'seed' is needed", err);
     return qn_plan_options_check(out, err);
+}
+
+enum qins_status cli_rounding(const struct cli *c, enum qn_rounding *out, bool *given,
+                              struct qins_error *err)
+{
+    const char *text = c->value[OPT_ROUNDING];
+    *given = text != NULL;
+    *out = text && strcmp(text, "feedback") == 0 ? QN_ROUND_FEEDBACK : QN_ROUND_NEAREST;
+    if (!text || *out == QN_ROUND_FEEDBACK || strcmp(text, "nearest") == 0)
+        return QINS_OK;
+    return bad_value(c, OPT_ROUNDING, "'nearest' or 'feedback' is needed", err);
 }
 
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err)
