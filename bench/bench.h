@@ -26,4 +26,9 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
 enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
                                     struct qins_error *err);
 
+/* Decoding chunks of every coder to float32, on one thread, beside copying as much. Of the options
+ * only the monitor counts. *report is a table of costs as policy/costs.h reads it. */
+enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
+                                 struct qins_error *err);
+
 #endif

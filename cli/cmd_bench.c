@@ -14,9 +14,11 @@ static const struct benchmark {
     const char *name;
     enum qins_status (*run)(const struct qn_bench_options *options, json_t **report,
                             struct qins_error *err);
+    bool of_model; /* takes one, and what goes with it */
 } benchmarks[] = {
-    {"forward", qn_bench_forward},
-    {"calibrate", qn_bench_calibrate},
+    {"forward", qn_bench_forward, true},
+    {"calibrate", qn_bench_calibrate, true},
+    {"coders", qn_bench_coders, false},
 };
 
 static void print_model(const json_t *report)
@@ -94,8 +96,35 @@ static enum qins_status print_comparisons(const json_t *report, struct qins_erro
     return cli_table_print(&t, err);
 }
 
+static enum qins_status print_coders(const json_t *report, struct qins_error *err)
+{
+    static const char *const heads[] = {"", "bits/weight", "ns/weight", "lowest", "highest"};
+    const json_t *low = json_object_get(report, "decode_ns_low");
+    const json_t *high = json_object_get(report, "decode_ns_high");
+    const json_t *bits = json_object_get(report, "bits_per_element");
+    struct cli_table t;
+    const char *name;
+    json_t *ns;
+    cli_print("decoding %.0f weights to float32, %s; medians of %.0f rounds\n\n",
+              cli_number(report, "elements"),
+              cli_string(json_object_get(report, "machine"), "cpu_level"),
+              cli_number(report, "rounds"));
+    cli_table_begin(&t, "lrrrr", heads);
+    json_object_foreach(json_object_get(report, "decode_ns"), name, ns)
+    {
+        cli_cell(&t, "%s", name);
+        cli_cell(&t, "%.3f", cli_number(bits, name));
+        cli_cell(&t, "%.3f", json_number_value(ns));
+        cli_cell(&t, "%.3f", cli_number(low, name));
+        cli_cell(&t, "%.3f", cli_number(high, name));
+    }
+    return cli_table_print(&t, err);
+}
+
 static enum qins_status print_report(const json_t *report, struct qins_error *err)
 {
+    if (json_object_get(report, "decode_ns"))
+        return print_coders(report, err);
     print_model(report);
     cli_print("%s of %.0f tokens, windows of %.0f; medians of %.0f rounds\n\n",
               strcmp(cli_string(report, "benchmark"), "forward") == 0 ? "prefill" : "text",
@@ -124,6 +153,22 @@ static enum qins_status check_save(const char *model, const char *save, struct q
     return st == QINS_OK ? cli_check_writable(save, err) : st;
 }
 
+/* Nothing is given that the benchmark does not look at. */
+static enum qins_status check_given(const struct cli *c, const struct benchmark *b,
+                                    struct qins_error *err)
+{
+    static const enum cli_option_id of_models[] = {OPT_TOKENS, OPT_CONTEXT, OPT_THREADS};
+    if (b->of_model)
+        return QINS_OK;
+    if (c->operand[1])
+        return qn_fail(err, QINS_ERR_USAGE, "bench %s takes no model", b->name);
+    for (size_t i = 0; i < sizeof of_models / sizeof *of_models; i++)
+        if (c->value[of_models[i]])
+            return qn_fail(err, QINS_ERR_USAGE, "bench %s takes no --%s", b->name,
+                           cli_option_name(of_models[i]));
+    return QINS_OK;
+}
+
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_bench_options o = {
@@ -132,7 +177,9 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     const char *save = c->value[OPT_SAVE];
     if (!b)
         return QINS_ERR_USAGE;
-    enum qins_status st = cli_unsigned(c, OPT_THREADS, 2, QN_BENCH_MAX_THREADS, &o.threads, err);
+    enum qins_status st = check_given(c, b, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_THREADS, 2, QN_BENCH_MAX_THREADS, &o.threads, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_TOKENS, 2, QN_BENCH_MAX_TOKENS, &o.tokens, err);
     if (st == QINS_OK)
@@ -148,8 +195,9 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 
 const struct cli_verb cli_bench = {
     .name = "bench",
-    .summary = "Measures how fast this machine runs or calibrates a model.",
+    .summary = "Measures how fast this machine runs a model or decodes weights.",
     .usage = "bench forward|calibrate [MODEL] [options]",
+    .more_usage = {"bench coders [options]"},
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_SAVE},
     .help = {{OPT_TOKENS, "of a prefill, or of the text (default 512)"},

@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-extern const char qn_policy_default_json[], qn_policy_archive_json[];
-extern const size_t qn_policy_default_json_size, qn_policy_archive_json_size;
+extern const char qn_policy_default_json[], qn_policy_archive_json[], qn_policy_costs_json[];
+extern const size_t qn_policy_default_json_size, qn_policy_archive_json_size,
+    qn_policy_costs_json_size;
 
 #endif

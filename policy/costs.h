@@ -1,5 +1,6 @@
-/* What decoding costs: nanoseconds an element for each coder, from policy/costs.json (shipped) or
- * `qins bench coders --save` on the machine that will decode. */
+/* What decoding costs: nanoseconds an element for each coder, as `qins bench coders --save`
+ * measures them on the machine that will decode, or policy/costs.json, which is built in. JSON:
+ * docs/schemas/costs.schema.json. */
 #ifndef QINS_POLICY_COSTS_H
 #define QINS_POLICY_COSTS_H
 
@@ -13,8 +14,18 @@ struct qn_costs {
     double memory_ns;                 /* an F32 element copied: what no coding can beat */
     struct qn_digest fingerprint;     /* of the JSON that it came from */
 };
-void qn_costs_default(struct qn_costs *c); /* the shipped table */
-/* QINS_ERR_FORMAT for unknown keys, missing coders, figures that are not positive. */
+
+#define QN_COSTS_SCHEMA "qins/costs/1"
+/* Keys of "decode_ns" beside the names of the coders. */
+#define QN_COSTS_LOSSLESS "lossless"
+#define QN_COSTS_MEMORY   "memcpy"
+
+/* The shipped table; fails only without memory. */
+enum qins_status qn_costs_default(struct qn_costs *out, struct qins_error *err);
+/* QINS_ERR_FORMAT for unknown keys, missing coders, figures that are not positive or not under
+ * QN_MAX_DECODE_NS. */
 enum qins_status qn_costs_parse(const void *text, size_t size, struct qn_costs *out,
                                 struct qins_error *err);
+#define QN_MAX_DECODE_NS 1e6
+
 #endif
