@@ -304,6 +304,8 @@ enum qins_status qn_feedback_acquire(struct qn_feedback_source *s, const struct 
 
 void qn_feedback_release(struct qn_feedback_source *s, const struct qn_feedback *f)
 {
+    if (!f)
+        return;
     pthread_mutex_lock(&s->lock);
     for (struct factor *i = s->factors; i; i = i->next)
         if (&i->f == f)

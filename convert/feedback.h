@@ -33,7 +33,8 @@ const char *qn_feedback_obstacle(const struct qn_feedback_source *s, const struc
  * QINS_ERR_FORMAT where the matrix is none of real rows (not finite, not positive). */
 enum qins_status qn_feedback_acquire(struct qn_feedback_source *s, const struct qn_tensor *t,
                                      const struct qn_feedback **out, struct qins_error *err);
-void qn_feedback_release(struct qn_feedback_source *s, const struct qn_feedback *f);
+void qn_feedback_release(struct qn_feedback_source *s,
+                         const struct qn_feedback *f); /* accepts a NULL f */
 
 /* Predicted ratio of tr((W - W') G (W - W')^T) with feedback to that of rounding to nearest, for
  * rounding errors of one variance everywhere: with H = L D L^T in the order of rounding, L's
