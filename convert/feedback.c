@@ -7,7 +7,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { READ_ROWS = 64 }; /* of a Gram matrix, at a time */
+enum {
+    READ_ROWS = 64,        /* of a Gram matrix, at a time */
+    KEPT_BYTES = 64 << 20, /* of factors that nobody uses: layers come back to a point */
+};
 
 struct factor {
     struct qn_feedback f; /* first: it is what users hold */
@@ -23,7 +26,7 @@ struct qn_feedback_source {
     struct qn_calibration_file file;
     bool transposed; /* the model's linear weights, the head's apart */
     pthread_mutex_t lock;
-    struct factor *factors; /* the newest first */
+    struct factor *factors; /* the last used first */
 };
 
 enum qins_status qn_feedback_open(struct qn_feedback_source **out, const char *path,
@@ -241,15 +244,20 @@ static enum qins_status make_factor(struct qn_feedback_source *s, size_t point, 
     return st;
 }
 
-/* What nobody uses, the newest apart unless ALL. */
-static void drop_unused(struct qn_feedback_source *s, bool all)
+static size_t bytes_of(const struct factor *f)
 {
-    struct factor **at = &s->factors;
-    if (*at && !all)
-        at = &(*at)->next;
-    while (*at) {
+    return (size_t)f->f.n * f->f.n * sizeof *f->values;
+}
+
+/* Of what nobody uses, the oldest beyond KEPT_BYTES. */
+static void drop_unused(struct qn_feedback_source *s)
+{
+    size_t kept = 0;
+    for (struct factor **at = &s->factors; *at;) {
         struct factor *f = *at;
-        if (f->users > 0) {
+        if (f->users == 0)
+            kept += bytes_of(f);
+        if (f->users > 0 || kept <= KEPT_BYTES) {
             at = &f->next;
         } else {
             *at = f->next;
@@ -258,11 +266,21 @@ static void drop_unused(struct qn_feedback_source *s, bool all)
     }
 }
 
-static struct factor *find_factor(const struct qn_feedback_source *s, size_t point)
+static void put_first(struct qn_feedback_source *s, struct factor *f)
 {
-    struct factor *f = s->factors;
-    while (f && f->point != point)
-        f = f->next;
+    f->next = s->factors;
+    s->factors = f;
+}
+
+/* Takes it out of the list; NULL where there is none. */
+static struct factor *take_factor(struct qn_feedback_source *s, size_t point)
+{
+    struct factor **at = &s->factors;
+    while (*at && (*at)->point != point)
+        at = &(*at)->next;
+    struct factor *f = *at;
+    if (f)
+        *at = f->next;
     return f;
 }
 
@@ -277,17 +295,13 @@ static enum qins_status acquire(struct qn_feedback_source *s, const struct qn_te
     size_t point = (size_t)(qn_calibration_find(&s->file.c, t->name) - s->file.c.points);
     enum qins_status st = QINS_OK;
     pthread_mutex_lock(&s->lock);
-    struct factor *f = find_factor(s, point);
-    if (!f) {
-        drop_unused(s, true);
+    struct factor *f = take_factor(s, point);
+    if (!f)
         st = make_factor(s, point, &f, err);
-        if (st == QINS_OK) {
-            f->next = s->factors;
-            s->factors = f;
-        }
-    }
-    if (f)
+    if (f) {
         f->users++;
+        put_first(s, f);
+    }
     pthread_mutex_unlock(&s->lock);
     *out = f;
     return st;
@@ -310,7 +324,7 @@ void qn_feedback_release(struct qn_feedback_source *s, const struct qn_feedback 
     for (struct factor *i = s->factors; i; i = i->next)
         if (&i->f == f)
             i->users--;
-    drop_unused(s, false);
+    drop_unused(s);
     pthread_mutex_unlock(&s->lock);
 }
 
