@@ -249,7 +249,8 @@ static size_t bytes_of(const struct factor *f)
     return (size_t)f->f.n * f->f.n * sizeof *f->values;
 }
 
-/* Of what nobody uses, the oldest beyond KEPT_BYTES. */
+/* Of what nobody uses, the oldest beyond KEPT_BYTES, but never the last used: the next chunk asks
+ * for it again. */
 static void drop_unused(struct qn_feedback_source *s)
 {
     size_t kept = 0;
@@ -257,7 +258,7 @@ static void drop_unused(struct qn_feedback_source *s)
         struct factor *f = *at;
         if (f->users == 0)
             kept += bytes_of(f);
-        if (f->users > 0 || kept <= KEPT_BYTES) {
+        if (f->users > 0 || f == s->factors || kept <= KEPT_BYTES) {
             at = &f->next;
         } else {
             *at = f->next;

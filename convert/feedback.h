@@ -28,7 +28,7 @@ const struct qn_calibration *qn_feedback_calibration(const struct qn_feedback_so
 const char *qn_feedback_obstacle(const struct qn_feedback_source *s, const struct qn_tensor *t);
 
 /* The factor for T, which has no obstacle; to be released. Tensors that see the same point share
- * one; 64 MiB of those that nobody uses are kept. Each takes 4 n² bytes, 12 n² while it is made,
+ * one; the last used is kept, and 64 MiB of others. Each takes 4 n² bytes, 12 n² while it is made,
  * and n³/3 multiplications. Thread-safe: whoever needs a factor that is being made waits.
  * QINS_ERR_FORMAT where the matrix is none of real rows (not finite, not positive). */
 enum qins_status qn_feedback_acquire(struct qn_feedback_source *s, const struct qn_tensor *t,
