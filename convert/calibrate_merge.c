@@ -91,7 +91,8 @@ static enum qins_status add_figures(struct merging *m, const struct qn_monitor *
 /* Whether FROM's sensitivities are of the same tensors, quantised alike, as the first file's. */
 static bool measured_alike(const struct qn_calibration *first, const struct qn_calibration *from)
 {
-    bool alike = from->n_sensitivities == first->n_sensitivities;
+    bool alike =
+        from->n_sensitivities == first->n_sensitivities && from->n_head_rows == first->n_head_rows;
     for (size_t i = 0; i < first->n_sensitivities && alike; i++)
         alike = strcmp(first->sensitivities[i].tensor, from->sensitivities[i].tensor) == 0 &&
                 first->sensitivities[i].levels == from->sensitivities[i].levels;
@@ -138,6 +139,10 @@ static void merge_sensitivities(struct merging *m)
         }
         to->standard_error = sqrt(variance);
     }
+    for (size_t f = 0; f < m->n && c->n_sensitivities > 0; f++)
+        for (uint32_t i = 0; i < c->n_head_rows; i++)
+            c->head_variance[i] +=
+                (double)m->files[f].c.sensitivity_tokens / tokens * m->files[f].c.head_variance[i];
 }
 
 /* The table of kept rows: those of lowest priority of all. */

@@ -192,6 +192,10 @@ static void adopt(struct qn_calibrating *job, struct qn_calibration *c)
     job->c.n_sensitivities = c->n_sensitivities;
     c->sensitivities = NULL;
     c->n_sensitivities = 0;
+    free(job->c.head_variance);
+    job->c.head_variance = c->head_variance;
+    job->c.n_head_rows = c->n_head_rows;
+    c->head_variance = NULL;
     job->tokens_done = c->progress.pass * job->c.tokens;
     job->pass = c->progress.pass;
     job->done = c->progress.windows;

@@ -39,9 +39,10 @@ struct job {
 
     struct window *windows;
     size_t n_windows, tokens;
-    float *logits; /* [tokens][vocab] of M; NULL: it runs beside the changed one */
-    double *lse;   /* [tokens], where there are logits */
-    double *kl;    /* [tokens] */
+    float *logits;    /* [tokens][vocab] of M; NULL: it runs beside the changed one */
+    double *lse;      /* [tokens], where there are logits */
+    double *kl;       /* [tokens] */
+    double *variance; /* [threads][vocab]: of the windows in progress, as head_variance */
 };
 
 static void add_target(struct job *j, struct qn_matrix *x, bool joined)
@@ -149,14 +150,40 @@ static size_t fill(void *ctx, uint64_t window, uint32_t *ids)
     return w->n;
 }
 
-/* Keeps the unchanged model's logits. */
+/* Keeps the unchanged model's logits, where there is room, and adds up p (1 - p). */
 static void keep(void *ctx, const struct qn_predicted *p)
 {
     struct job *j = ctx;
     const size_t vocab = j->m->config.vocab, at = j->windows[p->window].at + p->first;
-    memcpy(j->logits + at * vocab, p->logits[0], p->count * vocab * sizeof *j->logits);
-    for (size_t i = 0; i < p->count; i++)
-        j->lse[at + i] = qn_log_sum_exp(p->logits[0] + i * vocab, vocab);
+    double *variance = j->variance + p->slot * vocab;
+    if (j->logits)
+        memcpy(j->logits + at * vocab, p->logits[0], p->count * vocab * sizeof *j->logits);
+    for (size_t i = 0; i < p->count; i++) {
+        const float *row = p->logits[0] + i * vocab;
+        const double lse = qn_log_sum_exp(row, vocab);
+        if (j->logits)
+            j->lse[at + i] = lse;
+        for (size_t k = 0; k < vocab; k++) {
+            const double share = exp((double)row[k] - lse);
+            variance[k] += share * (1.0 - share);
+        }
+    }
+}
+
+/* In the order of windows, so that sums do not depend on threads. */
+static enum qins_status add_variance(void *ctx, unsigned slot, uint64_t window,
+                                     struct qins_error *err)
+{
+    struct job *j = ctx;
+    const size_t vocab = j->m->config.vocab;
+    double *variance = j->variance + slot * vocab;
+    (void)window;
+    (void)err;
+    for (size_t k = 0; k < vocab; k++) {
+        j->c->head_variance[k] += variance[k] / (double)j->tokens;
+        variance[k] = 0.0;
+    }
+    return QINS_OK;
 }
 
 /* The changed model comes first, and alone where the other's logits are kept. */
@@ -177,7 +204,8 @@ static enum qins_status predict(struct job *j, const struct qn_model *first,
                                 void (*use)(void *ctx, const struct qn_predicted *p),
                                 struct qins_error *err)
 {
-    struct qn_prediction p = {.models = {first, second},
+    struct qn_prediction p = {.emit = use == keep ? add_variance : NULL,
+                              .models = {first, second},
                               .context = j->context,
                               .end = j->context,
                               .windows = j->n_windows,
@@ -194,13 +222,24 @@ static enum qins_status run_model(struct job *j, struct qins_error *err)
     const uint64_t vocab = j->m->config.vocab;
     const uint64_t limit = j->o.logit_bytes ? j->o.logit_bytes : default_logit_bytes;
     uint64_t bytes = 0;
-    if (!qn_mul_u64(j->tokens, vocab * sizeof *j->logits, &bytes) || bytes > limit)
-        return QINS_OK;
-    j->logits = malloc((size_t)bytes);
-    j->lse = calloc(j->tokens, sizeof *j->lse);
-    if (!j->logits || !j->lse)
+    if (qn_mul_u64(j->tokens, vocab * sizeof *j->logits, &bytes) && bytes <= limit) {
+        j->logits = malloc((size_t)bytes);
+        j->lse = calloc(j->tokens, sizeof *j->lse);
+        if (!j->logits || !j->lse)
+            return qn_fail_memory(err);
+    }
+    free(j->c->head_variance);
+    j->c->n_head_rows = (uint32_t)vocab;
+    j->c->head_variance = calloc(vocab, sizeof *j->c->head_variance);
+    j->variance = calloc(j->o.threads, vocab * sizeof *j->variance);
+    if (!j->c->head_variance || !j->variance)
         return qn_fail_memory(err);
-    return predict(j, j->m, NULL, keep, err);
+    enum qins_status st = predict(j, j->m, NULL, keep, err);
+    for (uint64_t k = 0; k < vocab && st == QINS_OK; k++)
+        if (!isfinite(j->c->head_variance[k]))
+            st = qn_fail_at(err, QINS_ERR_FORMAT, j->m->path, NULL, QN_NO_OFFSET,
+                            "the model's logits are not finite");
+    return st;
 }
 
 /* Quantised copies of targets FIRST ... END - 1. */
@@ -382,5 +421,6 @@ enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct q
     free(j.logits);
     free(j.lse);
     free(j.kl);
+    free(j.variance);
     return st;
 }

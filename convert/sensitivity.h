@@ -25,8 +25,8 @@ enum {
 
 /* For each matrix of M (embedding, head, learned positions and routers too): quantises it alone
  * (nearest), measures mean KL on windows of CORPUS, and appends to C's sensitivity table, which may
- * hold the first of them already, as an interrupted call leaves it. C's access counts, if any, are
- * used. QINS_ERR_FORMAT where weights or logits are not finite. */
+ * hold the first of them already, as an interrupted call leaves it. Sets C's head_variance. C's
+ * access counts, if any, are used. QINS_ERR_FORMAT where weights or logits are not finite. */
 enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct qn_corpus *corpus,
                                         uint32_t context,
                                         const struct qn_sensitivity_options *options,

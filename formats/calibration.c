@@ -44,6 +44,7 @@ void qn_calibration_finish(struct qn_calibration *c)
     for (size_t i = 0; i < c->n_sensitivities; i++)
         free(c->sensitivities[i].tensor);
     free(c->sensitivities);
+    free(c->head_variance);
     free(c->points);
     free(c->kept);
     free(c->texts);

@@ -120,6 +120,10 @@ struct qn_calibration {
     struct qn_sensitivity *sensitivities; /* [n_sensitivities]; none: not measured */
     size_t n_sensitivities;
     uint64_t sensitivity_tokens; /* each was measured on */
+    /* [n_head_rows], with sensitivities: mean of p (1 - p) over those tokens, p the probability of
+     * the token of that number. An error of the head's row makes a KL in proportion to it. */
+    double *head_variance;
+    uint32_t n_head_rows;
 };
 
 void qn_calibration_finish(struct qn_calibration *c); /* a zeroed one is accepted */

@@ -72,6 +72,7 @@ static json_t *sensitivity_json(const struct qn_calibration *c)
             names = NULL;
         }
     qn_json_put(&j, "tokens", unsigned_number(c->sensitivity_tokens));
+    qn_json_put(&j, "head_rows", unsigned_number(c->n_head_rows));
     qn_json_put(&j, "tensors", names);
     return j;
 }
@@ -340,7 +341,13 @@ static enum qins_status take_sensitivities(struct qn_calibration *c, const json_
         return bad(err, "sensitivity");
     enum qins_status st = take_u64(s, "tokens", max_count, &c->sensitivity_tokens, err);
     if (st == QINS_OK)
+        st = take_u32(s, "head_rows", 1, MAX_EXTENT, &c->n_head_rows, err);
+    if (st == QINS_OK)
         st = spend(left, n * (3 * sizeof(double) + sizeof(uint32_t)), err);
+    if (st == QINS_OK)
+        st = spend(left, c->n_head_rows * sizeof *c->head_variance, err);
+    if (st == QINS_OK && !(c->head_variance = calloc(c->n_head_rows, sizeof *c->head_variance)))
+        st = qn_fail_memory(err);
     if (st == QINS_OK && !(c->sensitivities = calloc(n, sizeof *c->sensitivities)))
         st = qn_fail_memory(err);
     for (size_t i = 0; i < n && st == QINS_OK; i++) {

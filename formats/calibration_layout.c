@@ -164,11 +164,13 @@ static enum qins_status add_access(struct qn_calibration_layout *l, const struct
 static enum qins_status add_sensitivities(struct qn_calibration_layout *l,
                                           const struct qn_calibration *c, struct qins_error *err)
 {
-    const uint64_t n = c->n_sensitivities;
+    const uint64_t n = c->n_sensitivities, rows = c->n_head_rows;
     enum qins_status st = QINS_OK;
     for (unsigned i = 0; i < QN_SENSITIVITY_COLUMNS && n > 0 && st == QINS_OK; i++)
         st = add(l, sensitivity_columns[i].path, sensitivity_columns[i].dtype, 1, &n,
                  (struct qn_dataset){.kind = QN_DATASET_SENSITIVITY, .which = i}, err);
+    if (st == QINS_OK && n > 0)
+        st = add_memory(l, "/sensitivity/head_variance", QINS_F64, 1, &rows, c->head_variance, err);
     return st;
 }
 

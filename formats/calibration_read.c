@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* p (1 - p) is 1/4 at most; the rest is for rounding. */
+static const double most_variance = 0.25 + 1e-9;
+
 enum { MAX_META = 64 << 20 }; /* bytes: over 100 000 points */
 
 struct reading {
@@ -178,6 +181,9 @@ static enum qins_status check(const struct qn_calibration *c, struct qins_error 
         if (!sensitivity_is_sound(&c->sensitivities[i]))
             return qn_fail_at(err, QINS_ERR_FORMAT, NULL, c->sensitivities[i].tensor, QN_NO_OFFSET,
                               "its sensitivity has figures that cannot be");
+    for (size_t i = 0; c->n_sensitivities > 0 && i < c->n_head_rows; i++)
+        if (!(c->head_variance[i] >= 0.0 && c->head_variance[i] <= most_variance))
+            return qn_fail(err, QINS_ERR_FORMAT, "its head_variance has figures that cannot be");
     return QINS_OK;
 }
 

@@ -31,6 +31,11 @@ def nll(logits, targets):
     return sums - logits[np.arange(len(targets)), targets]
 
 
+def log_softmax(logits):
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
 def reference_figures(losses):
     losses = np.array(losses)
     return {"mean_nll": losses.mean(), "perplexity": math.exp(losses.mean()),
@@ -154,16 +159,18 @@ class Conventions(Folder):
             name: ("F32", array.shape, [array.astype("<f4").tobytes()])
             for name, array in changed.items()})
         config, tensors = reference_models.load_folder(other)
-        n, ids, models = 29, self.ids(self.tokens), (self.model, reference_models.Reference(
-            config, tensors))
-        for style, first in (("qins", 0), ("llama.cpp", n // 2)):
-            each = []
+        ids, models = self.ids(self.tokens), (self.model, reference_models.Reference(config,
+                                                                                     tensors))
+        for style, n, first in (("qins", 29, 0), ("llama.cpp", 29, 14), ("qins", 11, 0)):
+            each, logits = [], []
             for model in models:
-                losses = []
+                losses, rows = [], []
                 for begin in range(0, len(self.tokens) - n + (style != "qins"), n):
                     window = self.tokens[begin:begin + n + (style == "qins")]
-                    losses.extend(nll(model.logits(window[:-1]), window[1:])[first:])
+                    rows.append(model.logits(window[:-1])[first:])
+                    losses.extend(nll(rows[-1], window[first + 1:]))
                 each.append(np.array(losses))
+                logits.append(np.array(rows))
             d = each[1] - each[0]
             report = self.validate(MODEL, other, "--ids", ids, "--context", n, "--ppl-style", style)
             found = report["tests"]["perplexity"]["difference"]
@@ -172,6 +179,22 @@ class Conventions(Folder):
             self.assertAlmostEqual(found["standard_error"], d.std() / math.sqrt(len(d) - 1),
                                    delta=1e-6)
             self.assertAlmostEqual(found["perplexity_ratio"], math.exp(d.mean()), delta=1e-5)
+            self.check_kl(report["tests"]["perplexity"]["kl"], *logits)
+
+    def check_kl(self, found, model, candidate):
+        """Of logits [windows][positions][vocabulary]."""
+        p, q = log_softmax(model), log_softmax(candidate)
+        kl = (np.exp(p) * (p - q)).sum(axis=-1)
+        each = kl.mean(axis=1) if len(kl) >= 10 else kl.ravel()
+        want = {"mean": kl.mean(), "standard_error": each.std(ddof=1) / math.sqrt(len(each)),
+                "max": kl.max()}
+        for key, value in want.items():
+            self.assertAlmostEqual(found[key] / value, 1.0, delta=1e-4, msg=key)
+        self.assertEqual(found["tokens"], kl.size)
+        self.assertAlmostEqual(found["same_top1"], (p.argmax(-1) == q.argmax(-1)).mean())
+        for key, value in found["quantiles"].items():
+            share = float(key[1:].replace("_", ".")) / 100
+            self.assertAlmostEqual(value / np.quantile(kl, share), 1.0, delta=2e-3, msg=key)
 
     def test_long_windows_run_in_batches(self):
         rng = np.random.default_rng(9)
@@ -240,6 +263,9 @@ class Figures(Folder):
         self.assertEqual(report["tests"]["perplexity"]["difference"],
                          {"mean_nll": 0, "standard_error": 0, "perplexity_ratio": 1})
         test = report["tests"]["perplexity"]
+        kl = test["kl"]
+        self.assertEqual((kl["mean"], kl["max"], kl["standard_error"], kl["same_top1"]),
+                         (0, 0, 0, 1))
         self.assertEqual({k: v for k, v in test["model"].items() if k not in TIMES},
                          {k: v for k, v in test["candidate"].items() if k not in TIMES})
         report = self.validate(MODEL, four, *arguments)
@@ -253,7 +279,12 @@ class Figures(Folder):
         alone = self.figures(four, *arguments)
         self.assertEqual(alone["perplexity"], test["candidate"]["perplexity"])
         table = support.run_qins("validate", MODEL, four, *arguments, check=0).stdout
+        self.assertGreater(test["kl"]["mean"], 0.05)
+        for threads in (1, 3):
+            again = self.validate(MODEL, four, *arguments, "--threads", threads)
+            self.assertEqual(again["tests"]["perplexity"]["kl"], test["kl"])
         for shown in (MODEL, four, verified["archive_hash"], "token by token",
+                      f"{test['kl']['mean']:.4g}",
                       f"{test['difference']['perplexity_ratio']:.6f}"):
             self.assertIn(str(shown), table)
 
