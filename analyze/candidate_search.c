@@ -9,12 +9,14 @@
  * (step c)^2 / 12 is a polynomial in k over moments of w up to c. Outside it is sum of w (u -
  * c)^2, exactly. From a table of moments each (k, c) then costs a few operations, whatever N. */
 enum {
-    CLIPS = 161,     /* candidates: powers of 2^(-1/16), down to 2^-10 */
-    NODES = 385,     /* of the moments' table: the same, down to 2^-24 */
-    MOMENTS = 5,     /* v^0 ... v^4 */
-    FEW_LEVELS = 24, /* fewer are searched by the exact sums alone */
-    SHAPES = 27,     /* 0 and powers of sqrt(2) from 1/8 to 724 */
-    COARSE_STEP = 4, /* clips between two that are tried first */
+    CLIPS = 161,       /* candidates: powers of 2^(-1/16), down to 2^-10 */
+    NODES = 385,       /* of the moments' table: the same, down to 2^-24 */
+    MOMENTS = 5,       /* v^0 ... v^4 */
+    FEW_LEVELS = 24,   /* fewer are searched by the exact sums alone */
+    MANY_LEVELS = 120, /* with so many the table is right as it is */
+    FINE_SHAPES = 16,  /* steps from one neighbour of the best shape to the other */
+    SHAPES = 27,       /* 0 and powers of sqrt(2) from 1/8 to 724 */
+    COARSE_STEP = 4,   /* clips between two that are tried first */
 };
 
 struct moment_table {
@@ -77,6 +79,10 @@ struct search {
     double best_kappa, best_clip, best_error;
 };
 
+struct look {
+    double error, kappa, clip;
+};
+
 static void try_exact(struct search *s, double kappa, double clip)
 {
     /* Rounded first: what is judged is what will be stored. */
@@ -90,24 +96,39 @@ static void try_exact(struct search *s, double kappa, double clip)
     }
 }
 
-/* The best of the table's candidates, tried exactly. */
+/* The table's best clip for KAPPA, if better than the best so far. */
+static void look_up(const struct search *s, const struct moment_table *t, double kappa,
+                    struct look *best)
+{
+    size_t first = 0, end = CLIPS;
+    if (s->clip >= 0.0) { /* the nearest below */
+        while (first + 1 < NODES && t->u[first] > s->clip)
+            first++;
+        end = first + 1;
+    }
+    for (size_t i = first; i < end; i++) {
+        double error = quick_error(t, (double)s->levels, kappa, i);
+        if (best->error < 0.0 || error < best->error)
+            *best = (struct look){error, kappa, s->clip < 0.0 ? t->u[i] : s->clip};
+    }
+}
+
+/* The best by the table, tried exactly. */
 static void search_quick(struct search *s, const struct moment_table *t)
 {
-    unsigned shapes = s->kappa < 0.0 ? SHAPES : 1;
-    size_t clips = s->clip < 0.0 ? CLIPS : 1;
-    double least = -1.0, kappa = 0.0, clip = 1.0;
-    for (unsigned k = 0; k < shapes; k++) {
-        double this_kappa = s->kappa < 0.0 ? shape_candidate(k) : s->kappa;
-        for (size_t i = 0; i < clips; i++) {
-            double error = quick_error(t, (double)s->levels, this_kappa, i);
-            if (least < 0.0 || error < least) {
-                least = error;
-                kappa = this_kappa;
-                clip = t->u[i];
-            }
-        }
+    struct look best = {.error = -1.0};
+    unsigned at = 0;
+    for (unsigned k = 0; s->kappa < 0.0 && k < SHAPES; k++) {
+        double before = best.error;
+        look_up(s, t, shape_candidate(k), &best);
+        at = best.error != before ? k : at;
     }
-    try_exact(s, kappa, s->clip < 0.0 ? clip : s->clip);
+    double low = shape_candidate(at > 0 ? at - 1 : 0), high = shape_candidate(at + 1);
+    for (unsigned k = 1; s->kappa < 0.0 && k < FINE_SHAPES; k++)
+        look_up(s, t, low + (high - low) * (double)k / FINE_SHAPES, &best);
+    if (s->kappa >= 0.0)
+        look_up(s, t, s->kappa, &best);
+    try_exact(s, best.kappa, best.clip);
 }
 
 /* Every fourth clip for every shape, with the exact sums. */
@@ -156,7 +177,8 @@ void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidat
         search_coarse(&s, &table);
     else
         search_quick(&s, &table);
-    refine(&s);
+    if (c->levels < MANY_LEVELS)
+        refine(&s);
     /* Nothing cut off where that is as good. */
     if (s.clip < 0.0)
         try_exact(&s, s.best_kappa, 1.0);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const float fixed_kappas[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.5f, 7.0f, 12.0f, 24.0f};
-static const float coded_kappas[] = {0.0f, 0.5f, 1.5f, 4.0f};
+static const float fixed_kappas[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 5.0f, 9.0f, 20.0f};
+static const float coded_kappas[] = {0.0f, 1.0f, 3.0f};
 
 enum {
     MIN_BITS = 2,

@@ -8,6 +8,14 @@ static struct qn_moments moments(const double sums[3])
     return m;
 }
 
+/* What lies at a bound itself is rounded up: values that are whole multiples of each other are
+ * common among small tensors. */
+static double bound_of(unsigned l, double n, double kappa, double clip)
+{
+    static const double just_below = 1.0 - 0x1p-40;
+    return qn_level_bound(l, n, kappa, clip) * just_below;
+}
+
 void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
                      struct qn_prediction *p)
 {
@@ -21,7 +29,7 @@ void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
     p->error = p->weighted_error = 0.0;
     for (unsigned l = 0; l <= levels; l++) {
         struct qn_cumulative at;
-        qn_density_at(d, l < levels ? qn_level_bound(l, n, kappa, clip) : 1.0, &at);
+        qn_density_at(d, l < levels ? bound_of(l, n, kappa, clip) : 1.0, &at);
         struct qn_moments to = moments(at.error), weighted_to = moments(at.weighted);
         double value = qn_level_value(l, n, kappa, clip);
         p->error += qn_level_error(&plain, &to, value);
@@ -43,7 +51,7 @@ double qn_predict_grid_error(const struct qn_density *d, unsigned levels, double
     double error = 0.0;
     for (unsigned l = 0; l <= levels; l++) {
         struct qn_cumulative at;
-        qn_density_at(d, l < levels ? qn_level_bound(l, n, kappa, clip) : 1.0, &at);
+        qn_density_at(d, l < levels ? bound_of(l, n, kappa, clip) : 1.0, &at);
         struct qn_moments to = moments(weighted ? at.weighted : at.error);
         error += qn_level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;

@@ -15,6 +15,7 @@ enum {
     BINS = OCTAVES * OCTAVE_BINS,
 };
 static const double least_error = 0x1p-24;
+static const double below_one = 0x1.fffffffffffffp-1;
 
 struct kinks {
     double slope[BINS + 1], offset[BINS + 1]; /* sums of m / (b - a), of that times r */
@@ -65,43 +66,62 @@ static double counted(const struct qn_density *d, double u)
     return at.count[0] + at.count[1];
 }
 
+/* Where one level is followed by so many, elements are evenly spread over it. */
+enum { EVEN_FROM = 64 };
+
 /* Pieces of each half of level L: the first ones are wide for where they lie. */
 static unsigned pieces_of(unsigned l)
 {
-    return l < 4 ? 16 : l < 16 ? 6 : l < 64 ? 2 : 1;
+    return l < 4 ? 8 : l < 16 ? 2 : 1;
 }
 
+/* The elements between A and B, in PIECES; *BELOW is how many lie below A, then BELOW_B. */
 static void add_range(struct kinks *k, const struct qn_density *density, double a, double b,
-                      double d, unsigned pieces, double *below)
+                      double d, unsigned pieces, double *below, double below_b)
 {
     double from = a;
     for (unsigned i = 1; i <= pieces; i++) {
         double to = i < pieces ? a + (b - a) * (double)i / (double)pieces : b;
-        double below_to = counted(density, to), count = below_to - *below;
-        /* The largest value of each group lies at 1. */
-        double largest = to < 1.0 ? 0.0 : fmin(count, (double)qn_density_groups(density));
-        add_ramp(k, largest, 1.0, 1.0, d);
+        double below_to = i < pieces ? counted(density, to) : below_b;
+        double count = below_to - *below, largest = 0.0;
+        if (to >= 1.0) {
+            /* The largest value of each group lies at 1 itself. */
+            largest = fmin(count, below_to - counted(density, below_one));
+            add_ramp(k, largest, 1.0, 1.0, d);
+        }
         add_ramp(k, count - largest, from, to, d);
         from = to;
         *below = below_to;
     }
 }
 
+static double all_below(const struct qn_prediction *p, unsigned l)
+{
+    return p->below[l].sign[0] + p->below[l].sign[1];
+}
+
 static void gather(struct kinks *k, const struct qn_prediction *p)
 {
     const double n = (double)p->levels;
     memset(k, 0, sizeof *k);
-    double from = qn_level_bound(0, n, p->kappa, p->clip);
-    double below = p->below[0].sign[0] + p->below[0].sign[1];
+    double from = qn_level_bound(0, n, p->kappa, p->clip), below = all_below(p, 0);
     k->whole = below;
-    k->all = p->below[p->levels].sign[0] + p->below[p->levels].sign[1];
+    k->all = all_below(p, p->levels);
     for (unsigned l = 1; l <= p->levels; l++) {
         double d = qn_level_value(l, n, p->kappa, p->clip);
         double to = l < p->levels ? qn_level_bound(l, n, p->kappa, p->clip) : 1.0;
-        add_range(k, p->density, from, d, d, pieces_of(l), &below);
-        /* What a clip cuts off is a long way wide. */
-        if (d < to)
-            add_range(k, p->density, d, to, d, pieces_of(l < p->levels ? l : 1), &below);
+        if (l >= EVEN_FROM && l < p->levels) {
+            double count = all_below(p, l) - below, share = (d - from) / (to - from);
+            add_ramp(k, count * share, from, d, d);
+            add_ramp(k, count * (1.0 - share), d, to, d);
+            below += count;
+        } else {
+            double half = counted(p->density, d), all = all_below(p, l);
+            add_range(k, p->density, from, d, d, pieces_of(l), &below, half);
+            /* What a clip cuts off is a long way wide. */
+            if (d < to)
+                add_range(k, p->density, d, to, d, pieces_of(l < p->levels ? l : 1), &below, all);
+        }
         from = to;
     }
 }
