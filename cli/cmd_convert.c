@@ -32,11 +32,33 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     return st;
 }
 
+/* A plan says all that these would. */
+static enum qins_status check_plan_alone(const struct cli *c, struct qins_error *err)
+{
+    static const enum cli_option_id others[] = {OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP,
+                                                OPT_KAPPA,    OPT_CLIP, OPT_GRID,  OPT_ROUNDING};
+    for (size_t i = 0; c->value[OPT_PLAN] && i < sizeof others / sizeof *others; i++)
+        if (c->value[others[i]])
+            return qn_fail(err, QINS_ERR_USAGE,
+                           "'--%s' is the plan's to say: leave it out, or '--plan'",
+                           cli_option_name(others[i]));
+    return QINS_OK;
+}
+
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_convert_options options = {.threads = c->threads,
+                                         .plan_file = c->value[OPT_PLAN],
+                                         .calibration = c->value[OPT_CALIBRATION],
                                          .resume = c->value[OPT_RESUME] != NULL};
-    enum qins_status st = cli_plan_options(c, &options.plan, err);
+    bool given;
+    enum qins_status st = check_plan_alone(c, err);
+    if (st == QINS_OK)
+        st = cli_rounding(c, &options.rounding, &given, err);
+    if (st == QINS_OK)
+        st = cli_plan_options(c, &options.plan, err);
+    if (options.calibration && !options.plan_file && !given)
+        options.rounding = QN_ROUND_FEEDBACK;
     if (st == QINS_OK)
         st =
             qn_convert(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &c->report, err);
@@ -49,7 +71,7 @@ const struct cli_verb cli_convert = {
     .usage = "convert PATH -o OUT.qins [options]",
     .example = "qins convert model/ -o model.qins --bits 6 --codec huffman",
     .options = {OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP,
-                OPT_GRID, OPT_RESUME},
+                OPT_GRID, OPT_PLAN, OPT_CALIBRATION, OPT_ROUNDING, OPT_RESUME},
     .n_operands = 1,
     .needs_output = true,
     .run = run,

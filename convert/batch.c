@@ -1,27 +1,38 @@
 #include "convert/batch.h"
 
-#include "convert/shape.h"
+#include "convert/feedback.h"
 #include "core/bytes.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 /* The looks that a tensor needs before its chunks can be coded, and the coding. A tensor of one
- * chunk is looked at and coded in one go. */
+ * chunk and one coding is looked at and coded in one go. */
 enum sweep { SWEEP_ABS_MAX, SWEEP_SHAPE, SWEEP_ENCODE };
+
+/* What is looked at by itself: a tensor, or a block of one. */
+struct qn_look {
+    struct qn_unit *unit;
+    struct qn_coded_rows rows;
+    float abs_max; /* where qn_needs_abs_max() */
+    bool settled;
+};
 
 struct batch {
     struct qn_encoder *e;
     struct qn_unit *units;
     size_t n, next; /* next: first unit whose end the sink has not seen */
+    struct qn_look *looks;
+    size_t n_looks;
     enum sweep sweep;
-    struct qn_chunk_map map;
+    struct qn_chunk_map map; /* of looks, or of units where they are encoded */
 };
 
 /* Where an item's elements are. */
 struct piece {
     struct qn_unit *unit;
-    uint64_t chunk, first;
+    struct qn_look *look;
+    uint64_t chunk, first; /* chunk: of the look, or of the unit; first: element of the tensor */
     size_t count;
 };
 
@@ -51,31 +62,40 @@ void qn_encoder_finish(struct qn_encoder *e)
     *e = (struct qn_encoder){0};
 }
 
+static bool in_one_go(const struct qn_unit *u)
+{
+    return u->t.n_blocks == 0 && u->t.layout.n_chunks == 1;
+}
+
 static uint64_t count_chunks(const void *ctx, size_t i)
 {
     const struct batch *b = ctx;
-    const struct qn_unit *u = &b->units[i];
-    bool look = !u->settled && u->t.layout.n_chunks > 1;
-    switch (b->sweep) {
-    case SWEEP_ABS_MAX:
-        return look && qn_needs_abs_max(&u->t.plan) ? u->t.layout.n_chunks : 0;
-    case SWEEP_SHAPE:
-        return look && qn_needs_search(&u->t.plan) ? u->t.layout.n_chunks : 0;
-    default:
-        return u->t.layout.n_chunks - u->chunks_done;
-    }
+    if (b->sweep == SWEEP_ENCODE)
+        return b->units[i].t.layout.n_chunks - b->units[i].chunks_done;
+    const struct qn_look *l = &b->looks[i];
+    bool needed =
+        b->sweep == SWEEP_ABS_MAX ? qn_needs_abs_max(l->rows.line) : qn_needs_search(l->rows.line);
+    return needed && !l->unit->settled && !in_one_go(l->unit) ? l->rows.layout.n_chunks : 0;
 }
 
 static struct piece find_piece(const struct batch *b, uint64_t item)
 {
     struct piece p;
     size_t i;
-    uint64_t count;
+    uint64_t count, base = 0;
     qn_chunk_map_find(&b->map, item, &i, &p.chunk);
-    p.unit = &b->units[i];
-    if (b->sweep == SWEEP_ENCODE)
+    if (b->sweep == SWEEP_ENCODE) {
+        p.unit = &b->units[i];
+        p.look = p.unit->looks;
         p.chunk += p.unit->chunks_done;
-    qn_layout_chunk(&p.unit->t.layout, p.chunk, &p.first, &count);
+        qn_layout_chunk(&p.unit->t.layout, p.chunk, &p.first, &count);
+    } else {
+        p.look = &b->looks[i];
+        p.unit = p.look->unit;
+        base = p.look->rows.first;
+        qn_layout_chunk(&p.look->rows.layout, p.chunk, &p.first, &count);
+    }
+    p.first += base;
     p.count = (size_t)count;
     return p;
 }
@@ -130,7 +150,7 @@ static enum qins_status look_shape(const struct batch *b, const struct piece *p,
                                    struct qn_hist *hist, struct qins_error *err)
 {
     size_t bad;
-    if (qn_shape_look(&p->unit->t, p->unit->abs_max, x, p->count, hist, &bad))
+    if (qn_shape_look(&p->look->rows, p->look->abs_max, x, p->count, hist, &bad))
         return QINS_OK;
     return fail_nonfinite(b, p, x, bad, err);
 }
@@ -140,11 +160,12 @@ static enum qins_status sample_shape(const struct batch *b, const struct piece *
                                      struct qn_workspace *w, struct qn_hist *hist,
                                      struct qins_error *err)
 {
-    uint64_t length = p->unit->t.layout.row_length;
-    uint64_t row = p->first / length, end = (p->first + p->count) / length;
+    const struct qn_coded_rows *r = &p->look->rows;
+    uint64_t length = r->layout.row_length;
+    uint64_t row = (p->first - r->first) / length, end = row + p->count / length;
     enum qins_status st = QINS_OK;
     for (row = qn_div_up(row, stride) * stride; row < end && st == QINS_OK; row += stride) {
-        struct piece one = {p->unit, p->chunk, row * length, (size_t)length};
+        struct piece one = {p->unit, p->look, p->chunk, r->first + row * length, (size_t)length};
         const float *x = NULL;
         st = read_piece(b, &one, w, err);
         if (st == QINS_OK)
@@ -159,52 +180,79 @@ static enum qins_status sample_shape(const struct batch *b, const struct piece *
 static enum qins_status settle_now(const struct batch *b, const struct piece *p,
                                    struct qn_workspace *w, struct qins_error *err)
 {
-    struct qn_unit *u = p->unit;
-    bool scale = qn_needs_abs_max(&u->t.plan), search = qn_needs_search(&u->t.plan);
+    struct qn_look *l = p->look;
+    bool scale = qn_needs_abs_max(l->rows.line), search = qn_needs_search(l->rows.line);
     enum qins_status st = QINS_OK;
     if (scale || search) {
         const float *x = floats_of(p, w, err);
         if (!x)
             return QINS_ERR_MEMORY;
         if (scale)
-            st = look_abs_max(b, p, x, &u->abs_max, err);
+            st = look_abs_max(b, p, x, &l->abs_max, err);
         w->hist = (struct qn_hist){0};
         if (st == QINS_OK && search)
             st = look_shape(b, p, x, &w->hist, err);
     }
     if (st == QINS_OK)
-        qn_shape_settle(&u->t, u->abs_max, &w->hist);
-    u->settled = st == QINS_OK;
+        qn_shape_settle(&l->rows, l->abs_max, &w->hist);
+    p->unit->settled = st == QINS_OK;
     return st;
+}
+
+static enum qins_status encode_runs(const struct batch *b, const struct piece *p,
+                                    const struct qn_feedback *feedback, struct qn_workspace *w,
+                                    struct qn_buf *payload, struct qins_error *err)
+{
+    enum qins_status st = qn_shape_runs(&p->unit->t, p->first, p->count, feedback, &w->runs, err);
+    if (st != QINS_OK)
+        return st;
+    const struct qn_chunk_run *runs = (const struct qn_chunk_run *)(const void *)w->runs.data;
+    payload->size = 0;
+    st = qn_chunk_encode_runs(runs, w->runs.size / sizeof *runs, w->source.data, &w->chunk, payload,
+                              err);
+    if (st == QINS_ERR_UNSUPPORTED && err && err->offset != QN_NO_OFFSET) {
+        size_t index = (size_t)err->offset;
+        const float *x = floats_of(p, w, err);
+        return x ? fail_nonfinite(b, p, x, index, err) : QINS_ERR_MEMORY;
+    }
+    return st;
+}
+
+static bool uses_feedback(const struct qn_archive_tensor *t)
+{
+    bool used = t->n_blocks == 0 && t->plan.rounding == QN_ROUND_FEEDBACK;
+    for (size_t i = 0; i < t->n_blocks; i++)
+        used = used || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
+    return used;
 }
 
 static enum qins_status encode_piece(const struct batch *b, const struct piece *p,
                                      struct qn_workspace *w, struct qn_encode_slot *slot,
                                      struct qins_error *err)
 {
-    struct qn_chunk_params params;
+    const struct qn_archive_tensor *t = &p->unit->t;
+    const struct qn_feedback *feedback = NULL;
     enum qins_status st = read_piece(b, p, w, err);
     if (st == QINS_OK && !p->unit->settled)
         st = settle_now(b, p, w, err);
     if (st != QINS_OK)
         return st;
     slot->leaf = qn_hash128(w->source.data, w->source.size);
-    slot->payload.size = 0;
-    qn_shape_params(&p->unit->t, p->count, &params);
-    st = qn_chunk_encode(&params, w->source.data, p->count, &w->chunk, &slot->payload, err);
-    if (st == QINS_ERR_UNSUPPORTED && params.content != QN_CONTENT_LOSSLESS) {
-        const float *x = floats_of(p, w, err);
-        return x ? fail_nonfinite(b, p, x, qn_first_nonfinite(x, p->count), err) : QINS_ERR_MEMORY;
-    }
+    if (uses_feedback(t))
+        st = qn_feedback_acquire(b->e->feedback, &t->tensor, &feedback, err);
+    if (st == QINS_OK)
+        st = encode_runs(b, p, feedback, w, &slot->payload, err);
+    if (feedback)
+        qn_feedback_release(b->e->feedback, feedback);
     return st;
 }
 
-/* A look at a chunk of a tensor of several. */
+/* A look at a chunk of what has several, or is a block. */
 static enum qins_status look_piece(const struct batch *b, const struct piece *p,
                                    struct qn_workspace *w, struct qn_encode_slot *slot,
                                    struct qins_error *err)
 {
-    uint64_t stride = b->sweep == SWEEP_SHAPE ? qn_shape_stride(&p->unit->t) : 1;
+    uint64_t stride = b->sweep == SWEEP_SHAPE ? qn_shape_stride(&p->look->rows) : 1;
     slot->hist = (struct qn_hist){0};
     if (stride > 1)
         return sample_shape(b, p, stride, w, &slot->hist, err);
@@ -268,17 +316,17 @@ static enum qins_status emit(void *ctx, unsigned slot_index, uint64_t item, stru
     if (b->sweep == SWEEP_ENCODE)
         return emit_chunk(b, &p, slot, err);
     if (b->sweep == SWEEP_ABS_MAX) {
-        if (slot->abs_max > p.unit->abs_max)
-            p.unit->abs_max = slot->abs_max;
+        if (slot->abs_max > p.look->abs_max)
+            p.look->abs_max = slot->abs_max;
         return QINS_OK;
     }
     if (p.chunk == 0)
         b->e->hist = slot->hist;
     else
         qn_hist_merge(&b->e->hist, &slot->hist);
-    if (p.chunk + 1 == p.unit->t.layout.n_chunks) {
-        qn_shape_settle(&p.unit->t, p.unit->abs_max, &b->e->hist);
-        p.unit->settled = true;
+    if (p.chunk + 1 == p.look->rows.layout.n_chunks) {
+        qn_shape_settle(&p.look->rows, p.look->abs_max, &b->e->hist);
+        p.look->settled = true;
     }
     return QINS_OK;
 }
@@ -286,7 +334,8 @@ static enum qins_status emit(void *ctx, unsigned slot_index, uint64_t item, stru
 static enum qins_status run_sweep(struct batch *b, enum sweep sweep, struct qins_error *err)
 {
     b->sweep = sweep;
-    enum qins_status st = qn_chunk_map_init(&b->map, b->n, count_chunks, b, err);
+    enum qins_status st =
+        qn_chunk_map_init(&b->map, sweep == SWEEP_ENCODE ? b->n : b->n_looks, count_chunks, b, err);
     struct qn_ordered job = {.work = work,
                              .emit = emit,
                              .ctx = b,
@@ -301,21 +350,56 @@ static enum qins_status run_sweep(struct batch *b, enum sweep sweep, struct qins
     return st;
 }
 
+static enum qins_status make_looks(struct batch *b, struct qins_error *err)
+{
+    for (size_t i = 0; i < b->n; i++)
+        b->n_looks += b->units[i].t.n_blocks ? b->units[i].t.n_blocks : 1;
+    struct qn_look *l = b->looks = calloc(b->n_looks + 1, sizeof *b->looks);
+    if (!b->looks)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < b->n; i++) {
+        struct qn_unit *u = &b->units[i];
+        size_t count = u->t.n_blocks ? u->t.n_blocks : 1;
+        u->looks = l;
+        for (size_t k = 0; k < count; k++, l++) {
+            l->unit = u;
+            qn_coded_rows_init(&l->rows, &u->t, k);
+        }
+    }
+    return QINS_OK;
+}
+
+/* What had nothing to search, and what blocks have alike. */
+static void settle_rest(struct batch *b)
+{
+    for (size_t i = 0; i < b->n_looks; i++) {
+        struct qn_look *l = &b->looks[i];
+        if (!l->settled && !l->unit->settled && !in_one_go(l->unit))
+            qn_shape_settle(&l->rows, l->abs_max, NULL);
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        struct qn_unit *u = &b->units[i];
+        if (!u->settled && u->t.n_blocks)
+            qn_shape_settle_blocks(&u->t);
+        u->settled = u->settled || !in_one_go(u);
+    }
+}
+
 enum qins_status qn_encode_batch(struct qn_encoder *e, struct qn_unit *units, size_t n,
                                  struct qins_error *err)
 {
     struct batch b = {.e = e, .units = units, .n = n};
-    enum qins_status st = run_sweep(&b, SWEEP_ABS_MAX, err);
+    enum qins_status st = make_looks(&b, err);
+    if (st == QINS_OK)
+        st = run_sweep(&b, SWEEP_ABS_MAX, err);
     if (st == QINS_OK)
         st = run_sweep(&b, SWEEP_SHAPE, err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++) /* what had nothing to search */
-        if (!units[i].settled && units[i].t.layout.n_chunks != 1) {
-            qn_shape_settle(&units[i].t, units[i].abs_max, NULL);
-            units[i].settled = true;
-        }
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
+        settle_rest(&b);
         st = run_sweep(&b, SWEEP_ENCODE, err);
+    }
     if (st == QINS_OK)
         st = advance(&b, NULL, err);
+    free(b.looks);
     return st;
 }

@@ -3,16 +3,20 @@
 #ifndef QINS_CONVERT_BATCH_H
 #define QINS_CONVERT_BATCH_H
 
+#include "convert/shape.h"
 #include "convert/work.h"
 #include "core/thread.h"
 #include "formats/archive/sink.h"
 
+struct qn_feedback_source;
+struct qn_look;
+
 /* One tensor on its way. */
 struct qn_unit {
-    struct qn_archive_tensor t; /* its name belongs to the checkpoint */
+    struct qn_archive_tensor t; /* its name belongs to the checkpoint, its blocks to it */
     size_t index;               /* in the checkpoint */
     uint64_t chunks_done;       /* by an earlier run */
-    float abs_max;              /* where qn_needs_abs_max() */
+    struct qn_look *looks;      /* one, or one a block; while its batch is under way */
     bool settled;               /* kappa, clip and scale are fixed */
     bool begun;                 /* the sink knows it */
 };
@@ -29,6 +33,7 @@ struct qn_encode_slot {
 struct qn_encoder {
     struct qn_checkpoint *source;
     struct qn_sink *sink;
+    struct qn_feedback_source *feedback; /* or NULL; the caller's */
     const struct qn_monitor *monitor;
     unsigned threads, slots;
     struct qn_workspace_pool pool;

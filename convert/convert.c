@@ -1,6 +1,7 @@
 #include "convert/convert.h"
 
 #include "convert/batch.h"
+#include "convert/lines.h"
 #include "convert/report.h"
 #include "convert/sources.h"
 #include "core/bytes.h"
@@ -15,6 +16,7 @@
 enum {
     BATCH_TENSORS = 512,    /* descriptions held at a time, about 1 KiB each */
     BATCH_BYTES = 64 << 20, /* of source: what should still be cached at the second look */
+    BATCH_BLOCKS = 8192,    /* about as large as tensors */
 };
 
 struct conversion {
@@ -24,6 +26,7 @@ struct conversion {
     struct qn_checkpoint *source;
     struct qn_digest source_digest; /* when it was opened */
     bool source_changed;
+    struct qn_lines lines;
     struct qn_archive_writer *writer;
     struct qn_spool *spool;
     struct qn_spool_state state; /* how far an earlier run got */
@@ -63,8 +66,10 @@ enum qins_status qn_convert_digest(const struct qn_checkpoint *ck,
     if (st == QINS_OK) {
         qn_hasher_add(h, source.bytes, sizeof source.bytes);
         add_options(h, &options->plan);
-        *out = qn_hasher_digest(h);
+        st = qn_lines_digest(h, options, err);
     }
+    if (st == QINS_OK)
+        *out = qn_hasher_digest(h);
     qn_hasher_destroy(h);
     return st;
 }
@@ -97,10 +102,10 @@ static enum qins_status init_unit(struct conversion *c, size_t index, struct qn_
     const struct qn_tensor *t = &c->source->tensors.items[index];
     *u = (struct qn_unit){.index = index, .t = {.tensor = *t}};
     qn_layout_init(&u->t.layout, t->rank, t->shape);
-    qn_default_plan(t, &c->options->plan, &u->t.plan);
-    if (t->rank == 0)
+    enum qins_status st = qn_lines_get(&c->lines, index, &u->t, err);
+    if (st == QINS_OK && t->rank == 0)
         return qn_checkpoint_read(c->source, index, 0, u->t.inline_data, (size_t)t->n_bytes, err);
-    return QINS_OK;
+    return st;
 }
 
 /* The first unit of a resumed run goes on as its record says. */
@@ -113,9 +118,14 @@ static enum qins_status adopt_open_tensor(struct conversion *c, struct qn_unit *
         c->state.chunks_done > open->layout.n_chunks)
         return qn_fail_at(err, QINS_ERR_FORMAT, c->out, u->t.tensor.name, QN_NO_OFFSET,
                           "the .part file does not fit the source; remove it");
-    char *name = u->t.tensor.name;
-    u->t = *open;
-    u->t.tensor.name = name;
+    struct qn_archive_tensor own;
+    enum qins_status st = qn_archive_tensor_copy(&own, open, err);
+    if (st != QINS_OK)
+        return st;
+    free(own.tensor.name);
+    own.tensor.name = u->t.tensor.name;
+    free(u->t.blocks);
+    u->t = own;
     u->chunks_done = c->state.chunks_done;
     u->settled = u->begun = true;
     return QINS_OK;
@@ -128,31 +138,48 @@ static void skip_done(struct conversion *c)
         c->encoder.done += list->items[i].n_bytes;
 }
 
+/* Units from tensor *NEXT on, as many as make a batch; those that were made are to be freed, also
+ * on failure. */
+static enum qins_status fill_batch(struct conversion *c, size_t *next, bool *open,
+                                   struct qn_unit *units, size_t *n, struct qins_error *err)
+{
+    size_t count = c->source->tensors.count, blocks = 0;
+    uint64_t bytes = 0;
+    enum qins_status st = QINS_OK;
+    while (st == QINS_OK && *n < BATCH_TENSORS && *next < count && bytes < BATCH_BYTES &&
+           blocks < BATCH_BLOCKS) {
+        struct qn_unit *u = &units[*n];
+        bytes += c->source->tensors.items[*next].n_bytes;
+        st = init_unit(c, *next, u, err);
+        ++*n;
+        ++*next;
+        if (st == QINS_OK && *open)
+            st = adopt_open_tensor(c, u, err);
+        *open = false;
+        blocks += u->t.n_blocks;
+    }
+    return st;
+}
+
 static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
 {
-    size_t count = c->source->tensors.count, i = c->state.tensors_done;
+    size_t count = c->source->tensors.count, next = c->state.tensors_done;
     struct qn_unit *units = malloc(BATCH_TENSORS * sizeof *units);
     enum qins_status st = QINS_OK;
     if (!units)
         return qn_fail_memory(err);
-    if (i > count)
+    if (next > count)
         st = qn_fail_at(err, QINS_ERR_FORMAT, c->out, NULL, QN_NO_OFFSET,
                         "the .part file holds more tensors than the source; remove it");
     skip_done(c);
     bool open = c->state.tensor_open;
-    while (st == QINS_OK && i < count) {
+    while (st == QINS_OK && next < count) {
         size_t n = 0;
-        for (uint64_t bytes = 0; n < BATCH_TENSORS && i < count && bytes < BATCH_BYTES; i++, n++) {
-            bytes += c->source->tensors.items[i].n_bytes;
-            st = init_unit(c, i, &units[n], err);
-            if (st == QINS_OK && open)
-                st = adopt_open_tensor(c, &units[n], err);
-            open = false;
-            if (st != QINS_OK)
-                break;
-        }
+        st = fill_batch(c, &next, &open, units, &n, err);
         if (st == QINS_OK)
             st = qn_encode_batch(&c->encoder, units, n, err);
+        for (size_t i = 0; i < n; i++)
+            free(units[i].t.blocks);
     }
     free(units);
     return st;
@@ -196,6 +223,7 @@ static enum qins_status run(struct conversion *c, struct qins_error *err)
         return st;
     struct qn_sink *sink = c->spool ? qn_spool_sink(c->spool) : qn_archive_writer_sink(c->writer);
     st = qn_encoder_init(&c->encoder, c->source, sink, c->monitor, c->options->threads, err);
+    c->encoder.feedback = c->lines.feedback;
     c->begun = qn_seconds();
     if (st == QINS_OK)
         st = encode_all(c, err);
@@ -233,6 +261,17 @@ static enum qins_status make_report(const struct conversion *c, json_t **report,
     return j ? QINS_OK : qn_fail_memory(err);
 }
 
+/* The output may be neither plan nor calibration. */
+static enum qins_status refuse_options(const struct qn_convert_options *options, const char *out,
+                                       struct qins_error *err)
+{
+    enum qins_status st =
+        qn_refuse_input(&(struct qn_inputs){.file = options->plan_file}, out, err);
+    if (st == QINS_OK)
+        st = qn_refuse_input(&(struct qn_inputs){.file = options->calibration}, out, err);
+    return st;
+}
+
 enum qins_status qn_convert(const char *path, const char *out,
                             const struct qn_convert_options *options,
                             const struct qn_monitor *monitor, json_t **report,
@@ -253,9 +292,14 @@ enum qins_status qn_convert(const char *path, const char *out,
     if (st == QINS_OK)
         st = check_types(c.source, err);
     if (st == QINS_OK)
+        st = refuse_options(options, out, err);
+    if (st == QINS_OK)
+        st = qn_lines_open(&c.lines, path, c.source, options, monitor, err);
+    if (st == QINS_OK)
         st = run(&c, err);
     if (st == QINS_OK && report)
         st = make_report(&c, report, err);
+    qn_lines_close(&c.lines);
     qn_checkpoint_destroy(c.source);
     return st;
 }

@@ -9,9 +9,8 @@
 
 struct qn_convert_options {
     struct qn_plan_options plan;
-    const char *plan_file;   /* plan.json, or NULL: `plan` goes for all; with it only its lossless,
-                                grid and the like at their defaults */
-    const char *calibration; /* path, or NULL; feedback rounding needs its Gram matrices */
+    const char *plan_file;     /* plan.json, whose lines go for all, or NULL: `plan` does */
+    const char *calibration;   /* path, or NULL; feedback rounding needs its Gram matrices */
     enum qn_rounding rounding; /* without a plan file, where the calibration has a Gram matrix */
     unsigned threads;          /* >= 1 */
     bool resume;               /* by way of OUT.part, which a later call continues */
@@ -21,6 +20,7 @@ struct qn_convert_options {
  * and the plan options alone. Memory does not grow with the tensors. *report (schema
  * qins/convert/1; may be NULL) belongs to the caller. Errors: QINS_ERR_UNSUPPORTED for types
  * that cannot be converted and for NaN or infinity under a quantiser, with names;
+ * QINS_ERR_FORMAT for a plan that does not fit the source, with the tensor's name;
  * QINS_ERR_USAGE where OUT or OUT.part is an input or OUT.part belongs to another job;
  * QINS_ERR_IO where a source file changed meanwhile. */
 enum qins_status qn_convert(const char *path, const char *out,

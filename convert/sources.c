@@ -52,7 +52,7 @@ static void add_text(struct qn_hasher *h, const char *text)
     qn_hasher_add(h, text, strlen(text) + 1);
 }
 
-static enum qins_status add_file(struct qn_hasher *h, const char *file, struct qins_error *err)
+enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struct qins_error *err)
 {
     struct stat info;
     if (stat(file, &info) != 0)
@@ -94,7 +94,7 @@ enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_dige
         return qn_fail_memory(err);
     add_description(h, ck);
     for (size_t i = 0; i < ck->n_files && st == QINS_OK; i++)
-        st = add_file(h, ck->files[i], err);
+        st = qn_source_add_file(h, ck->files[i], err);
     if (st == QINS_OK)
         *out = qn_hasher_digest(h);
     qn_hasher_destroy(h);

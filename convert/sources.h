@@ -21,6 +21,9 @@ enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
 enum qins_status qn_refuse_model_input(const char *model, const char *const *files, size_t n_files,
                                        const char *output, struct qins_error *err);
 
+/* Adds name, size and times of change of a file. */
+enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struct qins_error *err);
+
 /* Digest of name, size and times of change of the files that the checkpoint was opened
  * from, and of the tensors and attached files that were found in them. The inode's own time is
  * among them: unlike that of the contents it cannot be set. */

@@ -94,18 +94,19 @@ static enum qins_status check_chunk(struct verification *v, size_t tensor, uint6
     enum qins_status st = qn_archive_payload(v->archive, tensor, chunk, &w->payload, err);
     if (st == QINS_OK)
         st = qn_chunk_inspect(w->payload.data, w->payload.size, &info, err);
-    struct qn_chunk_params params;
-    qn_shape_params(t, n, &params);
+    if (st == QINS_OK)
+        st = qn_shape_runs(t, first, count, NULL, &w->runs, err);
     if (st == QINS_OK)
         st = qn_chunk_check_runs(w->payload.data, w->payload.size,
-                                 &(struct qn_chunk_run){params, n}, 1, err);
+                                 (const struct qn_chunk_run *)(const void *)w->runs.data,
+                                 w->runs.size / sizeof(struct qn_chunk_run), err);
     if (st == QINS_OK)
         st = qn_buf_resize(&w->decoded, room, err);
     if (st == QINS_OK)
         st = qn_chunk_decode(w->payload.data, w->payload.size, t->tensor.dtype, n, true, &w->chunk,
                              w->decoded.data, err);
     if (st == QINS_OK)
-        slot->stored = info.codec == QN_CODEC_STORE;
+        slot->stored = info.codec == QN_CODEC_STORE && info.content != QN_CONTENT_BLOCKS;
     if (st == QINS_OK && comparable(v, tensor))
         st = compare_with_source(v, tensor, first, n, w, slot, err);
     return st;

@@ -12,6 +12,7 @@
 /* Buffers of one running worker. */
 struct qn_workspace {
     struct qn_buf source, decoded, payload;
+    struct qn_buf runs; /* struct qn_chunk_run, qn_shape_runs() */
     struct qn_chunk_work chunk;
     struct qn_hist hist;
 };

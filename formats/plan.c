@@ -61,6 +61,12 @@ const struct qn_plan_tensor *qn_plan_find(const struct qn_plan *p, const char *n
     return NULL;
 }
 
+const struct qn_plan_tensor *qn_plan_at(const struct qn_plan *p, size_t index, const char *name)
+{
+    bool here = index < p->count && strcmp(p->tensors[index].name, name) == 0;
+    return here ? &p->tensors[index] : qn_plan_find(p, name);
+}
+
 static enum qins_status fail_in(struct qins_error *err, const char *path, const char *tensor,
                                 const char *problem)
 {

@@ -31,6 +31,8 @@ void qn_plan_finish(struct qn_plan *p); /* a zeroed one is accepted */
 enum qins_status qn_plan_add(struct qn_plan *p, const struct qn_tensor *t,
                              struct qn_plan_tensor **out, struct qins_error *err);
 const struct qn_plan_tensor *qn_plan_find(const struct qn_plan *p, const char *name);
+/* The same where it is most likely line INDEX: plans are in the order of their checkpoint. */
+const struct qn_plan_tensor *qn_plan_at(const struct qn_plan *p, size_t index, const char *name);
 
 /* Puts class, levels, bits, kappa, clip, group, codec, rounding, access_frequency and reason of a
  * line into *J, as plans and reports have them: null where lossless or to be searched. */

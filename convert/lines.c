@@ -1,0 +1,191 @@
+#include "convert/lines.h"
+
+#include "convert/sources.h"
+#include "model/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool plan_uses_feedback(const struct qn_plan_tensor *t)
+{
+    bool used = t->n_blocks == 0 && t->line.rounding == QN_ROUND_FEEDBACK;
+    for (size_t i = 0; i < t->n_blocks; i++)
+        used = used || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
+    return used;
+}
+
+/* The first tensor of the plan that asks for feedback, or NULL. */
+static const struct qn_plan_tensor *first_with_feedback(const struct qn_plan *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (plan_uses_feedback(&p->tensors[i]))
+            return &p->tensors[i];
+    return NULL;
+}
+
+static enum qins_status check_model(const struct qn_lines *l, const char *path,
+                                    const struct qn_monitor *monitor, struct qins_error *err)
+{
+    const struct qn_calibration *c = qn_feedback_calibration(l->feedback);
+    struct qn_source *source = NULL;
+    struct qn_digest model;
+    if (!c->model_name) /* rows captured elsewhere */
+        return QINS_OK;
+    enum qins_status st = qn_source_open(&source, path, monitor, err);
+    if (st == QINS_OK)
+        st = qn_source_run(source, NULL, l->options->threads, monitor, &model, err);
+    if (st == QINS_OK)
+        st = qn_calibration_check_model(c, l->options->calibration, &model, path, err);
+    qn_source_destroy(source);
+    return st;
+}
+
+static const char *obstacle(const struct qn_lines *l, const struct qn_tensor *t)
+{
+    return t->rank < 2 ? "it is no matrix" : qn_feedback_obstacle(l->feedback, t);
+}
+
+/* A plan means what it says: what it wants to be fed back must be possible. */
+static enum qins_status check_planned(const struct qn_lines *l, const struct qn_checkpoint *ck,
+                                      struct qins_error *err)
+{
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        const struct qn_tensor *t = &ck->tensors.items[i];
+        const struct qn_plan_tensor *p = qn_plan_at(&l->plan, i, t->name);
+        const char *why = plan_uses_feedback(p) ? obstacle(l, t) : NULL;
+        if (why)
+            return qn_fail_at(err, QINS_ERR_FORMAT, l->options->plan_file, t->name, QN_NO_OFFSET,
+                              "the plan wants it rounded with feedback: %s", why);
+    }
+    return QINS_OK;
+}
+
+/* Without a plan: what can be is rounded with feedback, the rest is named. */
+static void notice_others(const struct qn_lines *l, const struct qn_checkpoint *ck,
+                          const struct qn_monitor *monitor)
+{
+    const struct qn_tensor *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        const struct qn_tensor *t = &ck->tensors.items[i];
+        struct qn_plan_line line;
+        qn_default_plan(t, &l->options->plan, &line);
+        if (line.content != QN_CONTENT_QINS || !obstacle(l, t))
+            continue;
+        first = first ? first : t;
+        n++;
+    }
+    if (n == 1)
+        qn_notice(monitor, "'%s' is rounded to nearest: %s", first->name, obstacle(l, first));
+    else if (n > 1)
+        qn_notice(monitor, "'%s' and %zu more are rounded to nearest: %s", first->name, n - 1,
+                  obstacle(l, first));
+}
+
+static enum qins_status open_plan(struct qn_lines *l, const struct qn_checkpoint *ck,
+                                  bool *feedback, struct qins_error *err)
+{
+    const char *file = l->options->plan_file;
+    enum qins_status st = qn_plan_load(file, &l->plan, err);
+    if (st == QINS_OK)
+        st = qn_plan_check(&l->plan, file, &ck->tensors, err);
+    if (st != QINS_OK)
+        return st;
+    const struct qn_plan_tensor *wants = first_with_feedback(&l->plan);
+    *feedback = wants != NULL;
+    if (wants && !l->options->calibration)
+        return qn_fail_at(err, QINS_ERR_USAGE, file, wants->name, QN_NO_OFFSET,
+                          "the plan wants it rounded with feedback, which needs a calibration");
+    return QINS_OK;
+}
+
+enum qins_status qn_lines_open(struct qn_lines *l, const char *path, const struct qn_checkpoint *ck,
+                               const struct qn_convert_options *options,
+                               const struct qn_monitor *monitor, struct qins_error *err)
+{
+    bool feedback = !options->plan_file && options->rounding == QN_ROUND_FEEDBACK;
+    enum qins_status st = QINS_OK;
+    *l = (struct qn_lines){.options = options};
+    if (options->plan_file)
+        st = open_plan(l, ck, &feedback, err);
+    else if (feedback && !options->calibration)
+        st = qn_fail(err, QINS_ERR_USAGE, "rounding with feedback needs a calibration");
+    else if (feedback && options->plan.grid != QN_GRID_QINS)
+        st = qn_fail(err, QINS_ERR_USAGE, "the seed grid is not rounded with feedback");
+    if (st != QINS_OK || !feedback)
+        return st;
+    st = qn_feedback_open(&l->feedback, options->calibration, ck, monitor, err);
+    if (st == QINS_OK)
+        st = check_model(l, path, monitor, err);
+    if (st == QINS_OK && options->plan_file)
+        st = check_planned(l, ck, err);
+    else if (st == QINS_OK)
+        notice_others(l, ck, monitor);
+    return st;
+}
+
+void qn_lines_close(struct qn_lines *l)
+{
+    qn_plan_finish(&l->plan);
+    qn_feedback_close(l->feedback);
+    *l = (struct qn_lines){0};
+}
+
+enum qins_status qn_lines_get(const struct qn_lines *l, size_t index, struct qn_archive_tensor *out,
+                              struct qins_error *err)
+{
+    out->blocks = NULL;
+    out->n_blocks = 0;
+    if (!l->options->plan_file) {
+        qn_default_plan(&out->tensor, &l->options->plan, &out->plan);
+        if (l->feedback && out->plan.content == QN_CONTENT_QINS && !obstacle(l, &out->tensor)) {
+            out->plan.rounding = QN_ROUND_FEEDBACK;
+            size_t used = strlen(out->plan.reason);
+            snprintf(out->plan.reason + used, sizeof out->plan.reason - used,
+                     ", rounded with feedback");
+        }
+        return QINS_OK;
+    }
+    const struct qn_plan_tensor *p = qn_plan_at(&l->plan, index, out->tensor.name);
+    out->plan = p->line;
+    if (p->n_blocks == 0)
+        return QINS_OK;
+    out->blocks = calloc(p->n_blocks, sizeof *out->blocks);
+    if (!out->blocks)
+        return qn_fail_memory(err);
+    memcpy(out->blocks, p->blocks, p->n_blocks * sizeof *out->blocks);
+    out->n_blocks = p->n_blocks;
+    return QINS_OK;
+}
+
+static enum qins_status add_plan(struct qn_hasher *h, const char *file, struct qins_error *err)
+{
+    struct qn_plan plan;
+    enum qins_status st = qn_plan_load(file, &plan, err);
+    if (st != QINS_OK)
+        return st;
+    json_t *j = qn_plan_to_json(&plan);
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    if (text)
+        qn_hasher_add(h, text, strlen(text));
+    else
+        st = qn_fail_memory(err);
+    free(text);
+    json_decref(j);
+    qn_plan_finish(&plan);
+    return st;
+}
+
+enum qins_status qn_lines_digest(struct qn_hasher *h, const struct qn_convert_options *options,
+                                 struct qins_error *err)
+{
+    const char rounding[] = {options->plan_file != NULL, options->calibration != NULL,
+                             (char)options->rounding};
+    enum qins_status st = QINS_OK;
+    qn_hasher_add(h, rounding, sizeof rounding);
+    if (options->plan_file)
+        st = add_plan(h, options->plan_file, err);
+    if (st == QINS_OK && options->calibration)
+        st = qn_source_add_file(h, options->calibration, err);
+    return st;
+}
