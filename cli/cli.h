@@ -44,6 +44,8 @@ enum cli_option_id {
     OPT_MERGE,
     OPT_ACTIVATIONS,
     OPT_SAVE,
+    OPT_ARCHIVE,
+    OPT_REPLOT,
     OPT_COUNT,
 };
 
@@ -86,7 +88,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
-    cli_generate, cli_calibrate, cli_validate, cli_bench;
+    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,

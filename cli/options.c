@@ -53,6 +53,8 @@ static const struct option options[OPT_COUNT] = {
     [OPT_CALIBRATION] = {"calibration", 0, "FILE", "what 'qins calibrate' measured"},
     [OPT_PLAN] = {"plan", 0, "FILE", "how each tensor is coded; see 'qins plan'"},
     [OPT_ROUNDING] = {"rounding", 0, "NAME", "nearest, or feedback (needs a Gram matrix)"},
+    [OPT_ARCHIVE] = {"archive", 0, "FILE", "made of it: for true sizes"},
+    [OPT_REPLOT] = {"replot", 0, "DIR", "draw plots and page of DIR anew"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
