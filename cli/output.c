@@ -254,20 +254,43 @@ const char *cli_string(const json_t *object, const char *key)
     return text ? text : "";
 }
 
-char *cli_coding(const json_t *tensor, char *buf, size_t size)
+/* How rows of one coding are coded, in a few words. */
+static void describe_coding(const json_t *line, bool lossless, char *buf, size_t size)
 {
-    const char *content = cli_string(tensor, "content"), *codec = cli_string(tensor, "codec");
-    const json_t *group = json_object_get(tensor, "group");
+    const char *codec = cli_string(line, "codec");
+    const json_t *group = json_object_get(line, "group");
     char scale[32];
-    if (strcmp(content, "lossless") == 0) {
+    if (lossless) {
         snprintf(buf, size, "lossless %s", codec);
-        return buf;
+        return;
     }
     if (json_is_integer(group))
         snprintf(scale, sizeof scale, "group of %lld", (long long)json_integer_value(group));
     else
         snprintf(scale, sizeof scale, "%s", json_string_value(group));
-    snprintf(buf, size, "%.0f-bit %s %s, kappa %.3g, clip %.3g", cli_number(tensor, "bits"), scale,
-             codec, cli_number(tensor, "kappa"), cli_number(tensor, "clip"));
+    bool feedback = strcmp(cli_string(line, "rounding"), "feedback") == 0;
+    double bits = cli_number(line, "bits"), levels = cli_number(line, "levels");
+    char width[48];
+    if (levels == exp2(bits - 1.0) - 1.0)
+        snprintf(width, sizeof width, "%.0f-bit", bits);
+    else
+        snprintf(width, sizeof width, "%.0f levels a sign", levels);
+    snprintf(buf, size, "%s %s %s, kappa %.3g, clip %.3g%s", width, scale, codec,
+             cli_number(line, "kappa"), cli_number(line, "clip"), feedback ? ", feedback" : "");
+}
+
+char *cli_coding(const json_t *tensor, char *buf, size_t size)
+{
+    size_t n = json_array_size(json_object_get(tensor, "blocks"));
+    const char *kind = cli_string(tensor, "class");
+    char most[192];
+    describe_coding(tensor, strcmp(cli_string(tensor, "content"), "lossless") == 0, most,
+                    sizeof most);
+    bool known = kind[0] && strcmp(kind, "unknown") != 0;
+    if (n > 0)
+        snprintf(buf, size, "%s%s%zu blocks, most: %s", known ? kind : "", known ? ": " : "", n,
+                 most);
+    else
+        snprintf(buf, size, "%s%s%s", known ? kind : "", known ? ": " : "", most);
     return buf;
 }

@@ -1,5 +1,7 @@
 #include "convert/report.h"
 
+#include "formats/plan.h"
+
 #include <math.h>
 
 static json_t *integer(uint64_t value)
@@ -25,33 +27,13 @@ static json_t *tensor_report(const struct qn_tensor *t)
     return j;
 }
 
-static json_t *group_report(const struct qn_plan_line *p)
-{
-    switch (p->group_kind) {
-    case QN_GROUP_ROW:
-        return json_string("row");
-    case QN_GROUP_BLOCK:
-        return integer(p->group);
-    default:
-        return json_string("tensor");
-    }
-}
-
-/* Bits that the levels span; lossless tensors have none. */
-static void put_plan(json_t **j, const struct qn_plan_line *p)
+/* As in a plan file, and what lossless means there said outright. */
+static void put_plan(json_t **j, const struct qn_archive_tensor *t)
 {
     static const char *const contents[] = {"lossless", "qins", "seed"};
-    bool quantised = p->content != QN_CONTENT_LOSSLESS;
-    qn_json_put(j, "content", json_string(contents[p->content]));
-    qn_json_put(j, "class", json_string("unknown"));
-    qn_json_put(j, "levels", quantised ? json_integer(p->levels) : json_null());
-    qn_json_put(j, "bits", quantised ? json_integer(qn_code_bits(p->levels)) : json_null());
-    qn_json_put(j, "kappa", quantised ? qn_json_real((double)p->kappa) : json_null());
-    qn_json_put(j, "clip", quantised ? qn_json_real((double)p->clip) : json_null());
-    qn_json_put(j, "group", quantised ? group_report(p) : json_null());
-    qn_json_put(j, "codec", json_string(qn_codec_name(p->codec)));
-    qn_json_put(j, "rounding", quantised ? json_string("nearest") : json_null());
-    qn_json_put(j, "reason", json_string(p->reason));
+    qn_json_put(j, "content", json_string(contents[t->plan.content]));
+    qn_plan_line_put(j, &t->plan);
+    qn_json_put(j, "blocks", qn_plan_blocks_to_json(t->blocks, t->n_blocks));
 }
 
 void qn_put_archive_hash(json_t **report, const struct qn_archive *a)
@@ -81,7 +63,7 @@ static json_t *archive_tensor_report(const struct qn_archive *a, size_t index)
     qn_json_put(&j, "coded_bytes", integer(coded));
     qn_json_put(&j, "coded_bits_per_element",
                 qn_json_real(per_element(coded, t->tensor.n_elements)));
-    put_plan(&j, &t->plan);
+    put_plan(&j, t);
     return j;
 }
 

@@ -230,6 +230,17 @@ static enum qins_status sweep(struct verification *v, unsigned threads, struct q
     return st;
 }
 
+/* null where nothing is quantised; feedback where any of it has that. */
+static json_t *rounding_report(const struct qn_archive_tensor *t)
+{
+    bool feedback = t->n_blocks == 0 && t->plan.rounding == QN_ROUND_FEEDBACK;
+    for (size_t i = 0; i < t->n_blocks; i++)
+        feedback = feedback || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
+    if (!qn_archive_tensor_is_quantised(t))
+        return json_null();
+    return json_string(feedback ? "feedback" : "nearest");
+}
+
 static json_t *tensor_report(const struct verification *v, size_t i)
 {
     const struct qn_archive_tensor *t = &v->archive->manifest.tensors[i];
@@ -241,7 +252,10 @@ static json_t *tensor_report(const struct verification *v, size_t i)
     qn_json_put(&j, "dtype", json_string(qins_dtype_name(t->tensor.dtype)));
     qn_json_put(&j, "ok", json_boolean(r->match.problem[0] == '\0'));
     qn_json_put(&j, "problem", r->match.problem[0] ? qn_json_text(r->match.problem) : json_null());
-    qn_json_put(&j, "content", json_string(t->plan.content ? "quantised" : "lossless"));
+    qn_json_put(&j, "content",
+                json_string(qn_archive_tensor_is_quantised(t) ? "quantised" : "lossless"));
+    qn_json_put(&j, "rounding", rounding_report(t));
+    qn_json_put(&j, "blocks", json_integer((json_int_t)t->n_blocks));
     qn_json_put(&j, "exact",
                 figures ? json_boolean(q->changed == 0 && r->mismatches == 0) : json_null());
     qn_json_put(&j, "chunks", json_integer((json_int_t)t->layout.n_chunks));
