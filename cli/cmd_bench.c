@@ -140,7 +140,8 @@ static const struct benchmark *find(const char *name, struct qins_error *err)
     for (size_t i = 0; i < sizeof benchmarks / sizeof *benchmarks; i++)
         if (strcmp(benchmarks[i].name, name) == 0)
             return &benchmarks[i];
-    qn_fail(err, QINS_ERR_USAGE, "unknown benchmark '%s': %s", name, cli_bench.usage);
+    qn_fail(err, QINS_ERR_USAGE, "unknown benchmark '%s': forward|calibrate [MODEL], or coders",
+            name);
     return NULL;
 }
 

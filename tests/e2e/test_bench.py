@@ -10,7 +10,11 @@ import jsonschema
 
 import support
 
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs" / "schemas" / "bench.schema.json").read_text())
+def schema(name):
+    return json.loads((support.SOURCE_ROOT / "docs" / "schemas" / name).read_text())
+
+
+SCHEMA, COSTS = schema("bench.schema.json"), schema("costs.schema.json")
 SMALL = ["--tokens", "24", "--context", "16"]
 
 
@@ -75,6 +79,32 @@ class Bench(unittest.TestCase):
                           for c in report["comparisons"] if c["of"]["threads"] == 1],
                          [(name, "prefill", "percent more time") for name in kinds[1:]])
 
+    def check_costs(self, costs):
+        jsonschema.Draft202012Validator.check_schema(COSTS)
+        jsonschema.validate(costs, COSTS, cls=jsonschema.Draft202012Validator)
+
+    def test_coders(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
+            saved = pathlib.Path(folder) / "costs.json"
+            done = support.run_qins("bench", "coders", "--json", "--save", saved, check=0)
+            report = json.loads(done.stdout)
+            self.assertEqual(json.loads(saved.read_text()), report)
+        self.check_costs(report)
+        for name, ns in report["decode_ns"].items():
+            self.assertLessEqual(report["decode_ns_low"][name], ns)
+            self.assertLessEqual(ns, report["decode_ns_high"][name])
+        bits = report["bits_per_element"]
+        self.assertEqual(bits["memcpy"], 32)
+        for name in ("store", "bitpack"):
+            self.assertAlmostEqual(bits[name], 8 + 32 / 4096, delta=0.01)
+        # 7.12: entropy of Gaussian weights on 255 levels, one scale for 4096 (bench/streams.c).
+        for name in ("huffman", "zstd"):
+            self.assertAlmostEqual(bits[name], 7.15, delta=0.06)
+        self.assertLess(bits["rle-huffman"], bits["rle"])
+
+    def test_shipped_costs(self):
+        self.check_costs(json.loads((support.SOURCE_ROOT / "policy" / "costs.json").read_text()))
+
     def test_table(self):
         text = support.run_qins("bench", "forward", support.MODEL, *SMALL, check=0).stdout
         self.assertIn("prefill of 24 tokens, windows of 16", text)
@@ -84,7 +114,10 @@ class Bench(unittest.TestCase):
         for arguments in (["bench"], ["bench", "nothing"],
                           ["bench", "forward", support.MODEL, "--threads", "1"],
                           ["bench", "forward", support.MODEL, "--tokens", "1"],
-                          ["bench", "forward", support.MODEL, "--context", "0"]):
+                          ["bench", "forward", support.MODEL, "--context", "0"],
+                          ["bench", "coders", support.MODEL],
+                          ["bench", "coders", "--threads", "2"],
+                          ["bench", "coders", "--tokens", "16"]):
             with self.subTest(arguments=arguments):
                 done = support.run_qins(*arguments, check=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
