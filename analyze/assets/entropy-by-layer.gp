@@ -1,0 +1,12 @@
+# Entropy of a weight's code by layer, a column for each kind of tensor, whose name stands on top.
+# The last row is of what has no layer. columns: how many kinds; last: the largest layer.
+width = 760
+height = 460
+load "style.gp"
+set xlabel "layer"
+set ylabel "entropy of an 8-bit QINS code, bits"
+set key outside right top vertical samplen 2 width -2
+set offsets 0.3, 0.3, 0.05, 0.05
+set xtics 0, (last < 16 ? 1 : last < 64 ? 4 : 10)
+plot for [i=2:columns+1] data using 1:i with linespoints pointtype marks[(i-2)%8+1] pointsize 0.8 linewidth 1.6 linecolor rgb series[(i-2)%8+1] title columnheader(i) noenhanced
+set output

@@ -1,0 +1,60 @@
+# A tensor. Blocks: 0 its name; 1 histogram of x / scale: cell, share of the weights in it; 2 levels
+# of the chosen grid; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
+# dB, label. sides: 2 with a rate-distortion curve.
+width = 760
+height = sides == 2 ? 640 : 360
+load "style.gp"
+set multiplot
+set label 1 at screen 0.5, screen 0.5 ""
+# The name.
+set size 1,1
+set origin 0,0
+unset border
+unset tics
+unset grid
+unset key
+set xrange [0:1]
+set yrange [0:1]
+set lmargin at screen 0
+set rmargin at screen 1
+set bmargin at screen 0
+set tmargin at screen 1
+plot data index 0 using (0.5):(1 - 14.0 / height):1 with labels noenhanced textcolor rgb ink font ",14"
+set border 3 linecolor rgb ink
+set tics nomirror textcolor rgb ink
+set grid linecolor rgb grid linetype 1 linewidth 0.7
+set lmargin at screen 0.11
+set rmargin at screen 0.97
+set tmargin at screen 1 - 34.0 / height
+set bmargin at screen 1 - 250.0 / height
+set key at screen 0.54, screen 1 - 306.0 / height center center horizontal samplen 2
+set xlabel "weight / largest magnitude that shares its scale"
+set ylabel "share of weights"
+set xrange [-1:1]
+set xtics 0.25
+set logscale y
+set format y "%.0e"
+stats data index 1 using ($2 > 0 ? $2 : NaN) nooutput
+low = STATS_records > 0 ? STATS_min * 0.5 : 1e-6
+set yrange [low:*]
+plot data index 1 using 1:($2 > 0 ? $2 : low) with fillsteps fillcolor rgb sky fillstyle solid 0.45 title "weights", \
+     data index 2 using 1:(low):(0):(low * 2.2) with vectors nohead linecolor rgb red linewidth 1 title "levels"
+if (sides == 2) {
+  unset logscale y
+  set format y "% h"
+  set tmargin at screen 1 - 350.0 / height
+  set bmargin at screen 1 - 560.0 / height
+  set key at screen 0.54, screen 1 - 620.0 / height center center horizontal samplen 2
+  set xlabel "bits a weight"
+  set ylabel "SQNR, dB"
+  set xrange [0:13]
+  set yrange [*:*]
+  set xtics 1
+  plot data index 5 using 1:2 with lines linewidth 6 linecolor rgb grid title "hull", \
+       data index 3 using 1:2 with points pointtype 6 pointsize 0.5 linecolor rgb blue title "packed", \
+       data index 4 using 1:2 with points pointtype 2 pointsize 0.5 linecolor rgb red title "entropy-coded", \
+       data index 6 using 1:2 with points pointtype 3 pointsize 1.8 linewidth 2 linecolor rgb ink title "chosen", \
+       data index 6 using 1:2:3 with labels noenhanced left offset 1,-0.6 textcolor rgb ink font ",11" notitle
+}
+unset multiplot
+set output

@@ -1,0 +1,199 @@
+#include "analyze/page.h"
+#include "analyze/plot_assets.h"
+#include "analyze/report_json.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PICTURE_LIMIT = 8 << 20 }; /* bytes */
+
+void qn_page_text(FILE *to, const char *text)
+{
+    while (*text) {
+        size_t unsafe = qn_text_unsafe(text);
+        if (unsafe > 0) {
+            fputs("\xef\xbf\xbd", to); /* the replacement character */
+            text += unsafe;
+            continue;
+        }
+        switch (*text) {
+        case '&':
+            fputs("&amp;", to);
+            break;
+        case '<':
+            fputs("&lt;", to);
+            break;
+        case '>':
+            fputs("&gt;", to);
+            break;
+        case '"':
+            fputs("&quot;", to);
+            break;
+        case '\'':
+            fputs("&#39;", to);
+            break;
+        default:
+            fputc(*text, to);
+        }
+        text++;
+    }
+}
+
+void qn_page_number(FILE *to, int digits, double value)
+{
+    if (isfinite(value))
+        fprintf(to, "%.*f", digits, value);
+    else
+        fputs("\xe2\x80\x93", to);
+}
+
+void qn_page_bytes(FILE *to, double bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int unit = 0;
+    while (bytes >= 1024.0 && unit < 4) {
+        bytes /= 1024.0;
+        unit++;
+    }
+    qn_page_number(to, unit ? 2 : 0, bytes);
+    fprintf(to, " %s", units[unit]);
+}
+
+void qn_page_cell(FILE *to, int digits, double value)
+{
+    if (isfinite(value))
+        fprintf(to, "<td class=\"n\" data-value=\"%.9g\">", value);
+    else
+        fputs("<td class=\"n\" data-value=\"\">", to);
+    qn_page_number(to, digits, value);
+    fputs("</td>", to);
+}
+
+static void put_base64(FILE *to, const uint8_t *data, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        uint32_t v = (uint32_t)data[i] << 16;
+        v |= i + 1 < size ? (uint32_t)data[i + 1] << 8 : 0;
+        v |= i + 2 < size ? data[i + 2] : 0;
+        fputc(digits[v >> 18], to);
+        fputc(digits[v >> 12 & 63], to);
+        fputc(i + 1 < size ? digits[v >> 6 & 63] : '=', to);
+        fputc(i + 2 < size ? digits[v & 63] : '=', to);
+    }
+}
+
+void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot)
+{
+    struct qn_buf svg = {0};
+    char *path = qn_format(NULL, "%s/%s.svg", p->folder, plot->name);
+    if (path && qn_read_whole(path, PICTURE_LIMIT, &svg, NULL) == QINS_OK) {
+        fprintf(to, "<figure id=\"%s\">", plot->name);
+        if (*plot->caption)
+            fprintf(to, "<figcaption>%s</figcaption>", plot->caption);
+        fprintf(to, "<div class=\"scroll\"><img alt=\"%s\" src=\"data:image/svg+xml;base64,",
+                plot->alt);
+        put_base64(to, svg.data, svg.size);
+        fputs("\"></div></figure>\n", to);
+    }
+    qn_buf_finish(&svg);
+    free(path);
+}
+
+/* Those of NAMES, ended by NULL, that were drawn. */
+static void put_pictures(FILE *to, const struct qn_plotter *p, const char *const *names)
+{
+    fputs("<div class=\"figures\">\n", to);
+    for (; *names; names++)
+        for (size_t i = 0; i < p->n_plots; i++)
+            if (strcmp(p->plots[i].name, *names) == 0 && p->plots[i].drawn)
+                qn_page_picture(to, p, &p->plots[i]);
+    fputs("</div>\n", to);
+}
+
+static void put_head(FILE *to, const json_t *report)
+{
+    fputs("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+          /* nothing is loaded from anywhere, and only the page's own script runs */
+          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+          "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
+          "<link rel=\"icon\" href=\"data:,\">\n<title>qins analyze: ",
+          to);
+    qn_page_text(to, qn_path_base(qn_report_text(json_object_get(report, "model"), "path")));
+    fprintf(to, "</title>\n<style>\n%s</style>\n</head>\n<body>\n", qn_asset_page_css);
+}
+
+static void put_file(FILE *to, const json_t *report, const char *key, const char *what)
+{
+    const char *path = qn_report_text(json_object_get(report, key), "path");
+    if (!*path)
+        return;
+    fprintf(to, "; %s ", what);
+    qn_page_text(to, path);
+}
+
+static void put_title(FILE *to, const json_t *report)
+{
+    const json_t *model = json_object_get(report, "model");
+    const char *path = qn_report_text(model, "path");
+    fputs("<h1>", to);
+    qn_page_text(to, path);
+    fputs("</h1>\n<p class=\"soft\">", to);
+    qn_page_text(to, qn_report_text(model, "format"));
+    put_file(to, report, "calibration", "calibration");
+    put_file(to, report, "plan", "plan");
+    put_file(to, report, "archive", "archive");
+    fputs("; studied by qins ", to);
+    qn_page_text(to, qn_report_text(report, "qins_version"));
+    fputs("</p>\n<nav><a href=\"#finding\">Finding</a><a href=\"#rates\">Rate and distortion</a>"
+          "<a href=\"#sizes\">Sizes</a><a href=\"#extra\">Extra compression</a>"
+          "<a href=\"#access\">Hot and cold</a><a href=\"#kinds\">Kinds</a>"
+          "<a href=\"#remarks\">Remarks</a><a href=\"#list\">Every tensor</a></nav>\n",
+          to);
+}
+
+static void put_page(FILE *to, const json_t *report, const struct qn_plotter *p)
+{
+    static const char *const rates[] = {"int-vs-qins", "rate-distortion", NULL},
+                             *const sizes[] = {"waterfall", "coded-size", NULL},
+                             *const access[] = {"access-map", "access-frequency", NULL},
+                             *const kinds[] = {"entropy-by-kind", "entropy-by-layer", NULL};
+    put_head(to, report);
+    put_title(to, report);
+    qn_page_tiles(to, report);
+    qn_page_finding(to, report);
+    fputs("<h2 id=\"rates\">Rate and distortion</h2>\n", to);
+    put_pictures(to, p, rates);
+    qn_page_comparison(to, report);
+    fputs("<h2 id=\"sizes\">Sizes</h2>\n", to);
+    put_pictures(to, p, sizes);
+    qn_page_extra(to, report);
+    qn_page_access(to, report);
+    put_pictures(to, p, access);
+    fputs("<h2 id=\"kinds\">Kinds of tensors</h2>\n", to);
+    put_pictures(to, p, kinds);
+    qn_page_kinds(to, report);
+    qn_page_remarks(to, report);
+    qn_page_tensors(to, report, p);
+    fprintf(to, "<script>\n%s</script>\n</body>\n</html>\n", qn_asset_page_js);
+}
+
+enum qins_status qn_page_write(const char *path, const json_t *report, const struct qn_plotter *p,
+                               struct qins_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to)
+        return qn_fail_memory(err);
+    put_page(to, report, p);
+    bool bad = ferror(to) != 0;
+    bad = fclose(to) != 0 || bad;
+    enum qins_status st = bad ? qn_fail_memory(err) : qn_write_whole(path, text, size, err);
+    free(text);
+    return st;
+}

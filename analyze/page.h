@@ -1,0 +1,36 @@
+/* index.html: the study on one self-contained page. */
+#ifndef QINS_ANALYZE_PAGE_H
+#define QINS_ANALYZE_PAGE_H
+
+#include "analyze/plot.h"
+#include "core/json.h"
+
+#include <stdio.h>
+
+/* Writes the page to PATH, atomically. Pictures come from the folder of P that were drawn. */
+enum qins_status qn_page_write(const char *path, const json_t *report, const struct qn_plotter *p,
+                               struct qins_error *err);
+
+/* For its parts: text with what HTML takes for markup escaped. */
+void qn_page_text(FILE *to, const char *text);
+/* A number with DIGITS decimals, or a dash where there is none. */
+void qn_page_number(FILE *to, int digits, double value);
+void qn_page_bytes(FILE *to, double bytes);
+/* A cell of a table with a number that sorts by its value. */
+void qn_page_cell(FILE *to, int digits, double value);
+
+/* The picture of a plot that was drawn, inline. */
+void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot);
+
+/* Parts (analyze/page_parts.c, page_table.c). */
+void qn_page_tiles(FILE *to, const json_t *report);
+void qn_page_finding(FILE *to, const json_t *report);
+void qn_page_comparison(FILE *to, const json_t *report);
+void qn_page_extra(FILE *to, const json_t *report);
+void qn_page_access(FILE *to, const json_t *report);
+void qn_page_kinds(FILE *to, const json_t *report);
+void qn_page_remarks(FILE *to, const json_t *report);
+/* The table of tensors, with the pictures that P has of them. */
+void qn_page_tensors(FILE *to, const json_t *report, const struct qn_plotter *p);
+
+#endif

@@ -1,0 +1,363 @@
+#include "analyze/plot.h"
+#include "analyze/plot_assets.h"
+
+#include "core/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    MAX_LABEL = 64,     /* bytes of a text in a picture */
+    KEEP_HEAD = 20,     /* of a longer one: so many from its beginning, the rest from its end */
+    SVG_LIMIT = 8 << 20 /* bytes */
+};
+
+/* What pages of either colour show instead of the pictures' ink, grid and blue. The patterns are
+ * those of gnuplot's SVG terminal, of the colours in assets/style.gp. */
+static const char svg_style[] =
+    "\n<style>@media (prefers-color-scheme:dark){"
+    "[fill=\"rgb(48,54,61)\"]{fill:#d7dde5}[stroke='rgb( 48,  54,  61)']{stroke:#d7dde5}"
+    "[stroke='rgb(208, 215, 222)']{stroke:#363f4a}"
+    "[fill=\"rgb(0,114,178)\"]{fill:#58aef0}[stroke='rgb(  0, 114, 178)']{stroke:#58aef0}"
+    "[fill=\"rgb(110,119,129)\"]{fill:#9aa5b1}[stroke='rgb(110, 119, 129)']{stroke:#9aa5b1}"
+    "}</style>\n";
+
+enum qins_status qn_plotter_init(struct qn_plotter *p, const char *dir, struct qins_error *err)
+{
+    *p = (struct qn_plotter){0};
+    p->folder = qn_path_join(dir, "plots", err);
+    p->temp = qn_path_join(dir, "plots.tmp-XXXXXX", err);
+    if (!p->folder || !p->temp)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = qn_make_directories(p->folder, err);
+    if (st == QINS_OK && !mkdtemp(p->temp)) {
+        st = qn_fail_errno(err, p->temp, "make a folder");
+        free(p->temp);
+        p->temp = NULL;
+    }
+    return st;
+}
+
+static void remove_folder(const char *path)
+{
+    DIR *d = opendir(path);
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    rmdir(path);
+}
+
+void qn_plotter_finish(struct qn_plotter *p)
+{
+    if (p->data)
+        fclose(p->data);
+    if (p->temp)
+        remove_folder(p->temp);
+    free(p->temp);
+    free(p->folder);
+    free(p->plots);
+    *p = (struct qn_plotter){0};
+}
+
+/* NAME and SUFFIX in the folder of work. */
+static FILE *create(const struct qn_plotter *p, const char *name, const char *suffix,
+                    struct qins_error *err)
+{
+    char *path = qn_format(err, "%s/%s%s", p->temp, name, suffix);
+    FILE *f = path ? fopen(path, "we") : NULL;
+    if (path && !f)
+        qn_fail_errno(err, path, "create a file");
+    free(path);
+    return f;
+}
+
+static enum qins_status close_file(FILE *f, const char *folder, struct qins_error *err)
+{
+    bool bad = ferror(f) != 0;
+    bad = fclose(f) != 0 || bad;
+    return bad ? qn_fail_errno(err, folder, "write a file") : QINS_OK;
+}
+
+enum qins_status qn_plot_begin(struct qn_plotter *p, const char *name, struct qins_error *err)
+{
+    p->data = create(p, name, ".dat", err);
+    return p->data ? QINS_OK : err ? err->status : QINS_ERR_IO;
+}
+
+/* gnuplot takes quotes, backslashes and control characters of data for syntax, and a text that is
+ * no number but begins like one for that number. */
+static void put_safe(FILE *f, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t unsafe = qn_text_unsafe(text + i);
+        if (unsafe > 0) {
+            fputc('?', f);
+            i += unsafe;
+            continue;
+        }
+        if (text[i] == '"')
+            fputs("\xe2\x80\xb3", f); /* double prime */
+        else if (text[i] == '\\')
+            fputs("\xe2\x88\x96", f); /* set minus */
+        else
+            fputc(text[i], f);
+        i++;
+    }
+}
+
+static bool continues(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+void qn_plot_text(struct qn_plotter *p, const char *text)
+{
+    size_t n = strlen(text);
+    fputc('"', p->data);
+    if (n <= MAX_LABEL) {
+        put_safe(p->data, text, n);
+    } else {
+        size_t head = KEEP_HEAD, tail = n - (MAX_LABEL - KEEP_HEAD);
+        while (continues(text[head]))
+            head--;
+        while (continues(text[tail]))
+            tail++;
+        put_safe(p->data, text, head);
+        fputs("\xe2\x80\xa6", p->data);
+        put_safe(p->data, text + tail, n - tail);
+    }
+    fputs("\"\t", p->data);
+}
+
+void qn_plot_number(struct qn_plotter *p, double value)
+{
+    if (isfinite(value))
+        fprintf(p->data, "%.7g\t", value);
+    else
+        fputs("NaN\t", p->data);
+}
+
+enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
+                             const char *script, struct qins_error *err)
+{
+    enum qins_status st = close_file(p->data, p->temp, err);
+    p->data = NULL;
+    if (st == QINS_OK && p->n_plots == p->capacity) {
+        size_t capacity = p->capacity ? 2 * p->capacity : 64;
+        struct qn_plot *plots = realloc(p->plots, capacity * sizeof *plots);
+        if (!plots)
+            return qn_fail_memory(err);
+        p->plots = plots;
+        p->capacity = capacity;
+    }
+    FILE *f = st == QINS_OK ? create(p, plot->name, ".gp", err) : NULL;
+    if (!f)
+        return st != QINS_OK ? st : err ? err->status : QINS_ERR_IO;
+    fprintf(f, "name = \"%s\"\n%s%s", plot->name, head, script);
+    st = close_file(f, p->temp, err);
+    if (st == QINS_OK)
+        p->plots[p->n_plots++] = *plot;
+    return st;
+}
+
+enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err)
+{
+    enum qins_status st = close_file(p->data, p->temp, err);
+    char *path = qn_format(err, "%s/%s.dat", p->temp, name);
+    p->data = NULL;
+    if (!path)
+        return QINS_ERR_MEMORY;
+    unlink(path);
+    free(path);
+    return st;
+}
+
+/* A script that draws plots FIRST onwards; PROGRESS: and says after each that it is done. */
+static enum qins_status write_driver(const struct qn_plotter *p, const char *name, size_t first,
+                                     bool progress, struct qins_error *err)
+{
+    static const char *const kinds[] = {"svg", "png"};
+    FILE *f = create(p, name, "", err);
+    if (!f)
+        return err ? err->status : QINS_ERR_IO;
+    for (size_t i = first; i < p->n_plots; i++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+            fprintf(f, "kind = \"%s\"\nload \"%s.gp\"\n", kinds[k], p->plots[i].name);
+        if (progress)
+            fprintf(f, "set print \"progress\"\nprint %zu\nset print\n", i + 1);
+    }
+    return close_file(f, p->temp, err);
+}
+
+/* How many of all plots are done, from the file that the driver writes. */
+static size_t plots_done(const struct qn_plotter *p, size_t before)
+{
+    char *path = qn_format(NULL, "%s/progress", p->temp);
+    FILE *f = path ? fopen(path, "re") : NULL;
+    char line[32] = "";
+    size_t done = before;
+    if (f && fgets(line, sizeof line, f))
+        done = (size_t)strtoul(line, NULL, 10);
+    if (f)
+        fclose(f);
+    if (path)
+        unlink(path);
+    free(path);
+    return done >= before && done <= p->n_plots ? done : before;
+}
+
+/* gnuplot ends at the first script that it cannot carry out: that one is left out, the others are
+ * drawn. */
+static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *monitor,
+                                 struct qins_error *err)
+{
+    /* A picture takes about 0.1 s; the bound is for one that never ends. */
+    enum { SECONDS_BASE = 60, SECONDS_PLOT = 2 };
+    enum qins_status st = QINS_OK;
+    for (size_t first = 0; first < p->n_plots && st == QINS_OK;) {
+        bool ok;
+        unsigned seconds = SECONDS_BASE + SECONDS_PLOT * (unsigned)(p->n_plots - first);
+        st = write_driver(p, "run.gp", first, true, err);
+        if (st == QINS_OK)
+            st = qn_run_gnuplot(p->temp, "run.gp", seconds, monitor, &ok, err);
+        if (st != QINS_OK)
+            break;
+        size_t done = ok ? p->n_plots : plots_done(p, first);
+        for (size_t i = first; i < done; i++)
+            p->plots[i].drawn = true;
+        if (done < p->n_plots)
+            qn_notice(monitor, "gnuplot could not draw %s; it is left out", p->plots[done].name);
+        first = done + 1;
+    }
+    if (st == QINS_ERR_UNSUPPORTED) {
+        qn_notice(monitor, "%s; the pictures are left out, plots/draw.gp makes them", err->message);
+        st = QINS_OK;
+    }
+    return st;
+}
+
+/* Makes an SVG readable on dark pages, too. */
+static enum qins_status style_svg(const char *path, struct qins_error *err)
+{
+    struct qn_buf in = {0}, out = {0};
+    enum qins_status st = qn_read_whole(path, SVG_LIMIT, &in, err);
+    if (st == QINS_OK)
+        st = qn_buf_append(&in, "", 1, err);
+    const char *text = (const char *)in.data;
+    const char *tag = st == QINS_OK ? strstr(text, "<svg") : NULL;
+    const char *end = tag ? strchr(tag, '>') : NULL;
+    if (st == QINS_OK && end) {
+        size_t head = (size_t)(end + 1 - text);
+        st = qn_buf_append(&out, text, head, err);
+        if (st == QINS_OK)
+            st = qn_buf_append(&out, svg_style, sizeof svg_style - 1, err);
+        if (st == QINS_OK)
+            st = qn_buf_append(&out, text + head, in.size - 1 - head, err);
+        FILE *f = st == QINS_OK ? fopen(path, "we") : NULL;
+        if (st == QINS_OK && !f)
+            st = qn_fail_errno(err, path, "create a file");
+        if (f) {
+            fwrite(out.data, 1, out.size, f);
+            st = close_file(f, path, err);
+        }
+    }
+    qn_buf_finish(&in);
+    qn_buf_finish(&out);
+    return st;
+}
+
+/* Moves NAME.SUFFIX, where there is one. */
+static enum qins_status move(const struct qn_plotter *p, const char *name, const char *suffix,
+                             struct qins_error *err)
+{
+    char *from = qn_format(err, "%s/%s%s", p->temp, name, suffix);
+    char *to = qn_format(err, "%s/%s%s", p->folder, name, suffix);
+    enum qins_status st = from && to ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK && qn_is_directory(to))
+        st = qn_fail_at(err, QINS_ERR_IO, to, NULL, QN_NO_OFFSET, "there is a folder of this name");
+    if (st == QINS_OK && rename(from, to) != 0 && errno != ENOENT)
+        st = qn_fail_errno(err, to, "move a file");
+    free(from);
+    free(to);
+    return st;
+}
+
+static enum qins_status move_plot(const struct qn_plotter *p, const struct qn_plot *plot,
+                                  struct qins_error *err)
+{
+    static const char *const texts[] = {".dat", ".gp"}, *const pictures[] = {".svg", ".png"};
+    enum qins_status st = QINS_OK;
+    for (int i = 0; i < 2 && st == QINS_OK; i++)
+        st = move(p, plot->name, texts[i], err);
+    for (int i = 0; i < 2 && st == QINS_OK && plot->drawn; i++)
+        st = move(p, plot->name, pictures[i], err);
+    return st;
+}
+
+/* Whether NAME is a file that this program makes, and DONE has none of it. */
+static bool is_stale(const struct qn_plotter *p, const char *name)
+{
+    static const char *const suffixes[] = {".dat", ".gp", ".svg", ".png"};
+    const char *dot = strrchr(name, '.');
+    size_t stem = dot ? (size_t)(dot - name) : 0;
+    int kind = 0;
+    if (!dot)
+        return false;
+    while (kind < 4 && strcmp(dot, suffixes[kind]) != 0)
+        kind++;
+    if (kind == 4)
+        return false;
+    for (size_t i = 0; i < p->n_plots; i++)
+        if (strlen(p->plots[i].name) == stem && memcmp(p->plots[i].name, name, stem) == 0)
+            return kind >= 2 && !p->plots[i].drawn;
+    for (size_t i = 0; i < QN_PLOT_NAMES; i++)
+        if (strlen(qn_plot_names[i]) == stem && memcmp(qn_plot_names[i], name, stem) == 0)
+            return true;
+    return stem >= 11 && strncmp(name, "tensor-", 7) == 0 &&
+           strspn(name + 7, "0123456789") == stem - 7;
+}
+
+static void remove_stale(const struct qn_plotter *p)
+{
+    DIR *d = opendir(p->folder);
+    for (const struct dirent *e; d && (e = readdir(d));)
+        if (is_stale(p, e->d_name))
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
+enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *monitor,
+                                 struct qins_error *err)
+{
+    FILE *f = create(p, "style", ".gp", err);
+    if (!f)
+        return err ? err->status : QINS_ERR_IO;
+    fputs(qn_asset_style_gp, f);
+    enum qins_status st = close_file(f, p->temp, err);
+    if (st == QINS_OK)
+        st = write_driver(p, "draw.gp", 0, false, err);
+    if (st == QINS_OK)
+        st = draw_all(p, monitor, err);
+    for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++) {
+        char *svg = qn_format(err, "%s/%s.svg", p->temp, p->plots[i].name);
+        st = !svg ? QINS_ERR_MEMORY : p->plots[i].drawn ? style_svg(svg, err) : QINS_OK;
+        free(svg);
+    }
+    for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++)
+        st = move_plot(p, &p->plots[i], err);
+    if (st == QINS_OK)
+        st = move(p, "style", ".gp", err);
+    if (st == QINS_OK)
+        st = move(p, "draw", ".gp", err);
+    if (st == QINS_OK)
+        remove_stale(p);
+    return st;
+}

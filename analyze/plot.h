@@ -1,0 +1,57 @@
+/* Pictures by gnuplot: a script from analyze/assets, its data, an SVG and a PNG each. Scripts hold
+ * no text but their own; names of tensors and the like reach gnuplot as data. Everything is made in
+ * a folder beside the final one and moved there when it is whole. */
+#ifndef QINS_ANALYZE_PLOT_H
+#define QINS_ANALYZE_PLOT_H
+
+#include "core/buf.h"
+#include "core/thread.h"
+
+#include <stdio.h>
+
+struct qn_plot {
+    char name[32];       /* of its files: letters, digits and '-' */
+    const char *caption; /* what it shows; static */
+    const char *alt;     /* the same for those who cannot see it, short; static */
+    long tensor;         /* index in the report, or -1 */
+    bool drawn;
+};
+
+struct qn_plotter {
+    char *folder, *temp; /* DIR/plots, and where the work is done */
+    struct qn_plot *plots;
+    size_t n_plots, capacity;
+    FILE *data; /* of the plot that is being described */
+};
+
+/* Makes DIR/plots, where it is missing. */
+enum qins_status qn_plotter_init(struct qn_plotter *p, const char *dir, struct qins_error *err);
+void qn_plotter_finish(struct qn_plotter *p); /* removes what was not moved */
+
+/* Opens NAME.dat for a plot: write to p->data, one line a row, tabs between columns; a blank line
+ * starts another line of a curve, two blank lines another block. */
+enum qins_status qn_plot_begin(struct qn_plotter *p, const char *name, struct qins_error *err);
+/* A text as a column: what gnuplot could take for syntax (quotes, control characters, backslashes)
+ * is replaced by what looks like it; the middle of a long one is left out. */
+void qn_plot_text(struct qn_plotter *p, const char *text);
+/* A number as a column, NaN where it is not finite. */
+void qn_plot_number(struct qn_plotter *p, double value);
+/* Closes the data and adds the plot: NAME.gp is HEAD (assignments of numbers), then SCRIPT. */
+enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
+                             const char *script, struct qins_error *err);
+
+/* In place of qn_plot_end() where there turned out to be nothing to show. */
+enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err);
+
+/* Runs gnuplot (analyze/plot_run.c). A plot that it cannot draw, or all where it is missing, are
+ * told as notices. Then moves all files to the final folder and removes pictures of tensors there
+ * that an earlier run left. */
+enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *monitor,
+                                 struct qins_error *err);
+
+/* Runs gnuplot on SCRIPT in FOLDER, at most SECONDS long. *ok: it ended well. QINS_ERR_UNSUPPORTED
+ * where there is no gnuplot. */
+enum qins_status qn_run_gnuplot(const char *folder, const char *script, unsigned seconds,
+                                const struct qn_monitor *monitor, bool *ok, struct qins_error *err);
+
+#endif

@@ -1,0 +1,14 @@
+/* Files of analyze/assets, built in (tools/embed.py), NUL-terminated. */
+#ifndef QINS_ANALYZE_PLOT_ASSETS_H
+#define QINS_ANALYZE_PLOT_ASSETS_H
+
+extern const char qn_asset_style_gp[], qn_asset_int_vs_qins_gp[], qn_asset_rate_distortion_gp[],
+    qn_asset_entropy_by_layer_gp[], qn_asset_entropy_by_kind_gp[], qn_asset_coded_size_gp[],
+    qn_asset_access_map_gp[], qn_asset_access_frequency_gp[], qn_asset_waterfall_gp[],
+    qn_asset_tensor_gp[], qn_asset_page_css[], qn_asset_page_js[];
+
+/* The plots of a whole model; those of tensors are "tensor-" and a number. */
+enum { QN_PLOT_NAMES = 8 };
+extern const char *const qn_plot_names[QN_PLOT_NAMES];
+
+#endif

@@ -1,0 +1,213 @@
+#include "analyze/plot_assets.h"
+#include "analyze/plot_model.h"
+#include "analyze/report_curves.h"
+#include "analyze/report_json.h"
+#include "analyze/report_tables.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_LEVELS = 300, /* more of them are not shown: they would be a red bar */
+    BINS_PER_BIT = 4, /* of candidates; the best of a bin is shown */
+    MAX_SHOWN_BITS = 14,
+    N_BINS = BINS_PER_BIT * MAX_SHOWN_BITS,
+};
+
+static void end_row(struct qn_plotter *p)
+{
+    fputc('\n', p->data);
+}
+
+static void end_block(struct qn_plotter *p, size_t rows)
+{
+    fputs(rows == 0 ? "NaN\tNaN\tNaN\n\n\n" : "\n\n", p->data);
+}
+
+/* The column of GRANULARITY in the table of histograms, or its last. */
+static size_t histogram_column(const struct qn_table *t, const char *granularity)
+{
+    static const char *const names[] = {"tensor", "row", "128", "32"};
+    for (size_t i = 0; i < sizeof names / sizeof *names && i + 1 < t->columns; i++)
+        if (strcmp(names[i], granularity) == 0)
+            return i + 1;
+    return 1;
+}
+
+/* False where there is nothing to see: no values, or those of one cell. */
+static bool put_histogram(struct qn_plotter *p, const struct qn_table *t, const json_t *chosen)
+{
+    size_t column = histogram_column(t, qn_report_text(chosen, "granularity")), filled = 0;
+    double sum = 0.0;
+    for (size_t i = 0; i < t->rows; i++)
+        sum += t->data[i * t->columns + column];
+    for (size_t i = 0; i < t->rows; i++) {
+        double share = t->data[i * t->columns + column] / sum;
+        filled += share > 0.0;
+        qn_plot_number(p, t->data[i * t->columns]);
+        qn_plot_number(p, share);
+        end_row(p);
+    }
+    end_block(p, t->rows);
+    return filled > 0 && isfinite(sum);
+}
+
+/* Level l of N stands for clip * t / (1 + kappa (1 - t)), t = l / N (DESIGN 2.2). */
+static void put_levels(struct qn_plotter *p, const json_t *chosen)
+{
+    double n = qn_report_number(chosen, "levels"), kappa = qn_report_number(chosen, "kappa"),
+           clip = qn_report_number(chosen, "clip");
+    bool good = n >= 1.0 && n <= MAX_LEVELS && kappa >= 0.0 && clip > 0.0;
+    for (long l = good ? -(long)n : 1; l <= (long)n && good; l++) {
+        double t = (double)labs(l) / n;
+        qn_plot_number(p, (l < 0 ? -clip : clip) * t / (1.0 + kappa * (1.0 - t)));
+        end_row(p);
+    }
+    end_block(p, good);
+}
+
+/* Of the candidates of set CODED, the best of each quarter bit and granularity. */
+static void put_candidates(struct qn_plotter *p, const struct qn_table *t, bool coded)
+{
+    double best[N_BINS][2] = {0};
+    size_t rows = 0;
+    const size_t bits_column = coded ? QN_COLUMN_HUFFMAN_BITS : QN_COLUMN_PACKED_BITS;
+    for (int i = 0; i < N_BINS; i++)
+        best[i][1] = NAN;
+    for (size_t i = 0; i < t->rows; i++) {
+        const double *row = t->data + i * t->columns;
+        const double bits = row[bits_column], db = row[QN_COLUMN_SQNR_DB];
+        if ((row[QN_COLUMN_SET] != 0.0) != coded || !(bits >= 0.0 && bits < MAX_SHOWN_BITS) ||
+            !isfinite(db))
+            continue;
+        double *b = best[(int)(bits * BINS_PER_BIT)];
+        if (isnan(b[1]) || db > b[1]) {
+            b[0] = bits;
+            b[1] = db;
+        }
+    }
+    for (int i = 0; i < N_BINS; i++) {
+        if (isnan(best[i][1]))
+            continue;
+        qn_plot_number(p, best[i][0]);
+        qn_plot_number(p, best[i][1]);
+        end_row(p);
+        rows++;
+    }
+    end_block(p, rows);
+}
+
+static size_t put_hull(struct qn_plotter *p, const json_t *hull)
+{
+    const json_t *item;
+    size_t i, rows = 0;
+    json_array_foreach(hull, i, item)
+    {
+        double bits = qn_report_number(item, "bits"), db = qn_report_number(item, "sqnr_db");
+        if (!isfinite(bits) || !isfinite(db))
+            continue;
+        qn_plot_number(p, bits);
+        qn_plot_number(p, db);
+        end_row(p);
+        rows++;
+    }
+    end_block(p, rows);
+    return rows;
+}
+
+static void put_chosen(struct qn_plotter *p, const json_t *chosen)
+{
+    double bits = qn_report_number(chosen, "bits_per_weight");
+    bool good = isfinite(bits) && isfinite(qn_report_number(chosen, "sqnr_db"));
+    if (good) {
+        qn_plot_number(p, bits);
+        qn_plot_number(p, qn_report_number(chosen, "sqnr_db"));
+        qn_plot_text(p, strcmp(qn_report_text(chosen, "from"), "plan") == 0 ? "plan"
+                                                                            : "8 bits, no plan");
+        end_row(p);
+    }
+    end_block(p, good);
+}
+
+static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_input *in,
+                                    size_t index, struct qins_error *err)
+{
+    const json_t *tensor = json_array_get(json_object_get(in->report, "tensors"), index);
+    const json_t *chosen = json_object_get(tensor, "chosen");
+    const char *group = qn_report_text(tensor, "curves");
+    struct qn_plot plot = {
+        .caption = "", .alt = "histogram and rate-distortion curve", .tensor = (long)index};
+    struct qn_table histogram = {0}, candidates = {0};
+    char head[32];
+    enum qins_status st = qn_table_read(in->curves, group, "histogram", 2, &histogram, err);
+    if (st == QINS_OK && histogram.rows)
+        st = qn_table_read(in->curves, group, "candidates", QN_TABLE_COLUMNS, &candidates, err);
+    snprintf(plot.name, sizeof plot.name, "tensor-%04zu", index);
+    if (st == QINS_OK && histogram.rows) {
+        st = qn_plot_begin(p, plot.name, err);
+        if (st == QINS_OK) {
+            qn_plot_text(p, qn_report_text(tensor, "name"));
+            fputs("\n\n\n", p->data);
+            bool any = put_histogram(p, &histogram, chosen);
+            put_levels(p, chosen);
+            put_candidates(p, &candidates, false);
+            put_candidates(p, &candidates, true);
+            size_t points = put_hull(p, json_object_get(tensor, "hull"));
+            put_chosen(p, chosen);
+            snprintf(head, sizeof head, "sides = %d\n", points > 1 && candidates.rows ? 2 : 1);
+            st = any ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
+                     : qn_plot_drop(p, plot.name, err);
+        }
+    }
+    qn_table_finish(&histogram);
+    qn_table_finish(&candidates);
+    return st;
+}
+
+struct sized {
+    double elements;
+    size_t index;
+};
+
+static int larger_first(const void *a, const void *b)
+{
+    const struct sized *x = a, *y = b;
+    if (x->elements != y->elements)
+        return x->elements < y->elements ? 1 : -1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int by_index(const void *a, const void *b)
+{
+    const struct sized *x = a, *y = b;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+enum qins_status qn_plot_tensors(struct qn_plotter *p, const struct qn_plot_input *in,
+                                 const struct qn_monitor *monitor, struct qins_error *err)
+{
+    const json_t *tensors = json_object_get(in->report, "tensors"), *tensor;
+    struct sized *order = calloc(json_array_size(tensors) + 1, sizeof *order);
+    size_t i, n = 0;
+    enum qins_status st = order ? QINS_OK : qn_fail_memory(err);
+    if (st == QINS_OK)
+        json_array_foreach(tensors, i, tensor)
+        {
+            double elements = qn_report_number(tensor, "numel");
+            if (*qn_report_text(tensor, "curves"))
+                order[n++] = (struct sized){isnan(elements) ? 0.0 : elements, i};
+        }
+    if (n > QN_PLOT_TENSORS) {
+        qsort(order, n, sizeof *order, larger_first);
+        n = QN_PLOT_LARGEST;
+        qsort(order, n, sizeof *order, by_index);
+    }
+    for (i = 0; i < n && st == QINS_OK; i++) {
+        st = qn_check_stop(monitor, err);
+        if (st == QINS_OK)
+            st = plot_tensor(p, in, order[i].index, err);
+    }
+    free(order);
+    return st;
+}

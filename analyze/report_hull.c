@@ -1,0 +1,81 @@
+/* The lower convex hull of all that a tensor could be coded as. */
+#include "analyze/report_figures.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct point {
+    double bytes, error;
+    const struct qn_candidate *candidate;
+    bool coded;
+};
+
+static size_t collect(const struct qn_candidate_list *list, bool coded, struct point *to)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct qn_candidate *c = &list->items[i];
+        uint64_t bytes = coded ? c->huffman_bytes : c->packed_bytes;
+        if (bytes > 0 && isfinite(c->error))
+            to[n++] = (struct point){(double)bytes, c->error, c, coded};
+    }
+    return n;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? -1 : 1;
+    return x->error < y->error ? -1 : x->error > y->error;
+}
+
+static json_t *describe(const struct point *p, uint64_t n)
+{
+    const struct qn_candidate *c = p->candidate;
+    json_t *j = json_object();
+    qn_json_put(&j, "bits", qn_json_real(8.0 * p->bytes / (double)n));
+    qn_json_put(&j, "sqnr_db", qn_json_real(c->sqnr_db));
+    qn_json_put(&j, "granularity", json_string(qn_granularity_name(c->granularity)));
+    qn_json_put(&j, "levels", json_integer(c->levels));
+    qn_json_put(&j, "kappa", qn_json_real((double)c->kappa));
+    qn_json_put(&j, "clip", qn_json_real((double)c->clip));
+    qn_json_put(&j, "codec", json_string(p->coded ? "huffman" : "bitpack"));
+    return j;
+}
+
+enum qins_status qn_report_hull(const struct qn_candidate_list *fixed,
+                                const struct qn_candidate_list *coded, uint64_t n, json_t **out,
+                                struct qins_error *err)
+{
+    const size_t room = 2 * fixed->count + coded->count + 1;
+    struct point *points = calloc(room, sizeof *points);
+    double *x = calloc(room, sizeof *x), *y = calloc(room, sizeof *y);
+    size_t *hull = calloc(room, sizeof *hull);
+    json_t *j = json_array();
+    enum qins_status st = points && x && y && hull ? QINS_OK : qn_fail_memory(err);
+    if (st == QINS_OK) {
+        size_t count = collect(fixed, false, points);
+        count += collect(fixed, true, points + count);
+        count += collect(coded, true, points + count);
+        qsort(points, count, sizeof *points, by_bytes);
+        for (size_t i = 0; i < count; i++) {
+            x[i] = points[i].bytes;
+            y[i] = points[i].error;
+        }
+        size_t n_hull = qn_convex_hull(x, y, count, hull);
+        for (size_t i = 0; i < n_hull && st == QINS_OK; i++)
+            if (json_array_append_new(j, describe(&points[hull[i]], n)) != 0)
+                st = qn_fail_memory(err);
+    }
+    free(points);
+    free(x);
+    free(y);
+    free(hull);
+    if (st != QINS_OK) {
+        json_decref(j);
+        j = NULL;
+    }
+    *out = j;
+    return st;
+}
