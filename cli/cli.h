@@ -41,6 +41,12 @@ enum cli_option_id {
     OPT_CALIBRATION,
     OPT_PLAN,
     OPT_ROUNDING,
+    OPT_POLICY,
+    OPT_COSTS,
+    OPT_TARGET_BITS,
+    OPT_TARGET_SIZE,
+    OPT_MAX_ERROR,
+    OPT_EXPLAIN,
     OPT_MERGE,
     OPT_ACTIVATIONS,
     OPT_SAVE,
@@ -88,7 +94,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
-    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze;
+    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
@@ -110,6 +116,10 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
 /* --rounding; *GIVEN is whether it was. */
 enum qins_status cli_rounding(const struct cli *c, enum qn_rounding *out, bool *given,
                               struct qins_error *err);
+/* --target-size: a whole number of bytes, or a number with K, M, G or T for their multiples by
+ * 1024. */
+enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *out,
+                          struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
 
 /* Whether PATH can be written, told before the work; NULL is no output. */

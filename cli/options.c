@@ -47,6 +47,12 @@ static const struct option options[OPT_COUNT] = {
     [OPT_KEEP_ROWS] = {"keep-rows", 0, "N", "keep a sample of N rows of activations"},
     [OPT_SENSITIVITY] = {"sensitivity", 0, NULL,
                          "what quantising each matrix alone does to the model"},
+    [OPT_POLICY] = {"policy", 0, "P", "default, archive, or a policy file"},
+    [OPT_COSTS] = {"costs", 0, "FILE", "decode costs, of bench coders --save"},
+    [OPT_TARGET_BITS] = {"target-bits", 0, "X", "bits a weight of the whole archive"},
+    [OPT_TARGET_SIZE] = {"target-size", 0, "S", "bytes of the archive; K, M, G: of 1024"},
+    [OPT_MAX_ERROR] = {"max-error", 0, "E", "predicted mean KL, or relative error"},
+    [OPT_EXPLAIN] = {"explain", 0, "TENSOR", "what was considered for it"},
     [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
     [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
     [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},
@@ -253,6 +259,25 @@ enum qins_status cli_real(const struct cli *c, enum cli_option_id id, double min
         return bad_value(c, id, want, err);
     }
     *out = v;
+    return QINS_OK;
+}
+
+enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *out,
+                          struct qins_error *err)
+{
+    static const char units[] = "KMGT";
+    const char *text = c->value[id], *unit;
+    char *end;
+    if (!text)
+        return QINS_OK;
+    double v = strtod(text, &end), factor = 1.0;
+    unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    for (const char *p = units; unit && p <= unit; p++)
+        factor *= 1024.0;
+    end += unit != NULL;
+    if (text[0] < '0' || text[0] > '9' || *end || !(v * factor >= 1.0 && v * factor <= 0x1p62))
+        return bad_value(c, id, "a number of bytes is needed, K, M, G or T behind it or not", err);
+    *out = (uint64_t)(v * factor);
     return QINS_OK;
 }
 

@@ -15,6 +15,12 @@ enum {
     MAX_TARGET_BITS = 64,
 };
 
+/* Of a policy that does not say: docs/policy-format.md. */
+enum { MIN_ELEMENTS = 1024, BLOCK_ROWS = 32 };
+#define HOT_TOUCHES     0.5
+#define COLD_TOUCHES    0.1
+#define DECODE_OVERHEAD 0.02
+
 static const char *const treatment_names[] = {
     [QN_TREAT_AUTO] = "auto", [QN_TREAT_LOSSLESS] = "lossless", [QN_TREAT_HOT] = "hot",
     [QN_TREAT_COLD] = "cold", [QN_TREAT_BY_ROW] = "by_row",
@@ -267,13 +273,13 @@ enum qins_status qn_policy_from_json(const json_t *j, struct qn_policy *p, struc
         {"budget", take_budget, 0, 0, 0, false},
         {"rules", take_rules, 0, 0, 0, true},
     };
-    p->hot_touches = 0.5;
-    p->cold_touches = 0.1;
-    p->hot_decode_overhead = 0.02;
+    p->hot_touches = HOT_TOUCHES;
+    p->cold_touches = COLD_TOUCHES;
+    p->hot_decode_overhead = DECODE_OVERHEAD;
     p->min_bits = QN_MIN_BITS;
     p->max_bits = QN_MAX_BITS;
-    p->min_elements = QN_MIN_QUANTISED;
-    p->block_rows = 128;
+    p->min_elements = MIN_ELEMENTS;
+    p->block_rows = BLOCK_ROWS;
     if (!json_is_object(j))
         return qn_fail(err, QINS_ERR_FORMAT, "policy: must be an object");
     enum qins_status st = take_object(j, "", keys, sizeof keys / sizeof *keys, p, err);

@@ -1,0 +1,179 @@
+/* What a plan is made from. */
+#include "convert/plan_work.h"
+
+#include "core/file.h"
+#include "formats/archive/reader.h"
+#include "policy/defaults.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_JSON = 1 << 24 /* bytes of a policy or a table of costs */ };
+
+/* Added to the count of each token, so that what a short text lacks is not taken for useless
+ * (Krichevsky and Trofimov 1981). */
+#define PSEUDO_COUNT 0.5
+
+static enum qins_status read_policy(const char *path, struct qn_policy *out, struct qins_error *err)
+{
+    struct qn_buf text = {0};
+    if (!path || strcmp(path, "default") == 0 || strcmp(path, "archive") == 0)
+        return qn_policy_builtin(path ? path : "default", out, err);
+    enum qins_status st = qn_read_whole(path, MOST_JSON, &text, err);
+    if (st == QINS_OK)
+        st = qn_error_in_file(err, qn_policy_parse(text.data, text.size, out, err), path);
+    qn_buf_finish(&text);
+    return st;
+}
+
+static enum qins_status read_costs(const char *path, struct qn_costs *out, struct qins_error *err)
+{
+    struct qn_buf text = {0};
+    if (!path)
+        return qn_costs_default(out, err);
+    enum qins_status st = qn_read_whole(path, MOST_JSON, &text, err);
+    if (st == QINS_OK)
+        st = qn_error_in_file(err, qn_costs_parse(text.data, text.size, out, err), path);
+    qn_buf_finish(&text);
+    return st;
+}
+
+/* A calibration of captured activations may know of no model. */
+static enum qins_status check_model(struct qn_plan_work *w, struct qins_error *err)
+{
+    struct qn_digest fingerprint;
+    if (!w->calibration || !w->calibration->model_name)
+        return QINS_OK;
+    enum qins_status st =
+        qn_source_run(w->source, NULL, w->options->threads, w->monitor, &fingerprint, err);
+    return st == QINS_OK ? qn_calibration_check_model(w->calibration, w->options->calibration,
+                                                      &fingerprint, w->path, err)
+                         : st;
+}
+
+static enum qins_status index_tensors(struct qn_plan_work *w, struct qins_error *err)
+{
+    size_t n = w->source->n_tensors;
+    w->indices = calloc(n + 1, sizeof *w->indices);
+    if (!w->indices)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < n; i++)
+        w->indices[w->source->tensors[i].number] = i;
+    return QINS_OK;
+}
+
+static enum qins_status check_types(const struct qn_checkpoint *ck, struct qins_error *err)
+{
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        const struct qn_tensor *t = &ck->tensors.items[i];
+        if (t->dtype == QINS_DTYPE_INVALID)
+            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
+                              "its type %s cannot be converted", t->foreign_type);
+    }
+    return QINS_OK;
+}
+
+/* An error in a row of an embedding matters as often as its token is read; the probability that the
+ * model gives it is known for tokens, too, that the text lacks. */
+static enum qins_status weigh_rows(struct qn_plan_work *w, struct qins_error *err)
+{
+    const struct qn_calibration *c = w->calibration;
+    if (!w->measured || !c->has_access || !c->access.embedding || c->tokens == 0)
+        return QINS_OK;
+    w->importance = calloc(c->access.vocab + 1, sizeof *w->importance);
+    if (!w->importance)
+        return qn_fail_memory(err);
+    for (uint32_t i = 0; i < c->access.vocab; i++) {
+        w->importance[i] = ((double)c->access.embedding[i] + PSEUDO_COUNT) / (double)c->tokens;
+        if (c->head_variance && c->n_head_rows == c->access.vocab)
+            w->importance[i] += c->head_variance[i];
+    }
+    return QINS_OK;
+}
+
+enum qins_status qn_plan_work_open(struct qn_plan_work *w, struct qins_error *err)
+{
+    const struct qn_plan_job_options *o = w->options;
+    enum qins_status st = read_policy(o->policy, &w->policy, err);
+    if (st == QINS_OK)
+        st = read_costs(o->costs, &w->costs, err);
+    if (st == QINS_OK && qn_path_is_archive(w->path))
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, w->path, NULL, QN_NO_OFFSET,
+                        "is an archive; a plan is made for a checkpoint");
+    if (st == QINS_OK)
+        st = qn_source_open(&w->source, w->path, w->monitor, err);
+    if (st == QINS_OK)
+        st = check_types(w->source->checkpoint, err);
+    if (st == QINS_OK)
+        st = index_tensors(w, err);
+    if (st == QINS_OK && o->calibration) {
+        st = qn_feedback_open(&w->feedback, o->calibration, w->source->checkpoint, w->monitor, err);
+        w->calibration = st == QINS_OK ? qn_feedback_calibration(w->feedback) : NULL;
+    }
+    if (st == QINS_OK)
+        st = check_model(w, err);
+    w->measured = w->calibration && w->calibration->n_sensitivities > 0;
+    return st == QINS_OK ? weigh_rows(w, err) : st;
+}
+
+void qn_plan_work_finish(struct qn_plan_work *w)
+{
+    for (size_t i = 0; i < w->n_items; i++)
+        qn_planned_finish(&w->items[i]);
+    free(w->items);
+    free(w->indices);
+    free(w->importance);
+    qn_policy_finish(&w->policy);
+    qn_feedback_close(w->feedback);
+    qn_source_destroy(w->source);
+}
+
+static double touches_of(const struct qn_calibration *c, const char *name)
+{
+    const struct qn_access *a = &c->access;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        if (strcmp(a->tensors[i], name) == 0)
+            return (double)a->touches[i] / (double)c->tokens;
+    return 0.0; /* the model has no use for it */
+}
+
+static bool is_head(const struct qn_calibration *c, const struct qn_tensor *t)
+{
+    for (size_t i = 0; i < c->n_points; i++) {
+        const struct qn_calibration_point *p = &c->points[i];
+        for (int k = 0; p->kind == QN_TAP_HEAD && k < QN_POINT_TENSORS && p->tensors[k]; k++)
+            if (strcmp(p->tensors[k], t->name) == 0)
+                return true;
+    }
+    return qn_role_of(t->name) == QN_ROLE_HEAD;
+}
+
+void qn_plan_access(const struct qn_plan_work *w, const struct qn_tensor *t,
+                    struct qn_tensor_access *out)
+{
+    const struct qn_calibration *c = w->calibration;
+    *out = (struct qn_tensor_access){.touches = -1.0};
+    out->looked_up = qn_role_of(t->name) == QN_ROLE_EMBEDDING;
+    if (!c || !c->has_access || c->tokens == 0)
+        return;
+    out->touches = touches_of(c, t->name);
+    out->tokens = c->tokens;
+    out->head = is_head(c, t);
+    if (c->access.embedding && t->rank == 2 && t->shape[0] == c->access.vocab) {
+        out->counts = c->access.embedding;
+        out->n_counts = c->access.vocab;
+        out->importance = w->importance;
+        if (out->head && w->measured && c->head_variance && c->n_head_rows == c->access.vocab)
+            out->importance = c->head_variance;
+    }
+}
+
+double qn_plan_sensitivity(const struct qn_plan_work *w, const char *name)
+{
+    for (size_t i = 0; w->measured && i < w->calibration->n_sensitivities; i++) {
+        const struct qn_sensitivity *s = &w->calibration->sensitivities[i];
+        if (strcmp(s->tensor, name) == 0)
+            return s->error > 0.0 && s->kl > 0.0 ? s->kl / s->error : -1.0;
+    }
+    return -1.0;
+}
