@@ -274,7 +274,7 @@ static void describe_coding(const json_t *line, bool lossless, char *buf, size_t
     if (levels == exp2(bits - 1.0) - 1.0)
         snprintf(width, sizeof width, "%.0f-bit", bits);
     else
-        snprintf(width, sizeof width, "%.0f levels a sign", levels);
+        snprintf(width, sizeof width, "%.0f-bit (N %.0f)", bits, levels);
     snprintf(buf, size, "%s %s %s, kappa %.3g, clip %.3g%s", width, scale, codec,
              cli_number(line, "kappa"), cli_number(line, "clip"), feedback ? ", feedback" : "");
 }
