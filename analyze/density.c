@@ -65,6 +65,11 @@ static double cell_begin(const struct qn_density *d, size_t i)
     return i == 0 ? 0.0 : x;
 }
 
+static double cell_end(const struct qn_density *d, size_t i)
+{
+    return i + 1 < d->n ? cell_begin(d, i + 1) : d->scale;
+}
+
 /* The cell, of COUNT, that V > 0 lies in. */
 static size_t find_cell(const struct qn_density *d, double v, size_t count)
 {
@@ -102,7 +107,7 @@ static void at_cell(const struct qn_density *d, double u, struct qn_cumulative *
 {
     double v = u * d->scale;
     size_t i = find_cell(d, v, d->n);
-    double begin = cell_begin(d, i), end = i + 1 < d->n ? cell_begin(d, i + 1) : d->scale;
+    double begin = cell_begin(d, i), end = cell_end(d, i);
     const struct qn_cumulative *from = &d->below[i], *to = from + 1;
     double share = end > begin ? (v - begin) / (end - begin) : 1.0;
     share = share < 0.0 ? 0.0 : share > 1.0 ? 1.0 : share;
@@ -123,6 +128,14 @@ void qn_density_at(const struct qn_density *d, double u, struct qn_cumulative *o
         at_point(d, u, out);
     else
         at_cell(d, u, out);
+}
+
+double qn_density_resolution(const struct qn_density *d, double u)
+{
+    if (d->position || d->n == 0 || !(u > 0.0) || u >= 1.0)
+        return 0.0;
+    size_t i = find_cell(d, u * d->scale, d->n);
+    return (cell_end(d, i) - cell_begin(d, i)) / d->scale;
 }
 
 void qn_density_histogram(const struct qn_density *d, size_t cells, double *out)

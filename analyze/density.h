@@ -35,6 +35,9 @@ struct qn_density; /* analyze/density_internal.h; large */
 /* *OUT at U >= 0; U above 1 is 1. Cheap: one look-up and a few operations. Needs
  * qn_density_seal(). */
 void qn_density_at(const struct qn_density *d, double u, struct qn_cumulative *out);
+/* Width in u of the cell that U lies in: what lies there is taken as evenly filled. 0 where every
+ * value is known. */
+double qn_density_resolution(const struct qn_density *d, double u);
 uint64_t qn_density_zeros(const struct qn_density *d);
 uint64_t qn_density_count(const struct qn_density *d);  /* elements, zeros included */
 uint64_t qn_density_groups(const struct qn_density *d); /* scales; those of all-zero groups too */

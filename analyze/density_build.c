@@ -168,6 +168,18 @@ static double pattern_value(size_t cell)
     return (double)qn_float_from_bits((uint32_t)cell << QN_PATTERN_SHIFT);
 }
 
+/* Where in the octaves a cell is; those of subnormal numbers are wider than what stands for
+ * them. */
+static int64_t pattern_place(size_t cell, double scale, unsigned shift)
+{
+    static const double normal = 0x1p-126;
+    double begin = pattern_value(cell);
+    if (begin >= normal)
+        return cell_number(begin, shift);
+    double end = pattern_value(cell + 1);
+    return cell_number(0.5 * (begin + (end < scale ? end : scale)), shift);
+}
+
 /* Every cell is one value. */
 static enum qins_status patterns_as_points(struct qn_density **out,
                                            const struct qn_density_head *head,
@@ -216,7 +228,7 @@ static enum qins_status patterns_as_cells(struct qn_density **out,
     while (first < s->peak_cell && !pattern_cell(s, first, scale, &cell))
         first++;
     /* One cell lower than need be: the first one begins at 0. */
-    int64_t base = first > 0 ? cell_number(pattern_value(first), shift) - 1 : 0;
+    int64_t base = pattern_place(first, scale, shift) - 1;
     int64_t lowest = top - ((int64_t)PATTERN_OCTAVES << PATTERN_BITS);
     base = base < lowest ? lowest : base;
     struct qn_density *d = create(head, (size_t)(top - base + 1), err);
@@ -228,7 +240,7 @@ static enum qins_status patterns_as_cells(struct qn_density **out,
     for (size_t i = first; i <= s->peak_cell; i++) {
         if (!pattern_cell(s, i, scale, &cell))
             continue;
-        int64_t place = cell_number(pattern_value(i), shift) - base;
+        int64_t place = pattern_place(i, scale, shift) - base;
         add_cumulative(&d->below[place < 0 ? 0 : place], &cell);
     }
     accumulate(d, peak);

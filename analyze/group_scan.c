@@ -129,8 +129,8 @@ static inline void find_places(const float *restrict x, float scale, uint32_t *r
         float u = fabsf(x[i]) / scale;
         u = u > least ? u : least;
         uint32_t cell = (qn_float_bits(u) - least_bits) >> RATIO_SHIFT;
-        uint32_t zero = ZERO_PLACE + (uint32_t)(i % QN_RATIO_SPARE);
-        place[i] = bits << 1 == 0 ? zero : 2 * cell + (bits >> 31);
+        uint32_t zero = ZERO_PLACE / 2 + (uint32_t)(i % (QN_RATIO_SPARE / 2));
+        place[i] = 2 * (bits << 1 == 0 ? zero : cell) + (bits >> 31);
     }
 }
 
@@ -255,14 +255,28 @@ void qn_group_scan_merge(struct qn_group_scan *s, struct qn_group_scan *from)
     from->peak = (struct qn_peak){0};
 }
 
-enum qins_status qn_group_scan_densities(struct qn_group_scan *s, uint64_t count, uint64_t zeros,
+/* Zeros of either sign: what went to the spare places. */
+static void count_zeros(const struct qn_group_scan *s, uint64_t zeros[2])
+{
+    zeros[0] = zeros[1] = 0;
+    for (size_t k = 0; k < QN_RATIO_SPARE; k++)
+        zeros[k % 2] += (uint64_t)s->sums[QN_PER_ROW][(ZERO_PLACE + k) * s->stride];
+}
+
+enum qins_status qn_group_scan_densities(struct qn_group_scan *s, uint64_t count,
                                          uint64_t *patterns, bool exact,
                                          struct qn_density *out[QN_GRANULARITIES],
                                          struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    patterns[0] = patterns[QN_PATTERN_HALF] = 0; /* no longer needed; of zeros, and of values that
-                                                    are nothing to the largest one */
+    uint64_t zeros = count - s->n_points;
+    if (!s->keep && s->finite) {
+        uint64_t signs[2];
+        count_zeros(s, signs);
+        zeros = signs[0] + signs[1];
+        patterns[0] -= signs[0];
+        patterns[QN_PATTERN_HALF] -= signs[1];
+    }
     for (int g = 0; g < QN_GRANULARITIES && s->finite && st == QINS_OK; g++) {
         struct qn_density_head head = {(enum qn_granularity)g, count, zeros, s->groups[g]};
         if (!s->wanted[g])

@@ -43,10 +43,10 @@ void qn_group_scan_add(struct qn_group_scan *s, const float *x, size_t n, uint64
 /* Appends FROM, which becomes empty again. */
 void qn_group_scan_merge(struct qn_group_scan *s, struct qn_group_scan *from);
 
-/* Makes the densities of all that was wanted: NULL where values are not finite. COUNT elements,
- * ZEROS of them 0. PATTERNS [QN_PATTERN_CELLS], zeros among them; EXACT as for
+/* Makes the densities of all that was wanted: NULL where values are not finite. COUNT elements;
+ * zeros are those of float32. Zeros are taken from PATTERNS [QN_PATTERN_CELLS]; EXACT as for
  * qn_density_of_patterns(). */
-enum qins_status qn_group_scan_densities(struct qn_group_scan *s, uint64_t count, uint64_t zeros,
+enum qins_status qn_group_scan_densities(struct qn_group_scan *s, uint64_t count,
                                          uint64_t *patterns, bool exact,
                                          struct qn_density *out[QN_GRANULARITIES],
                                          struct qins_error *err);

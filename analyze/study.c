@@ -295,8 +295,8 @@ static enum qins_status run_study(struct study *s, unsigned threads, struct qins
         make_statistics(s);
     if (st == QINS_OK && s->densities && s->sum.values.first_bad == UINT64_MAX) {
         bool exact = s->sum.values.or_bits % (1u << QN_PATTERN_SHIFT) == 0;
-        st = qn_group_scan_densities(&s->sum.groups, s->n, s->sum.values.zeros, s->patterns, exact,
-                                     s->out->density, err);
+        st =
+            qn_group_scan_densities(&s->sum.groups, s->n, s->patterns, exact, s->out->density, err);
     }
     if (st != QINS_OK)
         qn_tensor_study_finish(s->out);
