@@ -182,6 +182,7 @@ static enum qins_status plot_waterfall(struct qn_plotter *p, const json_t *repor
                            .tensor = -1};
     const json_t *stages = json_object_get(report, "sizes"), *stage;
     double fp32 = qn_report_number(json_array_get(stages, 0), "bytes");
+    double largest = 0.0;
     char text[64], head[64];
     size_t i, rows = 0;
     if (json_array_size(stages) == 0 || !(fp32 > 0.0))
@@ -200,9 +201,10 @@ static enum qins_status plot_waterfall(struct qn_plotter *p, const json_t *repor
         qn_plot_text(p, text);
         fprintf(p->data, "%d\n",
                 json_is_true(json_object_get(stage, "measured")) ? WRITTEN : PREDICTED);
+        largest = fmax(largest, bytes);
         rows++;
     }
-    snprintf(head, sizeof head, "rows = %zu\n", rows);
+    snprintf(head, sizeof head, "rows = %zu\nlargest = %.9g\n", rows, largest);
     return qn_plot_end(p, &plot, head, qn_asset_waterfall_gp, err);
 }
 

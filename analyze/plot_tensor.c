@@ -35,22 +35,23 @@ static size_t histogram_column(const struct qn_table *t, const char *granularity
     return 1;
 }
 
-/* False where there is nothing to see: no values, or those of one cell. */
-static bool put_histogram(struct qn_plotter *p, const struct qn_table *t, const json_t *chosen)
+/* Returns the smallest share above 0, or 0 where there is nothing to see. */
+static double put_histogram(struct qn_plotter *p, const struct qn_table *t, const json_t *chosen)
 {
-    size_t column = histogram_column(t, qn_report_text(chosen, "granularity")), filled = 0;
-    double sum = 0.0;
+    size_t column = histogram_column(t, qn_report_text(chosen, "granularity"));
+    double sum = 0.0, least = 0.0;
     for (size_t i = 0; i < t->rows; i++)
         sum += t->data[i * t->columns + column];
     for (size_t i = 0; i < t->rows; i++) {
         double share = t->data[i * t->columns + column] / sum;
-        filled += share > 0.0;
+        if (share > 0.0 && (least == 0.0 || share < least))
+            least = share;
         qn_plot_number(p, t->data[i * t->columns]);
         qn_plot_number(p, share);
         end_row(p);
     }
     end_block(p, t->rows);
-    return filled > 0 && isfinite(sum);
+    return isfinite(sum) ? least : 0.0;
 }
 
 /* Level l of N stands for clip * t / (1 + kappa (1 - t)), t = l / N (DESIGN 2.2). */
@@ -139,7 +140,7 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
     struct qn_plot plot = {
         .caption = "", .alt = "histogram and rate-distortion curve", .tensor = (long)index};
     struct qn_table histogram = {0}, candidates = {0};
-    char head[32];
+    char head[64];
     enum qins_status st = qn_table_read(in->curves, group, "histogram", 2, &histogram, err);
     if (st == QINS_OK && histogram.rows)
         st = qn_table_read(in->curves, group, "candidates", QN_TABLE_COLUMNS, &candidates, err);
@@ -149,15 +150,16 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
         if (st == QINS_OK) {
             qn_plot_text(p, qn_report_text(tensor, "name"));
             fputs("\n\n\n", p->data);
-            bool any = put_histogram(p, &histogram, chosen);
+            double least = put_histogram(p, &histogram, chosen);
             put_levels(p, chosen);
             put_candidates(p, &candidates, false);
             put_candidates(p, &candidates, true);
             size_t points = put_hull(p, json_object_get(tensor, "hull"));
             put_chosen(p, chosen);
-            snprintf(head, sizeof head, "sides = %d\n", points > 1 && candidates.rows ? 2 : 1);
-            st = any ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
-                     : qn_plot_drop(p, plot.name, err);
+            snprintf(head, sizeof head, "sides = %d\nlow = %.9g\n",
+                     points > 1 && candidates.rows ? 2 : 1, least / 2.0);
+            st = least > 0.0 ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
+                             : qn_plot_drop(p, plot.name, err);
         }
     }
     qn_table_finish(&histogram);

@@ -1,6 +1,6 @@
 # A tensor. Blocks: 0 its name; 1 histogram of x / scale: cell, share of the weights in it; 2 levels
 # of the chosen grid; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
-# dB, label. sides: 2 with a rate-distortion curve.
+# dB, label. sides: 2 with a rate-distortion curve; low: below the smallest share.
 width = 760
 height = sides == 2 ? 640 : 360
 load "style.gp"
@@ -34,8 +34,6 @@ set xrange [-1:1]
 set xtics 0.25
 set logscale y
 set format y "%.0e"
-stats data index 1 using ($2 > 0 ? $2 : NaN) nooutput
-low = STATS_records > 0 ? STATS_min * 0.5 : 1e-6
 set yrange [low:*]
 plot data index 1 using 1:($2 > 0 ? $2 : low) with fillsteps fillcolor rgb sky fillstyle solid 0.45 title "weights", \
      data index 2 using 1:(low):(0):(low * 2.2) with vectors nohead linecolor rgb red linewidth 1 title "levels"

@@ -1,4 +1,4 @@
-# Sizes from FP32 to the archive: label, bytes, label of the size, colour. rows: how many.
+# Sizes from FP32 to the archive: label, bytes, label of the size, colour. rows: how many; largest: bytes.
 width = 760
 height = 90 + 44 * rows
 load "style.gp"
@@ -7,8 +7,7 @@ set border 0
 unset xtics
 unset grid
 unset key
-stats data using 2 nooutput
-set xrange [0:STATS_max * 1.35]
+set xrange [0:largest * 1.4]
 set yrange [rows - 0.4:-0.6]
 set tics scale 0
 plot data using (0):0:(0):2:($0-0.33):($0+0.33):(int($4)):ytic(1) with boxxyerror linecolor rgb variable, \
