@@ -2,6 +2,7 @@
 #ifndef QINS_CLI_CLI_H
 #define QINS_CLI_CLI_H
 
+#include "convert/plan_job.h"
 #include "core/json.h"
 #include "core/thread.h"
 #include "policy/defaults.h"
@@ -24,6 +25,7 @@ enum cli_option_id {
     OPT_AGAINST,
     OPT_DTYPE,
     OPT_TEXT,
+    OPT_HELDOUT,
     OPT_TOKENIZER,
     OPT_IDS,
     OPT_CONTEXT,
@@ -120,6 +122,9 @@ enum qins_status cli_rounding(const struct cli *c, enum qn_rounding *out, bool *
  * 1024. */
 enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *out,
                           struct qins_error *err);
+/* --calibration, --policy, --costs, --rounding and the budget. */
+enum qins_status cli_plan_job_options(const struct cli *c, struct qn_plan_job_options *o,
+                                      struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
 
 /* Whether PATH can be written, told before the work; NULL is no output. */

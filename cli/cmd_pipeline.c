@@ -29,10 +29,31 @@ static enum qins_status print_summary(const json_t *report, struct qins_error *e
     return QINS_OK;
 }
 
+/* One coding for all is chosen by hand, or a plan is made, not both. */
+static enum qins_status check_uniform(const struct cli *c, bool *uniform, struct qins_error *err)
+{
+    static const enum cli_option_id by_hand[] = {OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP,
+                                                 OPT_KAPPA,    OPT_CLIP, OPT_GRID};
+    static const enum cli_option_id planned[] = {OPT_POLICY,      OPT_COSTS,     OPT_TARGET_BITS,
+                                                 OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_ROUNDING};
+    enum cli_option_id first = OPT_HELP;
+    for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand && first == OPT_HELP; i++)
+        if (c->value[by_hand[i]])
+            first = by_hand[i];
+    *uniform = first != OPT_HELP;
+    for (size_t i = 0; i < sizeof planned / sizeof *planned && *uniform; i++)
+        if (c->value[planned[i]])
+            return qn_fail(err, QINS_ERR_USAGE,
+                           "'--%s' makes one coding for all; '--%s' is of a plan",
+                           cli_option_name(first), cli_option_name(planned[i]));
+    return QINS_OK;
+}
+
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_pipeline_options o = {.model = c->operand[0],
                                     .text = c->value[OPT_TEXT],
+                                    .heldout = c->value[OPT_HELDOUT],
                                     .tokenizer = c->value[OPT_TOKENIZER],
                                     .dir = c->value[OPT_OUTPUT],
                                     .convert = {.threads = c->threads}};
@@ -40,6 +61,10 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (!c->value[OPT_TEXT])
         return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
     enum qins_status st = cli_plan_options(c, &o.convert.plan, err);
+    if (st == QINS_OK)
+        st = cli_plan_job_options(c, &o.plan, err);
+    if (st == QINS_OK)
+        st = check_uniform(c, &o.uniform, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     o.context = context;
@@ -51,9 +76,13 @@ const struct cli_verb cli_pipeline = {
     .summary = "The whole line from a model and a text to a page that sums up.",
     .usage = "pipeline MODEL --text FILE -o DIR [options]",
     .example = "qins pipeline model/ --text sample.txt -o review/",
-    .options = {OPT_TEXT, OPT_OUTPUT, OPT_CONTEXT, OPT_TOKENIZER, OPT_LOSSLESS, OPT_BITS, OPT_CODEC,
-                OPT_GROUP, OPT_KAPPA, OPT_CLIP, OPT_GRID},
-    .help = {{OPT_TEXT, "text to calibrate and validate with"}},
+    .options = {OPT_TEXT, OPT_HELDOUT, OPT_OUTPUT, OPT_CONTEXT, OPT_TOKENIZER, OPT_TARGET_BITS,
+                OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_POLICY, OPT_COSTS, OPT_ROUNDING, OPT_LOSSLESS,
+                OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP, OPT_GRID},
+    .help = {{OPT_TEXT, "text to calibrate and validate with"},
+             {OPT_OUTPUT, "folder for all that is made"},
+             {OPT_LOSSLESS, "no plan: keep every tensor bit for bit"},
+             {OPT_BITS, "no plan: 2 to 12 bits for every matrix"}},
     .n_operands = 1,
     .needs_output = true,
     .run = run,

@@ -172,8 +172,8 @@ done:
     return st;
 }
 
-static enum qins_status read_options(const struct cli *c, struct qn_plan_job_options *o,
-                                     struct qins_error *err)
+enum qins_status cli_plan_job_options(const struct cli *c, struct qn_plan_job_options *o,
+                                      struct qins_error *err)
 {
     enum qn_rounding rounding = QN_ROUND_NEAREST;
     bool given = false;
@@ -194,9 +194,6 @@ static enum qins_status read_options(const struct cli *c, struct qn_plan_job_opt
     if (st == QINS_OK && (o->target_bits > 0.0) + (o->target_bytes > 0) + (o->max_error > 0.0) > 1)
         st = qn_fail(err, QINS_ERR_USAGE,
                      "'--target-bits', '--target-size' and '--max-error' exclude each other");
-    if (st == QINS_OK && given && rounding == QN_ROUND_FEEDBACK && !o->calibration)
-        st = qn_fail(err, QINS_ERR_USAGE,
-                     "'--rounding feedback' needs a calibration with Gram matrices");
     return st;
 }
 
@@ -204,7 +201,10 @@ static enum qins_status make(const struct cli *c, json_t **report, struct qins_e
 {
     struct qn_plan_job_options options;
     struct qn_plan plan = {0};
-    enum qins_status st = read_options(c, &options, err);
+    enum qins_status st = cli_plan_job_options(c, &options, err);
+    if (st == QINS_OK && options.rounding == QN_ROUND_FEEDBACK && !options.calibration)
+        st = qn_fail(err, QINS_ERR_USAGE,
+                     "'--rounding feedback' needs a calibration with Gram matrices");
     if (st == QINS_OK && !c->value[OPT_OUTPUT])
         st = qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
     if (st == QINS_OK)

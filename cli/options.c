@@ -32,6 +32,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_AGAINST] = {"against", 0, "PATH", "compare with the checkpoint at PATH"},
     [OPT_DTYPE] = {"dtype", 0, "TYPE", "float tensors as source, f32, f16 or bf16"},
     [OPT_TEXT] = {"text", 0, "FILE", "text to run the model on"},
+    [OPT_HELDOUT] = {"heldout", 0, "FILE", "another text to validate with (default: the same)"},
     [OPT_TOKENIZER] = {"tokenizer", 0, "FILE", "tokenizer.json or .bin (default: the model's)"},
     [OPT_IDS] = {"ids", 0, "FILE", "token ids in a .npy file instead of text"},
     [OPT_CONTEXT] = {"context", 0, "N", "tokens a window (default: the model's, at most 512)"},

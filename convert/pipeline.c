@@ -13,10 +13,14 @@ static const char *const file_names[QN_PIPELINE_FILES] = {
     [QN_FILE_CALIBRATION] = "calibration.h5",
     [QN_FILE_CALIBRATION_PART] = "calibration.h5.part",
     [QN_FILE_CALIBRATE_REPORT] = "calibrate.json",
+    [QN_FILE_PLAN] = "plan.json",
     [QN_FILE_ARCHIVE] = "model.qins",
     [QN_FILE_ARCHIVE_PART] = "model.qins.part",
     [QN_FILE_CONVERT_REPORT] = "convert.json",
     [QN_FILE_VERIFY_REPORT] = "verify.json",
+    [QN_FILE_ANALYSIS] = "analysis",
+    [QN_FILE_ANALYSIS_REPORT] = "analysis/entropy_analysis.json",
+    [QN_FILE_ANALYSIS_PAGE] = "analysis/index.html",
     [QN_FILE_VALIDATE_REPORT] = "validation.json",
     [QN_FILE_PAGE] = "index.html",
 };
@@ -36,13 +40,14 @@ static enum qins_status refuse_inputs(const struct qn_pipeline *p, const struct 
                                       struct qins_error *err)
 {
     const struct qn_inputs inputs[] = {{.checkpoint = ck, .file = p->o->text},
-                                       {.file = p->o->tokenizer}};
+                                       {.file = p->o->heldout},
+                                       {.file = p->o->tokenizer},
+                                       {.file = p->o->plan.policy},
+                                       {.file = p->o->plan.costs}};
     enum qins_status st = QINS_OK;
-    for (int i = 0; i < QN_PIPELINE_FILES && st == QINS_OK; i++) {
-        st = qn_refuse_input(&inputs[0], p->files[i], err);
-        if (st == QINS_OK)
-            st = qn_refuse_input(&inputs[1], p->files[i], err);
-    }
+    for (int i = 0; i < QN_PIPELINE_FILES && st == QINS_OK; i++)
+        for (size_t k = 0; k < sizeof inputs / sizeof *inputs && st == QINS_OK; k++)
+            st = qn_refuse_input(&inputs[k], p->files[i], err);
     return st;
 }
 
@@ -86,6 +91,25 @@ static enum qins_status open_tokenizer(const struct qn_pipeline *p, uint32_t voc
     return qn_tokenizer_open(out, p->o->tokenizer, files, vocab, err);
 }
 
+/* The most tokens that a window can have, given both texts. */
+static enum qins_status fit_window(const struct qn_pipeline *p, const struct qn_tokenizer *t,
+                                   uint32_t window, uint32_t *out, struct qins_error *err)
+{
+    const char *const texts[] = {p->o->text, p->o->heldout};
+    enum qins_status st = QINS_OK;
+    *out = window;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && texts[i] && st == QINS_OK; i++) {
+        size_t count = 0;
+        st = count_tokens(texts[i], t, window, &count, err);
+        if (st == QINS_OK && count < 2)
+            st = qn_fail_at(err, QINS_ERR_FORMAT, texts[i], NULL, QN_NO_OFFSET,
+                            "the text has fewer than two tokens");
+        if (st == QINS_OK)
+            *out = (uint32_t)qn_min_u64(*out, count - 1);
+    }
+    return st;
+}
+
 /* Sets p->context, or leaves it 0 where the checkpoint holds no model that can read the text. */
 static enum qins_status find_context(struct qn_pipeline *p, const struct qn_attachment_list *files,
                                      struct qn_digest *tokenizer_digest, struct qins_error *err)
@@ -94,21 +118,16 @@ static enum qins_status find_context(struct qn_pipeline *p, const struct qn_atta
     struct qn_tokenizer *tokenizer = NULL;
     struct qins_error e = {0};
     uint32_t window = 0;
-    size_t count = 0;
     enum qins_status st = qn_model_check(p->o->model, &config, &e);
     bool unfit = st == QINS_ERR_MEMORY; /* which does not keep it from being converted */
     if (st == QINS_OK)
         st = open_tokenizer(p, config.vocab, files, &tokenizer, &e);
     if (st == QINS_OK) {
         *tokenizer_digest = *qn_tokenizer_digest(tokenizer);
-        window = qn_window_size(&config, p->o->context, NULL);
-        st = count_tokens(p->o->text, tokenizer, window, &count, &e);
+        st = fit_window(p, tokenizer, qn_window_size(&config, p->o->context, NULL), &window, &e);
     }
-    if (st == QINS_OK && count < 2)
-        st = qn_fail_at(&e, QINS_ERR_FORMAT, p->o->text, NULL, QN_NO_OFFSET,
-                        "the text has fewer than two tokens");
     if (st == QINS_OK)
-        p->context = (uint32_t)qn_min_u64(window, count - 1);
+        p->context = window;
     qn_tokenizer_destroy(tokenizer);
     if (unfit || st == QINS_ERR_FORMAT || st == QINS_ERR_UNSUPPORTED) {
         qn_pipeline_cannot_run(p, &e);
@@ -119,46 +138,22 @@ static enum qins_status find_context(struct qn_pipeline *p, const struct qn_atta
     return st;
 }
 
-/* All that decides what running the model, or the archive too, comes to. */
-struct run_job {
-    struct qn_digest made_from, text, tokenizer;
-    uint32_t context;
-    char version[28];
-};
-
-static void set_run_job(struct qn_pipeline *p, enum qn_pipeline_step step, struct run_job *job,
-                        const struct qn_digest *made_from)
-{
-    job->made_from = *made_from;
-    struct qn_digest d = qn_hash128(job, sizeof *job);
-    qn_digest_hex(&d, p->jobs[step]);
-}
-
-/* Which jobs these are; nothing has been written by then. */
+/* What is read and found out before anything is written. */
 static enum qins_status look_at_inputs(struct qn_pipeline *p, struct qins_error *err)
 {
     struct qn_checkpoint *ck = NULL;
-    struct qn_digest source, archive;
-    struct run_job job = {0};
-    enum qins_status st = qn_hash_file(p->o->text, &job.text, err);
+    enum qins_status st = qn_hash_file(p->o->text, &p->text, err);
+    p->heldout = p->text;
+    if (st == QINS_OK && p->o->heldout)
+        st = qn_hash_file(p->o->heldout, &p->heldout, err);
     if (st == QINS_OK)
         st = qn_checkpoint_open(&ck, p->o->model, NULL, err);
     if (st == QINS_OK)
         st = refuse_inputs(p, ck, err);
     if (st == QINS_OK)
-        st = qn_source_digest(ck, &source, err);
+        st = qn_source_digest(ck, &p->source, err);
     if (st == QINS_OK)
-        st = qn_convert_digest(ck, &p->o->convert, &archive, err);
-    if (st == QINS_OK)
-        st = find_context(p, &ck->attachments, &job.tokenizer, err);
-    if (st == QINS_OK) {
-        job.context = p->context;
-        snprintf(job.version, sizeof job.version, "%s", qins_version());
-        set_run_job(p, QN_STEP_CALIBRATE, &job, &source);
-        set_run_job(p, QN_STEP_VALIDATE, &job, &archive);
-        qn_digest_hex(&archive, p->jobs[QN_STEP_CONVERT]);
-        qn_digest_hex(&archive, p->jobs[QN_STEP_VERIFY]);
-    }
+        st = find_context(p, &ck->attachments, &p->tokenizer, err);
     qn_checkpoint_destroy(ck);
     return st;
 }
@@ -171,6 +166,7 @@ static json_t *make_report(const struct qn_pipeline *p)
     json_t *j = qn_report_begin("qins/pipeline/1");
     qn_json_put(&j, "model", qn_json_text(p->o->model));
     qn_json_put(&j, "text", qn_json_text(p->o->text));
+    qn_json_put(&j, "heldout", p->o->heldout ? qn_json_text(p->o->heldout) : json_null());
     qn_json_put(&j, "tokenizer", p->o->tokenizer ? qn_json_text(p->o->tokenizer) : json_null());
     qn_json_put(&j, "output", qn_json_text(p->o->dir));
     qn_json_put(&j, "job", json_string(p->jobs[QN_STEP_CONVERT]));
@@ -189,12 +185,10 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
         enum qn_pipeline_step step;
         enum qn_pipeline_file file;
     } made[] = {
-        {QN_STEP_CONVERT, QN_FILE_ARCHIVE},
-        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATION},
-        {QN_STEP_CONVERT, QN_FILE_CONVERT_REPORT},
-        {QN_STEP_VERIFY, QN_FILE_VERIFY_REPORT},
-        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATE_REPORT},
-        {QN_STEP_VALIDATE, QN_FILE_VALIDATE_REPORT},
+        {QN_STEP_ANALYZE, QN_FILE_ANALYSIS_PAGE},      {QN_STEP_CONVERT, QN_FILE_ARCHIVE},
+        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATION},      {QN_STEP_PLAN, QN_FILE_PLAN},
+        {QN_STEP_CONVERT, QN_FILE_CONVERT_REPORT},     {QN_STEP_VERIFY, QN_FILE_VERIFY_REPORT},
+        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATE_REPORT}, {QN_STEP_VALIDATE, QN_FILE_VALIDATE_REPORT},
     };
     const char *files[sizeof made / sizeof *made];
     struct qn_summary s = {.pipeline = report,
@@ -239,9 +233,8 @@ enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err)
 {
-    struct qn_pipeline_options resumed = *options;
-    resumed.convert.resume = true;
-    struct qn_pipeline p = {.o = &resumed, .monitor = monitor};
+    struct qn_pipeline p = {.o = options, .convert = options->convert, .monitor = monitor};
+    p.convert.resume = true;
     *report = NULL;
     enum qins_status st = run(&p, report, err);
     for (int i = 0; i < QN_PIPELINE_FILES; i++)

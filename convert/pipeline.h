@@ -3,21 +3,32 @@
 #define QINS_CONVERT_PIPELINE_H
 
 #include "convert/convert.h"
+#include "convert/plan_job.h"
 
 struct qn_pipeline_options {
     const char *model, *text;
+    const char *heldout;   /* text to validate with, or NULL: the same */
     const char *tokenizer; /* path, or NULL: the model's */
     const char *dir;       /* for all that is written; made if need be */
     uint32_t context;      /* tokens of a window as qn_window_size() takes it; a short text has a
                               shorter one */
+    bool uniform;          /* convert.plan goes for all tensors: nothing is planned */
+    struct qn_plan_job_options plan;   /* otherwise; its calibration is the run's own */
     struct qn_convert_options convert; /* its threads are those of all steps */
 };
 
-/* Calibrates the model on the text, converts it to DIR/model.qins, verifies that against the
- * model, measures the perplexity of both on the text, and writes a report of each step and
- * DIR/index.html, a page that needs nothing else. A step that an earlier run finished for the same
- * sources and options is not done again. Where the checkpoint is no language model that can be run
- * on the text, calibration and validation are skipped, and the report says why. *report (schema
+/* What the pipeline measures of itself: Gram matrices where those of all points together take at
+ * most QN_CALIBRATE_LARGE, so that one pass does, and sensitivities where weights times matrices
+ * are at most this [on two cores about 15 minutes: 10^14 multiplications with 4096 tokens]. */
+#define QN_PIPELINE_SENSITIVITY UINT64_C(10000000000)
+
+/* Calibrates the model on the text, plans how each tensor is coded, converts it to DIR/model.qins
+ * by that plan, verifies that against the model, studies it (DIR/analysis/), measures perplexity
+ * and divergence on the text, and writes a report of each step and DIR/index.html, a page that
+ * needs nothing else. A step that an earlier run finished for the same sources and options is not
+ * done again; a DIR/plan.json that was edited by hand since is kept and carried out. Where the
+ * checkpoint is no language model that can be run on the text, calibration and validation are
+ * skipped, and the report says why; so is the plan of a uniform run. *report (schema
  * qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK (the archive
  * is not what the model makes of it). */
 enum qins_status qn_pipeline(const struct qn_pipeline_options *options,

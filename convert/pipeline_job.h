@@ -9,10 +9,14 @@ enum qn_pipeline_file {
     QN_FILE_CALIBRATION,
     QN_FILE_CALIBRATION_PART,
     QN_FILE_CALIBRATE_REPORT,
+    QN_FILE_PLAN,
     QN_FILE_ARCHIVE,
     QN_FILE_ARCHIVE_PART,
     QN_FILE_CONVERT_REPORT,
     QN_FILE_VERIFY_REPORT,
+    QN_FILE_ANALYSIS,        /* a folder, */
+    QN_FILE_ANALYSIS_REPORT, /* and what is in it */
+    QN_FILE_ANALYSIS_PAGE,
     QN_FILE_VALIDATE_REPORT,
     QN_FILE_PAGE,
     QN_PIPELINE_FILES,
@@ -21,23 +25,31 @@ enum qn_pipeline_file {
 /* In their order. */
 enum qn_pipeline_step {
     QN_STEP_CALIBRATE,
+    QN_STEP_PLAN,
     QN_STEP_CONVERT,
     QN_STEP_VERIFY,
+    QN_STEP_ANALYZE, /* so late that it can show plan and archive */
     QN_STEP_VALIDATE,
     QN_PIPELINE_STEPS,
 };
 
 struct qn_pipeline {
-    const struct qn_pipeline_options *o; /* `convert` resumes */
+    const struct qn_pipeline_options *o;
+    struct qn_convert_options convert; /* resumes, by the plan */
     const struct qn_monitor *monitor;
     char *files[QN_PIPELINE_FILES];
     uint32_t context; /* tokens of a window of the steps that run the model; 0: it cannot be run, */
     char why[512];    /* and why */
-    char jobs[QN_PIPELINE_STEPS][33];   /* what decides a step's outcome */
-    json_t *reports[QN_PIPELINE_STEPS]; /* NULL: skipped */
+    struct qn_digest source, text, heldout, tokenizer; /* of the inputs */
+    char jobs[QN_PIPELINE_STEPS][33];                  /* what decides a step's outcome, */
+    json_t *reports[QN_PIPELINE_STEPS];                /* NULL: skipped */
     bool kept[QN_PIPELINE_STEPS];
     json_t *steps; /* of the report */
 };
+
+/* Sets the job of STEP; those before it are done. */
+enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step step,
+                                 struct qins_error *err);
 
 /* The model cannot be run, as E says. */
 void qn_pipeline_cannot_run(struct qn_pipeline *p, const struct qins_error *e);

@@ -1,8 +1,11 @@
 #include "convert/pipeline_job.h"
 
+#include "analyze/entropy_report.h"
 #include "analyze/validate.h"
 #include "convert/calibrate.h"
+#include "convert/gram.h"
 #include "convert/verify.h"
+#include "core/bytes.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "formats/archive/reader.h"
@@ -38,6 +41,24 @@ static enum qins_status put_calibration_hash(const struct qn_pipeline *p, json_t
     return st;
 }
 
+/* What is worth its time and memory. */
+static void choose_measurements(const struct qn_model *m, struct qn_calibrate_options *o)
+{
+    struct qn_tap_list taps = {0};
+    uint64_t bytes = 0, matrices = 2, sum = 0;
+    const uint64_t experts = m->config.n_experts ? m->config.n_experts : 1;
+    bool gram = qn_taps_init(&taps, m, NULL) == QINS_OK;
+    for (size_t i = 0; i < taps.n && gram; i++) {
+        bytes = qn_gram_bytes(taps.points[i].channels);
+        gram = qn_add_u64(sum, bytes, &sum) && sum <= QN_CALIBRATE_LARGE;
+    }
+    qn_taps_finish(&taps);
+    o->sample.gram = gram;
+    /* Four of attention, and three of each MLP; many experts are measured together. */
+    matrices += m->config.n_layers * (4 + 3 * (experts > QN_SENSITIVITY_EXPERTS ? 1 : experts));
+    o->sensitivity = m->n_parameters <= QN_PIPELINE_SENSITIVITY / matrices;
+}
+
 static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
     const struct qn_pipeline_options *po = p->o;
@@ -45,7 +66,7 @@ static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct
         .corpus = {.texts = &po->text, .n_texts = 1, .tokenizer = po->tokenizer},
         .sample = {.context = p->context},
         .resume = true,
-        .threads = po->convert.threads};
+        .threads = p->convert.threads};
     struct qn_model *m = NULL;
     struct qn_corpus corpus = {0};
     struct qins_error unfit = {0};
@@ -53,6 +74,8 @@ static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct
     if (st != QINS_OK)
         return st;
     st = qn_corpus_open(&corpus, m, &o.corpus, &unfit);
+    if (st == QINS_OK)
+        choose_measurements(m, &o);
     if (st == QINS_OK)
         st = qn_calibrate_corpus(m, &corpus, p->files[QN_FILE_CALIBRATION], &o, p->monitor, report,
                                  err);
@@ -77,10 +100,24 @@ static bool calibration_stands(const struct qn_pipeline *p, const json_t *report
     return same_text(text_of(report, "calibration_hash"), found);
 }
 
+static enum qins_status plan(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    struct qn_plan_job_options o = p->o->plan;
+    struct qn_plan made = {0};
+    o.calibration = p->reports[QN_STEP_CALIBRATE] ? p->files[QN_FILE_CALIBRATION] : NULL;
+    o.threads = p->convert.threads;
+    enum qins_status st = qn_make_plan(p->o->model, &o, p->monitor, &made, err);
+    if (st == QINS_OK) {
+        *report = qn_plan_to_json(&made);
+        st = *report ? QINS_OK : qn_fail_memory(err);
+    }
+    qn_plan_finish(&made);
+    return st;
+}
+
 static enum qins_status convert(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
-    return qn_convert(p->o->model, p->files[QN_FILE_ARCHIVE], &p->o->convert, p->monitor, report,
-                      err);
+    return qn_convert(p->o->model, p->files[QN_FILE_ARCHIVE], &p->convert, p->monitor, report, err);
 }
 
 /* The archive is there, sound, and the one that was reported. */
@@ -101,8 +138,8 @@ static bool archive_stands(const struct qn_pipeline *p, const json_t *report)
 
 static enum qins_status verify(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
-    return qn_verify(p->files[QN_FILE_ARCHIVE], p->o->model, p->o->convert.threads, p->monitor,
-                     report, err);
+    return qn_verify(p->files[QN_FILE_ARCHIVE], p->o->model, p->convert.threads, p->monitor, report,
+                     err);
 }
 
 static bool is_of_archive(const struct qn_pipeline *p, const json_t *report)
@@ -117,20 +154,44 @@ static bool verification_stands(const struct qn_pipeline *p, const json_t *repor
     return json_is_true(json_object_get(report, "ok")) && is_of_archive(p, report);
 }
 
+static enum qins_status analyze(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    const struct qn_analyze_options o = {
+        .calibration = p->reports[QN_STEP_CALIBRATE] ? p->files[QN_FILE_CALIBRATION] : NULL,
+        .plan = p->reports[QN_STEP_PLAN] ? p->files[QN_FILE_PLAN] : NULL,
+        .archive = p->files[QN_FILE_ARCHIVE],
+        .threads = p->convert.threads};
+    return qn_analyze(p->o->model, p->files[QN_FILE_ANALYSIS], &o, p->monitor, report, err);
+}
+
+static bool analysis_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    (void)report;
+    return qn_exists(p->files[QN_FILE_ANALYSIS_PAGE]);
+}
+
 static enum qins_status validate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
     struct qn_validate_options o = {.model = p->o->model,
                                     .candidate = p->files[QN_FILE_ARCHIVE],
-                                    .text = p->o->text,
+                                    .text = p->o->heldout ? p->o->heldout : p->o->text,
                                     .tokenizer = p->o->tokenizer,
                                     .context = p->context,
-                                    .threads = p->o->convert.threads};
+                                    .threads = p->convert.threads};
     return qn_validate(&o, p->monitor, report, err);
 }
 
 static bool validation_stands(const struct qn_pipeline *p, const json_t *report)
 {
     return is_of_archive(p, json_object_get(report, "candidate"));
+}
+
+/* Whatever a person made of it since. */
+static bool plan_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    (void)p;
+    (void)report;
+    return true;
 }
 
 static const struct step {
@@ -141,30 +202,43 @@ static const struct step {
     enum qins_status (*run)(struct qn_pipeline *p, json_t **report, struct qins_error *err);
     /* Whether what an earlier run reported of the same job still holds. */
     bool (*stands)(const struct qn_pipeline *p, const json_t *report);
+    const char *job_in; /* the object of the report that has its job; NULL: the report itself */
 } steps[QN_PIPELINE_STEPS] = {
     [QN_STEP_CALIBRATE] = {"calibrate", QN_FILE_CALIBRATE_REPORT, true, calibrate,
-                           calibration_stands},
-    [QN_STEP_CONVERT] = {"convert", QN_FILE_CONVERT_REPORT, false, convert, archive_stands},
-    [QN_STEP_VERIFY] = {"verify", QN_FILE_VERIFY_REPORT, false, verify, verification_stands},
-    [QN_STEP_VALIDATE] = {"validate", QN_FILE_VALIDATE_REPORT, true, validate, validation_stands},
+                           calibration_stands, NULL},
+    [QN_STEP_PLAN] = {"plan", QN_FILE_PLAN, false, plan, plan_stands, "summary"},
+    [QN_STEP_CONVERT] = {"convert", QN_FILE_CONVERT_REPORT, false, convert, archive_stands, NULL},
+    [QN_STEP_VERIFY] = {"verify", QN_FILE_VERIFY_REPORT, false, verify, verification_stands, NULL},
+    [QN_STEP_ANALYZE] = {"analyze", QN_FILE_ANALYSIS_REPORT, false, analyze, analysis_stands, NULL},
+    [QN_STEP_VALIDATE] = {"validate", QN_FILE_VALIDATE_REPORT, true, validate, validation_stands,
+                          NULL},
 };
 
 /* The report in PATH if it is of JOB, or NULL. */
-static json_t *earlier_report(const char *path, const char *job)
+static json_t *earlier_report(const char *path, const char *job_in, const char *job)
 {
     json_t *j = qn_exists(path) ? qn_json_load(path, max_report, NULL) : NULL;
-    if (same_text(text_of(j, "job"), job))
+    if (same_text(text_of(job_in ? json_object_get(j, job_in) : j, "job"), job))
         return j;
     json_decref(j);
     return NULL;
 }
 
-static enum qins_status save_report(const char *path, const char *job, json_t **report,
-                                    struct qins_error *err)
+static enum qins_status save_report(const struct step *s, const char *path, const char *job,
+                                    json_t *report, struct qins_error *err)
 {
-    qn_json_put(report, "job", json_string(job));
-    return *report ? qn_json_save(path, *report, err) : qn_fail_memory(err);
+    json_t *in = s->job_in ? json_object_get(report, s->job_in) : report;
+    if (!in && s->job_in) {
+        in = json_object();
+        if (json_object_set_new(report, s->job_in, in) != 0)
+            return qn_fail_memory(err);
+    }
+    if (json_object_set_new(in, "job", json_string(job)) != 0)
+        return qn_fail_memory(err);
+    return qn_json_save(path, report, err);
 }
+
+static const char uniform_reason[] = "the options choose one coding for all tensors";
 
 static enum qins_status note_step(struct qn_pipeline *p, enum qn_pipeline_step step, double seconds,
                                   struct qins_error *err)
@@ -175,7 +249,7 @@ static enum qins_status note_step(struct qn_pipeline *p, enum qn_pipeline_step s
     qn_json_put(&j, "status", json_string(skipped ? "skipped" : p->kept[step] ? "kept" : "done"));
     qn_json_put(&j, "seconds", skipped ? json_null() : qn_json_real(seconds));
     if (skipped)
-        qn_json_put(&j, "reason", qn_json_text(p->why));
+        qn_json_put(&j, "reason", qn_json_text(step == QN_STEP_PLAN ? uniform_reason : p->why));
     return json_array_append_new(p->steps, j) == 0 ? QINS_OK : qn_fail_memory(err);
 }
 
@@ -185,18 +259,29 @@ static enum qins_status run_step(struct qn_pipeline *p, enum qn_pipeline_step st
     const struct step *s = &steps[step];
     const char *path = p->files[s->report];
     json_t **report = &p->reports[step];
-    *report = earlier_report(path, p->jobs[step]);
+    enum qins_status st = qn_pipeline_job(p, step, err);
+    if (st != QINS_OK)
+        return st;
+    *report = earlier_report(path, s->job_in, p->jobs[step]);
     p->kept[step] = *report && s->stands(p, *report);
     if (p->kept[step])
         return QINS_OK;
     json_decref(*report);
     *report = NULL;
-    enum qins_status st = s->run(p, report, err);
+    st = s->run(p, report, err);
     if ((st == QINS_OK || st == QINS_ERR_CHECK) && *report) {
-        enum qins_status saved = save_report(path, p->jobs[step], report, err);
+        enum qins_status saved = save_report(s, path, p->jobs[step], *report, err);
         st = saved != QINS_OK ? saved : st;
     }
     return st;
+}
+
+/* The archive is made by the plan, and what rounding takes from the calibration. */
+static void direct_convert(struct qn_pipeline *p)
+{
+    p->convert.plan_file = p->files[QN_FILE_PLAN];
+    if (p->reports[QN_STEP_CALIBRATE])
+        p->convert.calibration = p->files[QN_FILE_CALIBRATION];
 }
 
 enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step step,
@@ -204,7 +289,11 @@ enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step s
 {
     double begun = qn_seconds();
     enum qins_status st = QINS_OK;
-    if (!steps[step].runs_model || p->context > 0)
+    const bool cannot = steps[step].runs_model && p->context == 0;
+    const bool unwanted = step == QN_STEP_PLAN && p->o->uniform;
+    if (step == QN_STEP_CONVERT && !p->o->uniform)
+        direct_convert(p);
+    if (!cannot && !unwanted)
         st = run_step(p, step, err);
     if (st != QINS_OK && st != QINS_ERR_CHECK)
         return st;

@@ -131,6 +131,19 @@ static void put_number(FILE *to, const char *prefix, int digits, bool scientific
 
 static const char end_of_table[] = "</table></div>\n";
 
+static void put_divergence(FILE *to, const json_t *kl)
+{
+    if (kl)
+        fprintf(to,
+                "<p>KL divergence of the archive's predictions from the model's: mean %.3g nats a "
+                "token (standard error %.1g), median %.2g, 99 %% of tokens below %.2g, largest "
+                "%.2g. Both find the same token likeliest at %.2f %%.</p>\n",
+                number_of(kl, "mean"), number_of(kl, "standard_error"),
+                number_of(json_object_get(kl, "quantiles"), "p50"),
+                number_of(json_object_get(kl, "quantiles"), "p99"), number_of(kl, "max"),
+                100.0 * number_of(kl, "same_top1"));
+}
+
 /* How well model and archive predict the text. */
 static void put_prediction(FILE *to, const json_t *validate)
 {
@@ -160,6 +173,7 @@ static void put_prediction(FILE *to, const json_t *validate)
     put_number(to, "", 6, false, number_of(difference, "standard_error"));
     fputs("<td></td></tr>\n", to);
     fputs(end_of_table, to);
+    put_divergence(to, json_object_get(test, "kl"));
 }
 
 /* Items in the order of a figure of theirs, largest first; those without one are left out. */
@@ -325,6 +339,24 @@ static void put_shape(FILE *to, const json_t *tensor)
     fputs(json_array_size(shape) ? "</td>" : "scalar</td>", to);
 }
 
+static void put_coding(FILE *to, const json_t *plan)
+{
+    const double bits = number_of(plan, "bits"), levels = number_of(plan, "levels");
+    const size_t blocks = json_array_size(json_object_get(plan, "blocks"));
+    fputs("<td>", to);
+    if (blocks > 1)
+        fprintf(to, "%zu blocks of rows", blocks);
+    else if (strcmp(text_of(plan, "content"), "lossless") == 0)
+        fprintf(to, "lossless %s", text_of(plan, "codec"));
+    else if (!isnan(bits) && levels == ldexp(1.0, (int)bits - 1) - 1.0)
+        fprintf(to, "%.0f-bit %s", bits, text_of(plan, "codec"));
+    else
+        fprintf(to, "%.0f levels %s", levels, text_of(plan, "codec"));
+    if (strcmp(text_of(plan, "rounding"), "feedback") == 0)
+        fputs(", feedback", to);
+    fputs("</td>", to);
+}
+
 static void put_row(FILE *to, const json_t *plan, const json_t *quality)
 {
     bool exact = json_is_true(json_object_get(quality, "exact"));
@@ -334,10 +366,7 @@ static void put_row(FILE *to, const json_t *plan, const json_t *quality)
     put_text(to, text_of(plan, "name"));
     fprintf(to, "</td><td>%s</td>", text_of(plan, "dtype"));
     put_shape(to, plan);
-    if (json_is_integer(json_object_get(plan, "bits")))
-        fprintf(to, "<td>%.0f-bit %s</td>", number_of(plan, "bits"), text_of(plan, "codec"));
-    else
-        fprintf(to, "<td>lossless %s</td>", text_of(plan, "codec"));
+    put_coding(to, plan);
     put_number(to, "", 3, false, number_of(plan, "coded_bits_per_element"));
     put_number(to, exact ? "exact" : "", 2, false, number_of(quality, "sqnr_db"));
     put_number(to, "", 6, false, number_of(quality, "cosine"));
@@ -384,6 +413,9 @@ static void put_page(FILE *to, const struct qn_summary *s)
     put_text(to, text_of(s->pipeline, "source_format"));
     fputs("), text: ", to);
     put_text(to, text_of(s->pipeline, "text"));
+    if (text_of(s->pipeline, "heldout")[0])
+        fputs(", validated on ", to);
+    put_text(to, text_of(s->pipeline, "heldout"));
     fputs("</p>\n", to);
     put_tiles(to, s->pipeline);
     put_links(to, s);
