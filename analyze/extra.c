@@ -37,6 +37,7 @@ static struct qn_candidate measure(struct table *t, enum qn_granularity g)
     double error = 0.0;
     p->density = t->study->density[g];
     p->levels = t->book.levels;
+    p->unevenness = 0.0;
     for (unsigned l = 0; l <= p->levels; l++) {
         struct qn_cumulative at;
         qn_density_at(p->density, l < p->levels ? t->book.bound[l] : 1.0, &at);

@@ -19,6 +19,7 @@ struct qn_prediction {
     double kappa, clip;
     struct qn_signed_counts below[QN_MAX_LEVELS + 1]; /* bound of level l; the last: all */
     double error, weighted_error;
+    double unevenness; /* what the entropy of the codes is overestimated by, in code counts */
     uint32_t counts[2 * QN_MAX_LEVELS + 2]; /* by code, of a chunk */
     uint32_t merged[2 * QN_MAX_LEVELS + 2];
     struct qn_huffman_lengths_work lengths;

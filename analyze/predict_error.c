@@ -2,6 +2,9 @@
 
 #include "formats/codec/level_error.h"
 
+/* With more elements a level than this, chance moves the entropy by less than 0.0005 bit. */
+static const double enough_elements = 1000.0;
+
 static struct qn_moments moments(const double sums[3])
 {
     struct qn_moments m = {sums[0], sums[1], sums[2]};
@@ -16,25 +19,56 @@ static double bound_of(unsigned l, double n, double kappa, double clip)
     return qn_level_bound(l, n, kappa, clip) * just_below;
 }
 
+/* A cell that a bound cuts is taken as evenly filled, but its elements fall to either side by
+ * chance: a level of COUNT elements differs from what is expected by a variance of COUNT times
+ * this, R the widths of levels in cells. Averaged over where the cells' ends lie: within one cell
+ * each element is the level's or not; of a wide level, cells at two ends are cut, 1/6 of a cell
+ * each. */
+static double relative_variance(double r)
+{
+    return r < 1.0 ? 1.0 - r + r * r * (1.0 / 3.0) : 1.0 / (3.0 * r);
+}
+
+/* The sum of that over a level's two codes between FROM and TO. */
+static double unevenness(const struct qn_density *d, const struct qn_cumulative *from,
+                         const struct qn_cumulative *to, double begin, double end)
+{
+    double cell = qn_density_resolution(d, 0.5 * (begin + end)), sum = 0.0;
+    if (!(cell > 0.0) || !(end > begin))
+        return 0.0;
+    for (int sign = 0; sign < 2; sign++)
+        if (to->count[sign] - from->count[sign] >= 2.0)
+            sum += relative_variance((end - begin) / cell);
+    return sum;
+}
+
 void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
                      struct qn_prediction *p)
 {
     const unsigned levels = c->levels;
     const double n = (double)levels, kappa = (double)c->kappa, clip = (double)c->clip;
     struct qn_moments plain = {0}, weighted = {0};
+    struct qn_cumulative from = {0};
+    const bool uneven = n * enough_elements > (double)qn_density_count(d);
+    double begin = 0.0;
+    p->error = p->weighted_error = p->unevenness = 0.0;
     p->density = d;
     p->levels = levels;
     p->kappa = kappa;
     p->clip = clip;
-    p->error = p->weighted_error = 0.0;
     for (unsigned l = 0; l <= levels; l++) {
         struct qn_cumulative at;
-        qn_density_at(d, l < levels ? bound_of(l, n, kappa, clip) : 1.0, &at);
+        double end = l < levels ? bound_of(l, n, kappa, clip) : 1.0;
+        qn_density_at(d, end, &at);
         struct qn_moments to = moments(at.error), weighted_to = moments(at.weighted);
         double value = qn_level_value(l, n, kappa, clip);
         p->error += qn_level_error(&plain, &to, value);
         p->weighted_error += qn_level_error(&weighted, &weighted_to, value);
         p->below[l] = (struct qn_signed_counts){{at.count[0], at.count[1]}};
+        if (uneven)
+            p->unevenness += unevenness(d, &from, &at, begin, end);
+        from = at;
+        begin = end;
         plain = to;
         weighted = weighted_to;
     }

@@ -36,7 +36,9 @@ static double code_entropy(const struct qn_prediction *p, double n)
     }
     if (zeros > 0.0)
         sum += zeros * qn_log2(zeros);
-    double entropy = qn_log2(n) - sum / n;
+    /* A count c that has the variance v adds v / (2 c ln 2) to the mean of c log2 c. */
+    static const double half_of_log2_e = 0x1.71547652b82fep-1;
+    double entropy = qn_log2(n) - (sum + half_of_log2_e * p->unevenness) / n;
     return entropy > 0.0 ? entropy : 0.0;
 }
 

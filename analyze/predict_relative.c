@@ -67,7 +67,7 @@ static double counted(const struct qn_density *d, double u)
 }
 
 /* Where one level is followed by so many, elements are evenly spread over it. */
-enum { EVEN_FROM = 64 };
+enum { EVEN_FROM = 64, CLIPPED_PIECES = 24 };
 
 /* Pieces of each half of level L: the first ones are wide for where they lie. */
 static unsigned pieces_of(unsigned l)
@@ -120,7 +120,8 @@ static void gather(struct kinks *k, const struct qn_prediction *p)
             add_range(k, p->density, from, d, d, pieces_of(l), &below, half);
             /* What a clip cuts off is a long way wide. */
             if (d < to)
-                add_range(k, p->density, d, to, d, pieces_of(l < p->levels ? l : 1), &below, all);
+                add_range(k, p->density, d, to, d, l < p->levels ? pieces_of(l) : CLIPPED_PIECES,
+                          &below, all);
         }
         from = to;
     }
