@@ -189,13 +189,38 @@ def decode_lossless(h, body):
     return value.astype(f"<u{size}").tobytes()
 
 
+def header(payload):
+    names = ("hash", "magic", "version", "content", "dtype", "codec", "n", "size", "levels",
+             "raw_bits", "rounding", "kappa", "n_scales", "row_length", "group", "coded_size",
+             "error_bound")
+    h = dict(zip(names, struct.unpack_from("<Q4sBBBBIIHBBfIIIIf", payload)))
+    assert h["magic"] == b"QNCK" and h["version"] == 1 and payload[52:64] == bytes(12)
+    assert h["size"] == len(payload) and h["hash"] == xxh3(payload[8:])
+    assert h["rounding"] in ((0, 1) if h["content"] == 1 else (0,))
+    assert h["rounding"] or payload[48:52] == bytes(4)
+    return h
+
+
+def parts(payload):
+    """(first element, part) of the parts of a payload: itself, or those of its blocks."""
+    h = header(payload)
+    if h["content"] != 3:
+        return [(0, payload)]
+    assert payload[24:32] == bytes(8) and payload[36:64] == bytes(28) and h["n_scales"] >= 2
+    found, first, at = [], 0, 64
+    for _ in range(h["n_scales"]):
+        part = payload[at:at + struct.unpack_from("<I", payload, at + 20)[0]]
+        inner = header(part)
+        assert inner["content"] != 3 and inner["dtype"] == h["dtype"]
+        found.append((first, part))
+        first, at = first + inner["n"], at + len(part)
+    assert first == h["n"] and at == len(payload) and header(found[0][1])["codec"] == h["codec"]
+    return found
+
+
 def decode_payload(payload):
     """Returns the header and the float32 view (quantised) or the source bytes (lossless)."""
-    names = ("hash", "magic", "version", "content", "dtype", "codec", "n", "size", "levels",
-             "raw_bits", "kappa", "n_scales", "row_length", "group", "coded_size")
-    h = dict(zip(names, struct.unpack_from("<Q4sBBBBIIHBxfIIII", payload)))
-    assert h["magic"] == b"QNCK" and h["version"] == 1 and payload[48:64] == bytes(16)
-    assert h["size"] == len(payload) and h["hash"] == xxh3(payload[8:])
+    h = header(payload)
     body = payload[64:]
     if h["content"] == 0:
         return h, decode_lossless(h, body)
