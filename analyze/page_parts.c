@@ -181,8 +181,10 @@ void qn_page_comparison(FILE *to, const json_t *report)
     fputs("</tbody></table></div>\n", to);
 }
 
-static void put_claim(FILE *to, const json_t *row, const char *key)
+/* A claim says nothing of what it costs: that is told beside it. */
+static void put_claim(FILE *to, const json_t *row, const char *key, double baseline_db)
 {
+    double db = qn_report_number(row, "sqnr_db");
     double low = qn_report_number(row, "claimed_low"), high = qn_report_number(row, "claimed_high");
     double measured = qn_report_number(row, key);
     if (isnan(high)) {
@@ -193,13 +195,19 @@ static void put_claim(FILE *to, const json_t *row, const char *key)
         fprintf(to, "<td class=\"n\">%.3g\xc3\x97</td>", high);
     else
         fprintf(to, "<td class=\"n\">%.3g to %.3g\xc3\x97</td>", low, high);
-    fputs(measured >= low ? "<td class=\"good\">reached</td>" : "<td>not reached</td>", to);
+    if (measured < low)
+        fputs("<td>not reached</td>", to);
+    else if (db < baseline_db - 1.0)
+        fprintf(to, "<td>reached, %.0f dB worse</td>", baseline_db - db);
+    else
+        fputs("<td class=\"good\">reached</td>", to);
 }
 
 void qn_page_extra(FILE *to, const json_t *report)
 {
     const json_t *rows = json_object_get(report, "extra_compression"), *row;
     const json_t *honest = honest_row(report);
+    double baseline = NAN;
     size_t i;
     if (json_array_size(rows) == 0)
         return;
@@ -222,6 +230,8 @@ void qn_page_extra(FILE *to, const json_t *report)
           to);
     json_array_foreach(rows, i, row)
     {
+        if (strcmp(qn_report_text(row, "family"), "baseline") == 0)
+            baseline = qn_report_number(row, "sqnr_db");
         bool combined = strcmp(qn_report_text(row, "family"), "combined") == 0;
         fputs(row == honest ? "<tr class=\"honest\"><td class=\"wide\">"
                             : "<tr><td class=\"wide\">",
@@ -232,7 +242,7 @@ void qn_page_extra(FILE *to, const json_t *report)
         qn_page_cell(to, 2, qn_report_number(row, "ratio"));
         qn_page_cell(to, 2, qn_report_number(row, "extra_ratio"));
         qn_page_cell(to, 1, qn_report_number(row, "sqnr_db"));
-        put_claim(to, row, combined ? "ratio" : "extra_ratio");
+        put_claim(to, row, combined ? "ratio" : "extra_ratio", baseline);
         fputs("</tr>\n", to);
     }
     fputs("</tbody></table></div>\n", to);
@@ -258,6 +268,16 @@ void qn_page_access(FILE *to, const json_t *report)
     if (!json_is_object(access))
         fputs(" There are no measured access counts: a calibration has them.", to);
     fputs("</p>\n", to);
+    json_array_foreach(json_object_get(report, "tensors"), i, tensor)
+    {
+        const json_t *blocks = json_object_get(json_object_get(tensor, "chosen"), "blocks");
+        if (json_array_size(blocks) == 0)
+            continue;
+        fputs("<p>", to);
+        qn_page_text(to, qn_report_text(tensor, "name"));
+        fprintf(to, " is split into %zu blocks of rows; %.1f %% of its rows are hot.</p>\n",
+                json_array_size(blocks), 100.0 * qn_report_number(tensor, "hot_row_share"));
+    }
     if (json_is_object(embedding))
         fprintf(to,
                 "<p>Of %.0f rows of the embedding the text uses %.0f; the most used tenth takes "

@@ -58,6 +58,17 @@ static void fill_map(struct map *m, const json_t *report)
     }
 }
 
+static bool any_known(const struct map *m)
+{
+    for (int k = 0; k < m->n_kinds; k++)
+        for (int l = 0; l <= m->columns; l++) {
+            const struct cell *c = &m->cells[k][l];
+            if (c->known > 0 || c->classes[1] + c->classes[2] > 0)
+                return true;
+        }
+    return false;
+}
+
 static void put_map(struct qn_plotter *p, const struct map *m)
 {
     for (int k = 0; k < m->n_kinds; k++)
@@ -104,6 +115,8 @@ static enum qins_status plot_map(struct qn_plotter *p, const json_t *report, str
             m->kinds[m->n_kinds++] = qn_report_text(kind, "kind");
     }
     fill_map(m, report);
+    if (!any_known(m))
+        m->n_kinds = 0; /* a map of what is not known shows nothing */
     enum qins_status st = m->n_kinds ? qn_plot_begin(p, plot.name, err) : QINS_OK;
     if (st == QINS_OK && m->n_kinds) {
         put_map(p, m);

@@ -177,7 +177,8 @@ static enum qins_status plot_waterfall(struct qn_plotter *p, const json_t *repor
     enum { PREDICTED = 0x0072b2, WRITTEN = 0x009e73 };
     struct qn_plot plot = {.name = "waterfall",
                            .caption = "What the whole model takes: as 32-bit floats, as stored, "
-                                      "quantised, coded, planned, archived.",
+                                      "quantised, coded, planned, archived. Green is measured, "
+                                      "blue predicted.",
                            .alt = "bytes of the model at each stage",
                            .tensor = -1};
     const json_t *stages = json_object_get(report, "sizes"), *stage;
@@ -224,6 +225,8 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
     int n = 0;
     json_array_foreach(kinds, i, kind)
     {
+        if (json_is_true(json_object_get(kind, "activation")))
+            continue; /* no coder has encoded them */
         json_object_foreach((json_t *)(uintptr_t)json_object_get(kind, "coded_bits"), key, figure)
         {
             int k = 0;
@@ -245,7 +248,7 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
     json_array_foreach(kinds, i, kind)
     {
         const json_t *bits = json_object_get(kind, "coded_bits");
-        if (json_object_size(bits) == 0)
+        if (json_object_size(bits) == 0 || json_is_true(json_object_get(kind, "activation")))
             continue;
         qn_plot_text(p, qn_report_text(kind, "kind"));
         for (int k = 0; k < n; k++)
@@ -291,7 +294,7 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
     return qn_plot_end(p, &plot, head, qn_asset_entropy_by_kind_gp, err);
 }
 
-/* The kinds that most tensors with layers are of. */
+/* The largest kinds of matrices that layers have. */
 static int layered_kinds(const json_t *report, const char *kinds[MAX_SERIES])
 {
     const json_t *kind;
@@ -300,7 +303,8 @@ static int layered_kinds(const json_t *report, const char *kinds[MAX_SERIES])
     json_array_foreach(json_object_get(report, "kinds"), i, kind)
     {
         if (n < MAX_SERIES && json_is_true(json_object_get(kind, "layered")) &&
-            !isnan(qn_report_number(json_object_get(kind, "entropy_bits"), "mean")))
+            json_object_size(json_object_get(kind, "coded_bits")) > 0 &&
+            !json_is_true(json_object_get(kind, "activation")))
             kinds[n++] = qn_report_text(kind, "kind");
     }
     return n;

@@ -219,8 +219,26 @@ static json_t *chosen_by_default(const struct findings *f)
     return j;
 }
 
+/* The share of rows in hot blocks; NaN without blocks. */
+static double hot_rows(const struct qn_plan_tensor *planned)
+{
+    double hot = 0.0, all = 0.0;
+    for (size_t i = 0; planned && i < planned->n_blocks; i++) {
+        const struct qn_plan_block *b = &planned->blocks[i];
+        const double rows = (double)(b->row_end - b->row_begin);
+        all += rows;
+        hot += b->line.access_class == QN_CLASS_HOT ? rows : 0.0;
+    }
+    return all > 0.0 ? hot / all : (double)NAN;
+}
+
+/* Of a tensor of several blocks, the class of most rows. */
 static const char *class_of(const struct qn_plan_tensor *planned, double touches)
 {
+    const double hot = hot_rows(planned);
+    if (planned && planned->n_blocks > 0 &&
+        planned->blocks[0].line.access_class != QN_CLASS_UNKNOWN)
+        return qn_class_name(hot >= 0.5 ? QN_CLASS_HOT : QN_CLASS_COLD);
     if (planned)
         return qn_class_name(planned->line.access_class);
     if (isnan(touches))
@@ -260,6 +278,8 @@ static json_t *describe(const struct qn_report_builder *b, const struct qn_tenso
     qn_json_put(&j, "source_bytes", json_integer((json_int_t)t->n_bytes));
     qn_json_put(&j, "access_frequency", qn_json_real(touches));
     qn_json_put(&j, "class", json_string(class_of(planned, touches)));
+    if (planned && planned->n_blocks > 0)
+        qn_json_put(&j, "hot_row_share", qn_json_real(hot_rows(planned)));
     return j;
 }
 

@@ -4,12 +4,11 @@ width = 760
 height = 440
 load "style.gp"
 set logscale xy
-set format y "10^{%T}"
 set format y "%.0e"
 set xlabel "rank, most used first"
 set ylabel "touches a token"
-set key outside bottom center horizontal samplen 2
-set offsets 0, 0, 0.1, 0
+set key outside top left horizontal maxcols 3
+set yrange [*:2]
 plot data index 0 using 1:2 with steps linewidth 2 linecolor rgb blue title "rows of the embedding", \
      data index 1 using 1:2 with linespoints pointtype 5 pointsize 0.7 linewidth 1.5 linecolor rgb red title "experts", \
      data index 2 using 1:2 with linespoints pointtype 7 pointsize 0.5 linewidth 1.5 linecolor rgb green title "tensors", \

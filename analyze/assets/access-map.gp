@@ -8,7 +8,7 @@ set xlabel "layer"
 unset grid
 set xrange [-0.5:columns - 0.5]
 set yrange [rows - 0.5:-0.5]
-set key outside bottom center horizontal samplen 1.5
+set key outside top left horizontal
 set border 0
 set tics scale 0
 shade(c) = c == 2 ? 0xd55e00 : c == 1 ? 0x0072b2 : 0x8b949e

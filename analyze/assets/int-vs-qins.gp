@@ -6,10 +6,11 @@ height = 470
 load "style.gp"
 set xlabel "bits a weight"
 set ylabel "SQNR of QINS less that of INT, dB"
-set key outside bottom center horizontal maxcols 1 samplen 2
+set key outside top left horizontal maxcols 1
 set xzeroaxis linecolor rgb ink linewidth 1.5
 set xtics 1
-set offsets 0.2, 0.2, 0.5, 0.5
+set xrange [1.7:12.3]
+set offsets 0, 0, 0.3, 0.3
 plot data index 0 using 1:3:4 with filledcurves fillcolor rgb sky fillstyle transparent solid 0.18 notitle, \
      data index 1 using 1:3:4 with filledcurves fillcolor rgb blue fillstyle transparent solid 0.18 notitle, \
      data index 2 using 1:3:4 with filledcurves fillcolor rgb red fillstyle transparent solid 0.18 notitle, \

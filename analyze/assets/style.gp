@@ -28,6 +28,6 @@ set xlabel textcolor rgb ink
 set ylabel textcolor rgb ink
 set title textcolor rgb ink
 set grid linecolor rgb grid linetype 1 linewidth 0.7
-set key noenhanced textcolor rgb ink
+set key noenhanced textcolor rgb ink Left reverse samplen 2 spacing 1.15
 set style fill solid 0.9 noborder
 data = name.".dat"

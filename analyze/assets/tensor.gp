@@ -1,14 +1,11 @@
 # A tensor. Blocks: 0 its name; 1 histogram of x / scale: cell, share of the weights in it; 2 levels
-# of the chosen grid; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
+# of the chosen grid, a line each; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
 # dB, label. sides: 2 with a rate-distortion curve; low: below the smallest share.
 width = 760
-height = sides == 2 ? 640 : 360
+height = sides == 2 ? 640 : 350
 load "style.gp"
 set multiplot
-set label 1 at screen 0.5, screen 0.5 ""
 # The name.
-set size 1,1
-set origin 0,0
 unset border
 unset tics
 unset grid
@@ -26,23 +23,23 @@ set grid linecolor rgb grid linetype 1 linewidth 0.7
 set lmargin at screen 0.11
 set rmargin at screen 0.97
 set tmargin at screen 1 - 34.0 / height
-set bmargin at screen 1 - 250.0 / height
-set key at screen 0.54, screen 1 - 306.0 / height center center horizontal samplen 2
+set bmargin at screen 1 - 290.0 / height
+set key inside top right vertical
 set xlabel "weight / largest magnitude that shares its scale"
 set ylabel "share of weights"
 set xrange [-1:1]
-set xtics 0.25
+set xtics -1, 0.25, 1
 set logscale y
 set format y "%.0e"
 set yrange [low:*]
-plot data index 1 using 1:($2 > 0 ? $2 : low) with fillsteps fillcolor rgb sky fillstyle solid 0.45 title "weights", \
-     data index 2 using 1:(low):(0):(low * 2.2) with vectors nohead linecolor rgb red linewidth 1 title "levels"
+plot data index 1 using 1:($2 > 0 ? $2 : low) with filledcurves y1=low fillcolor rgb sky fillstyle solid 0.45 title "weights", \
+     data index 2 using 1:($2 > 0 ? low * 2.2 : low) with lines linecolor rgb red linewidth 1 title "levels"
 if (sides == 2) {
   unset logscale y
   set format y "% h"
   set tmargin at screen 1 - 350.0 / height
-  set bmargin at screen 1 - 560.0 / height
-  set key at screen 0.54, screen 1 - 620.0 / height center center horizontal samplen 2
+  set bmargin at screen 54.0 / height
+  set key inside bottom right vertical
   set xlabel "bits a weight"
   set ylabel "SQNR, dB"
   set xrange [0:13]

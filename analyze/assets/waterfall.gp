@@ -4,12 +4,12 @@ height = 90 + 44 * rows
 load "style.gp"
 set lmargin 30
 set border 0
-unset xtics
 unset grid
 unset key
 set xrange [0:largest * 1.4]
 set yrange [rows - 0.4:-0.6]
 set tics scale 0
+unset xtics
 plot data using (0):0:(0):2:($0-0.33):($0+0.33):(int($4)):ytic(1) with boxxyerror linecolor rgb variable, \
      data using 2:0:3 with labels noenhanced left offset 0.8,0 textcolor rgb ink
 set output
