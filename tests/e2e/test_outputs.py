@@ -134,15 +134,17 @@ class Inputs(Folder):
         text = self.dir / "text"
         text.write_text("some text")
         for name in ("model.qins", "model.qins.part", "convert.json", "verify.json", "index.html",
-                     "calibration.h5", "calibration.h5.part", "calibrate.json", "validation.json"):
-            folder = self.dir / f"in-{name}"
-            folder.mkdir()
+                     "calibration.h5", "calibration.h5.part", "calibrate.json", "validation.json",
+                     "plan.json", "analysis/entropy_analysis.json", "analysis/index.html"):
+            folder = self.dir / f"in-{name.replace('/', '-')}"
+            (folder / name).parent.mkdir(parents=True)
             with self.subTest(name=name):
                 (folder / name).symlink_to(text)
                 self.refused(2, "pipeline", self.source, "--text", text, "-o", folder,
                              says="is an input")
-                self.refused(2, "pipeline", self.source, "--text", __file__, "--tokenizer", text,
-                             "-o", folder, says="is an input")
+                for option in ("--tokenizer", "--heldout", "--policy", "--costs"):
+                    self.refused(2, "pipeline", self.source, "--text", __file__, option, text,
+                                 "-o", folder, says="is an input")
                 (folder / name).unlink()
                 os.link(self.source, folder / name)
                 self.refused(2, "pipeline", folder / name, "--text", text, "-o", folder,
@@ -223,7 +225,7 @@ class Pipeline(Folder):
         support.run_qins(*command, check=0)
         change()
         steps = json.loads(support.run_qins(*command, check=0).stdout)["steps"]
-        self.assertEqual([s["status"] for s in steps], ["skipped", "done", "done", "skipped"])
+        self.assertEqual([s["status"] for s in steps], ["skipped", *["done"] * 4, "skipped"])
         support.run_qins("verify", review / "model.qins", "--against", model, check=0)
 
     def test_changed_source_of_the_same_size_and_time(self):

@@ -1,0 +1,235 @@
+"""qins pipeline: its steps, what it keeps of earlier runs, what it skips, its page."""
+import json
+import pathlib
+import re
+import tempfile
+import unittest
+
+import jsonschema
+import numpy as np
+
+import model_fixtures
+import support
+
+HELDOUT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
+STEPS = ["calibrate", "plan", "convert", "verify", "analyze", "validate"]
+PSALM = "In the beginning God created the heaven and the earth."
+
+
+class Folder(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="qins-pipeline-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        cls.source = cls.dir / "source.safetensors"
+        rng = np.random.default_rng(3)
+        support.write_safetensors(cls.source, {
+            "up.weight": ("F32", (96, 64), [rng.standard_normal((96, 64)).astype("<f4").tobytes()]),
+            "norm.weight": ("F32", (64,), [np.ones(64, "<f4").tobytes()]),
+            "ids": ("I64", (5,), [np.arange(5, dtype="<i8").tobytes()]),
+        })
+
+    def text(self, name, content):
+        path = self.dir / name
+        path.write_text(content)
+        return path
+
+    def valid(self, name, text):
+        path = support.SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json"
+        report, schema = json.loads(text), json.loads(path.read_text())
+        jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
+        return report
+
+    def pipeline(self, *arguments):
+        """The statuses of its steps, and its report."""
+        done = support.run_qins("pipeline", *arguments, "--json", check=0)
+        for line in done.stderr.splitlines():
+            self.assertTrue(line.startswith("qins: note: "), line)
+        report = self.valid("pipeline", done.stdout)
+        self.assertTrue(report["ok"])
+        self.assertEqual([s["name"] for s in report["steps"]], STEPS)
+        return [s["status"] for s in report["steps"]], report
+
+    def model(self, name, tokenizer=True, **changes):
+        """A tiny model that reads what the example's tokenizer makes."""
+        folder = self.dir / name
+        config, tensors = model_fixtures.make("llama", vocab_size=2048, num_hidden_layers=1,
+                                              hidden_size=36)
+        model_fixtures.write_folder(folder, {**config, **changes}, tensors)
+        if tokenizer:
+            (folder / "tokenizer.json").write_bytes(
+                (support.MODEL / "tokenizer.json").read_bytes())
+        return folder
+
+
+class Checkpoint(Folder):
+    """What is no language model."""
+
+    def test_steps_and_what_is_kept(self):
+        out = self.dir / "run"
+        arguments = [self.source, "--text", self.text("text", "In the beginning"), "-o", out]
+        done, kept = (["skipped", *[s] * 4, "skipped"] for s in ("done", "kept"))
+        statuses, report = self.pipeline(*arguments)
+        self.assertEqual(statuses, done)
+        self.assertIn("config.json", report["steps"][0]["reason"])
+        archive = (out / "model.qins").read_bytes()
+        for name in ("convert", "verify", "plan"):
+            self.valid(name, (out / f"{name}.json").read_text())
+        self.valid("entropy_analysis", (out / "analysis/entropy_analysis.json").read_text())
+        self.assertEqual(self.pipeline(*arguments)[0], kept)
+        damaged = bytearray(archive)
+        damaged[len(archive) // 2] ^= 1
+        (out / "model.qins").write_bytes(damaged)
+        self.assertEqual(self.pipeline(*arguments)[0],
+                         ["skipped", "kept", "done", "done", "kept", "skipped"])
+        self.assertEqual((out / "model.qins").read_bytes(), archive)
+        self.assertEqual(sorted(p.name for p in out.iterdir()),
+                         ["analysis", "convert.json", "index.html", "model.qins", "plan.json",
+                          "verify.json"])
+        page = (out / "index.html").read_text()
+        self.assertIn("up.weight", page)
+        self.assertIsNone(re.search(r"<script|https?://|<link", page))
+        done = support.run_qins("pipeline", self.source, "--text", self.dir / "none", "-o", out,
+                                check=4)
+        self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_one_coding_by_hand(self):
+        out, plain = self.dir / "by-hand", self.dir / "plain.qins"
+        arguments = [self.source, "--text", self.text("some", PSALM), "-o", out]
+        statuses, report = self.pipeline(*arguments, "--bits", "4")
+        self.assertEqual(statuses, ["skipped", "skipped", "done", "done", "done", "skipped"])
+        self.assertIn("one coding", report["steps"][1]["reason"])
+        self.assertFalse((out / "plan.json").exists())
+        self.assertIn("plan skipped", (out / "index.html").read_text())
+        support.run_qins("convert", self.source, "-o", plain, "--bits", "4", check=0)
+        self.assertEqual((out / "model.qins").read_bytes(), plain.read_bytes())
+        for planned in (["--target-bits", "4.5"], ["--policy", "archive"], ["--max-error", "0.01"]):
+            done = support.run_qins("pipeline", *arguments, "--bits", "4", *planned, check=2)
+            self.assertIn(planned[0], done.stderr)
+
+    def test_a_plan_edited_by_hand(self):
+        out = self.dir / "edited"
+        arguments = [self.source, "--text", self.text("edit", PSALM), "-o", out]
+        self.pipeline(*arguments)
+        plan = json.loads((out / "plan.json").read_text())
+        line = next(t for t in plan["tensors"] if t["name"] == "up.weight")
+        line.pop("blocks", None)
+        line.update(levels=15, bits=5, kappa=0, clip=1, codec="huffman", rounding="nearest",
+                    **{"class": "cold", "reason": "because I say so"})
+        (out / "plan.json").write_text(json.dumps(plan))
+        self.assertEqual(self.pipeline(*arguments)[0],
+                         ["skipped", "kept", "done", "done", "done", "skipped"])
+        made = json.loads((out / "convert.json").read_text())["tensors"]
+        found = next(t for t in made if t["name"] == "up.weight")
+        self.assertEqual((found["levels"], found["codec"], found["reason"]),
+                         (15, "huffman", "because I say so"))
+        # Other options make another plan.
+        self.assertEqual(self.pipeline(*arguments, "--target-bits", "9")[0],
+                         ["skipped", *["done"] * 4, "skipped"])
+        self.assertNotIn("because I say so", (out / "plan.json").read_text())
+
+
+class Model(Folder):
+    def test_a_model_that_runs(self):
+        out = self.dir / "model-run"
+        text = self.text("few.txt", HELDOUT.read_text()[:3000])
+        heldout = self.text("other.txt", HELDOUT.read_text()[3000:6000])
+        arguments = [self.model("tiny"), "--text", text, "--heldout", heldout, "-o", out,
+                     "--context", "64"]
+
+        def statuses(expected, *more):
+            found, report = self.pipeline(*arguments, *more)
+            self.assertEqual(found, expected)
+            return report
+
+        report = statuses(["done"] * 6)
+        self.assertEqual(report["heldout"], str(heldout))
+        calibration = self.valid("calibrate", (out / "calibrate.json").read_text())
+        self.assertTrue(calibration["gram"])
+        self.assertEqual(len(calibration["sensitivity"]["tensors"]), 9)
+        validation = self.valid("validation", (out / "validation.json").read_text())
+        self.assertEqual(validation["text"]["path"], str(heldout))
+        figures = validation["tests"]["perplexity"]
+        self.assertEqual(figures["context"], 64)
+        self.assertGreater(figures["kl"]["mean"], 0)
+        page = (out / "index.html").read_text()
+        for shown in (f"{figures['candidate']['perplexity']:.4f}", f"{figures['kl']['mean']:.3g}",
+                      f"{figures['difference']['perplexity_ratio']:.6f}", "<h1>tiny</h1>"):
+            self.assertIn(shown, page)
+        widest = max(calibration["points"], key=lambda p: max(-p["min"], p["max"]) / p["rms"])
+        self.assertIn(f"<tr><td>{widest['name']}</td>", page)
+        links = re.findall(r'<a href="([^"]+)"', page)
+        self.assertTrue(all((out / link).exists() for link in links))
+        self.assertIn("analysis/index.html", links)
+        self.assertEqual(sorted({link.split("/")[0] for link in links} | {"index.html"}),
+                         sorted(p.name for p in out.iterdir()))
+        archive = json.loads((out / "convert.json").read_text())["archive_hash"]
+        self.assertEqual(validation["candidate"]["archive_hash"], archive)
+        statuses(["kept"] * 6)
+        statuses(["kept", "skipped", *["done"] * 4], "--bits", "4")
+        statuses(["kept", "kept", *["done"] * 4])
+        (out / "calibration.h5").write_bytes(b"other")
+        # Rounding with feedback reads it: a new file, a new archive.
+        statuses(["done", "kept", *["done"] * 4])
+        heldout.write_text(PSALM)
+        statuses(["done"] * 2 + ["kept"] * 2 + ["done"] * 2)
+
+
+class CannotRun(Folder):
+    def skipped(self, model, *words, more=()):
+        """The model is converted all the same; no text is run through it, for a reason."""
+        out = self.dir / f"{model.name}-run"
+        statuses, report = self.pipeline(model, "--text", HELDOUT, "-o", out, "--bits", "8", *more)
+        self.assertEqual(statuses, ["skipped", "skipped", "done", "done", "done", "skipped"])
+        for step in report["steps"][::5]:
+            for word in words:
+                self.assertIn(word, step["reason"])
+            self.assertNotIn("--ids", step["reason"])
+        self.assertEqual(sorted(p.name for p in out.iterdir()),
+                         ["analysis", "convert.json", "index.html", "model.qins", "verify.json"])
+        self.assertIn(words[0], (out / "index.html").read_text())
+
+    def test_models_that_cannot_run(self):
+        renamed = self.model("renamed")
+        weights = (renamed / "model.safetensors").read_bytes()
+        self.assertEqual(weights.count(b'"model.norm.weight"'), 1)
+        (renamed / "model.safetensors").write_bytes(
+            weights.replace(b'"model.norm.weight"', b'"model.mron.weight"'))
+        self.skipped(renamed, "model.norm.weight", "missing")
+        self.skipped(self.model("layers", num_hidden_layers=2), "model.layers.1")
+        self.skipped(self.model("activation", hidden_act="tanhshrink"), "hidden_act")
+        gguf = self.model("gguf")
+        (gguf / "model.safetensors").unlink()
+        archive = self.dir / "source.qins"
+        support.run_qins("convert", self.source, "-o", archive, check=0)
+        support.run_qins("restore", archive, "-o", gguf / "model.gguf", check=0)
+        self.skipped(gguf, "GGUF")
+
+    def test_a_tokenizer_elsewhere(self):
+        bare = self.model("bare", tokenizer=False)
+        self.skipped(bare, "without a tokenizer: give --tokenizer")
+        tokenizer, text = self.dir / "tokenizer.json", self.text("short.txt", PSALM)
+        tokenizer.write_bytes((support.MODEL / "tokenizer.json").read_bytes())
+        arguments = [bare, "--text", text, "-o", self.dir / "bare-run", "--tokenizer", tokenizer,
+                     "--bits", "8"]
+        again = ["done", "skipped", "kept", "kept", "done", "done"]
+        for expected in (again, ["kept", "skipped"] + ["kept"] * 4):
+            self.assertEqual(self.pipeline(*arguments)[0], expected)
+        tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text())))
+        self.assertEqual(self.pipeline(*arguments)[0], again)
+        # Tokens that the model does not have show only when the text is read.
+        other = json.loads(tokenizer.read_text())
+        other["model"]["vocab"]["zq"] = 5000
+        other["model"]["merges"].append("z q" if isinstance(other["model"]["merges"][0], str)
+                                        else ["z", "q"])
+        tokenizer.write_text(json.dumps(other))
+        text.write_text("God " * 40000 + "zq")
+        (self.dir / "bare-run" / "validation.json").unlink()
+        statuses, report = self.pipeline(*arguments)
+        self.assertEqual(statuses, ["skipped", "skipped", "kept", "kept", "done", "skipped"])
+        self.assertIn("5000", report["steps"][0]["reason"])
+
+
+if __name__ == "__main__":
+    support.main()
