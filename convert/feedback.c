@@ -117,11 +117,8 @@ static enum qins_status choose_order(struct factor *f, const struct qn_calibrati
 {
     const double *squares = qn_point_sum(p, QN_SUM_SQUARES);
     struct ranked *ranked = calloc(p->channels, sizeof *ranked);
-    f->order = calloc(p->channels, sizeof *f->order);
-    if (!ranked || !f->order) {
-        free(ranked);
+    if (!ranked)
         return qn_fail_memory(err);
-    }
     for (uint32_t i = 0; i < p->channels; i++)
         ranked[i] = (struct ranked){squares[i], i};
     qsort(ranked, p->channels, sizeof *ranked, compare_moments);
@@ -131,6 +128,14 @@ static enum qins_status choose_order(struct factor *f, const struct qn_calibrati
     return QINS_OK;
 }
 
+/* Row WHERE of the lower triangle; element K of FROM belongs to column PLACE[K]. */
+static void place_row(double *row, const double *from, const size_t *place, size_t where, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        if (place[k] <= where)
+            row[place[k]] = from[k];
+}
+
 /* The lower triangle of the Gram matrix, last column to be rounded first: what its Cholesky factor
  * L is, read backwards, makes G = U U^T with U upper triangular, and U's inverse the factor. */
 static enum qins_status read_gram(struct qn_feedback_source *s, const struct factor *f, double *a,
@@ -138,19 +143,20 @@ static enum qins_status read_gram(struct qn_feedback_source *s, const struct fac
 {
     const size_t n = s->file.c.points[f->point].channels;
     double *rows = malloc(READ_ROWS * n * sizeof *rows);
-    size_t *place = malloc(n * sizeof *place);
-    enum qins_status st = rows && place ? QINS_OK : qn_fail_memory(err);
-    for (size_t j = 0; j < n && st == QINS_OK; j++)
+    size_t *place = calloc(n, sizeof *place);
+    if (!rows || !place) {
+        free(place);
+        free(rows);
+        return qn_fail_memory(err);
+    }
+    enum qins_status st = QINS_OK;
+    for (size_t j = 0; j < n; j++)
         place[f->order[j]] = n - 1 - j;
     for (size_t first = 0; first < n && st == QINS_OK; first += READ_ROWS) {
         size_t count = n - first < READ_ROWS ? n - first : READ_ROWS;
         st = qn_calibration_read(&s->file, f->point, QN_LARGE_GRAM, first, count, rows, err);
-        for (size_t i = 0; i < count && st == QINS_OK; i++) {
-            double *row = a + place[first + i] * n;
-            for (size_t k = 0; k < n; k++)
-                if (place[k] <= place[first + i])
-                    row[place[k]] = rows[i * n + k];
-        }
+        for (size_t i = 0; i < count && st == QINS_OK; i++)
+            place_row(a + place[first + i] * n, rows + i * n, place, place[first + i], n);
     }
     free(place);
     free(rows);
@@ -216,19 +222,37 @@ static enum qins_status decompose(const struct qn_feedback_source *s, struct fac
     return QINS_OK;
 }
 
+/* With room for all that it holds; NULL without memory. */
+static struct factor *create_factor(size_t point, size_t n)
+{
+    struct factor *f = calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    f->point = point;
+    f->values = calloc(n * n, sizeof *f->values);
+    f->order = calloc(n, sizeof *f->order);
+    f->f = (struct qn_feedback){f->values, f->order, (uint32_t)n};
+    if (!f->values || !f->order) {
+        destroy_factor(f);
+        return NULL;
+    }
+    return f;
+}
+
 static enum qins_status make_factor(struct qn_feedback_source *s, size_t point, struct factor **out,
                                     struct qins_error *err)
 {
     const struct qn_calibration_point *p = &s->file.c.points[point];
     const size_t n = p->channels;
-    struct factor *f = calloc(1, sizeof *f);
+    struct factor *f = create_factor(point, n);
     double *a = calloc(n * n, sizeof *a);
-    enum qins_status st = f && a ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK) {
-        f->point = point;
-        f->values = calloc(n * n, sizeof *f->values);
-        st = f->values ? choose_order(f, p, err) : qn_fail_memory(err);
+    *out = NULL;
+    if (!f || !a) {
+        destroy_factor(f);
+        free(a);
+        return qn_fail_memory(err);
     }
+    enum qins_status st = choose_order(f, p, err);
     if (st == QINS_OK)
         st = read_gram(s, f, a, err);
     if (st == QINS_OK)
@@ -236,12 +260,10 @@ static enum qins_status make_factor(struct qn_feedback_source *s, size_t point, 
     free(a);
     if (st != QINS_OK) {
         destroy_factor(f);
-        f = NULL;
-    } else {
-        f->f = (struct qn_feedback){f->values, f->order, (uint32_t)n};
+        return st;
     }
     *out = f;
-    return st;
+    return QINS_OK;
 }
 
 static size_t bytes_of(const struct factor *f)

@@ -125,7 +125,7 @@ static void solve_rows(double *a, size_t n, size_t rows, const double (*t)[TILE]
  * before J. */
 static void subtract_columns(double *a, size_t n, size_t i, size_t j, size_t size)
 {
-    double t[TILE][TILE];
+    double t[TILE][TILE] = {{0}};
     size_t rows = least(n - i, TILE);
     for (size_t k = 0; k < j; k += TILE) {
         transpose(t, a + j * n + k, n, size, TILE);
@@ -170,7 +170,7 @@ static void copy_tile(double (*t)[TILE], const double *a, size_t n, size_t k, si
  * columns there. */
 static void eliminate(double *a, size_t n, size_t i, size_t k)
 {
-    double t[TILE][TILE], p[TILE][TILE];
+    double t[TILE][TILE] = {{0}}, p[TILE][TILE] = {{0}};
     size_t rows = least(n - i, TILE);
     for (size_t r = 0; r < rows; r++) {
         double *x = a + (i + r) * n;
