@@ -13,7 +13,8 @@ enum {
     NODES = 385,       /* of the moments' table: the same, down to 2^-24 */
     MOMENTS = 5,       /* v^0 ... v^4 */
     FEW_LEVELS = 24,   /* fewer are searched by the exact sums alone */
-    MANY_LEVELS = 120, /* with so many the table is right as it is */
+    MOST_STEPS = 3,    /* of a size */
+    MANY_LEVELS = 120, /* with so many the table finds the clip as it is */
     FINE_SHAPES = 16,  /* steps from one neighbour of the best shape to the other */
     SHAPES = 27,       /* 0 and powers of sqrt(2) from 1/8 to 724 */
     COARSE_STEP = 4,   /* clips between two that are tried first */
@@ -33,7 +34,8 @@ static void fill_table(struct moment_table *t, const struct qn_density *d, bool 
         t->u[i] = i == 0 ? 1.0 : i % 16 == 0 ? t->u[i - 16] * 0.5 : t->u[i - 1] * ratio;
     for (size_t i = NODES; i-- > 0;) {
         struct qn_cumulative at;
-        qn_density_at(d, t->u[i], &at);
+        /* The largest value of each group, at 1 itself, is a level's and has no error. */
+        qn_density_at(d, i > 0 ? t->u[i] : QN_BELOW_ONE, &at);
         const double *sum = weighted ? at.weighted : at.error;
         double m0 = sum[0] - last[0], m1 = sum[1] - last[1], m2 = sum[2] - last[2];
         double centre = m0 > 0.0 ? m1 / m0 : 0.0;
@@ -43,8 +45,10 @@ static void fill_table(struct moment_table *t, const struct qn_density *d, bool 
         for (size_t k = 0; k < 3; k++)
             last[k] = sum[k];
     }
+    struct qn_cumulative all;
+    qn_density_at(d, 1.0, &all);
     for (size_t k = 0; k < 3; k++)
-        t->all[k] = last[k];
+        t->all[k] = weighted ? all.weighted[k] : all.error[k];
 }
 
 /* The error by the table, at clip number I. */
@@ -142,21 +146,32 @@ static void search_coarse(struct search *s, const struct moment_table *t)
                       s->clip < 0.0 ? t->u[i] : s->clip);
 }
 
+/* One step to either side of the best so far; false if neither is better. */
+static bool step(struct search *s, double size)
+{
+    const double before = s->best_error, kappa = s->best_kappa, clip = s->best_clip;
+    for (int up = 0; up < 2 && s->clip < 0.0; up++) {
+        double next = up ? clip * (1.0 + size) : clip / (1.0 + size);
+        if (next <= 1.0)
+            try_exact(s, kappa, next);
+    }
+    const double chosen = s->best_clip;
+    for (int up = 0; up < 2 && s->kappa < 0.0; up++) {
+        double factor = 1.0 + 3.0 * size;
+        double next = (up ? (1.0 + kappa) * factor : (1.0 + kappa) / factor) - 1.0;
+        if (next > 0.0 || kappa > 0.0)
+            try_exact(s, next > 0.0 ? next : 0.0, chosen);
+    }
+    return s->best_error < before;
+}
+
 /* Around the best so far, in ever smaller steps. */
 static void refine(struct search *s)
 {
-    static const double steps[] = {0.12, 0.04, 0.015};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        double kappa = s->best_kappa, clip = s->best_clip;
-        for (int sign = -1; sign <= 1 && s->clip < 0.0; sign += 2)
-            if (clip * (1.0 + sign * steps[i]) <= 1.0)
-                try_exact(s, kappa, clip * (1.0 + sign * steps[i]));
-        clip = s->best_clip;
-        for (int sign = -1; sign <= 1 && s->kappa < 0.0; sign += 2) {
-            double next = (1.0 + kappa) * (1.0 + sign * 2.0 * steps[i]) - 1.0;
-            try_exact(s, next > 0.0 ? next : 0.0, clip);
-        }
-    }
+    static const double sizes[] = {0.2, 0.08, 0.03, 0.012};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (unsigned k = 0; k < MOST_STEPS && step(s, sizes[i]); k++)
+            ;
 }
 
 void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidate *c, bool weighted)
@@ -177,7 +192,7 @@ void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidat
         search_coarse(&s, &table);
     else
         search_quick(&s, &table);
-    if (c->levels < MANY_LEVELS)
+    if (c->levels < MANY_LEVELS || s.kappa < 0.0)
         refine(&s);
     /* Nothing cut off where that is as good. */
     if (s.clip < 0.0)

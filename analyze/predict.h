@@ -7,6 +7,8 @@
 #include "formats/codec/huffman.h"
 #include "formats/codec/quant.h"
 
+#define QN_BELOW_ONE 0x1.fffffffffffffp-1
+
 /* Elements of each sign at or below a bound. */
 struct qn_signed_counts {
     double sign[2]; /* above 0, below 0 */

@@ -5,6 +5,13 @@
 /* With more elements a level than this, chance moves the entropy by less than 0.0005 bit. */
 static const double enough_elements = 1000.0;
 
+/* What differences of large sums leave of a small one may be below 0. */
+static double level_error(const struct qn_moments *from, const struct qn_moments *to, double d)
+{
+    double error = qn_level_error(from, to, d);
+    return error > 0.0 ? error : 0.0;
+}
+
 static struct qn_moments moments(const double sums[3])
 {
     struct qn_moments m = {sums[0], sums[1], sums[2]};
@@ -62,8 +69,8 @@ void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
         qn_density_at(d, end, &at);
         struct qn_moments to = moments(at.error), weighted_to = moments(at.weighted);
         double value = qn_level_value(l, n, kappa, clip);
-        p->error += qn_level_error(&plain, &to, value);
-        p->weighted_error += qn_level_error(&weighted, &weighted_to, value);
+        p->error += level_error(&plain, &to, value);
+        p->weighted_error += level_error(&weighted, &weighted_to, value);
         p->below[l] = (struct qn_signed_counts){{at.count[0], at.count[1]}};
         if (uneven)
             p->unevenness += unevenness(d, &from, &at, begin, end);
@@ -72,9 +79,6 @@ void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
         plain = to;
         weighted = weighted_to;
     }
-    /* What rounding of the sums left may be below 0. */
-    p->error = p->error > 0.0 ? p->error : 0.0;
-    p->weighted_error = p->weighted_error > 0.0 ? p->weighted_error : 0.0;
 }
 
 double qn_predict_grid_error(const struct qn_density *d, unsigned levels, double kappa, double clip,
@@ -87,7 +91,7 @@ double qn_predict_grid_error(const struct qn_density *d, unsigned levels, double
         struct qn_cumulative at;
         qn_density_at(d, l < levels ? bound_of(l, n, kappa, clip) : 1.0, &at);
         struct qn_moments to = moments(weighted ? at.weighted : at.error);
-        error += qn_level_error(&from, &to, qn_level_value(l, n, kappa, clip));
+        error += level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;
     }
     return error > 0.0 ? error : 0.0;

@@ -15,7 +15,6 @@ enum {
     BINS = OCTAVES * OCTAVE_BINS,
 };
 static const double least_error = 0x1p-24;
-static const double below_one = 0x1.fffffffffffffp-1;
 
 struct kinks {
     double slope[BINS + 1], offset[BINS + 1]; /* sums of m / (b - a), of that times r */
@@ -86,7 +85,7 @@ static void add_range(struct kinks *k, const struct qn_density *density, double 
         double count = below_to - *below, largest = 0.0;
         if (to >= 1.0) {
             /* The largest value of each group lies at 1 itself. */
-            largest = fmin(count, below_to - counted(density, below_one));
+            largest = fmin(count, below_to - counted(density, QN_BELOW_ONE));
             add_ramp(k, largest, 1.0, 1.0, d);
         }
         add_ramp(k, count - largest, from, to, d);
