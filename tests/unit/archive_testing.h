@@ -2,6 +2,7 @@
 #ifndef QINS_TESTS_ARCHIVE_TESTING_H
 #define QINS_TESTS_ARCHIVE_TESTING_H
 
+#include "convert/shape.h"
 #include "core/bytes.h"
 #include "core/file.h"
 #include "formats/archive/sink.h"
@@ -18,7 +19,22 @@ struct test_tensor {
     unsigned rank;
     uint64_t shape[6];
     struct qn_plan_line plan; /* zero: lossless, stored */
+    const struct qn_plan_block *blocks;
+    size_t n_blocks;
 };
+
+/* For rows of 32. */
+enum { TEST_FEEDBACK_ROW = 32 };
+static inline const struct qn_feedback *test_feedback(void)
+{
+    enum { N = TEST_FEEDBACK_ROW };
+    static float factor[N * N];
+    static const struct qn_feedback feedback = {factor, NULL, N};
+    for (size_t j = 0; j < N; j++)
+        for (size_t k = j + 1; k < N; k++)
+            factor[j * N + k] = 0.5f / (float)(k - j + 1);
+    return &feedback;
+}
 
 static inline const char *test_error(const struct qins_error *err)
 {
@@ -35,7 +51,9 @@ static inline const char *test_error(const struct qins_error *err)
 /* The description that a converter hands to a sink. Its name is not a copy. */
 static inline struct qn_archive_tensor test_describe_tensor(const struct test_tensor *t)
 {
-    struct qn_archive_tensor a = {.plan = t->plan};
+    struct qn_archive_tensor a = {.plan = t->plan,
+                                  .blocks = (struct qn_plan_block *)(uintptr_t)t->blocks,
+                                  .n_blocks = t->n_blocks};
     struct qn_tensor_list list = {0};
     struct qins_error err;
     test_ok(qn_tensor_list_add(&list, t->name, strlen(t->name), t->dtype, NULL, t->rank, t->shape,
@@ -75,26 +93,17 @@ static inline void test_send_chunk(struct qn_sink *sink, const struct qn_archive
                                    const uint8_t *data, uint64_t index)
 {
     struct qn_chunk_work work = {0};
-    struct qn_buf payload = {0};
+    struct qn_buf payload = {0}, runs = {0};
     struct qins_error err;
     uint64_t first, count;
     size_t size = qins_dtype_size(a->tensor.dtype);
-    const struct qn_plan_line *p = &a->plan;
-    uint64_t row = a->layout.row_length;
-    struct qn_chunk_params params = {
-        .content = p->content,
-        .dtype = a->tensor.dtype,
-        .codec = p->codec,
-        .levels = p->levels,
-        .kappa = p->kappa,
-        .clip = p->clip,
-        .tensor_scale = p->group_kind == QN_GROUP_TENSOR ? a->tensor_scale : 0,
-        .row_length = row,
-        .group = p->group_kind == QN_GROUP_BLOCK ? p->group : row,
-    };
     qn_layout_chunk(&a->layout, index, &first, &count);
-    test_ok(qn_chunk_encode(&params, data + first * size, (size_t)count, &work, &payload, &err),
+    test_ok(qn_shape_runs(a, first, count, test_feedback(), &runs, &err), &err);
+    test_ok(qn_chunk_encode_runs((const struct qn_chunk_run *)(const void *)runs.data,
+                                 runs.size / sizeof(struct qn_chunk_run), data + first * size,
+                                 &work, &payload, &err),
             &err);
+    qn_buf_finish(&runs);
     struct qn_digest leaf = qn_hash128(data + first * size, (size_t)count * size);
     test_ok(sink->chunk(sink, payload.data, payload.size, &leaf, &err), &err);
     qn_buf_finish(&payload);

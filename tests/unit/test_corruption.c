@@ -14,6 +14,16 @@ static size_t image_size;
 static struct test_memory_file file;
 static uint8_t *decoded; /* room for a chunk of the widest type */
 
+#define CODED(codec, levels, way)                                                                  \
+    {                                                                                              \
+        QN_CONTENT_QINS, codec, levels, 0.5f, 1.0f, QN_GROUP_ROW, 0, way, QN_CLASS_COLD, 0.25, ""  \
+    }
+static const struct qn_plan_block row_blocks[] = {
+    {0, 3, CODED(QN_CODEC_HUFFMAN, 20, QN_ROUND_NEAREST), 0},
+    {3, 4, {QN_CONTENT_LOSSLESS, QN_CODEC_HUFFMAN, .access_frequency = -1.0}, 0},
+    {4, 12, CODED(QN_CODEC_BITPACK, 7, QN_ROUND_FEEDBACK), 0},
+};
+
 static const struct test_tensor tensors[] = {
     {"huffman", QINS_BF16, 2, {16, 40}, {QN_CONTENT_LOSSLESS, QN_CODEC_HUFFMAN}},
     {"bitpack",
@@ -37,6 +47,14 @@ static const struct test_tensor tensors[] = {
     {"stored", QINS_U8, 1, {200}, {QN_CONTENT_LOSSLESS, QN_CODEC_HUFFMAN}},
     {"scalar", QINS_F32, 0, {0}, {0}},
     {"empty", QINS_I64, 1, {0}, {0}},
+    {"row blocks",
+     QINS_F32,
+     2,
+     {12, 32},
+     CODED(QN_CODEC_BITPACK, 7, QN_ROUND_FEEDBACK),
+     row_blocks,
+     3},
+    {"feedback", QINS_F32, 2, {10, 32}, CODED(QN_CODEC_HUFFMAN, 15, QN_ROUND_FEEDBACK)},
 };
 enum { N_TENSORS = sizeof tensors / sizeof *tensors };
 
@@ -153,7 +171,7 @@ static struct qn_archive *open_sound(void)
 static void holds_every_coder(void **state)
 {
     (void)state;
-    unsigned seen = 0;
+    unsigned seen = 0, contents = 0, feedback = 0;
     struct qn_archive *a = open_sound();
     for (uint64_t i = 0; i < qn_manifest_chunks(&a->manifest); i++) {
         struct qn_chunk_info info;
@@ -161,8 +179,12 @@ static void holds_every_coder(void **state)
         test_ok(qn_chunk_inspect(image + a->chunks[i].offset, a->chunks[i].size, &info, &err),
                 &err);
         seen |= 1u << info.codec;
+        contents |= 1u << info.content;
+        feedback += info.rounding == QN_ROUND_FEEDBACK;
     }
     assert_int_equal(seen, (1u << QN_CODEC_COUNT) - 1);
+    assert_int_equal(contents, (1u << (QN_CONTENT_BLOCKS + 1)) - 1);
+    assert_int_equal(feedback, 1);
     qn_archive_destroy(a);
     printf("the archive has %zu bytes\n", image_size);
     assert_in_range(image_size, 1, MAX_ARCHIVE);

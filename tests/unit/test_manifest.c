@@ -4,13 +4,29 @@
 #include <float.h>
 #include <zlib.h>
 
+static const struct qn_plan_block row_blocks[] = {
+    {0,
+     1,
+     {QN_CONTENT_QINS, QN_CODEC_STORE, 500, 0.1f, 1.0f, QN_GROUP_TENSOR, 0, QN_ROUND_NEAREST,
+      QN_CLASS_HOT, 12.5, "often"},
+     0.1f},
+    {1, 2, {QN_CONTENT_LOSSLESS, QN_CODEC_ZSTD, .access_frequency = -1.0, .reason = "\n"}, 0},
+    {2,
+     4,
+     {QN_CONTENT_QINS, QN_CODEC_HUFFMAN, 3, 0.0f, 0.5f, QN_GROUP_BLOCK, 77, QN_ROUND_FEEDBACK,
+      QN_CLASS_COLD, 0.0, ""},
+     0},
+};
+
 static const struct test_tensor samples[] = {
     {"model.embed/tokens%", QINS_BF16, 2, {50257, 768}, {QN_CONTENT_LOSSLESS, QN_CODEC_HUFFMAN}},
     {"w\xc3\xa9",
      QINS_F32,
      3,
      {4, 1 << 20, 3},
-     {QN_CONTENT_QINS, QN_CODEC_BITPACK, 127, 1.1f, 0.7f, QN_GROUP_ROW, 0, .reason = "hot"}},
+     {QN_CONTENT_QINS, QN_CODEC_BITPACK, 127, 1.1f, 0.7f, QN_GROUP_ROW, 0, .reason = "hot"},
+     row_blocks,
+     3},
     {"\"quoted\\\n",
      QINS_F16,
      1,
@@ -46,6 +62,21 @@ static void fill(struct qn_manifest *m)
     test_ok(qn_manifest_add_file(m, &f, &err), &err);
 }
 
+static void check_line(const struct qn_plan_line *a, const struct qn_plan_line *b)
+{
+    assert_int_equal(a->content, b->content);
+    assert_int_equal(a->codec, b->codec);
+    assert_int_equal(a->levels, b->levels);
+    assert_int_equal(qn_float_bits(a->kappa), qn_float_bits(b->kappa));
+    assert_int_equal(qn_float_bits(a->clip), qn_float_bits(b->clip));
+    assert_int_equal(a->group_kind, b->group_kind);
+    assert_int_equal(a->group, b->group);
+    assert_int_equal(a->rounding, b->rounding);
+    assert_int_equal(a->access_class, b->access_class);
+    assert_true(a->access_frequency == b->access_frequency);
+    assert_string_equal(a->reason, b->reason);
+}
+
 static void check_equal(const struct qn_archive_tensor *a, const struct qn_archive_tensor *b)
 {
     assert_string_equal(a->tensor.name, b->tensor.name);
@@ -54,15 +85,15 @@ static void check_equal(const struct qn_archive_tensor *a, const struct qn_archi
     assert_memory_equal(a->tensor.shape, b->tensor.shape, sizeof a->tensor.shape);
     assert_int_equal(a->tensor.n_elements, b->tensor.n_elements);
     assert_int_equal(a->tensor.n_bytes, b->tensor.n_bytes);
-    assert_int_equal(a->plan.content, b->plan.content);
-    assert_int_equal(a->plan.codec, b->plan.codec);
-    assert_int_equal(a->plan.levels, b->plan.levels);
-    assert_int_equal(qn_float_bits(a->plan.kappa), qn_float_bits(b->plan.kappa));
-    assert_int_equal(qn_float_bits(a->plan.clip), qn_float_bits(b->plan.clip));
+    check_line(&a->plan, &b->plan);
     assert_int_equal(qn_float_bits(a->tensor_scale), qn_float_bits(b->tensor_scale));
-    assert_int_equal(a->plan.group_kind, b->plan.group_kind);
-    assert_int_equal(a->plan.group, b->plan.group);
-    assert_string_equal(a->plan.reason, b->plan.reason);
+    assert_int_equal(a->n_blocks, b->n_blocks);
+    for (size_t i = 0; i < a->n_blocks; i++) {
+        const struct qn_plan_block *x = &a->blocks[i], *y = &b->blocks[i];
+        assert_true(x->row_begin == y->row_begin && x->row_end == y->row_end);
+        assert_int_equal(qn_float_bits(x->tensor_scale), qn_float_bits(y->tensor_scale));
+        check_line(&x->line, &y->line);
+    }
     assert_memory_equal(a->fingerprint.bytes, b->fingerprint.bytes, sizeof a->fingerprint.bytes);
     assert_int_equal(a->first_chunk, b->first_chunk);
     assert_int_equal(a->layout.n_chunks, b->layout.n_chunks);
@@ -116,7 +147,7 @@ static void floats_are_exact(void **state)
         j = qn_json_parse(text, strlen(text), 0, &err);
         test_ok(qn_archive_tensor_from_json(j, &back, &err), &err);
         check_equal(&a, &back);
-        free(back.tensor.name);
+        qn_archive_tensor_finish(&back);
         json_decref(j);
         free(text);
     }
@@ -144,6 +175,12 @@ static enum qins_status unpack_text(const char *text, size_t size, struct qins_e
     "{\"name\":" name ",\"dtype\":" dtype ",\"shape\":" shape "," rest "\"reason\":\"\"," PRINT "}"
 #define LOSSLESS  "\"content\":\"lossless\",\"codec\":\"store\","
 #define QUANTISED "\"content\":\"qins\",\"codec\":\"bitpack\",\"group\":\"row\","
+#define BLOCK(begin, end, rest)                                                                    \
+    "{\"row_begin\":" begin ",\"row_end\":" end                                                    \
+    ",\"content\":\"lossless\",\"codec\":\"rle\"," rest "\"reason\":\"\"}"
+#define BLOCKED(shape, blocks)                                                                     \
+    HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", shape,                                       \
+                                  LOSSLESS "\"blocks\":[" blocks "],") "]}"
 
 static void refusals(void **state)
 {
@@ -157,6 +194,31 @@ static void refusals(void **state)
         {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
                                        QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":1,") "]}",
          QINS_OK},
+        {BLOCKED("[2,3]", BLOCK("0", "1", "") "," BLOCK("1", "2", "")), QINS_OK},
+        {BLOCKED("[2,3]", BLOCK("0", "2", "\"class\":\"cold\",\"access_frequency\":null,")),
+         QINS_OK},
+        {BLOCKED("[2,3]", ""), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", "1"), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "1", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "3", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "1", "") "," BLOCK("0", "2", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "0", "") "," BLOCK("0", "2", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("1", "2", "") "," BLOCK("0", "1", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("-1", "2", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "9223372036854775807", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "2", "\"class\":\"warm\",")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,3]", BLOCK("0", "2", "\"access_frequency\":-1,")), QINS_ERR_FORMAT},
+        {BLOCKED("[2]", BLOCK("0", "2", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[]", BLOCK("0", "1", "")), QINS_ERR_FORMAT},
+        {BLOCKED("[2,0]", BLOCK("0", "2", "")), QINS_ERR_FORMAT},
+        {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
+                                       QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":1,"
+                                                 "\"rounding\":\"feedback\",") "]}",
+         QINS_OK},
+        {HEAD "],\"tensors\":[" TENSOR("\"a\"", "\"F32\"", "[2]",
+                                       QUANTISED "\"levels\":7,\"kappa\":0,\"clip\":1,"
+                                                 "\"rounding\":\"up\",") "]}",
+         QINS_ERR_FORMAT},
         {VERSIONED("2") "],\"tensors\":[]}", QINS_ERR_FORMAT},
         {VERSIONED("\"1\"") "],\"tensors\":[]}", QINS_ERR_FORMAT},
         {"[]", QINS_ERR_FORMAT},
