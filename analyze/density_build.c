@@ -20,7 +20,8 @@ static int64_t cell_number(double v, unsigned shift)
     return (int64_t)(bits >> shift);
 }
 
-static struct qn_density *create(const struct qn_density_head *head, size_t n,
+/* Room for N cells, or points. */
+static struct qn_density *create(const struct qn_density_head *head, size_t n, bool points,
                                  struct qins_error *err)
 {
     struct qn_density *d = calloc(1, sizeof *d);
@@ -32,8 +33,9 @@ static struct qn_density *create(const struct qn_density_head *head, size_t n,
         d->scale = 1.0;
         d->n = n;
         d->below = calloc(n + 1, sizeof *d->below);
+        d->position = points ? calloc(n + 1, sizeof *d->position) : NULL;
     }
-    if (!d || !d->below) {
+    if (!d || !d->below || (points && !d->position)) {
         qn_density_destroy(d);
         qn_fail_memory(err);
         return NULL;
@@ -87,7 +89,7 @@ static void accumulate(struct qn_density *d, const struct qn_cumulative *peak)
 enum qins_status qn_density_of_ratios(struct qn_density **out, const struct qn_density_head *head,
                                       const double *sums, size_t stride, struct qins_error *err)
 {
-    struct qn_density *d = create(head, QN_RATIO_CELLS - 1, err);
+    struct qn_density *d = create(head, QN_RATIO_CELLS - 1, false, err);
     if (!d)
         return QINS_ERR_MEMORY;
     struct qn_cumulative peak = {0};
@@ -190,12 +192,10 @@ static enum qins_status patterns_as_points(struct qn_density **out,
     size_t n = 0;
     for (size_t i = 0; i <= s->peak_cell; i++)
         n += pattern_cell(s, i, scale, &cell);
-    struct qn_density *d = create(head, n, err);
+    struct qn_density *d = create(head, n, true, err);
     if (!d)
         return QINS_ERR_MEMORY;
-    d->position = calloc(n + 1, sizeof *d->position);
-    enum qins_status st = d->position ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0, k = 0; i <= s->peak_cell && st == QINS_OK; i++) {
+    for (size_t i = 0, k = 0; i <= s->peak_cell; i++) {
         if (!pattern_cell(s, i, scale, &cell))
             continue;
         double u = pattern_value(i) / scale;
@@ -207,8 +207,7 @@ static enum qins_status patterns_as_points(struct qn_density **out,
     d->below[n] = sum;
     add_cumulative(&sum, peak);
     d->total = sum;
-    if (st == QINS_OK)
-        st = index_points(d, err);
+    enum qins_status st = index_points(d, err);
     if (st == QINS_OK)
         *out = d;
     else
@@ -231,7 +230,7 @@ static enum qins_status patterns_as_cells(struct qn_density **out,
     int64_t base = pattern_place(first, scale, shift) - 1;
     int64_t lowest = top - ((int64_t)PATTERN_OCTAVES << PATTERN_BITS);
     base = base < lowest ? lowest : base;
-    struct qn_density *d = create(head, (size_t)(top - base + 1), err);
+    struct qn_density *d = create(head, (size_t)(top - base + 1), false, err);
     if (!d)
         return QINS_ERR_MEMORY;
     d->shift = shift;
@@ -264,7 +263,7 @@ enum qins_status qn_density_of_patterns(struct qn_density **out, const struct qn
     if (scale > 0.0)
         return exact ? patterns_as_points(out, head, &s, scale, &at_peak, err)
                      : patterns_as_cells(out, head, &s, scale, &at_peak, err);
-    none = create(head, 0, err); /* all zeros */
+    none = create(head, 0, false, err); /* all zeros */
     *out = none;
     return none ? QINS_OK : QINS_ERR_MEMORY;
 }
@@ -299,18 +298,18 @@ enum qins_status qn_density_of_points(struct qn_density **out, const struct qn_d
                                       struct qn_point *points, size_t n, double scale,
                                       struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    struct qn_density *d = create(head, n, err);
-    struct qn_point *spare = calloc(n + 1, sizeof *spare);
-    if (d)
-        d->position = calloc(n + 1, sizeof *d->position);
-    if (!d || !d->position || !spare)
-        st = qn_fail_memory(err);
-    else
-        sort_points(points, spare, n);
     struct qn_cumulative sum = {0};
+    struct qn_density *d = create(head, n, true, err);
+    struct qn_point *spare = calloc(n + 1, sizeof *spare);
+    if (!d || !spare) {
+        qn_density_destroy(d);
+        free(spare);
+        return qn_fail_memory(err);
+    }
+    sort_points(points, spare, n);
+    free(spare);
     size_t k = 0;
-    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+    for (size_t i = 0; i < n; i++) {
         double u = (double)qn_float_from_bits(magnitude_bits(&points[i])) / scale;
         bool negative = points[i].value < 0.0F;
         double count[2] = {negative ? 0.0 : 1.0, negative ? 1.0 : 0.0}, square = scale * scale;
@@ -322,12 +321,9 @@ enum qins_status qn_density_of_points(struct qn_density **out, const struct qn_d
         }
         add_cumulative(&sum, &one);
     }
-    if (st == QINS_OK) {
-        d->n = k;
-        d->below[k] = d->total = sum;
-        st = index_points(d, err);
-    }
-    free(spare);
+    d->n = k;
+    d->below[k] = d->total = sum;
+    enum qins_status st = index_points(d, err);
     if (st == QINS_OK)
         *out = d;
     else

@@ -143,7 +143,7 @@ static inline void add_places(double *restrict sums, const uint32_t *restrict pl
         size_t end = n - begin < group ? n : begin + group;
         double square = (double)scales[g] * (double)scales[g];
         for (size_t i = begin; i < end; i++) {
-            double *p = sums + place[i] * (weighted ? 4 : 2);
+            double *p = sums + (size_t)place[i] * (weighted ? 4 : 2);
             p[0] += 1.0;
             p[1] += square;
             if (weighted)

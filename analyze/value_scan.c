@@ -159,43 +159,54 @@ static void widen_tile(enum qins_dtype dtype, const uint8_t *src, size_t n, floa
 /* Runs of zeros: `trailing` is the one that is still open, which counts as a run already. */
 static void scan_runs(struct qn_value_scan *s, const double *d, size_t n, bool any)
 {
+    uint64_t run = s->trailing, runs = 0, longest = s->longest_zero_run;
+    size_t begin = 0;
     if (!any) {
         s->trailing = 0;
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (d[i] != 0.0 || isnan(d[i])) {
-            s->trailing = 0;
-            continue;
-        }
-        s->zero_runs += s->trailing == 0;
-        s->trailing++;
-        if (s->trailing > s->longest_zero_run)
-            s->longest_zero_run = s->trailing;
-        if (s->trailing == s->n + i + 1)
-            s->leading = s->trailing;
+    if (s->leading == s->n) {
+        while (begin < n && d[begin] == 0.0)
+            begin++;
+        s->leading += begin;
     }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t zero = d[i] == 0.0;
+        runs += zero & (run == 0);
+        run = zero ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    s->trailing = run;
+    s->zero_runs += runs;
+    s->longest_zero_run = longest;
+}
+
+/* Elements as numbers of which equal values have one: patterns, of either zero 0. */
+static void value_keys(const struct qn_value_scan *s, const uint8_t *src, const float *x,
+                       const double *d, uint64_t *keys, size_t n)
+{
+    size_t size = qins_dtype_size(s->dtype);
+    if (qn_dtype_is_quantisable(s->dtype))
+        for (size_t i = 0; i < n; i++)
+            keys[i] = qn_float_bits(x[i]);
+    else
+        for (size_t i = 0; i < n; i++)
+            keys[i] = load_element(src + i * size, size);
+    for (size_t i = 0; i < n; i++)
+        keys[i] = d[i] == 0.0 ? 0 : keys[i];
 }
 
 static enum qins_status add_values(struct qn_value_scan *s, const uint8_t *src, const float *x,
-                                   const double *d, size_t n, struct qins_error *err)
+                                   const double *d, size_t n, bool finite, struct qins_error *err)
 {
-    size_t size = qins_dtype_size(s->dtype);
-    bool narrow = qn_dtype_is_quantisable(s->dtype), is_float = qn_dtype_is_float(s->dtype);
-    uint64_t last = 0;
+    uint64_t keys[TILE];
     enum qins_status st = QINS_OK;
     if (s->values.many || atomic_load_explicit(s->many_values, memory_order_relaxed))
         return QINS_OK;
-    for (size_t i = 0; i < n && st == QINS_OK; i++) {
-        uint64_t v = narrow ? qn_float_bits(x[i]) : load_element(src + i * size, size);
-        if (is_float && !(fabs(d[i]) <= DBL_MAX))
-            continue;
-        if (is_float && d[i] == 0.0)
-            v = 0;
-        if (i == 0 || v != last)
-            st = qn_value_set_add(&s->values, v, err);
-        last = v;
-    }
+    value_keys(s, src, x, d, keys, n);
+    for (size_t i = 0; i < n && st == QINS_OK; i++)
+        if ((finite || fabs(d[i]) <= DBL_MAX) && (i == 0 || keys[i] != keys[i - 1] || !finite))
+            st = qn_value_set_note(&s->values, keys[i], err);
     if (s->values.many)
         atomic_store_explicit(s->many_values, true, memory_order_relaxed);
     return st;
@@ -315,10 +326,11 @@ static enum qins_status add_tile(struct qn_value_scan *s, const uint8_t *src, fl
     else
         count_patterns(s, x, n);
     count_exponents(s, src, d, n);
-    enum qins_status st = add_values(s, src, x, d, n, err);
+    bool sound = all_finite(d, n);
+    enum qins_status st = add_values(s, src, x, d, n, sound, err);
     const float *finite = x;
     float compact[TILE];
-    if (!all_finite(d, n)) {
+    if (!sound) {
         memcpy(compact, x, n * sizeof *compact);
         n = keep_finite(s, compact, d, n, first);
         finite = compact;

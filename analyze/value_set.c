@@ -10,13 +10,16 @@ enum { VALUE_SLOTS = 2 * QN_VALUES_MOST, FIRST_DIGESTS = 1024 };
 void qn_value_set_finish(struct qn_value_set *s)
 {
     free(s->slots);
+    free(s->recent);
     *s = (struct qn_value_set){0};
 }
 
 void qn_value_set_clear(struct qn_value_set *s)
 {
-    if (s->count > 0)
+    if (s->count > 0) {
         memset(s->slots, 0, VALUE_SLOTS * sizeof *s->slots);
+        memset(s->recent, 0, QN_VALUES_RECENT * sizeof *s->recent);
+    }
     s->count = 0;
     s->has_zero = s->many = false;
 }
@@ -32,8 +35,11 @@ enum qins_status qn_value_set_add(struct qn_value_set *s, uint64_t value, struct
         return QINS_OK;
     if (!s->slots) {
         s->slots = calloc(VALUE_SLOTS, sizeof *s->slots);
-        if (!s->slots)
+        s->recent = calloc(QN_VALUES_RECENT, sizeof *s->recent);
+        if (!s->slots || !s->recent) {
+            qn_value_set_finish(s);
             return qn_fail_memory(err);
+        }
     }
     if (value == 0) { /* marks an empty slot */
         s->has_zero = true;

@@ -53,8 +53,8 @@ static bool write_model(FILE *f, size_t n)
               fwrite(header, 1, size, f) == size;
     if (ok)
         fill_gaussian(block, BLOCK);
-    for (size_t done = 0; done < n && ok; done += BLOCK) {
-        float scale = 1.0F + (float)(done / BLOCK) / 64.0F;
+    for (size_t k = 0; k * BLOCK < n && ok; k++) {
+        float scale = 1.0F + (float)k / 64.0F;
         for (size_t i = 0; i < BLOCK; i++)
             scaled[i] = scale * block[i];
         ok = fwrite(scaled, 1, bytes, f) == bytes;
