@@ -58,7 +58,8 @@ void qn_page_bytes(FILE *to, double bytes)
         bytes /= 1024.0;
         unit++;
     }
-    qn_page_number(to, unit ? 2 : 0, bytes);
+    /* four digits */
+    qn_page_number(to, !unit || bytes >= 100.0 ? 0 : bytes >= 10.0 ? 1 : 2, bytes);
     fprintf(to, " %s", units[unit]);
 }
 

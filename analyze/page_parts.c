@@ -141,9 +141,9 @@ void qn_page_finding(FILE *to, const json_t *report)
               "rate, behind when coded): look at the tensors' histograms.",
               to);
     fprintf(to,
-            "</p>\n<p class=\"soft\">Median-sized weights profit as well: the 99th percentile of "
-            "the relative error at 8 bits is %.1f %% for QINS, %.1f %% for INT at its best "
-            "clip.</p></div>\n",
+            "</p>\n<p class=\"soft\">Small weights gain most: where kappa and clip are chosen for "
+            "it, the 99th percentile of the relative error at 8 bits is %.1f %% for QINS, "
+            "%.1f %% for INT.</p></div>\n",
             100.0 * qn_report_number(json_object_get(fixed, "p99_rel_error"), "qins"),
             100.0 * qn_report_number(json_object_get(fixed, "p99_rel_error"), "int_clip"));
 }

@@ -22,6 +22,8 @@ enum {
 static const char svg_style[] =
     "\n<style>@media (prefers-color-scheme:dark){"
     "[fill=\"rgb(48,54,61)\"]{fill:#d7dde5}[stroke='rgb( 48,  54,  61)']{stroke:#d7dde5}"
+    "[color='rgb( 48,  54,  61)']{color:#d7dde5}[color='rgb(  0, 114, 178)']{color:#58aef0}"
+    "[color='rgb(110, 119, 129)']{color:#9aa5b1}"
     "[stroke='rgb(208, 215, 222)']{stroke:#363f4a}"
     "[fill=\"rgb(0,114,178)\"]{fill:#58aef0}[stroke='rgb(  0, 114, 178)']{stroke:#58aef0}"
     "[fill=\"rgb(110,119,129)\"]{fill:#9aa5b1}[stroke='rgb(110, 119, 129)']{stroke:#9aa5b1}"
@@ -102,7 +104,11 @@ static void put_safe(FILE *f, const char *text, size_t n)
             i += unsafe;
             continue;
         }
-        if (text[i] == '"')
+        const unsigned char byte = (unsigned char)text[i];
+        if (byte >= 0xf0) { /* pictographs: cairo draws coloured ones over the whole picture */
+            fputs("\xe2\x96\xa1", f); /* a square */
+            i += 3;
+        } else if (text[i] == '"')
             fputs("\xe2\x80\xb3", f); /* double prime */
         else if (text[i] == '\\')
             fputs("\xe2\x88\x96", f); /* set minus */
@@ -221,6 +227,8 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
     /* A picture takes about 0.1 s; the bound is for one that never ends. */
     enum { SECONDS_BASE = 60, SECONDS_PLOT = 2 };
     enum qins_status st = QINS_OK;
+    const char *example = "";
+    size_t failed = 0;
     for (size_t first = 0; first < p->n_plots && st == QINS_OK;) {
         bool ok;
         unsigned seconds = SECONDS_BASE + SECONDS_PLOT * (unsigned)(p->n_plots - first);
@@ -232,10 +240,13 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
         size_t done = ok ? p->n_plots : plots_done(p, first);
         for (size_t i = first; i < done; i++)
             p->plots[i].drawn = true;
-        if (done < p->n_plots)
-            qn_notice(monitor, "gnuplot could not draw %s; it is left out", p->plots[done].name);
+        if (done < p->n_plots && failed++ == 0)
+            example = p->plots[done].name;
         first = done + 1;
     }
+    if (failed > 0)
+        qn_notice(monitor, "gnuplot could not draw %zu plots, %s among them; they are left out",
+                  failed, example);
     if (st == QINS_ERR_UNSUPPORTED) {
         qn_notice(monitor, "%s; the pictures are left out, plots/draw.gp makes them", err->message);
         st = QINS_OK;

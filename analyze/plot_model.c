@@ -10,7 +10,7 @@ const char *const qn_plot_names[QN_PLOT_NAMES] = {
     "int-vs-qins",      "rate-distortion", "waterfall",  "coded-size",
     "entropy-by-layer", "entropy-by-kind", "access-map", "access-frequency"};
 
-enum { MAX_SERIES = 8 };
+enum { MAX_SERIES = 8, MAX_KINDS = 20 };
 
 static void end_row(struct qn_plotter *p)
 {
@@ -164,8 +164,8 @@ static void size_label(double bytes, double fp32, char *buf, size_t size)
         shown /= 1024.0;
         unit++;
     }
-    snprintf(buf, size, "%.*f %s, %.2f\xc3\x97 smaller", unit ? 2 : 0, shown, units[unit],
-             fp32 / bytes);
+    snprintf(buf, size, "%.*f %s, %.2f\xc3\x97 smaller", !unit || shown >= 100.0 ? 0 : 2, shown,
+             units[unit], fp32 / bytes);
     if (bytes == fp32)
         *strchr(buf, ',') = '\0';
 }
@@ -248,7 +248,8 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
     json_array_foreach(kinds, i, kind)
     {
         const json_t *bits = json_object_get(kind, "coded_bits");
-        if (json_object_size(bits) == 0 || json_is_true(json_object_get(kind, "activation")))
+        if (json_object_size(bits) == 0 || rows == MAX_KINDS ||
+            json_is_true(json_object_get(kind, "activation")))
             continue;
         qn_plot_text(p, qn_report_text(kind, "kind"));
         for (int k = 0; k < n; k++)
@@ -267,7 +268,8 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
     struct qn_plot plot = {.name = "entropy-by-kind",
                            .caption =
                                "Entropy of an 8-bit QINS code by kind of tensor: mean, least "
-                               "and largest. Low entropy is what a coder can save.",
+                               "and largest, of at most 20 kinds. Low entropy is what a coder can "
+                               "save.",
                            .alt = "entropy of codes by kind of tensor",
                            .tensor = -1};
     const json_t *kind;
@@ -279,7 +281,7 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
     json_array_foreach(json_object_get(report, "kinds"), i, kind)
     {
         const json_t *spread = json_object_get(kind, "entropy_bits");
-        if (isnan(qn_report_number(spread, "mean")))
+        if (isnan(qn_report_number(spread, "mean")) || rows == MAX_KINDS)
             continue;
         qn_plot_text(p, qn_report_text(kind, "kind"));
         qn_plot_number(p, qn_report_number(spread, "mean"));

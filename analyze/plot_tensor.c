@@ -46,9 +46,12 @@ static double put_histogram(struct qn_plotter *p, const struct qn_table *t, cons
         double share = t->data[i * t->columns + column] / sum;
         if (share > 0.0 && (least == 0.0 || share < least))
             least = share;
-        qn_plot_number(p, t->data[i * t->columns]);
-        qn_plot_number(p, share);
-        end_row(p);
+        /* a step: both edges of the cell */
+        for (int edge = -1; edge <= 1; edge += 2) {
+            qn_plot_number(p, t->data[i * t->columns] + edge / (double)t->rows);
+            qn_plot_number(p, share);
+            end_row(p);
+        }
     }
     end_block(p, t->rows);
     return isfinite(sum) ? least : 0.0;
@@ -62,14 +65,14 @@ static void put_levels(struct qn_plotter *p, const json_t *chosen)
     bool good = n >= 1.0 && n <= MAX_LEVELS && kappa >= 0.0 && clip > 0.0;
     for (long l = good ? -(long)n : 1; l <= (long)n && good; l++) {
         double t = (double)labs(l) / n;
-        qn_plot_number(p, (l < 0 ? -clip : clip) * t / (1.0 + kappa * (1.0 - t)));
-        end_row(p);
+        double value = (l < 0 ? -clip : clip) * t / (1.0 + kappa * (1.0 - t));
+        fprintf(p->data, "%.6g\t0\n%.6g\t1\n%.6g\t0\n", value, value, value);
     }
-    end_block(p, good);
+    fputs(good ? "\n\n" : "NaN\tNaN\n\n\n", p->data);
 }
 
 /* Of the candidates of set CODED, the best of each quarter bit and granularity. */
-static void put_candidates(struct qn_plotter *p, const struct qn_table *t, bool coded)
+static size_t put_candidates(struct qn_plotter *p, const struct qn_table *t, bool coded)
 {
     double best[N_BINS][2] = {0};
     size_t rows = 0;
@@ -97,6 +100,7 @@ static void put_candidates(struct qn_plotter *p, const struct qn_table *t, bool 
         rows++;
     }
     end_block(p, rows);
+    return rows;
 }
 
 static size_t put_hull(struct qn_plotter *p, const json_t *hull)
@@ -124,8 +128,9 @@ static void put_chosen(struct qn_plotter *p, const json_t *chosen)
     if (good) {
         qn_plot_number(p, bits);
         qn_plot_number(p, qn_report_number(chosen, "sqnr_db"));
-        qn_plot_text(p, strcmp(qn_report_text(chosen, "from"), "plan") == 0 ? "plan"
-                                                                            : "8 bits, no plan");
+        qn_plot_text(p, json_array_size(json_object_get(chosen, "blocks"))    ? "plan, by rows"
+                        : strcmp(qn_report_text(chosen, "from"), "plan") == 0 ? "plan"
+                                                                              : "8 bits, no plan");
         end_row(p);
     }
     end_block(p, good);
@@ -152,12 +157,12 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
             fputs("\n\n\n", p->data);
             double least = put_histogram(p, &histogram, chosen);
             put_levels(p, chosen);
-            put_candidates(p, &candidates, false);
-            put_candidates(p, &candidates, true);
+            size_t shown = put_candidates(p, &candidates, false);
+            shown += put_candidates(p, &candidates, true);
             size_t points = put_hull(p, json_object_get(tensor, "hull"));
             put_chosen(p, chosen);
-            snprintf(head, sizeof head, "sides = %d\nlow = %.9g\n",
-                     points > 1 && candidates.rows ? 2 : 1, least / 2.0);
+            snprintf(head, sizeof head, "sides = %d\nlow = %.9g\n", points > 1 && shown > 1 ? 2 : 1,
+                     least / 2.0);
             st = least > 0.0 ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
                              : qn_plot_drop(p, plot.name, err);
         }

@@ -85,8 +85,9 @@ json_t *qn_report_remarks(const struct qn_tensor_study *s)
                  (unsigned long long)t->duplicate_rows, (unsigned long long)t->rows);
         append(&j, json_string(text));
     }
-    /* Beyond that one scale for a whole tensor leaves 8-bit codes of most weights at 0 or 1. */
-    if (t->rms > 0.0 && t->abs_max / t->rms > 100.0) {
+    /* Of a million Gaussian values the largest is 5 times the RMS; beyond 30 times, one scale for a
+     * whole tensor leaves 8-bit codes of most weights below 4. */
+    if (t->rms > 0.0 && t->abs_max / t->rms > 30.0) {
         snprintf(text, sizeof text, "an outlier: the largest magnitude is %.3g times the RMS",
                  t->abs_max / t->rms);
         append(&j, json_string(text));
@@ -172,7 +173,16 @@ json_t *qn_report_coded_bits(const struct qn_comparison *c, enum qn_granularity 
 /* A contender's best for squared error, and what its best for the other measures reach. */
 static json_t *contender(const struct qn_fixed_comparison *f, enum qn_contender who, uint64_t n)
 {
-    json_t *j = qn_report_candidate(&f->best[who][QN_MEASURE_SQUARED], n);
+    const struct qn_candidate *c = &f->best[who][QN_MEASURE_SQUARED];
+    json_t *j = json_object();
+    qn_json_put(&j, "kappa", qn_json_real((double)c->kappa));
+    qn_json_put(&j, "clip", qn_json_real((double)c->clip));
+    qn_json_put(&j, "sqnr_db", qn_json_real(c->sqnr_db));
+    qn_json_put(&j, "p50_rel_error", qn_json_real(c->p50_rel_error));
+    qn_json_put(&j, "p99_rel_error", qn_json_real(c->p99_rel_error));
+    qn_json_put(&j, "entropy_bits", qn_json_real(c->entropy_bits));
+    qn_json_put(&j, "packed_bits", qn_json_real(per_weight(c->packed_bytes, n)));
+    qn_json_put(&j, "huffman_bits", qn_json_real(per_weight(c->huffman_bytes, n)));
     qn_json_put(&j, "best_weighted_sqnr_db", qn_json_real(f->value[who][QN_MEASURE_WEIGHTED]));
     qn_json_put(&j, "best_p99_rel_error", qn_json_real(f->value[who][QN_MEASURE_RELATIVE]));
     return j;
@@ -190,25 +200,6 @@ json_t *qn_report_fixed_rates(const struct qn_comparison *c, enum qn_granularity
         qn_json_put(&row, "bits", json_integer(f->bits));
         for (int k = 0; k < QN_CONTENDERS; k++)
             qn_json_put(&row, keys[k], contender(f, (enum qn_contender)k, n));
-        append(&j, row);
-    }
-    return j;
-}
-
-json_t *qn_report_coded_rates(const struct qn_comparison *c, enum qn_granularity g)
-{
-    json_t *j = json_array();
-    for (size_t i = 0; i < c->n_coded; i++) {
-        const struct qn_rate_comparison *r = &c->coded[i];
-        if (r->granularity != g || isnan(r->any[QN_MEASURE_SQUARED]))
-            continue;
-        json_t *row = json_object();
-        qn_json_put(&row, "bits", qn_json_real(r->bits));
-        qn_json_put(&row, "qins_sqnr_db",
-                    qn_json_real(r->value[QN_CONTENDER_QINS][QN_MEASURE_SQUARED]));
-        qn_json_put(&row, "int_sqnr_db",
-                    qn_json_real(r->value[QN_CONTENDER_INT_CLIP][QN_MEASURE_SQUARED]));
-        qn_json_put(&row, "any_sqnr_db", qn_json_real(r->any[QN_MEASURE_SQUARED]));
         append(&j, row);
     }
     return j;

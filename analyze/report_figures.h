@@ -28,8 +28,6 @@ json_t *qn_report_coded_bits(const struct qn_comparison *c, enum qn_granularity 
                              const struct qn_true_sizes *true_sizes);
 /* [{bits, qins, int_absmax, int_clip}] */
 json_t *qn_report_fixed_rates(const struct qn_comparison *c, enum qn_granularity g, uint64_t n);
-/* [{bits, qins_sqnr_db, int_sqnr_db, any_sqnr_db}] */
-json_t *qn_report_coded_rates(const struct qn_comparison *c, enum qn_granularity g);
 
 /* The lower hull of all candidates, packed and coded: [{bits, sqnr_db, ...}] by bits. */
 enum qins_status qn_report_hull(const struct qn_candidate_list *fixed,

@@ -82,6 +82,8 @@ void qn_report_component(const char *name, long *layer, char *component, size_t 
         add(component, size, &parts[last - 1]);
     if (bias && last < n)
         add(component, size, &parts[n - 1]);
+    if (!*component)
+        add(component, size, &(struct part){name, strlen(name)});
 }
 
 struct kind {

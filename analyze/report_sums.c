@@ -186,11 +186,13 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
     for (size_t i = 0; s->matrices && i < QN_SUM_RATES; i++) {
         const struct qn_rate_sum *r = &s->rates[i];
         const double bits = (double)i / 4.0;
-        if (r->tensors == s->matrices) {
+        if (r->tensors > 0 && 2 * r->tensors >= s->matrices) {
+            const double signal = r->tensors == s->matrices ? s->signal : 0.0;
             json_t *row = json_object();
             qn_json_put(&row, "bits", qn_json_real(bits));
-            qn_json_put(&row, "qins_sqnr_db", qn_json_real(decibels(s->signal, r->error[0])));
-            qn_json_put(&row, "int_sqnr_db", qn_json_real(decibels(s->signal, r->error[1])));
+            qn_json_put(&row, "tensors", json_integer((json_int_t)r->tensors));
+            qn_json_put(&row, "qins_sqnr_db", qn_json_real(decibels(signal, r->error[0])));
+            qn_json_put(&row, "int_sqnr_db", qn_json_real(decibels(signal, r->error[1])));
             qn_json_put(&row, "gain_db", qn_spread_to_json(&r->gain));
             append(&coded, row);
         }

@@ -23,6 +23,14 @@ enum qn_table_column {
     "set granularity levels kappa clip entropy_bits packed_bits huffman_bits sqnr_db "             \
     "weighted_sqnr_db p50_rel_error p90_rel_error p99_rel_error"
 
+/* Of "coded_rates": for each rate what QINS, INT and the best of all reach, by squared error and by
+ * calibration-weighted error in dB, by relative error as its 99th percentile. */
+enum { QN_RATE_COLUMNS = 11 };
+#define QN_RATE_HEADS                                                                              \
+    "granularity bits qins_sqnr_db int_sqnr_db any_sqnr_db qins_weighted_sqnr_db "                 \
+    "int_weighted_sqnr_db any_weighted_sqnr_db qins_p99_rel_error int_p99_rel_error "              \
+    "any_p99_rel_error"
+
 /* Of "histogram": the middle of a cell of x / scale, then counts by granularity (tensor, row, 128,
  * 32; only those that the tensor has). */
 enum { QN_HISTOGRAM_CELLS = 201 };

@@ -137,6 +137,33 @@ static enum qins_status add_candidates(struct qn_report_builder *b, const char *
     return st;
 }
 
+/* What the contenders reach at equal coded rates. */
+static enum qins_status add_coded_rates(struct qn_report_builder *b, const char *group,
+                                        const struct qn_comparison *c, struct qins_error *err)
+{
+    float *table = calloc(c->n_coded + 1, QN_RATE_COLUMNS * sizeof *table);
+    if (!table)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < c->n_coded; i++) {
+        const struct qn_rate_comparison *r = &c->coded[i];
+        float *row = table + i * QN_RATE_COLUMNS;
+        size_t column = 2;
+        row[0] = (float)(int)r->granularity;
+        row[1] = (float)r->bits;
+        for (int m = 0; m < QN_MEASURES; m++) {
+            row[column++] = (float)r->value[QN_CONTENDER_QINS][m];
+            row[column++] = (float)r->value[QN_CONTENDER_INT_CLIP][m];
+            row[column++] = (float)r->any[m];
+        }
+    }
+    enum qins_status st = c->n_coded
+                              ? qn_curves_add(&b->curves, group, "coded_rates", QN_RATE_HEADS,
+                                              c->n_coded, QN_RATE_COLUMNS, table, err)
+                              : QINS_OK;
+    free(table);
+    return st;
+}
+
 /* Curves of the tensor that comes next, and the key that says where they are. */
 static enum qins_status add_curves(struct qn_report_builder *b, const struct findings *f,
                                    json_t **j, struct qins_error *err)
@@ -148,6 +175,8 @@ static enum qins_status add_curves(struct qn_report_builder *b, const struct fin
     enum qins_status st = add_histogram(b, group, &f->study, err);
     if (st == QINS_OK)
         st = add_candidates(b, group, f, err);
+    if (st == QINS_OK)
+        st = add_coded_rates(b, group, &f->comparison, err);
     if (st == QINS_OK)
         st = qn_curves_label(&b->curves, group, f->study.tensor->name, err);
     qn_json_put(j, "curves", json_string(group));
@@ -302,7 +331,6 @@ static enum qins_status put_figures(const struct findings *f, json_t **j, struct
     qn_json_put(j, "coded_bits",
                 qn_report_coded_bits(&f->comparison, g, n, f->encoded ? &f->true_sizes : NULL));
     qn_json_put(j, "fixed_rates", qn_report_fixed_rates(&f->comparison, g, n));
-    qn_json_put(j, "coded_rates", qn_report_coded_rates(&f->comparison, g));
     qn_json_put(j, "hull", f->compared && st == QINS_OK ? hull : json_array());
     qn_json_put(j, "references", f->has_extra ? qn_report_references(f->references) : json_array());
     qn_json_put(j, "extra_compression", f->has_extra ? qn_report_extra(&f->extra) : json_array());

@@ -13,12 +13,12 @@ less(x, y) = y - 20 * log10(2) * x
 set key outside top left horizontal maxcols 3
 set xtics 1
 plot data index 5 using 1:(less($1, $2)) with lines linewidth 7 linecolor rgb grid title "convex hull", \
-     data index 7 using 1:(less($1, $2)) with points pointtype 1 pointsize 0.6 linecolor rgb soft title "chosen, one a tensor", \
+     data index 7 using 1:(less($1, $2)) with points pointtype 1 pointsize 0.9 linewidth 1.5 linecolor rgb green title "chosen, one a tensor", \
      data index 0 using 1:(less($1, $2)) with linespoints pointtype 7 pointsize 0.6 linewidth 2 linecolor rgb blue title "QINS, packed", \
      data index 1 using 1:(less($1, $2)) with linespoints pointtype 5 pointsize 0.6 linewidth 1.5 linecolor rgb orange title "INT at its best clip, packed", \
      data index 2 using 1:(less($1, $2)) with linespoints pointtype 4 pointsize 0.6 linewidth 1.5 linecolor rgb orange dashtype 2 title "INT absmax, packed", \
      data index 3 using 1:(less($1, $2)) with lines linewidth 2 linecolor rgb blue dashtype 4 title "QINS, entropy-coded", \
      data index 4 using 1:(less($1, $2)) with lines linewidth 2 linecolor rgb red title "INT, entropy-coded", \
-     data index 6 using 1:(less($1, $2)) with points pointtype 13 pointsize 1 linecolor rgb ink title "llama.cpp formats", \
+     data index 6 using 1:(less($1, $2)) with points pointtype 13 pointsize 0.8 linecolor rgb ink title "llama.cpp formats", \
      data index 6 using 1:(less($1, $2)):3 with labels noenhanced center offset 0,0.8 textcolor rgb ink font ",11" notitle
 set output

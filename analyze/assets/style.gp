@@ -18,9 +18,9 @@ set encoding utf8
 set datafile separator "\t"
 set datafile missing "NaN"
 cairo = strstrt(GPVAL_TERMINALS, "pngcairo") > 0
-if (kind eq "svg") set terminal svg size width,height dynamic noenhanced font "DejaVu Sans,Verdana,sans-serif,13"
-if (kind eq "png" && cairo) set terminal pngcairo noenhanced size 2*width,2*height font "DejaVu Sans,13" fontscale 2 linewidth 2 pointscale 2 background rgb "white"
-if (kind eq "png" && !cairo) set terminal png noenhanced size 2*width,2*height font "DejaVuSans,13" fontscale 2 linewidth 2 pointscale 2 background rgb "white"
+if (kind eq "svg") set terminal svg size width,height dynamic noenhanced font "DejaVu Sans,Verdana,sans-serif,14"
+if (kind eq "png" && cairo) set terminal pngcairo noenhanced size 2*width,2*height font "DejaVu Sans,14" fontscale 2 linewidth 2 pointscale 2 background rgb "white"
+if (kind eq "png" && !cairo) set terminal png noenhanced size 2*width,2*height font "DejaVuSans,14" fontscale 2 linewidth 2 pointscale 2 background rgb "white"
 set output name.".".kind
 set border 3 linecolor rgb ink
 set tics nomirror textcolor rgb ink

@@ -1,8 +1,8 @@
 # A tensor. Blocks: 0 its name; 1 histogram of x / scale: cell, share of the weights in it; 2 levels
-# of the chosen grid, a line each; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
+# of the chosen grid, as a comb; 3 packed candidates, 4 coded ones, 5 hull: bits, dB; 6 the chosen one: bits,
 # dB, label. sides: 2 with a rate-distortion curve; low: below the smallest share.
 width = 760
-height = sides == 2 ? 640 : 350
+height = sides == 2 ? 640 : 335
 load "style.gp"
 set multiplot
 # The name.
@@ -23,12 +23,14 @@ set grid linecolor rgb grid linetype 1 linewidth 0.7
 set lmargin at screen 0.11
 set rmargin at screen 0.97
 set tmargin at screen 1 - 34.0 / height
-set bmargin at screen 1 - 290.0 / height
+set bmargin at screen 1 - 270.0 / height
 set key inside top right vertical
+set xlabel offset 0,0.4
 set xlabel "weight / largest magnitude that shares its scale"
 set ylabel "share of weights"
 set xrange [-1:1]
-set xtics -1, 0.25, 1
+set xtics nomirror -1, 0.25, 1
+set ytics nomirror
 set logscale y
 set format y "%.0e"
 set yrange [low:*]
@@ -37,14 +39,14 @@ plot data index 1 using 1:($2 > 0 ? $2 : low) with filledcurves y1=low fillcolor
 if (sides == 2) {
   unset logscale y
   set format y "% h"
-  set tmargin at screen 1 - 350.0 / height
-  set bmargin at screen 54.0 / height
+  set tmargin at screen 1 - 345.0 / height
+  set bmargin at screen 62.0 / height
   set key inside bottom right vertical
   set xlabel "bits a weight"
   set ylabel "SQNR, dB"
   set xrange [0:13]
   set yrange [*:*]
-  set xtics 1
+  set xtics nomirror 0, 1, 13
   plot data index 5 using 1:2 with lines linewidth 6 linecolor rgb grid title "hull", \
        data index 3 using 1:2 with points pointtype 6 pointsize 0.5 linecolor rgb blue title "packed", \
        data index 4 using 1:2 with points pointtype 2 pointsize 0.5 linecolor rgb red title "entropy-coded", \

@@ -6,7 +6,7 @@ set lmargin 30
 set border 0
 unset grid
 unset key
-set xrange [0:largest * 1.4]
+set xrange [0:largest * 1.6]
 set yrange [rows - 0.4:-0.6]
 set tics scale 0
 unset xtics
