@@ -7,9 +7,9 @@
 enum {
     CELLS = 512, /* of the density for that: equal steps of the root of u */
     MAX_VALUES = 256,
-    MAX_ROUNDS = 60,
+    MAX_ROUNDS = 200,
 };
-static const double least_gain = 1e-4; /* of a round, in proportion, to go on */
+static const double least_gain = 1e-5; /* of a round, in proportion, to go on */
 
 /* Clusters of magnitude; with 0 as a value of its own or without. */
 struct clusters {

@@ -11,7 +11,7 @@
 enum {
     OCTAVE_SHIFT = 46, /* of a binary64 pattern: 64 bins in each octave */
     OCTAVE_BINS = 1 << (52 - OCTAVE_SHIFT),
-    OCTAVES = 26, /* from 2^-24 to 4 */
+    OCTAVES = 40, /* from 2^-24 to 2^16: as much as few levels of a large kappa can be off */
     BINS = OCTAVES * OCTAVE_BINS,
 };
 static const double least_error = 0x1p-24;
