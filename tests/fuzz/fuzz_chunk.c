@@ -12,9 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum {
     MAX_ELEMENTS = 1 << 16, /* keeps a run short */
     AT_HASHED = 8,          /* docs/chunk-payload.md */
+    AT_CONTENT = 13,
     AT_DTYPE = 14,
     AT_ELEMENTS = 16,
     AT_SIZE = 20,
+    MAX_ROW = 64, /* of a factor for feedback rounding */
 };
 
 static void require(bool holds)
@@ -32,6 +34,19 @@ static void *exact_copy(const void *data, size_t size)
     return copy;
 }
 
+/* Puts right the hashes of the parts of a chunk of blocks. */
+static void fix_parts(uint8_t *payload, size_t size)
+{
+    for (size_t at = QN_CHUNK_HEADER_SIZE; size - at >= QN_CHUNK_HEADER_SIZE;) {
+        uint8_t *part = payload + at;
+        size_t part_size = qn_load32(part + AT_SIZE);
+        if (part_size < QN_CHUNK_HEADER_SIZE || part_size > size - at)
+            break;
+        qn_store64(part, qn_hash64(part + AT_HASHED, part_size - AT_HASHED));
+        at += part_size;
+    }
+}
+
 static void decode_payload(bool fix_size, const uint8_t *data, size_t size)
 {
     struct qn_chunk_work work = {0};
@@ -43,6 +58,8 @@ static void decode_payload(bool fix_size, const uint8_t *data, size_t size)
     uint8_t *payload = exact_copy(data, size);
     if (fix_size)
         qn_store32(payload + AT_SIZE, (uint32_t)size);
+    if (payload[AT_CONTENT] == QN_CONTENT_BLOCKS)
+        fix_parts(payload, size);
     qn_store64(payload, qn_hash64(payload + AT_HASHED, size - AT_HASHED));
 
     enum qins_dtype dtype = (enum qins_dtype)payload[AT_DTYPE];
@@ -79,9 +96,42 @@ static struct qn_chunk_params read_params(struct qn_cursor *c)
     return p;
 }
 
-static void check_round_trip(const struct qn_chunk_params *p, const struct qn_buf *out,
-                             const void *src, size_t n, struct qn_chunk_work *work)
+/* A factor with errors that stay within bounds; rows of P get it. */
+static void add_feedback(struct qn_chunk_params *p, struct qn_feedback *f, float *factor)
 {
+    const uint32_t n = (uint32_t)p->row_length;
+    if (n < 1 || n > MAX_ROW || p->content != QN_CONTENT_QINS)
+        return;
+    for (size_t j = 0; j < n; j++)
+        for (size_t k = 0; k < n; k++)
+            factor[j * n + k] = 0.5f / (float)(k + j + 1);
+    *f = (struct qn_feedback){factor, NULL, n};
+    p->rounding = QN_ROUND_FEEDBACK;
+    p->feedback = f;
+}
+
+/* N elements in one run, or the second half as another, lossless one. */
+static size_t make_runs(const struct qn_chunk_params *p, size_t n, bool split,
+                        struct qn_chunk_run runs[2])
+{
+    runs[0] = (struct qn_chunk_run){*p, n};
+    if (!split || n < 2)
+        return 1;
+    runs[1] = runs[0];
+    runs[1].n = n / 2;
+    runs[0].n = n - n / 2;
+    runs[1].params.content = QN_CONTENT_LOSSLESS;
+    runs[1].params.rounding = QN_ROUND_NEAREST;
+    if (p->codec == QN_CODEC_BITPACK)
+        runs[1].params.codec = QN_CODEC_STORE;
+    return 2;
+}
+
+static void check_round_trip(const struct qn_chunk_run *runs, size_t n_runs,
+                             const struct qn_buf *out, const void *src, size_t n,
+                             struct qn_chunk_work *work)
+{
+    const struct qn_chunk_params *p = &runs[0].params;
     struct qins_error err;
     uint64_t mismatches, first;
     size_t size = n * qins_dtype_size(p->dtype);
@@ -90,6 +140,7 @@ static void check_round_trip(const struct qn_chunk_params *p, const struct qn_bu
     require(qn_chunk_decode(payload, out->size, p->dtype, n, false, work, dst, &err) == QINS_OK);
     if (p->content == QN_CONTENT_LOSSLESS)
         require(memcmp(dst, src, size) == 0);
+    require(qn_chunk_check_runs(payload, out->size, runs, n_runs, &err) == QINS_OK);
     require(qn_chunk_compare(payload, out->size, p->dtype, src, n, work, &mismatches, &first,
                              &err) == QINS_OK);
     require(mismatches == 0);
@@ -101,14 +152,21 @@ static void round_trip(const uint8_t *data, size_t size)
 {
     struct qn_cursor c = qn_cursor_init(data, size);
     struct qn_chunk_params p = read_params(&c);
+    const uint8_t flags = qn_cursor_u8(&c);
+    struct qn_chunk_run runs[2];
+    struct qn_feedback feedback;
+    static float factor[MAX_ROW * MAX_ROW];
     struct qn_chunk_work work = {0};
     struct qn_buf out = {0};
     struct qins_error err;
     size_t width = qins_dtype_size(p.dtype), left = qn_cursor_left(&c);
     size_t n = width ? left / width : left;
     uint8_t *src = exact_copy(c.pos, n * width);
-    if (qn_chunk_encode(&p, src, n, &work, &out, &err) == QINS_OK)
-        check_round_trip(&p, &out, src, n, &work);
+    if (flags & 1)
+        add_feedback(&p, &feedback, factor);
+    size_t n_runs = make_runs(&p, n, (flags & 2) != 0, runs);
+    if (qn_chunk_encode_runs(runs, n_runs, src, &work, &out, &err) == QINS_OK)
+        check_round_trip(runs, n_runs, &out, src, n, &work);
     qn_buf_finish(&out);
     qn_chunk_work_finish(&work);
     free(src);

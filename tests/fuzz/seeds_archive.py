@@ -45,7 +45,8 @@ def main(fixture, corpus):
              data[offset:offset + size])
     few = {**samples, "tensors": [t for t in samples["tensors"] if t["name"] in
                                   ("f64", "empty and vast", "scalars/bf16", "rows", "blocks",
-                                   "whole", "long row")]}
+                                   "whole", "long row")] +
+            [t for t in manifest["tensors"] if "blocks" in t]}
     save("manifest", "samples.json", json.dumps(few, separators=(",", ":")).encode())
     save("manifest", "none.json", json.dumps({**samples, "tensors": [], "files": []}).encode())
 

@@ -23,16 +23,17 @@ def put(name, content):
         f.write(content)
 
 
-def seed(name, source, content, dtype, codec, levels, kappa, clip, scale, row, group):
-    """A payload to decode, and the same parameters as a round trip."""
+def seed(name, source, content, dtype, codec, levels, kappa, clip, scale, row, group, flags=0):
+    """A payload to decode, and the same parameters as a round trip; FLAGS: 1 feedback, 2 blocks."""
     arguments = [content, dtype, codec, levels, f"{word(kappa):08x}", f"{word(clip):08x}",
                  f"{word(scale):08x}", row, group]
     payload = subprocess.run([TOOL, "encode", *map(str, arguments)], input=source, check=True,
                              capture_output=True).stdout
     put(name + "-payload", b"\x01" + payload)
     put(name + "-trip", b"\x00" + struct.pack(
-        "<BBBHIIIHH", content, TYPES[dtype], CODECS.index(codec), levels, word(kappa), word(clip),
-        word(scale), row, group) + source)
+        "<BBBHIIIHHB", content, TYPES[dtype], CODECS.index(codec), levels, word(kappa), word(clip),
+        word(scale), row, group, flags) + source)
+    return payload
 
 
 def main():
@@ -49,6 +50,17 @@ def main():
     bf16 = (x.view("<u4") >> 16).astype("<u2").tobytes()
     seed("bf16", bf16, 1, "BF16", "huffman", 31, 1.5, 1, 0, 60, 60)
     seed("i16", np.arange(90, dtype="<i2").tobytes(), 0, "I16", "huffman", 0, 0, 1, 0, 1, 1)
+    huffman = seed("feedback", x.tobytes(), 1, "F32", "huffman", 7, 0.5, 1, 0, 40, 40, flags=1)
+    packed = seed("blocks", x.tobytes(), 1, "F32", "bitpack", 31, 0.0, 1, 0, 40, 20, flags=3)
+    fed = bytearray(packed)
+    fed[27], fed[48:52] = 1, struct.pack("<f", 0.5)
+    put("feedback-payload", b"\x01" + fed)
+    parts = [huffman, bytes(fed)]
+    head = bytearray(64)  # the target puts the hashes right
+    head[8:16] = packed[8:13] + bytes([3, TYPES["F32"], huffman[15]])
+    struct.pack_into("<II", head, 16, 240, 64 + sum(map(len, parts)))
+    struct.pack_into("<I", head, 32, len(parts))
+    put("blocks-payload", b"\x01" + head + b"".join(parts))
     seed("f64", np.ones(60).tobytes(), 0, "F64", "rle-huffman", 0, 0, 1, 0, 1, 1)
 
 

@@ -6,10 +6,21 @@
 #include "formats/archive/writer.h"
 #include "tests/unit/archive_samples.h"
 
+static const struct qn_plan_block blocks[] = {
+    {0, 3, {QN_CONTENT_QINS, QN_CODEC_HUFFMAN, 15, 0.5f, 1.0f, QN_GROUP_ROW, .reason = ""}, 0},
+    {3, 4, {QN_CONTENT_LOSSLESS, QN_CODEC_STORE, .access_frequency = -1.0, .reason = ""}, 0},
+    {4,
+     8,
+     {QN_CONTENT_QINS, QN_CODEC_BITPACK, 3, 0.0f, 1.0f, QN_GROUP_ROW, 0, QN_ROUND_FEEDBACK,
+      QN_CLASS_COLD, 0.5, ""},
+     0},
+};
+
 static const struct test_tensor small[] = {
     {"w", QINS_BF16, 2, {4, 8}, LOSSLESS(QN_CODEC_HUFFMAN)},
     {"q", QINS_F32, 2, {8, 8}, QUANTISED(QN_CODEC_BITPACK, 7, QN_GROUP_ROW, 0)},
     {"h", QINS_F32, 2, {8, 32}, QUANTISED(QN_CODEC_HUFFMAN, 15, QN_GROUP_BLOCK, 16)},
+    {"b", QINS_F32, 2, {8, 32}, QUANTISED(QN_CODEC_HUFFMAN, 15, QN_GROUP_ROW, 0), blocks, 3},
     {"s", QINS_F16, 0, {0}, LOSSLESS(QN_CODEC_STORE)},
 };
 enum { N_SMALL = sizeof small / sizeof *small };
