@@ -154,7 +154,7 @@ enum qins_status qn_perturb(const struct qn_matrix *x, double bits, struct qn_pe
         return qn_fail_memory(err);
     struct shares *s = calloc(1, sizeof *s);
     float *row = malloc(row_length(x) * sizeof *row);
-    float *scales = malloc(rows * sizeof *scales);
+    float *scales = calloc(rows, sizeof *scales);
     out->data = aligned_alloc(ALIGNMENT, (size_t)(size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     if (!s || !row || !scales || !out->data)
         st = qn_fail_memory(err);

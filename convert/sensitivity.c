@@ -342,7 +342,7 @@ static enum qins_status measure_unit(struct job *j, size_t first, size_t end,
                                      struct qins_error *err)
 {
     struct qn_perturbed *changes = calloc(end - first, sizeof *changes);
-    struct qn_divergence d;
+    struct qn_divergence d = {0};
     if (!changes)
         return qn_fail_memory(err);
     enum qins_status st = perturb(j, first, end, changes, err);
@@ -407,7 +407,7 @@ enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct q
     enum qins_status st = copy_model(&j, err);
     if (st == QINS_OK)
         st = choose_windows(&j, err);
-    if (st == QINS_OK && !(j.kl = calloc(j.tokens, sizeof *j.kl)))
+    if (st == QINS_OK && !(j.kl = calloc(j.tokens + 1, sizeof *j.kl)))
         st = qn_fail_memory(err);
     if (st == QINS_OK) {
         c->sensitivity_tokens = j.tokens;

@@ -1,0 +1,253 @@
+/* KL of logits, its figures, and sensitivities of made-up models: their order, interruption and
+ * memory. What the figures must be is tests/e2e/test_validate.py's and test_sensitivity.py's to
+ * say. */
+#include "tests/unit/testing.h"
+
+#include "analyze/divergence.h"
+#include "convert/sensitivity.h"
+#include "core/linalg.h"
+#include "model/synthetic.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define check_ok(call)                                                                             \
+    do {                                                                                           \
+        struct qins_error e_ = {0};                                                                \
+        if ((call) != QINS_OK)                                                                     \
+            fail_msg("%s", e_.message);                                                            \
+    } while (0)
+
+enum { WIDE = 1000 };
+
+static void fill(float *x, size_t n, uint64_t *random, float spread)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = spread * ((float)(test_random(random) % 20001) - 10000.0F) / 10000.0F;
+}
+
+static void test_equal_logits(void **state)
+{
+    float x[WIDE];
+    uint64_t random = 5;
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        fill(x, WIDE, &random, 30.0F);
+        assert_true(qn_kl_of_logits(x, qn_log_sum_exp(x, WIDE), x, WIDE) == 0.0);
+    }
+}
+
+static void test_two_tokens(void **state)
+{
+    /* p = 1/4 and 3/4, q = 1/2 each */
+    const float p[2] = {0.0F, logf(3.0F)}, q[2] = {7.0F, 7.0F};
+    (void)state;
+    const double want = 0.25 * log(0.5) + 0.75 * log(1.5);
+    assert_true(fabs(qn_kl_of_logits(p, qn_log_sum_exp(p, 2), q, 2) - want) < 1e-7);
+}
+
+static void test_far_apart(void **state)
+{
+    /* Neither overflows nor loses what the candidate has and the model has not. */
+    const float p[3] = {0.0F, 5000.0F, -5000.0F}, q[3] = {3000.0F, 0.0F, 4000.0F};
+    (void)state;
+    assert_true(qn_kl_of_logits(p, qn_log_sum_exp(p, 3), q, 3) == 4000.0);
+    const float bad[3] = {NAN, 0.0F, 0.0F};
+    assert_true(isnan(qn_kl_of_logits(p, qn_log_sum_exp(p, 3), bad, 3)));
+}
+
+static void test_figures(void **state)
+{
+    enum { N = 1000, WINDOWS = 20 };
+    double kl[N];
+    uint8_t same[N];
+    struct qn_divergence d;
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        kl[i] = (double)((i * 7) % N);
+        same[i] = i % 4 != 0;
+    }
+    check_ok(qn_divergence_sum_up(kl, same, N, WINDOWS, &d, &e_));
+    assert_true(fabs(d.mean_kl - 499.5) < 1e-9);
+    assert_true(d.max_kl == 999.0 && d.same_top1 == 0.75);
+    assert_int_equal(d.windows, WINDOWS);
+    for (int i = 0; i < QN_DIVERGENCE_QUANTILES; i++)
+        assert_true(fabs(d.quantiles[i] - qn_divergence_quantiles[i] * 999.0) < 1e-9);
+    double one[1] = {3.0};
+    check_ok(qn_divergence_sum_up(one, NULL, 1, 1, &d, &e_));
+    assert_true(isnan(d.standard_error) && isnan(d.same_top1) && d.quantiles[8] == 3.0);
+}
+
+static void test_spread(void **state)
+{
+    (void)state;
+    for (uint64_t all = 1; all < 60; all++)
+        for (uint64_t n = 1; n <= all; n++)
+            for (uint64_t i = 0; i < n; i++)
+                assert_int_equal(qn_spread(i, n, all), (2 * i + 1) * all / (2 * n));
+    assert_int_equal(qn_spread(9, 10, UINT64_C(1) << 40), (UINT64_C(19) << 40) / 20);
+}
+
+static const char config_text[] =
+    "{\"model_type\":\"llama\",\"hidden_size\":16,\"intermediate_size\":24,"
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
+    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\","
+    "\"max_position_embeddings\":64,\"vocab_size\":61,\"tie_word_embeddings\":true}";
+
+enum { TOKENS = 200, CONTEXT = 24, MATRICES = 1 + 2 * 7 };
+
+struct fixture {
+    struct qn_model *m;
+    struct qn_corpus corpus;
+    size_t begin[3];
+};
+
+static int setup(void **state)
+{
+    struct qn_model_config config;
+    struct qins_error err;
+    uint64_t random = 77;
+    *state = NULL;
+    if (qn_linalg_init(&err) != QINS_OK)
+        return 0;
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    check_ok(qn_config_parse(config_text, strlen(config_text), &config, &e_));
+    check_ok(qn_model_create_random(&f->m, &config, QINS_BF16, 5, &e_));
+    for (int i = 0; i < TOKENS; i++) {
+        const uint32_t id = (uint32_t)(test_random(&random) % 61);
+        check_ok(qn_ids_append(&f->corpus.ids, &id, 1, &e_));
+    }
+    f->begin[1] = 80;
+    f->begin[2] = TOKENS;
+    f->corpus.begin = f->begin;
+    f->corpus.n_parts = 2;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    if (f) {
+        qn_model_destroy(f->m);
+        qn_ids_finish(&f->corpus.ids);
+        free(f);
+    }
+    return 0;
+}
+
+static void assert_same(const struct qn_calibration *a, const struct qn_calibration *b)
+{
+    assert_int_equal(a->n_sensitivities, MATRICES);
+    assert_int_equal(b->n_sensitivities, MATRICES);
+    assert_int_equal(a->sensitivity_tokens, b->sensitivity_tokens);
+    for (size_t i = 0; i < MATRICES; i++) {
+        const struct qn_sensitivity *x = &a->sensitivities[i], *y = &b->sensitivities[i];
+        assert_string_equal(x->tensor, y->tensor);
+        assert_true(x->error == y->error && x->kl == y->kl && x->kl > 0.0);
+        assert_true(x->standard_error == y->standard_error && x->levels == y->levels);
+    }
+    assert_int_equal(a->n_head_rows, 61);
+    assert_memory_equal(a->head_variance, b->head_variance, 61 * sizeof *a->head_variance);
+}
+
+static enum qins_status stop_after(void *ctx, struct qins_error *err)
+{
+    int *left = ctx;
+    return --*left > 0 ? QINS_OK : qn_fail(err, QINS_ERR_INTERRUPTED, "enough");
+}
+
+static void test_interrupted(void **state)
+{
+    struct fixture *f = *state;
+    if (!f)
+        skip();
+    struct qn_calibration whole = {0}, part = {0};
+    struct qn_sensitivity_options o = {.threads = 2, .measured = stop_after};
+    check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT,
+                                    &(struct qn_sensitivity_options){.threads = 1}, NULL, &whole,
+                                    &e_));
+    assert_int_equal(whole.sensitivity_tokens, (80 / CONTEXT + 120 / CONTEXT) * CONTEXT);
+    for (size_t done = 0; done < MATRICES; done = part.n_sensitivities) {
+        int left = 4;
+        struct qins_error err;
+        o.ctx = &left;
+        enum qins_status st =
+            qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &part, &err);
+        assert_true(st == QINS_OK || st == QINS_ERR_INTERRUPTED);
+        assert_true(part.n_sensitivities > done);
+    }
+    assert_same(&whole, &part);
+    /* Others' are not gone on with. */
+    part.sensitivities[1].tensor[0]++;
+    struct qins_error err;
+    assert_int_equal(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &part, &err),
+                     QINS_ERR_FORMAT);
+    qn_calibration_finish(&whole);
+    qn_calibration_finish(&part);
+}
+
+/* Whether logits are kept or made again, and whatever is asked for. */
+static void test_little_memory(void **state)
+{
+    struct fixture *f = *state;
+    if (!f)
+        skip();
+    struct qn_calibration kept = {0}, again = {0}, one = {0};
+    struct qn_sensitivity_options o = {.threads = 2};
+    check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &kept, &e_));
+    o.logit_bytes = 1;
+    check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &again, &e_));
+    assert_same(&kept, &again);
+    /* One short window, where no text has a whole one; and the fewest of whole ones. */
+    o.max_tokens = 1;
+    check_ok(qn_measure_sensitivity(f->m, &f->corpus, 500, &o, NULL, &one, &e_));
+    assert_int_equal(one.sensitivity_tokens, 120);
+    qn_calibration_finish(&one);
+    check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &one, &e_));
+    assert_int_equal(one.sensitivity_tokens, CONTEXT);
+    qn_calibration_finish(&kept);
+    qn_calibration_finish(&again);
+    qn_calibration_finish(&one);
+}
+
+static void test_divergence(void **state)
+{
+    struct fixture *f = *state;
+    if (!f)
+        skip();
+    struct qn_model_config config = f->m->config;
+    struct qn_model *other = NULL;
+    struct qn_divergence same, apart, threads;
+    struct qn_divergence_options o = {.context = CONTEXT, .threads = 1};
+    check_ok(qn_model_create_random(&other, &config, QINS_F32, 6, &e_));
+    check_ok(qn_divergence(f->m, f->m, &f->corpus.ids, &o, NULL, &same, &e_));
+    assert_true(same.mean_kl == 0.0 && same.max_kl == 0.0 && same.same_top1 == 1.0);
+    assert_int_equal(same.tokens, (TOKENS - 1) / CONTEXT * CONTEXT);
+    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &apart, &e_));
+    assert_true(apart.mean_kl > 0.0 && apart.quantiles[0] > 0.0 && apart.same_top1 < 1.0);
+    o.threads = 3;
+    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &threads, &e_));
+    assert_memory_equal(&apart, &threads, sizeof apart);
+    o.max_windows = 2;
+    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &threads, &e_));
+    assert_int_equal(threads.windows, 2);
+    qn_model_destroy(other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_equal_logits),
+        cmocka_unit_test(test_two_tokens),
+        cmocka_unit_test(test_far_apart),
+        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_spread),
+        cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_little_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_divergence, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
