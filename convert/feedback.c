@@ -18,7 +18,7 @@ struct factor {
     uint32_t *order;
     size_t point;
     unsigned users;
-    double gain;
+    double gain, spread;
     struct factor *next;
 };
 
@@ -218,6 +218,7 @@ static enum qins_status decompose(const struct qn_feedback_source *s, struct fac
     qn_cholesky_invert(a, n);
     double squares = take_values(f, a, n);
     double left = pivots - d.lambda * squares - (double)d.dead * d.stand_in;
+    f->spread = squares / (double)n - 1;
     f->gain = d.trace > 0 && isfinite(left) ? left / d.trace : 1;
     return QINS_OK;
 }
@@ -356,10 +357,17 @@ enum qins_status qn_feedback_gain(struct qn_feedback_source *s, const struct qn_
 {
     struct factor *f;
     enum qins_status st = acquire(s, t, &f, err);
-    *gain = 1;
-    if (f) {
-        *gain = f->gain;
-        qn_feedback_release(s, &f->f);
-    }
+    *gain = f ? f->gain : 1;
+    qn_feedback_release(s, f ? &f->f : NULL);
+    return st;
+}
+
+enum qins_status qn_feedback_spread(struct qn_feedback_source *s, const struct qn_tensor *t,
+                                    double *spread, struct qins_error *err)
+{
+    struct factor *f;
+    enum qins_status st = acquire(s, t, &f, err);
+    *spread = f ? f->spread : 0;
+    qn_feedback_release(s, f ? &f->f : NULL);
     return st;
 }

@@ -43,4 +43,11 @@ void qn_feedback_release(struct qn_feedback_source *s,
 enum qins_status qn_feedback_gain(struct qn_feedback_source *s, const struct qn_tensor *t,
                                   double *gain, struct qins_error *err);
 
+/* How much more the values are that are rounded, and how much larger the plain error becomes: with
+ * rounding errors of variance v everywhere, what a column takes from those before it has the
+ * variance *spread times v on average, and the mean squared error is 1 + *spread times v:
+ * |F|² / n - 1. Makes the factor. */
+enum qins_status qn_feedback_spread(struct qn_feedback_source *s, const struct qn_tensor *t,
+                                    double *spread, struct qins_error *err);
+
 #endif

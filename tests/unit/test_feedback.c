@@ -261,7 +261,8 @@ static void fill_rows(struct matrix *m, double *x, uint64_t seed)
 }
 
 /* H F^T is lower triangular with D on its diagonal, F the factor: H = F^-1 D F^-T. */
-static void check_factor(const struct matrix *m, const struct qn_feedback *f, double gain)
+static void check_factor(const struct matrix *m, const struct qn_feedback *f, double gain,
+                         double spread)
 {
     const size_t n = m->n;
     double trace = 0, pivots = 0, squares = 0;
@@ -285,6 +286,7 @@ static void check_factor(const struct matrix *m, const struct qn_feedback *f, do
         }
     }
     assert_true(fabs(gain - (pivots - lambda * squares) / trace) < 1e-5);
+    assert_true(fabs(spread - (squares / (double)n - 1)) < 1e-5);
 }
 
 static void test_factor(void **state)
@@ -295,17 +297,18 @@ static void test_factor(void **state)
         struct matrix m = {.n = sizes[i][0], .rows = sizes[i][1]};
         struct qn_feedback_source *s;
         const struct qn_feedback *f, *again;
-        double *x = allocate(m.rows * m.n, sizeof *x), gain;
+        double *x = allocate(m.rows * m.n, sizeof *x), gain, spread;
         fill_rows(&m, x, 3 + i);
         make_gram(&m);
         check_ok(open_source(&s, &m, &e_));
         struct qn_tensor t = tensor("a", 3, m.n), u = tensor("b", 9, m.n);
         check_ok(qn_feedback_acquire(s, &t, &f, &e_));
         check_ok(qn_feedback_gain(s, &u, &gain, &e_));
+        check_ok(qn_feedback_spread(s, &u, &spread, &e_));
         assert_int_equal(f->n, m.n);
         for (size_t j = 1; j < m.n; j++)
             assert_true(m.gram[f->order[j] * (m.n + 1)] <= m.gram[f->order[j - 1] * (m.n + 1)]);
-        check_factor(&m, f, gain);
+        check_factor(&m, f, gain, spread);
         assert_true(gain > 0 && gain < 1 + 1e-12);
         check_ok(qn_feedback_acquire(s, &u, &again, &e_));
         assert_ptr_equal(again, f);
