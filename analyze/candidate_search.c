@@ -9,7 +9,7 @@
  * (step c)^2 / 12 is a polynomial in k over moments of w up to c. Outside it is sum of w (u -
  * c)^2, exactly. From a table of moments each (k, c) then costs a few operations, whatever N. */
 enum {
-    CLIPS = 161,       /* candidates: powers of 2^(-1/16), down to 2^-10 */
+    CLIPS = 107,       /* candidates: powers of 2^(-1/16), down to 0.0101 */
     NODES = 385,       /* of the moments' table: the same, down to 2^-24 */
     MOMENTS = 5,       /* v^0 ... v^4 */
     FEW_LEVELS = 24,   /* fewer are searched by the exact sums alone */
@@ -19,6 +19,9 @@ enum {
     SHAPES = 27,       /* 0 and powers of sqrt(2) from 1/8 to 724 */
     COARSE_STEP = 4,   /* clips between two that are tried first */
 };
+
+/* What plans take (docs/plan-format.md). */
+static const double least_clip = 0.01;
 
 struct moment_table {
     double u[NODES];
@@ -152,14 +155,14 @@ static bool step(struct search *s, double size)
     const double before = s->best_error, kappa = s->best_kappa, clip = s->best_clip;
     for (int up = 0; up < 2 && s->clip < 0.0; up++) {
         double next = up ? clip * (1.0 + size) : clip / (1.0 + size);
-        if (next <= 1.0)
+        if (next <= 1.0 && next >= least_clip)
             try_exact(s, kappa, next);
     }
     const double chosen = s->best_clip;
     for (int up = 0; up < 2 && s->kappa < 0.0; up++) {
         double factor = 1.0 + 3.0 * size;
         double next = (up ? (1.0 + kappa) * factor : (1.0 + kappa) / factor) - 1.0;
-        if (next > 0.0 || kappa > 0.0)
+        if ((next > 0.0 || kappa > 0.0) && next <= (double)QN_MAX_KAPPA)
             try_exact(s, next > 0.0 ? next : 0.0, chosen);
     }
     return s->best_error < before;
