@@ -72,13 +72,15 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def tool(self, command, x, lines, weights=None):
+    def tool(self, command, x, lines, weights=None, checkpoint=None):
         values = self.folder / "values"
         np.ascontiguousarray(x, F).tofile(values)
         arguments = [str(TOOL), command, str(values), str(x.shape[0]), str(x.shape[1])]
         if weights is not None:
             arguments.append(str(self.folder / "weights"))
             np.ascontiguousarray(weights, np.float64).tofile(arguments[-1])
+        if checkpoint is not None:
+            arguments.append(str(checkpoint))
         done = subprocess.run(arguments, input="".join(line + "\n" for line in lines),
                               capture_output=True, text=True, timeout=240)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -236,6 +238,68 @@ def block_error(x, name):
         q = np.clip(np.floor(blocks / d + F(8.5)), 0, 15) - 8
     values = d.astype(np.float16).astype(F) * q
     return float(((values.astype(np.float64) - blocks)**2).sum())
+
+
+def run_entropy(codes, zero):
+    """Bits a code of literals and runs of ZERO in rows, each run's length as its number of bits and
+    those bits."""
+    kinds, literals, sizes = [0, 0], [], []
+    for row in codes:
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], row == zero, [0]))))
+        lengths = edges[1::2] - edges[::2]
+        sizes += [int(length).bit_length() - 1 for length in lengths]
+        literals.append(row[row != zero])
+        kinds[0] += literals[-1].size
+        kinds[1] += lengths.size
+    literals, sizes = np.concatenate(literals), np.array(sizes, int)
+    bits = sizes.sum() + literals.size * entropy(literals) + sizes.size * entropy(sizes)
+    total = sum(kinds)
+    bits -= sum(k * np.log2(k / total) for k in kinds if k)
+    return bits / codes.size
+
+
+class TrueSizes(Case):
+    def check(self, x, candidates):
+        checkpoint = self.folder / "x.safetensors"
+        support.write_safetensors(checkpoint, {"x": ("F32", x.shape, [x.tobytes()])})
+        lines = [" ".join(map(str, c)) for c in candidates]
+        sizes = [tuple(map(int, line.split())) for line in self.tool("encode", x, lines)]
+        figures = self.tool("true", x, lines, checkpoint=checkpoint)
+        for c, line, (packed, huffman) in zip(candidates, figures, sizes):
+            words = line.split()
+            order0, order1, runs, zeros, error = map(float, words[1:6])
+            codes, values = encode(x, scales_of(x, c[0]), *c[1:])
+            self.assertEqual(int(words[0]), x.size)
+            self.assertAlmostEqual(order0, entropy(codes), places=9)
+            self.assertLessEqual(order1, order0)
+            self.assertAlmostEqual(zeros, np.mean(codes == c[1]), places=12)
+            self.assertAlmostEqual(runs, run_entropy(codes, c[1]), places=9)
+            want = float(((x.astype(np.float64) - values)**2).sum())
+            self.assertAlmostEqual(error, want, delta=1e-6 * want)
+            self.assertEqual(list(map(int, words[7:9])), [packed, huffman])
+            yield order0, order1, list(map(int, words[6:]))
+        formats = [line.split() for line in figures[len(candidates):]]
+        for (name, rmse, _, fits), line in zip(formats, self.tool("format", x, [])):
+            if fits == "1":
+                self.assertAlmostEqual(float(rmse)**2 * x.size / float(line.split()[3]), 1,
+                                       places=9, msg=name)
+
+    def test_independent(self):
+        x = np.random.default_rng(7).standard_normal((300, 2048)).astype(F)
+        for order0, order1, _ in self.check(x, [("row", 127, 1.5, 1), ("tensor", 7, 0, 1),
+                                                ("32", 500, 0, 1)]):
+            self.assertLess(order0 - order1, 0.003)
+
+    def test_dependent(self):
+        """Each code's magnitude is likely to be that of the one before: order 1 is far below; long
+        runs of zeros are what rle-huffman is for."""
+        rng = np.random.default_rng(8)
+        x = np.repeat(rng.integers(1, 8, 60000), 5) * rng.choice((-1, 1), 300000)
+        x[np.repeat(rng.random(6000) < 0.7, 50)] = 0
+        x = x.reshape(300, 1000).astype(F)
+        (order0, order1, sizes), = self.check(x, [("tensor", 7, 0, 1)])
+        self.assertLess(order1, order0 - 0.3)
+        self.assertLess(sizes[4], sizes[2])
 
 
 class BlockFormats(Case):

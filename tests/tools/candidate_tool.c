@@ -5,11 +5,14 @@
  *   candidate_tool search VALUES ROWS ROW_LENGTH [WEIGHTS]
  *   candidate_tool table VALUES ROWS ROW_LENGTH
  *   candidate_tool format VALUES ROWS ROW_LENGTH
+ *   candidate_tool true VALUES ROWS ROW_LENGTH CHECKPOINT
  * VALUES is a file of float32, WEIGHTS one of float64, a channel each. The first three read lines
  * "GRANULARITY LEVELS KAPPA CLIP" (in search, -1 means free) and answer each with a line of
- * figures; table writes all candidates, format the error of each block format. */
+ * figures; table writes all candidates, format the error of each block format, true what
+ * the only tensor of CHECKPOINT, which has VALUES, is really coded to. */
 #include "analyze/block_formats.h"
 #include "analyze/candidates.h"
+#include "analyze/encode_check.h"
 #include "core/clock.h"
 
 #include <math.h>
@@ -22,6 +25,7 @@ struct input {
     struct qn_buf values, weights;
     struct qn_tensor_study study;
     bool studied;
+    const char *checkpoint;
 };
 
 static enum qins_status load(const char *path, struct qn_buf *out, struct qins_error *err)
@@ -43,7 +47,9 @@ static enum qins_status prepare(struct input *in, int argc, char **argv, struct 
     static char name[] = "values";
     const uint64_t rows = strtoull(argv[3], NULL, 10), length = strtoull(argv[4], NULL, 10);
     enum qins_status st = load(argv[2], &in->values, err);
-    if (st == QINS_OK && argc > 5)
+    if (argc > 5 && strcmp(argv[1], "true") == 0)
+        in->checkpoint = argv[5];
+    else if (st == QINS_OK && argc > 5)
         st = load(argv[5], &in->weights, err);
     if (st != QINS_OK)
         return st;
@@ -195,12 +201,38 @@ static enum qins_status format(struct input *in, struct qins_error *err)
     return QINS_OK;
 }
 
+static enum qins_status true_sizes(struct input *in, struct qins_error *err)
+{
+    struct qn_candidate c;
+    struct qn_source *source = NULL;
+    struct qn_reference_line lines[QN_BLOCK_FORMATS];
+    enum qins_status st = study(in, err);
+    if (st == QINS_OK)
+        st = qn_source_open(&source, in->checkpoint ? in->checkpoint : "", NULL, err);
+    while (st == QINS_OK && next_candidate(&c)) {
+        struct qn_true_sizes t;
+        st = qn_encode_check(source, 0, &in->study, &c, 0, &t, err);
+        printf("%llu %.17g %.17g %.17g %.17g %.17g", (unsigned long long)t.elements, t.entropy_bits,
+               t.order1_bits, t.run_bits, t.zero_share, t.error);
+        for (int id = 0; id < QN_CODEC_COUNT; id++)
+            printf(" %llu", (unsigned long long)t.bytes[id]);
+        printf("\n");
+    }
+    if (st == QINS_OK)
+        st = qn_reference_lines(source, 0, &in->study, 0, lines, err);
+    for (int f = 0; st == QINS_OK && f < QN_BLOCK_FORMATS; f++)
+        printf("%s %.17g %.17g %d\n", qn_block_format(lines[f].format)->name, lines[f].rmse,
+               lines[f].sqnr_db, lines[f].fits);
+    qn_source_destroy(source);
+    return st;
+}
+
 static const struct command {
     const char *name;
     enum qins_status (*run)(struct input *in, struct qins_error *err);
 } commands[] = {
     {"predict", predict}, {"search", search}, {"encode", encode},
-    {"table", table},     {"format", format},
+    {"table", table},     {"format", format}, {"true", true_sizes},
 };
 
 int main(int argc, char **argv)
