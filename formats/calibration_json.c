@@ -348,8 +348,11 @@ static enum qins_status take_sensitivities(struct qn_calibration *c, const json_
         st = spend(left, c->n_head_rows * sizeof *c->head_variance, err);
     if (st == QINS_OK && !(c->head_variance = calloc(c->n_head_rows, sizeof *c->head_variance)))
         st = qn_fail_memory(err);
-    if (st == QINS_OK && !(c->sensitivities = calloc(n, sizeof *c->sensitivities)))
-        st = qn_fail_memory(err);
+    if (st != QINS_OK)
+        return st;
+    c->sensitivities = calloc(n, sizeof *c->sensitivities);
+    if (!c->sensitivities)
+        return qn_fail_memory(err);
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         const char *name = json_string_value(json_array_get(list, i));
         if (!proper_name(name))

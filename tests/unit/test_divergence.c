@@ -162,8 +162,10 @@ static enum qins_status stop_after(void *ctx, struct qins_error *err)
 static void test_interrupted(void **state)
 {
     struct fixture *f = *state;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     struct qn_calibration whole = {0}, part = {0};
     struct qn_sensitivity_options o = {.threads = 2, .measured = stop_after};
     check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT,
@@ -193,8 +195,10 @@ static void test_interrupted(void **state)
 static void test_little_memory(void **state)
 {
     struct fixture *f = *state;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     struct qn_calibration kept = {0}, again = {0}, one = {0};
     struct qn_sensitivity_options o = {.threads = 2};
     check_ok(qn_measure_sensitivity(f->m, &f->corpus, CONTEXT, &o, NULL, &kept, &e_));
@@ -216,8 +220,10 @@ static void test_little_memory(void **state)
 static void test_divergence(void **state)
 {
     struct fixture *f = *state;
-    if (!f)
+    if (!f) {
         skip();
+        return;
+    }
     struct qn_model_config config = f->m->config;
     struct qn_model *other = NULL;
     struct qn_divergence same, apart, threads;
