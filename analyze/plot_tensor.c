@@ -162,7 +162,7 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
             size_t points = put_hull(p, json_object_get(tensor, "hull"));
             put_chosen(p, chosen);
             snprintf(head, sizeof head, "sides = %d\nlow = %.9g\n", points > 1 && shown > 1 ? 2 : 1,
-                     least / 2.0);
+                     least / 8.0);
             st = least > 0.0 ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
                              : qn_plot_drop(p, plot.name, err);
         }

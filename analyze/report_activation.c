@@ -169,7 +169,7 @@ static void put_rates(const struct cells *c, json_t **j)
         qn_json_put(&entropy, key, qn_json_real(qins.entropy));
         qn_json_put(&coded, key, coders);
         if (bits == 8)
-            chosen = json_incref(best);
+            chosen = json_copy(best);
         json_decref(best);
         json_array_append_new(rates, row);
     }

@@ -35,7 +35,7 @@ set logscale y
 set format y "%.0e"
 set yrange [low:*]
 plot data index 1 using 1:($2 > 0 ? $2 : low) with filledcurves y1=low fillcolor rgb sky fillstyle solid 0.45 title "weights", \
-     data index 2 using 1:($2 > 0 ? low * 2.2 : low) with lines linecolor rgb red linewidth 1 title "levels"
+     data index 2 using 1:($2 > 0 ? low * 2.5 : low) with lines linecolor rgb red linewidth 1 title "levels"
 if (sides == 2) {
   unset logscale y
   set format y "% h"
@@ -43,7 +43,7 @@ if (sides == 2) {
   set bmargin at screen 62.0 / height
   set key inside bottom right vertical
   set xlabel "bits a weight"
-  set ylabel "SQNR, dB"
+  set ylabel "SQNR, dB" offset 1,0
   set xrange [0:13]
   set yrange [*:*]
   set xtics nomirror 0, 1, 13
