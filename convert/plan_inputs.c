@@ -5,14 +5,18 @@
 #include "formats/archive/reader.h"
 #include "policy/defaults.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MOST_JSON = 1 << 24 /* bytes of a policy or a table of costs */ };
 
-/* Added to the count of each token, so that what a short text lacks is not taken for useless
- * (Krichevsky and Trofimov 1981). */
-#define PSEUDO_COUNT 0.5
+/* Added to the count of each token, and, as a share of the mean, to the variance of the head's
+ * probability: rows that a short text has no use for are not useless. [measured: on held-out text
+ * of kjv-1.7m KL is flat within 2 % from 1 to 5 and from 0.01 to 0.1, and half as large again at 0]
+ */
+#define PSEUDO_COUNT 2.0
+#define HEAD_SHARE   0.05
 
 static enum qins_status read_policy(const char *path, struct qn_policy *out, struct qins_error *err)
 {
@@ -73,21 +77,33 @@ static enum qins_status check_types(const struct qn_checkpoint *ck, struct qins_
     return QINS_OK;
 }
 
-/* An error in a row of an embedding matters as often as its token is read; the probability that the
- * model gives it is known for tokens, too, that the text lacks. */
+/* X^(3/4). Of an embedding's rows the rarer tell more: what an error in one does to the model grows
+ * with its token's count to the power 0.77, of kjv-1.7m [measured, blocks of counts 28 times
+ * apart]. */
+static double three_quarters(double x)
+{
+    double root = sqrt(x);
+    return root * sqrt(root);
+}
+
+/* An error in a row of an embedding matters by how often its token is read, one in a row of the
+ * head as its probability varies; of a tied one, the head counts. */
 static enum qins_status weigh_rows(struct qn_plan_work *w, struct qins_error *err)
 {
     const struct qn_calibration *c = w->calibration;
-    if (!w->measured || !c->has_access || !c->access.embedding || c->tokens == 0)
+    double mean = 0.0;
+    if (!w->measured)
         return QINS_OK;
-    w->importance = calloc(c->access.vocab + 1, sizeof *w->importance);
-    if (!w->importance)
+    w->lookup_importance = calloc((size_t)c->access.vocab + 1, sizeof(double));
+    w->head_importance = calloc((size_t)c->n_head_rows + 1, sizeof(double));
+    if (!w->lookup_importance || !w->head_importance)
         return qn_fail_memory(err);
-    for (uint32_t i = 0; i < c->access.vocab; i++) {
-        w->importance[i] = ((double)c->access.embedding[i] + PSEUDO_COUNT) / (double)c->tokens;
-        if (c->head_variance && c->n_head_rows == c->access.vocab)
-            w->importance[i] += c->head_variance[i];
-    }
+    for (uint32_t i = 0; c->access.embedding && i < c->access.vocab; i++)
+        w->lookup_importance[i] = three_quarters((double)c->access.embedding[i] + PSEUDO_COUNT);
+    for (uint32_t i = 0; i < c->n_head_rows; i++)
+        mean += c->head_variance[i] / c->n_head_rows;
+    for (uint32_t i = 0; i < c->n_head_rows; i++)
+        w->head_importance[i] = c->head_variance[i] + HEAD_SHARE * mean;
     return QINS_OK;
 }
 
@@ -122,7 +138,8 @@ void qn_plan_work_finish(struct qn_plan_work *w)
         qn_planned_finish(&w->items[i]);
     free(w->items);
     free(w->indices);
-    free(w->importance);
+    free(w->lookup_importance);
+    free(w->head_importance);
     qn_policy_finish(&w->policy);
     qn_feedback_close(w->feedback);
     qn_source_destroy(w->source);
@@ -159,13 +176,13 @@ void qn_plan_access(const struct qn_plan_work *w, const struct qn_tensor *t,
     out->touches = touches_of(c, t->name);
     out->tokens = c->tokens;
     out->head = is_head(c, t);
-    if (c->access.embedding && t->rank == 2 && t->shape[0] == c->access.vocab) {
-        out->counts = c->access.embedding;
-        out->n_counts = c->access.vocab;
-        out->importance = w->importance;
-        if (out->head && w->measured && c->head_variance && c->n_head_rows == c->access.vocab)
-            out->importance = c->head_variance;
-    }
+    if (!c->access.embedding || t->rank != 2 || t->shape[0] != c->access.vocab)
+        return;
+    out->counts = c->access.embedding;
+    out->n_counts = c->access.vocab;
+    out->importance = w->lookup_importance;
+    if (out->head)
+        out->importance = c->n_head_rows == c->access.vocab ? w->head_importance : NULL;
 }
 
 double qn_plan_sensitivity(const struct qn_plan_work *w, const char *name)

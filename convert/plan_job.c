@@ -44,9 +44,17 @@ static enum qins_status median_density(const struct qn_plan_work *w, const doubl
     return QINS_OK;
 }
 
+/* Of a tensor's items together. */
 struct share {
-    double squares, weighted, elements; /* of a tensor's items; weighted: by importance */
+    double squares, elements, power, weighted_power;
 };
+
+/* A sensitivity is measured with a step in proportion to each row's scale; a unit of error that is
+ * spread evenly over rows does so much more. */
+static double evenness(const struct share *s)
+{
+    return s->power > 0.0 && s->weighted_power > 0.0 ? s->power / s->weighted_power : 1.0;
+}
 
 /* The items of tensor INDEX from *NEXT on. */
 static struct share share_of(const struct qn_plan_work *w, size_t index, size_t *next)
@@ -55,7 +63,8 @@ static struct share share_of(const struct qn_plan_work *w, size_t index, size_t 
     for (; *next < w->n_items && w->items[*next].tensor == index; ++*next) {
         const struct qn_planned *item = &w->items[*next];
         s.squares += item->squares;
-        s.weighted += item->squares * item->cost_per_error;
+        s.power += item->power;
+        s.weighted_power += item->weighted_power;
         s.elements += (double)item->elements;
     }
     return s;
@@ -102,8 +111,9 @@ static enum qins_status weigh(struct qn_plan_work *w, enum qn_rounding *rounding
         w->plan->tensors[i].sensitivity =
             s.squares > 0.0 && w->measured ? per_weight * s.elements / s.squares : NAN;
         for (; k < next; k++)
-            if (s.weighted > 0.0)
-                qn_planned_scale(&w->items[k], gain * per_weight * s.elements / s.weighted);
+            if (s.squares > 0.0)
+                qn_planned_scale(&w->items[k],
+                                 gain * per_weight * evenness(&s) * s.elements / s.squares);
     }
     free(density);
     return st;

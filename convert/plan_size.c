@@ -31,9 +31,10 @@ static enum qins_status add_tensor(struct qn_sink *sink, const struct qn_tensor 
     return st == QINS_OK ? sink->end(sink, err) : st;
 }
 
-static enum qins_status write_empty(const struct qn_checkpoint *ck, const struct qn_plan *plan,
+static enum qins_status write_empty(const struct qn_source *source, const struct qn_plan *plan,
                                     const char *path, double *bytes, struct qins_error *err)
 {
+    const struct qn_checkpoint *ck = source->checkpoint;
     struct qn_archive_writer *w = NULL;
     uint64_t payloads = 0, size = 0;
     enum qins_status st = qn_archive_writer_create(&w, path, ck->ops->format, err);
@@ -41,7 +42,7 @@ static enum qins_status write_empty(const struct qn_checkpoint *ck, const struct
         st = add_tensor(qn_archive_writer_sink(w), &ck->tensors.items[i], &plan->tensors[i],
                         &payloads, err);
     if (st == QINS_OK)
-        st = qn_archive_writer_commit(w, &ck->attachments, &size, err);
+        st = qn_archive_writer_commit(w, &source->files, &size, err);
     qn_archive_writer_destroy(w);
     *bytes = (double)size - (double)payloads;
     return st;
@@ -61,8 +62,7 @@ enum qins_status qn_plan_overhead(const struct qn_source *source, const struct q
         return st;
     }
     char *path = qn_path_join(folder, "empty.qins", err);
-    enum qins_status st =
-        path ? write_empty(source->checkpoint, plan, path, bytes, err) : QINS_ERR_MEMORY;
+    enum qins_status st = path ? write_empty(source, plan, path, bytes, err) : QINS_ERR_MEMORY;
     if (path)
         (void)unlink(path);
     (void)rmdir(folder);

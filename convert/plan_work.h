@@ -18,8 +18,8 @@ struct qn_plan_work {
     const struct qn_calibration *calibration;
     struct qn_policy policy;
     struct qn_costs costs;
-    bool measured;            /* sensitivities are */
-    double *importance;       /* [vocabulary], of the rows of an embedding; or NULL */
+    bool measured;                               /* sensitivities are */
+    double *lookup_importance, *head_importance; /* of rows, by token; or NULL */
     struct qn_planned *items; /* what is quantised, in the order of tensors and rows */
     size_t n_items, item_capacity;
     struct qn_plan *plan;

@@ -88,12 +88,12 @@ static void say_coding(const struct qn_planned *item, const struct qn_policy *p,
         say(text, size, " (%s)", item->rule->name);
 }
 
-static void set_group(enum qn_granularity g, struct qn_plan_line *line)
+static void set_group(enum qn_granularity g, uint64_t row_length, struct qn_plan_line *line)
 {
     line->group_kind = g == QN_PER_TENSOR ? QN_GROUP_TENSOR
                        : g == QN_PER_ROW  ? QN_GROUP_ROW
                                           : QN_GROUP_BLOCK;
-    line->group = line->group_kind == QN_GROUP_BLOCK ? qn_granularity_group(g, 0) : 0;
+    line->group = line->group_kind == QN_GROUP_BLOCK ? qn_granularity_group(g, row_length) : 0;
 }
 
 void qn_plan_line_of(const struct qn_planned *item, const struct qn_policy *p,
@@ -111,7 +111,7 @@ void qn_plan_line_of(const struct qn_planned *item, const struct qn_policy *p,
         .access_class = item->access_class,
         .access_frequency = item->touches,
     };
-    set_group(c->candidate.granularity, line);
+    set_group(c->candidate.granularity, item->row_length, line);
     say_class(item, p, line->reason, sizeof line->reason);
     say_coding(item, p, costs, line->reason, sizeof line->reason);
 }

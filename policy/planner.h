@@ -26,10 +26,13 @@ struct qn_planned {
     double touches;                         /* a token; < 0: unknown */
     double packed_elements, coded_elements; /* decoded for a token */
     double squares;                         /* sum of squared values */
-    double cost_per_error;                  /* of a unit of squared error */
-    double extra_bytes;                     /* that any coding takes beside its payloads */
-    bool head;                              /* an embedding that is the output head too */
-    bool looked_up;                         /* by row */
+    /* Of rows: sum of the squares of their largest magnitudes, and the same weighted by importance:
+     * what errors of a step in proportion to each row's scale are to those of one step for all. */
+    double power, weighted_power;
+    double cost_per_error;     /* of a unit of squared error */
+    double extra_bytes;        /* that any coding takes beside its payloads */
+    bool head;                 /* an embedding that is the output head too */
+    bool looked_up;            /* by row */
     struct qn_coding *codings; /* none is beaten in bytes and cost by another one of its coder;
                                   by coder, then bytes */
     size_t n_codings;
