@@ -21,6 +21,7 @@ struct slot {
     struct qn_value_scan values;
     struct qn_group_scan groups;
     struct qn_buf rows; /* struct row_mark, of each row, or of each chunk where rows have several */
+    uint64_t more_rows, more_zero_rows; /* behind those that are compared */
 };
 
 struct row_mark {
@@ -162,13 +163,20 @@ static bool all_zero(const float *x, size_t n)
 
 /* Marks the rows of a chunk, or the part of a row that it is. */
 static enum qins_status mark_rows(const struct study *s, struct slot *slot, const uint8_t *raw,
-                                  const float *x, size_t n, struct qins_error *err)
+                                  const float *x, size_t n, uint64_t first, struct qins_error *err)
 {
     size_t size = qins_dtype_size(s->dtype);
     size_t length = (size_t)qn_min_u64(s->out->layout.row_length, n);
+    uint64_t row = first / s->out->layout.row_length;
     enum qins_status st = QINS_OK;
-    for (size_t i = 0; i + length <= n && st == QINS_OK; i += length) {
-        struct row_mark mark = {qn_hash128(raw + i * size, length * size), all_zero(x + i, length)};
+    for (size_t i = 0; i + length <= n && st == QINS_OK; i += length, row++) {
+        struct row_mark mark = {.zero = all_zero(x + i, length)};
+        if (row >= QN_DIGESTS_MOST && s->row_chunks == 0) {
+            slot->more_rows++;
+            slot->more_zero_rows += mark.zero;
+            continue;
+        }
+        mark.digest = qn_hash128(raw + i * size, length * size);
         st = qn_buf_append(&slot->rows, &mark, sizeof mark, err);
     }
     return st;
@@ -194,6 +202,7 @@ static enum qins_status work(void *ctx, unsigned slot_index, uint64_t item, stru
     uint64_t end = qn_min_u64(begin + s->chunks_per_item, s->n_chunks);
     enum qins_status st = QINS_OK;
     slot->rows.size = 0;
+    slot->more_rows = slot->more_zero_rows = 0;
     for (uint64_t chunk = begin; chunk < end && st == QINS_OK; chunk++) {
         uint64_t first, count;
         const void *raw = NULL;
@@ -203,7 +212,7 @@ static enum qins_status work(void *ctx, unsigned slot_index, uint64_t item, stru
         if (st == QINS_OK)
             st = qn_value_scan_add(&slot->values, raw, x, (size_t)count, first, err);
         if (st == QINS_OK)
-            st = mark_rows(s, slot, raw, x, (size_t)count, err);
+            st = mark_rows(s, slot, raw, x, (size_t)count, first, err);
         if (st == QINS_OK)
             add_rows(s, slot, x, (size_t)count, first);
     }
@@ -243,6 +252,8 @@ static enum qins_status merge_rows(struct study *s, const struct slot *slot, uin
 {
     size_t n = slot->rows.size / sizeof(struct row_mark);
     enum qins_status st = QINS_OK;
+    s->out->statistics.rows += slot->more_rows;
+    s->out->statistics.zero_rows += slot->more_zero_rows;
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         struct row_mark mark;
         memcpy(&mark, slot->rows.data + i * sizeof mark, sizeof mark);

@@ -1,5 +1,6 @@
 """Statistics and densities of tensors against numpy in float64."""
 import json
+import os
 import subprocess
 import tempfile
 import unittest
@@ -346,6 +347,19 @@ class Study(unittest.TestCase):
             arrays = {name: a.copy() for name, a in support.read_safetensors(source).items()
                       if a.dtype == F}
             self.check(arrays, name="copy")
+
+    @unittest.skipIf(os.environ.get("QINS_SANITIZER", "none") != "none", "a sanitizer needs memory")
+    def test_memory(self):
+        rng = np.random.default_rng(6)
+        block = rng.normal(size=1 << 20).astype(F).tobytes()
+        path = self.root / "large.safetensors"
+        for shape in ((24 << 10, 1 << 10), (24 << 20, 1)):
+            support.write_safetensors(path, {"w": ("F32", shape, [block] * 24)})
+            for threads in 1, 2:
+                done = subprocess.Popen([TOOL, path, str(threads), ""], stdout=subprocess.DEVNULL)
+                _, done.returncode, usage = os.wait4(done.pid, 0)
+                self.assertEqual(done.returncode, 0)
+                self.assertLess(usage.ru_maxrss, (128 + 2 * 4 * threads) * 1e6 / 1024, shape)
 
     def test_calibration_weights(self):
         rng = np.random.default_rng(5)
