@@ -51,7 +51,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
                                          .plan_file = c->value[OPT_PLAN],
                                          .calibration = c->value[OPT_CALIBRATION],
                                          .resume = c->value[OPT_RESUME] != NULL};
-    bool given;
+    bool given = false;
     enum qins_status st = check_plan_alone(c, err);
     if (st == QINS_OK)
         st = cli_rounding(c, &options.rounding, &given, err);

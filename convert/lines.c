@@ -179,10 +179,10 @@ static enum qins_status add_plan(struct qn_hasher *h, const char *file, struct q
 enum qins_status qn_lines_digest(struct qn_hasher *h, const struct qn_convert_options *options,
                                  struct qins_error *err)
 {
-    const char rounding[] = {options->plan_file != NULL, options->calibration != NULL,
-                             (char)options->rounding};
+    const unsigned char given[] = {options->plan_file ? 1 : 0, options->calibration ? 1 : 0,
+                                   options->rounding == QN_ROUND_FEEDBACK ? 1 : 0};
     enum qins_status st = QINS_OK;
-    qn_hasher_add(h, rounding, sizeof rounding);
+    qn_hasher_add(h, given, sizeof given);
     if (options->plan_file)
         st = add_plan(h, options->plan_file, err);
     if (st == QINS_OK && options->calibration)

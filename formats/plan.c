@@ -127,33 +127,36 @@ static enum qins_status check_tensor(const struct qn_plan_tensor *p, const char 
     return QINS_OK;
 }
 
+/* A line, to be sorted by name. */
+struct entry {
+    const struct qn_plan_tensor *line;
+};
+
 static int compare_names(const void *a, const void *b)
 {
-    const struct qn_plan_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    const struct entry *x = a, *y = b;
+    return strcmp(x->line->name, y->line->name);
 }
 
-static const struct qn_plan_tensor *find_sorted(const struct qn_plan_tensor *const *order, size_t n,
-                                                char *name)
+static const struct qn_plan_tensor *find_sorted(const struct entry *order, size_t n, char *name)
 {
-    struct qn_plan_tensor wanted = {.name = name};
-    const struct qn_plan_tensor *key = &wanted;
-    const struct qn_plan_tensor *const *found =
-        bsearch(&key, order, n, sizeof *order, compare_names);
-    return found ? *found : NULL;
+    const struct qn_plan_tensor wanted = {.name = name};
+    const struct entry key = {&wanted};
+    const struct entry *found = bsearch(&key, order, n, sizeof *order, compare_names);
+    return found ? found->line : NULL;
 }
 
 /* Names of the list are unique, those of the plan are not yet known to be. */
-static enum qins_status check_all(const struct qn_plan *p, const struct qn_plan_tensor **order,
-                                  const char *path, const struct qn_tensor_list *tensors,
-                                  bool *known, struct qins_error *err)
+static enum qins_status check_all(const struct qn_plan *p, struct entry *order, const char *path,
+                                  const struct qn_tensor_list *tensors, bool *known,
+                                  struct qins_error *err)
 {
     for (size_t i = 0; i < p->count; i++)
-        order[i] = &p->tensors[i];
+        order[i].line = &p->tensors[i];
     qsort(order, p->count, sizeof *order, compare_names);
     for (size_t i = 1; i < p->count; i++)
-        if (strcmp(order[i - 1]->name, order[i]->name) == 0)
-            return fail_in(err, path, order[i]->name, "it is in the plan twice");
+        if (compare_names(&order[i - 1], &order[i]) == 0)
+            return fail_in(err, path, order[i].line->name, "it is in the plan twice");
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < tensors->count && st == QINS_OK; i++) {
         const struct qn_tensor *t = &tensors->items[i];
@@ -173,7 +176,7 @@ static enum qins_status check_all(const struct qn_plan *p, const struct qn_plan_
 enum qins_status qn_plan_check(const struct qn_plan *p, const char *plan_path,
                                const struct qn_tensor_list *tensors, struct qins_error *err)
 {
-    const struct qn_plan_tensor **order = calloc(p->count + 1, sizeof *order);
+    struct entry *order = calloc(p->count + 1, sizeof *order);
     bool *known = calloc(p->count + 1, sizeof *known);
     enum qins_status st =
         order && known ? check_all(p, order, plan_path, tensors, known, err) : qn_fail_memory(err);

@@ -142,10 +142,10 @@ static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archiv
     enum qins_status st = qn_archive_tensor_copy(&copy, t, err);
     if (st == QINS_OK && !text)
         st = qn_fail_memory(err);
-    if (st == QINS_OK && strlen(text) > MAX_DESCRIPTION)
+    if (st == QINS_OK && text && strlen(text) > MAX_DESCRIPTION)
         st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, NULL, t->tensor.name, QN_NO_OFFSET,
                         "its description exceeds 8 MiB");
-    if (st != QINS_OK)
+    if (st != QINS_OK || !text)
         goto done;
     qn_layout_init(&copy.layout, copy.tensor.rank, copy.tensor.shape);
     st = s->state.tensor_open ? out_of_order(err) : QINS_OK;

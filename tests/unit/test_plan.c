@@ -43,6 +43,7 @@ static void fill(struct qn_plan *p)
         t->line.codec = QN_CODEC_ZSTD;
         snprintf(t->line.reason, sizeof t->line.reason, "line %zu: \"so\"", i);
     }
+    assert_non_null(p->tensors);
     t = &p->tensors[0];
     t->line = (struct qn_plan_line){
         QN_CONTENT_QINS,   QN_CODEC_HUFFMAN, 500, 0.1f, -1.0f, QN_GROUP_ROW, 0,
