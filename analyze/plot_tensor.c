@@ -197,14 +197,15 @@ enum qins_status qn_plot_tensors(struct qn_plotter *p, const struct qn_plot_inpu
     const json_t *tensors = json_object_get(in->report, "tensors"), *tensor;
     struct sized *order = calloc(json_array_size(tensors) + 1, sizeof *order);
     size_t i, n = 0;
-    enum qins_status st = order ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK)
-        json_array_foreach(tensors, i, tensor)
-        {
-            double elements = qn_report_number(tensor, "numel");
-            if (*qn_report_text(tensor, "curves"))
-                order[n++] = (struct sized){isnan(elements) ? 0.0 : elements, i};
-        }
+    enum qins_status st = QINS_OK;
+    if (!order)
+        return qn_fail_memory(err);
+    json_array_foreach(tensors, i, tensor)
+    {
+        double elements = qn_report_number(tensor, "numel");
+        if (*qn_report_text(tensor, "curves"))
+            order[n++] = (struct sized){isnan(elements) ? 0.0 : elements, i};
+    }
     if (n > QN_PLOT_TENSORS) {
         qsort(order, n, sizeof *order, larger_first);
         n = QN_PLOT_LARGEST;

@@ -222,7 +222,7 @@ static json_t *describe(const struct qn_report_builder *b, const struct qn_calib
     qn_json_put(&j, "layer", p->layer != QN_POINT_NONE ? json_integer(p->layer) : json_null());
     qn_json_put(&j, "dtype", json_string("F32"));
     qn_json_put(&j, "shape", shape);
-    qn_json_put(&j, "numel", json_integer((json_int_t)(p->rows * p->channels)));
+    qn_json_put(&j, "numel", json_integer((json_int_t)p->rows * (json_int_t)p->channels));
     qn_json_put(&j, "source_bytes", json_null());
     qn_json_put(&j, "access_frequency",
                 qn_json_real(tokens > 0.0 ? (double)p->rows / tokens : (double)NAN));

@@ -177,10 +177,10 @@ static enum qins_status read_table(struct qn_checkpoint *ck, size_t index, struc
     const size_t n = (size_t)t->n_elements;
     float *raw = malloc(n * sizeof *raw);
     out->data = malloc(n * sizeof *out->data);
-    enum qins_status st = raw && out->data
-                              ? qn_checkpoint_read(ck, index, 0, raw, n * sizeof *raw, err)
-                              : qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++)
+    const bool room = raw && out->data;
+    enum qins_status st =
+        room ? qn_checkpoint_read(ck, index, 0, raw, n * sizeof *raw, err) : qn_fail_memory(err);
+    for (size_t i = 0; room && i < n && st == QINS_OK; i++)
         out->data[i] = raw[i];
     out->rows = (size_t)t->shape[0];
     out->columns = (size_t)t->shape[1];

@@ -65,10 +65,11 @@ json_t *qn_report_remarks(const struct qn_tensor_study *s)
     json_t *j = json_array();
     if (*qn_statistics_remark(t, s->tensor->dtype, text, sizeof text))
         append(&j, json_string(text));
-    if (t->n_nan + t->n_infinite > 0) {
+    const uint64_t bad = t->n_nan + t->n_infinite;
+    if (bad > 0) {
         snprintf(text, sizeof text,
                  "%llu values are no finite numbers, the first at %.0f: it cannot be quantised",
-                 (unsigned long long)(t->n_nan + t->n_infinite), s->first_bad);
+                 (unsigned long long)bad, s->first_bad);
         append(&j, json_string(text));
     }
     if (t->n > 0 && t->zeros == t->n) {

@@ -53,8 +53,10 @@ enum qins_status qn_report_hull(const struct qn_candidate_list *fixed,
     double *x = calloc(room, sizeof *x), *y = calloc(room, sizeof *y);
     size_t *hull = calloc(room, sizeof *hull);
     json_t *j = json_array();
-    enum qins_status st = points && x && y && hull ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK) {
+    enum qins_status st = QINS_OK;
+    if (!points || !x || !y || !hull || !j) {
+        st = qn_fail_memory(err);
+    } else {
         size_t count = collect(fixed, false, points);
         count += collect(fixed, true, points + count);
         count += collect(coded, true, points + count);

@@ -71,7 +71,7 @@ static enum qins_status add_histogram(struct qn_report_builder *b, const char *g
     double counts[QN_HISTOGRAM_CELLS];
     float table[QN_HISTOGRAM_CELLS * (1 + QN_GRANULARITIES)];
     char heads[64] = "u";
-    size_t columns = 1;
+    size_t columns = 1, used = 1;
     const size_t width = 1 + QN_GRANULARITIES;
     for (size_t i = 0; i < QN_HISTOGRAM_CELLS; i++)
         table[i * width] = (float)((2.0 * (double)i + 1.0) / QN_HISTOGRAM_CELLS - 1.0);
@@ -81,7 +81,8 @@ static enum qins_status add_histogram(struct qn_report_builder *b, const char *g
         qn_density_histogram(s->density[g], QN_HISTOGRAM_CELLS, counts);
         for (size_t i = 0; i < QN_HISTOGRAM_CELLS; i++)
             table[i * width + columns] = (float)counts[i];
-        strcat(strcat(heads, " "), qn_granularity_name((enum qn_granularity)g));
+        used += (size_t)snprintf(heads + used, sizeof heads - used, " %s",
+                                 qn_granularity_name((enum qn_granularity)g));
         columns++;
     }
     for (size_t i = 1; i < QN_HISTOGRAM_CELLS; i++)
