@@ -13,17 +13,28 @@ static const char *text_or(const json_t *object, const char *key, const char *ot
 }
 
 /* What a line of a plan, or one of its blocks, says. */
-static void put_line(struct cli_table *t, const json_t *line, const char *name)
+static void put_line(struct cli_table *t, const json_t *line, const char *name, double bits)
 {
-    bool quantised = json_is_integer(json_object_get(line, "levels"));
     cli_cell(t, "%s", name);
     cli_cell(t, "%s", text_or(line, "class", "-"));
-    if (quantised)
-        cli_cell(t, "%.0f-bit, N %.0f", cli_number(line, "bits"), cli_number(line, "levels"));
+    if (json_is_integer(json_object_get(line, "levels")))
+        cli_cell(t, "%.0f-bit, N %.0f, %s", cli_number(line, "bits"), cli_number(line, "levels"),
+                 text_or(line, "codec", "-"));
     else
-        cli_cell(t, "lossless");
-    cli_cell(t, "%s", text_or(line, "codec", "-"));
-    cli_cell(t, "%s", cli_string(line, "reason"));
+        cli_cell(t, "lossless, %s", text_or(line, "codec", "-"));
+    if (isnan(bits))
+        cli_cell(t, "-");
+    else
+        cli_cell(t, "%.3f", bits);
+}
+
+static double bits_per_weight(const json_t *tensor)
+{
+    const json_t *extent;
+    double n = 1.0;
+    size_t i;
+    json_array_foreach(json_object_get(tensor, "shape"), i, extent) n *= json_number_value(extent);
+    return n > 0.0 ? 8.0 * cli_number(tensor, "predicted_bytes") / n : NAN;
 }
 
 static void print_summary(const json_t *plan)
@@ -41,21 +52,21 @@ static void print_summary(const json_t *plan)
 
 static enum qins_status print_plan(const json_t *plan, struct qins_error *err)
 {
-    static const char *const heads[] = {"tensor", "class", "coding", "coder", "reason"};
+    static const char *const heads[] = {"tensor", "class", "coding", "bits/weight"};
     const json_t *tensor, *block;
     struct cli_table t;
     char rows[64];
     size_t i, k;
-    cli_table_begin(&t, "lllll", heads);
+    cli_table_begin(&t, "lllr", heads);
     json_array_foreach(json_object_get(plan, "tensors"), i, tensor)
     {
         const json_t *blocks = json_object_get(tensor, "blocks");
-        put_line(&t, tensor, cli_string(tensor, "name"));
+        put_line(&t, tensor, cli_string(tensor, "name"), bits_per_weight(tensor));
         json_array_foreach(blocks, k, block)
         {
             snprintf(rows, sizeof rows, "  rows %.0f to %.0f", cli_number(block, "row_begin"),
                      cli_number(block, "row_end") - 1.0);
-            put_line(&t, block, rows);
+            put_line(&t, block, rows, NAN);
         }
     }
     enum qins_status st = cli_table_print(&t, err);
@@ -92,6 +103,17 @@ static void put_verdict(struct cli_table *t, const json_t *coding, const json_t 
         cli_cell(t, "better, but for its decode or another's need");
 }
 
+/* A table is read for what might have been: within a factor of 16 of the chosen one's cost, or two
+ * of its bytes. */
+static bool is_near(const json_t *coding, const json_t *chosen)
+{
+    enum { COSTS = 16, SIZES = 2 };
+    double bytes = cli_number(coding, "bytes") / cli_number(chosen, "bytes");
+    double cost = cli_number(coding, "cost") / cli_number(chosen, "cost");
+    return !chosen || coding == chosen ||
+           (cost <= COSTS && cost >= 1.0 / COSTS && bytes <= SIZES && bytes >= 1.0 / SIZES);
+}
+
 static enum qins_status print_item(const json_t *item, struct qins_error *err)
 {
     static const char *const heads[] = {"coder", "N",    "scale", "kappa",    "clip",   "bytes",
@@ -102,6 +124,8 @@ static enum qins_status print_item(const json_t *item, struct qins_error *err)
     cli_table_begin(&t, "lrlrrrrrrrl", heads);
     json_array_foreach(json_object_get(item, "codings"), i, coding)
     {
+        if (!is_near(coding, chosen))
+            continue;
         cli_cell(&t, "%s", cli_string(coding, "codec"));
         cli_cell(&t, "%.0f", cli_number(coding, "levels"));
         cli_cell(&t, "%s", cli_string(coding, "group"));
@@ -111,7 +135,7 @@ static enum qins_status print_item(const json_t *item, struct qins_error *err)
         cli_cell(&t, "%.3f", cli_number(coding, "bits_per_weight"));
         cli_cell(&t, "%.2f", cli_number(coding, "sqnr_db"));
         cli_cell(&t, "%.3g", cli_number(coding, "cost"));
-        cli_cell(&t, "%.3g", cli_number(coding, "decode_ns_per_token"));
+        cli_cell(&t, "%.0f", cli_number(coding, "decode_ns_per_token"));
         put_verdict(&t, coding, chosen);
     }
     return cli_table_print(&t, err);

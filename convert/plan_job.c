@@ -204,6 +204,13 @@ static void sum_up_blocks(struct qn_plan_tensor *p, double touches)
              p->n_blocks);
 }
 
+/* Nobody has chosen the budget of the policy that goes where none is given. */
+static bool asked_for(const struct qn_plan_work *w)
+{
+    const struct qn_plan_job_options *o = w->options;
+    return o->policy || o->target_bits > 0.0 || o->target_bytes > 0 || o->max_error > 0.0;
+}
+
 static enum qins_status too_little(const struct qn_plan_work *w, struct qins_error *err)
 {
     double n = float_elements(w), best = w->summary.bytes + w->lossless_bytes + w->overhead;
@@ -244,7 +251,7 @@ static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
         if (w->target >= 0.0)
             w->budget.bytes = fmax(0.0, (1.0 - SIZE_MARGIN) * (w->target - fixed));
         st = qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
-        if (st == QINS_OK && !w->summary.met)
+        if (st == QINS_OK && !w->summary.met && asked_for(w))
             st = too_little(w, err);
         if (st == QINS_OK)
             st = finish_lines(w, roundings, err);
@@ -297,6 +304,7 @@ static enum qins_status summarise(struct qn_plan_work *w, struct qins_error *err
                                         : "relative squared error, one SQNR for all tensors: "
                                           "sensitivities were not measured"));
     qn_json_put(&j, "budget", budget_to_json(w));
+    qn_json_put(&j, "met", json_boolean(w->summary.met));
     qn_json_put(&j, "predicted_bytes", qn_json_real(bytes));
     qn_json_put(&j, "predicted_bits_per_weight", qn_json_real(n > 0.0 ? 8.0 * bytes / n : NAN));
     qn_json_put(&j, "overhead_bytes", qn_json_real(w->overhead));
@@ -342,6 +350,8 @@ enum qins_status qn_make_plan(const char *path, const struct qn_plan_job_options
         st = study_all(&w, err);
     if (st == QINS_OK)
         st = allocate(&w, err);
+    if (st == QINS_OK && !w.summary.met)
+        qn_notice(monitor, "the default budget cannot be met: this is the smallest plan");
     if (st == QINS_OK)
         st = keep_candidates(&w, err);
     if (st == QINS_OK)
