@@ -76,7 +76,8 @@ struct qins_tensor_info {
     uint64_t shape[QINS_MAX_RANK]; /* elements, outermost first, row-major */
     uint64_t n_elements;           /* product of shape; 1 for rank 0 */
     uint64_t archived_bytes;       /* coded payload bytes in the archive */
-    const char *codec;             /* "huffman", "bitpack", ...; static storage */
+    const char *codec;             /* "huffman", "bitpack", ...; of most rows where blocks of rows
+                                      differ; static storage */
 };
 
 typedef struct qins_archive qins_archive;
