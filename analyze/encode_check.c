@@ -219,7 +219,9 @@ enum qins_status qn_encode_check(const struct qn_source *source, size_t index,
         return qn_fail(err, QINS_ERR_USAGE, "levels or shape of the grid out of range");
     k.shift = class_shift(bits, max_elements > 0 && max_elements < n ? max_elements : n);
     k.counts = calloc(1, sizeof *k.counts);
-    enum qins_status st = k.counts ? QINS_OK : qn_fail_memory(err);
+    if (!k.counts)
+        return qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
     qn_sample_init(&sample, source, index, &study->layout, max_elements);
     while (st == QINS_OK && qn_sample_more(&sample)) {
         st = qn_sample_next(&sample, err);
