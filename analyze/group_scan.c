@@ -16,7 +16,8 @@ enum {
 };
 
 enum qins_status qn_group_scan_init(struct qn_group_scan *s, uint64_t n, uint64_t row_length,
-                                    const struct qn_weighting *weighting, struct qins_error *err)
+                                    const struct qn_weighting *weighting, bool room,
+                                    struct qins_error *err)
 {
     bool weighted = weighting->weights != NULL, ok = true;
     *s = (struct qn_group_scan){.finite = true,
@@ -31,9 +32,9 @@ enum qins_status qn_group_scan_init(struct qn_group_scan *s, uint64_t n, uint64_
     s->maxima_128 = calloc(row / BIG_BLOCK + 1, sizeof *s->maxima_128);
     ok = s->maxima && s->maxima_128;
     for (int g = 0; g < QN_GRANULARITIES; g++) {
-        if (s->wanted[g] && s->keep)
+        if (s->wanted[g] && s->keep && room)
             ok = (s->points[g] = calloc(n + 1, sizeof *s->points[g])) && ok;
-        else if (s->wanted[g] && g != QN_PER_TENSOR)
+        else if (s->wanted[g] && !s->keep && g != QN_PER_TENSOR)
             ok = (s->sums[g] = calloc(QN_RATIO_PLACES * s->stride, sizeof *s->sums[g])) && ok;
     }
     if (weighted && !s->keep)
@@ -246,11 +247,11 @@ void qn_group_scan_merge(struct qn_group_scan *s, struct qn_group_scan *from)
         s->groups[g] = g == QN_PER_TENSOR ? 1 : s->groups[g] + from->groups[g];
         from->groups[g] = 0;
         move_sums(s->sums[g], from->sums[g], QN_RATIO_PLACES * s->stride);
-        if (s->points[g] && s->finite)
-            memcpy(s->points[g] + s->n_points, from->points[g],
-                   from->n_points * sizeof *from->points[g]);
+        struct qn_point *points = s->points[g];
+        s->points[g] = from->points[g]; /* a tensor that is kept is one item */
+        from->points[g] = points;
     }
-    s->n_points += s->finite ? from->n_points : 0;
+    s->n_points = from->n_points;
     from->n_points = 0;
     from->peak = (struct qn_peak){0};
 }

@@ -31,16 +31,19 @@ struct qn_group_scan {
     double fill[QN_GROUP_TILE];
 };
 
-/* N elements in rows of ROW_LENGTH. */
+/* N elements in rows of ROW_LENGTH. ROOM: for points; not needed in a scan that others are merged
+ * into. */
 enum qins_status qn_group_scan_init(struct qn_group_scan *s, uint64_t n, uint64_t row_length,
-                                    const struct qn_weighting *weighting, struct qins_error *err);
+                                    const struct qn_weighting *weighting, bool room,
+                                    struct qins_error *err);
 void qn_group_scan_finish(struct qn_group_scan *s); /* a zeroed one is accepted */
 
 /* Adds a row, or the N <= QN_CHUNK_MAX elements of it that a chunk holds (scales are a chunk's
  * own); finite values, the first of them element FIRST. */
 void qn_group_scan_add(struct qn_group_scan *s, const float *x, size_t n, uint64_t first);
 
-/* Appends FROM, which becomes empty again. */
+/* Appends FROM, which becomes empty again. The points of a small tensor come from one scan: FROM is
+ * then merged into an empty s, and has no room any more. */
 void qn_group_scan_merge(struct qn_group_scan *s, struct qn_group_scan *from);
 
 /* Makes the densities of all that was wanted: NULL where values are not finite. COUNT elements;

@@ -30,9 +30,14 @@ static double entropy(const uint64_t *counts, size_t cells)
 
 /* The two upper bytes of F32, rotated left by one: exponent, and upper mantissa bits, which a
  * pattern's cell knows. */
-static void upper_bytes(const uint64_t *patterns, uint64_t *exponents, uint64_t *mantissas)
+static void upper_bytes(const struct qn_value_scan *s, const uint64_t *patterns,
+                        uint64_t *exponents, uint64_t *mantissas)
 {
     for (size_t i = 0; i < QN_PATTERN_CELLS; i++) {
+        if (!s->octaves[i >> EXPONENT_SHIFT]) {
+            i |= (1u << EXPONENT_SHIFT) - 1;
+            continue;
+        }
         size_t cell = i % QN_PATTERN_HALF;
         exponents[cell >> EXPONENT_SHIFT] += patterns[i];
         mantissas[cell >> (EXPONENT_SHIFT - 8) & 255] += patterns[i];
@@ -41,16 +46,22 @@ static void upper_bytes(const uint64_t *patterns, uint64_t *exponents, uint64_t 
 
 /* Elements of at most BOUND >= 0 in magnitude: exact where BOUND is below all cells but that of
  * zeros or values are EXACT, else to a part of a cell. */
-static uint64_t count_below(const uint64_t *patterns, uint64_t zeros, float bound, bool exact)
+static uint64_t count_below(const struct qn_value_scan *s, const uint64_t *patterns, float bound)
 {
     uint32_t bits = qn_float_bits(bound);
     size_t cell = bits >> QN_PATTERN_SHIFT;
     uint64_t n = 0;
-    for (size_t i = 0; i < cell; i++)
-        n += patterns[i] + patterns[i + QN_PATTERN_HALF];
+    bool exact = s->or_bits % SUBCELLS == 0;
+    for (size_t i = 0; i < cell; i++) {
+        size_t octave = i >> EXPONENT_SHIFT;
+        if (!s->octaves[octave] && !s->octaves[octave + QN_OCTAVES / 2])
+            i |= (1u << EXPONENT_SHIFT) - 1;
+        else
+            n += patterns[i] + patterns[i + QN_PATTERN_HALF];
+    }
     uint64_t cut = patterns[cell] + patterns[cell + QN_PATTERN_HALF];
     double share = exact ? 1.0 : ((double)(bits % SUBCELLS) + 1.0) / SUBCELLS;
-    uint64_t whole = cell == 0 ? zeros : 0;
+    uint64_t whole = cell == 0 ? s->zeros : 0;
     return n + whole + (uint64_t)(share * (double)(cut - whole) + 0.5);
 }
 
@@ -102,9 +113,9 @@ void qn_value_scan_figures(const struct qn_value_scan *s, const uint64_t *patter
     if (s->moments.n > 0) {
         moments_figures(&s->moments, out);
         float bound = (float)fmin(ldexp(out->abs_max, NEAR_ZERO_EXPONENT), FLT_MAX);
-        out->near_zeros = count_below(patterns, s->zeros, bound, (s->or_bits % SUBCELLS) == 0);
+        out->near_zeros = count_below(s, patterns, bound);
     }
-    upper_bytes(patterns, exponents, upper[1]);
+    upper_bytes(s, patterns, exponents, upper[1]);
     for (size_t v = 0; v < 256; v++)
         upper[0][v] = exponents[v];
     for (unsigned k = 0; k < 8; k++) {

@@ -71,7 +71,8 @@ static enum qins_status init_slot(struct study *s, struct slot *slot, struct qin
 {
     enum qins_status st = qn_value_scan_init(&slot->values, s->dtype, &s->many_values, err);
     if (st == QINS_OK && s->densities)
-        st = qn_group_scan_init(&slot->groups, s->n, s->out->layout.row_length, &s->weighting, err);
+        st = qn_group_scan_init(&slot->groups, s->n, s->out->layout.row_length, &s->weighting,
+                                slot != &s->sum, err);
     return st;
 }
 

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { TILE = QN_MOMENTS_TILE };
+enum { TILE = QN_MOMENTS_TILE, OCTAVE_SHIFT = 23 };
 
 /* What a float type's patterns consist of. */
 struct float_fields {
@@ -213,20 +213,33 @@ static enum qins_status add_values(struct qn_value_scan *s, const uint8_t *src, 
 }
 
 /* Bytes and patterns of F32. */
-static void count_patterns_f32(struct qn_value_scan *s, const float *x, size_t n)
+static void count_patterns_f32(struct qn_value_scan *s, const float *restrict x, size_t n)
 {
+    uint32_t *restrict patterns = s->patterns;
+    uint32_t(*restrict low)[256] = s->low[0], (*restrict middle)[256] = s->low[1];
     for (size_t i = 0; i < n; i++) {
         uint32_t v = qn_float_bits(x[i]), turned = v << 1 | v >> 31;
-        s->patterns[v >> QN_PATTERN_SHIFT]++;
-        s->low[0][i % QN_LOW_TABLES][turned & 255]++;
-        s->low[1][i % QN_LOW_TABLES][turned >> 8 & 255]++;
+        patterns[v >> QN_PATTERN_SHIFT]++;
+        low[i % QN_LOW_TABLES][turned & 255]++;
+        middle[i % QN_LOW_TABLES][turned >> 8 & 255]++;
     }
 }
 
-static void count_patterns(struct qn_value_scan *s, const float *x, size_t n)
+static void count_patterns(struct qn_value_scan *s, const float *restrict x, size_t n)
 {
+    uint32_t *restrict patterns = s->patterns;
     for (size_t i = 0; i < n; i++)
-        s->patterns[qn_float_bits(x[i]) >> QN_PATTERN_SHIFT]++;
+        patterns[qn_float_bits(x[i]) >> QN_PATTERN_SHIFT]++;
+}
+
+/* Where the patterns of a chunk are. To look at the whole table costs little beside a large one. */
+static void mark_octaves(struct qn_value_scan *s, const float *x, size_t n)
+{
+    if (n > QN_PATTERN_CELLS / 8)
+        memset(s->octaves, 1, sizeof s->octaves);
+    else
+        for (size_t i = 0; i < n; i++)
+            s->octaves[qn_float_bits(x[i]) >> OCTAVE_SHIFT] = 1;
 }
 
 static void count_bytes(struct qn_value_scan *s, const uint8_t *src, size_t n)
@@ -360,6 +373,7 @@ enum qins_status qn_value_scan_add(struct qn_value_scan *s, const void *raw, flo
         size_t part = n - begin < TILE ? n - begin : TILE;
         st = add_tile(s, src + begin * size, x + begin, part, first + begin, err);
     }
+    mark_octaves(s, x, n);
     if (s->dtype != QINS_F32)
         count_bytes(s, src, n);
     return st;
@@ -377,6 +391,21 @@ static void merge_runs(struct qn_value_scan *s, const struct qn_value_scan *from
     if (s->leading == s->n)
         s->leading += from->leading;
     s->trailing = from->trailing == from->n ? s->trailing + from->n : from->trailing;
+}
+
+/* Moves FROM's patterns to PATTERNS. */
+static void merge_patterns(struct qn_value_scan *s, uint64_t *patterns, struct qn_value_scan *from)
+{
+    enum { CELLS = QN_PATTERN_CELLS / QN_OCTAVES };
+    for (size_t k = 0; k < QN_OCTAVES; k++) {
+        uint32_t *cells = from->patterns + k * CELLS;
+        if (!from->octaves[k])
+            continue;
+        s->octaves[k] = 1;
+        for (size_t i = 0; i < CELLS; i++)
+            patterns[k * CELLS + i] += cells[i];
+        memset(cells, 0, CELLS * sizeof *cells);
+    }
 }
 
 enum qins_status qn_value_scan_merge(struct qn_value_scan *s, uint64_t *patterns,
@@ -406,14 +435,11 @@ enum qins_status qn_value_scan_merge(struct qn_value_scan *s, uint64_t *patterns
     s->or_bits |= from->or_bits;
     s->fits_f32 = s->fits_f32 && from->fits_f32;
     s->fits_f16 = s->fits_f16 && from->fits_f16;
-    for (size_t i = 0; i < QN_PATTERN_CELLS; i++)
-        patterns[i] += from->patterns[i];
+    merge_patterns(s, patterns, from);
     enum qins_status st = qn_value_set_merge(&s->values, &from->values, err);
     /* Empty again, its memory kept. */
     struct qn_value_set values = from->values;
     uint32_t *kept = from->patterns;
-    qn_value_set_clear(&values);
-    memset(kept, 0, QN_PATTERN_CELLS * sizeof *kept);
     *from = (struct qn_value_scan){.dtype = s->dtype,
                                    .first_bad = UINT64_MAX,
                                    .fits_f32 = true,

@@ -11,7 +11,12 @@
 
 #include <stdatomic.h>
 
-enum { QN_EXPONENTS = 2048, QN_LOW_TABLES = 2, QN_PLANE_TILE = 4096 };
+enum {
+    QN_EXPONENTS = 2048,
+    QN_OCTAVES = 512 /* of float32, sign included */,
+    QN_LOW_TABLES = 2,
+    QN_PLANE_TILE = 4096
+};
 
 /* Initialise with qn_value_scan_init(). */
 struct qn_value_scan {
@@ -28,8 +33,10 @@ struct qn_value_scan {
     uint32_t or_bits;                 /* of the finite values' float32 patterns */
     bool fits_f32, fits_f16;          /* all finite values so far are exact in it */
     struct qn_value_set values;
-    atomic_bool *many_values; /* shared by all scans of a tensor: no need to count them */
-    uint32_t *patterns;       /* [QN_PATTERN_CELLS], float32 patterns, zeros included */
+    atomic_bool *many_values;    /* shared by all scans of a tensor: no need to count them */
+    uint8_t octaves[QN_OCTAVES]; /* 0 where there are no patterns: need not be looked
+                                    at, which is most of the table */
+    uint32_t *patterns;          /* [QN_PATTERN_CELLS], float32 patterns, zeros included */
     uint32_t low[2][QN_LOW_TABLES][256]; /* bytes 0 and 1 of F32, not yet in `bytes` */
     struct qn_histogram_work histogram;
     uint8_t planes[8 * QN_PLANE_TILE];

@@ -54,16 +54,23 @@ enum qins_status qn_value_set_add(struct qn_value_set *s, uint64_t value, struct
     return QINS_OK;
 }
 
-enum qins_status qn_value_set_merge(struct qn_value_set *s, const struct qn_value_set *other,
+enum qins_status qn_value_set_merge(struct qn_value_set *s, struct qn_value_set *other,
                                     struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
+    if (s->count == 0 && !s->has_zero && !s->many) {
+        struct qn_value_set empty = *s;
+        *s = *other;
+        *other = empty;
+        return QINS_OK;
+    }
     if (other->has_zero)
         st = qn_value_set_add(s, 0, err);
     for (size_t i = 0; other->count > 0 && i < VALUE_SLOTS && st == QINS_OK && !s->many; i++)
         if (other->slots[i] != 0)
             st = qn_value_set_add(s, other->slots[i], err);
     s->many = s->many || other->many;
+    qn_value_set_clear(other);
     return st;
 }
 

@@ -35,7 +35,8 @@ static inline enum qins_status qn_value_set_note(struct qn_value_set *s, uint64_
     }
     return qn_value_set_add(s, value, err);
 }
-enum qins_status qn_value_set_merge(struct qn_value_set *s, const struct qn_value_set *other,
+/* OTHER becomes empty. */
+enum qins_status qn_value_set_merge(struct qn_value_set *s, struct qn_value_set *other,
                                     struct qins_error *err);
 void qn_value_set_clear(struct qn_value_set *s);
 size_t qn_value_set_count(const struct qn_value_set *s); /* 0 for many */
