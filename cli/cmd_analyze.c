@@ -133,7 +133,7 @@ static enum qins_status print(const json_t *report, struct qins_error *err)
 
 const struct cli_verb cli_analyze = {
     .name = "analyze",
-    .summary = "Studies where the bits of a checkpoint are: report, plots and a page.",
+    .summary = "Studies where the bits of a checkpoint are: report and plots.",
     .usage = "analyze PATH -o DIR [options]",
     .more_usage = {"analyze --replot DIR"},
     .example = "qins analyze model/ --calibration A.h5 -o study/",
