@@ -103,8 +103,8 @@ enum qins_status qn_lines_open(struct qn_lines *l, const char *path, const struc
                                const struct qn_convert_options *options,
                                const struct qn_monitor *monitor, struct qins_error *err)
 {
-    bool feedback = !options->plan_file && !options->plan.lossless &&
-                    options->rounding == QN_ROUND_FEEDBACK;
+    bool feedback =
+        !options->plan_file && !options->plan.lossless && options->rounding == QN_ROUND_FEEDBACK;
     enum qins_status st = QINS_OK;
     *l = (struct qn_lines){.options = options};
     if (options->plan_file)

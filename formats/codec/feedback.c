@@ -33,8 +33,9 @@ static inline __attribute__((always_inline)) void round_column(struct panel *p, 
         qn_quantise(p->g, 1.0f, v, LANES, codes);
     } else {
         for (int r = 0; r < LANES; r++) {
-            uint16_t code = qn_qins_code(p->shape, p->scales[r], v[r]);
-            codes[r] = p->scales[r] > 0.0f ? code : (uint16_t)p->shape.levels;
+            const float scale = p->scales[r];
+            uint16_t code = qn_qins_code(p->shape, scale > 0.0f ? scale : 1.0f, v[r]);
+            codes[r] = scale > 0.0f ? code : (uint16_t)p->shape.levels;
         }
     }
     for (int r = 0; r < LANES; r++)
