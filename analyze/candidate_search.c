@@ -168,11 +168,13 @@ static bool step(struct search *s, double size)
     return s->best_error < before;
 }
 
-/* Around the best so far, in ever smaller steps. */
+/* Around the best so far, in ever smaller steps; with many levels, which take long and whose table
+ * is good, in few. */
 static void refine(struct search *s)
 {
-    static const double sizes[] = {0.2, 0.08, 0.03, 0.012};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    static const double fine[] = {0.2, 0.08, 0.03, 0.012, 0.0}, rough[] = {0.2, 0.06, 0.0};
+    const double *sizes = s->levels < MANY_LEVELS ? fine : rough;
+    for (size_t i = 0; sizes[i] > 0.0; i++)
         for (unsigned k = 0; k < MOST_STEPS && step(s, sizes[i]); k++)
             ;
 }

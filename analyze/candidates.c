@@ -69,26 +69,28 @@ static enum qins_status append(struct qn_candidate_list *list, const struct qn_c
     return QINS_OK;
 }
 
-/* Appends the candidate of KAPPA with clip 1 and, where BEST, the one with its best clip. */
-static enum qins_status add(const struct qn_tensor_study *s, enum qn_granularity g, unsigned levels,
-                            float kappa, bool best, struct qn_candidate_list *out,
-                            struct qins_error *err)
+/* Appends the candidate of KAPPA and CLIP, of which those below 0 are searched; none that has its
+ * best clip at 1 and so stands in the list. */
+static enum qins_status add(const struct qn_tensor_study *s, struct qn_candidate c,
+                            struct qn_candidate_list *out, struct qins_error *err)
 {
     struct qn_prediction p;
-    struct qn_candidate c = {.granularity = g, .levels = levels, .kappa = kappa, .clip = 1.0f};
-    if (kappa < 0.0f)
-        qn_candidate_search(s, &c, s->weighted);
-    predict(s, &c, QN_PREDICT_ALL, &p);
-    enum qins_status st = append(out, &c, err);
-    if (st != QINS_OK || !best)
-        return st;
-    c.kappa = kappa;
-    c.clip = -1.0f;
+    const bool stands = c.kappa >= 0.0f && c.clip < 0.0f;
     qn_candidate_search(s, &c, s->weighted);
-    if (c.clip == 1.0f)
+    if (stands && c.clip == 1.0f)
         return QINS_OK;
     predict(s, &c, QN_PREDICT_ALL, &p);
     return append(out, &c, err);
+}
+
+/* With clip 1 and, where BEST, with the best clip. */
+static enum qins_status add_clips(const struct qn_tensor_study *s, struct qn_candidate c, bool best,
+                                  struct qn_candidate_list *out, struct qins_error *err)
+{
+    c.clip = 1.0f;
+    enum qins_status st = add(s, c, out, err);
+    c.clip = -1.0f;
+    return st == QINS_OK && best ? add(s, c, out, err) : st;
 }
 
 enum qins_status qn_candidates_fixed(const struct qn_tensor_study *s, struct qn_candidate_list *out,
@@ -99,12 +101,15 @@ enum qins_status qn_candidates_fixed(const struct qn_tensor_study *s, struct qn_
         if (!s->density[g])
             continue;
         for (unsigned bits = MIN_BITS; st == QINS_OK && bits <= MAX_BITS; bits++) {
-            unsigned levels = (1u << (bits - 1)) - 1;
-            for (size_t k = 0; st == QINS_OK && k < N_FIXED_KAPPAS; k++)
-                st = add(s, (enum qn_granularity)g, levels, fixed_kappas[k], true, out, err);
-            /* One level has no shape. */
-            if (st == QINS_OK && levels > 1)
-                st = add(s, (enum qn_granularity)g, levels, -1.0f, true, out, err);
+            struct qn_candidate c = {.granularity = (enum qn_granularity)g,
+                                     .levels = (1u << (bits - 1)) - 1};
+            for (size_t k = 0; st == QINS_OK && k < N_FIXED_KAPPAS; k++) {
+                c.kappa = fixed_kappas[k];
+                st = add_clips(s, c, true, out, err);
+            }
+            c.kappa = c.clip = -1.0f;
+            if (st == QINS_OK)
+                st = add(s, c, out, err);
         }
     }
     return st;
@@ -126,8 +131,11 @@ enum qins_status qn_candidates_coded(const struct qn_tensor_study *s, struct qn_
         if (!s->density[g])
             continue;
         for (unsigned n = 1; st == QINS_OK && n <= QN_MAX_LEVELS; n = next_levels(n))
-            for (size_t k = 0; st == QINS_OK && k < N_CODED_KAPPAS; k++)
-                st = add(s, (enum qn_granularity)g, n, coded_kappas[k], n <= FEW_LEVELS, out, err);
+            for (size_t k = 0; st == QINS_OK && k < N_CODED_KAPPAS; k++) {
+                struct qn_candidate c = {
+                    .granularity = (enum qn_granularity)g, .levels = n, .kappa = coded_kappas[k]};
+                st = add_clips(s, c, n <= FEW_LEVELS, out, err);
+            }
     }
     return st;
 }

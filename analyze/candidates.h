@@ -35,7 +35,7 @@ struct qn_candidate_list {
 void qn_candidate_list_finish(struct qn_candidate_list *list);
 
 /* The fixed-rate study: bits 2 ... 12 (levels 2^(bits-1) - 1) x kappa grid x granularity, each with
- * clip 1 and with its best clip, all figures. */
+ * clip 1 and with its best clip, and the best of any kappa and clip; all figures. */
 enum qins_status qn_candidates_fixed(const struct qn_tensor_study *s, struct qn_candidate_list *out,
                                      struct qins_error *err);
 /* The coded study: levels in steps of a quarter bit from 1 to 2047 x {0, a few kappa} x
