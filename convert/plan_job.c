@@ -27,12 +27,11 @@ static int by_value(const void *a, const void *b)
 
 /* What relative error of one weight costs: KL of a tensor's error, over its share of the squared
  * values and over its elements; median of all that was measured. */
-static enum qins_status median_density(const struct qn_plan_work *w, const double *density,
-                                       size_t n, double *median, struct qins_error *err)
+static enum qins_status median_density(const double *density, size_t n, double *median,
+                                       struct qins_error *err)
 {
     double *sorted = calloc(n + 1, sizeof *sorted);
     size_t used = 0;
-    (void)w;
     if (!sorted)
         return qn_fail_memory(err);
     for (size_t i = 0; i < n; i++)
@@ -91,8 +90,10 @@ static enum qins_status weigh(struct qn_plan_work *w, enum qn_rounding *rounding
 {
     const struct qn_tensor_list *list = &w->source->checkpoint->tensors;
     double *density = calloc(list->count + 1, sizeof *density), median = 1.0, elements = 0.0;
-    enum qins_status st = density ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
     size_t next = 0;
+    if (!density)
+        return qn_fail_memory(err);
     for (size_t i = 0; i < list->count && st == QINS_OK; i++) {
         struct share s = share_of(w, i, &next);
         double g = qn_plan_sensitivity(w, list->items[i].name);
@@ -100,7 +101,7 @@ static enum qins_status weigh(struct qn_plan_work *w, enum qn_rounding *rounding
         elements += s.elements;
     }
     if (st == QINS_OK)
-        st = median_density(w, density, list->count, &median, err);
+        st = median_density(density, list->count, &median, err);
     next = 0;
     for (size_t i = 0, k = 0; i < list->count && st == QINS_OK; i++) {
         struct share s = share_of(w, i, &next);
@@ -241,7 +242,9 @@ static enum qins_status finish_lines(struct qn_plan_work *w, const enum qn_round
 static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
 {
     enum qn_rounding *roundings = calloc(w->plan->count + 1, sizeof *roundings);
-    enum qins_status st = roundings ? weigh(w, roundings, err) : qn_fail_memory(err);
+    if (!roundings)
+        return qn_fail_memory(err);
+    enum qins_status st = weigh(w, roundings, err);
     if (st == QINS_OK)
         st = set_budget(w, err);
     if (st == QINS_OK)
@@ -340,16 +343,16 @@ enum qins_status qn_make_plan(const char *path, const struct qn_plan_job_options
     struct qn_plan_work w = {.path = path, .options = options, .monitor = monitor, .plan = plan};
     *plan = (struct qn_plan){0};
     enum qins_status st = qn_plan_work_open(&w, err);
+    if (st == QINS_OK)
+        st = study_all(&w, err);
+    if (st == QINS_OK)
+        st = allocate(&w, err);
     if (st == QINS_OK && !w.measured)
         qn_notice(monitor, w.calibration
                                ? "the calibration holds no sensitivities: all tensors get "
                                  "one SQNR"
                                : "without a calibration, classes are unknown and all "
                                  "tensors get one SQNR");
-    if (st == QINS_OK)
-        st = study_all(&w, err);
-    if (st == QINS_OK)
-        st = allocate(&w, err);
     if (st == QINS_OK && !w.summary.met)
         qn_notice(monitor, "the default budget cannot be met: this is the smallest plan");
     if (st == QINS_OK)

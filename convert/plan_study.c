@@ -113,16 +113,19 @@ static enum qins_status fill_item(const struct qn_plan_work *w, struct qn_planne
     return st;
 }
 
-/* Decoded for a token: where rows are looked up, packed codes are read where they are, coded ones
- * from the front of their chunk, or block. */
+/* Decoded for a token. Of rows that are looked up, packed ones are read where they are; a coded one
+ * costs a chunk, or a block, to get at, unless it is cold: then it has time, and what is decoded
+ * with it is kept. */
 static void set_work(struct qn_planned *item, const struct qn_layout *l, bool whole)
 {
     bool given = item->rule && item->rule->treatment == QN_TREAT_HOT && item->touches < 0.0;
     double touches = given ? 1.0 : fmax(item->touches, 0.0), all = (double)item->elements;
     double chunk = (double)(l->step * l->inner);
-    bool by_row = item->looked_up && !whole;
+    bool by_row = item->looked_up && !whole, at_once = item->access_class != QN_CLASS_COLD;
     item->packed_elements = touches * (by_row ? (double)item->row_length : all);
-    item->coded_elements = touches * (by_row ? fmin(all, chunk) : all);
+    item->coded_elements = item->packed_elements;
+    if (by_row && at_once)
+        item->coded_elements = touches * fmin(all, chunk);
 }
 
 static void describe(struct qn_planned *item, size_t index, const struct qn_policy_rule *rule,
@@ -257,7 +260,7 @@ static enum qins_status add_blocks(struct qn_plan_work *w, size_t index,
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         struct qn_planned *item = NULL;
         st = new_item(w, &item, err);
-        if (st != QINS_OK)
+        if (st != QINS_OK || !item)
             break;
         describe(item, index, rule, &s->layout, &access, &blocks[i]);
         st = n == 1 ? fill_item(w, item, s, 1.0, err)

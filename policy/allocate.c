@@ -67,10 +67,11 @@ static enum qins_status begin(struct work *w, struct qn_alloc_item *items, size_
     *w = (struct work){.steps = calloc(total ? total : 1, sizeof *w->steps)};
     double *x = calloc(most, sizeof *x), *y = calloc(most, sizeof *y);
     size_t *hull = calloc(most, sizeof *hull);
-    enum qins_status st = w->steps && x && y && hull ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++)
+    bool room = w->steps && x && y && hull;
+    enum qins_status st = room ? QINS_OK : qn_fail_memory(err);
+    for (size_t i = 0; room && i < n && st == QINS_OK; i++)
         st = add_item(w, &items[i], i, x, y, hull, err);
-    if (st == QINS_OK)
+    if (room && st == QINS_OK)
         qsort(w->steps, w->n_steps, sizeof *w->steps, by_slope);
     free(x);
     free(y);

@@ -129,7 +129,7 @@ static enum qins_status take_blocks(const struct split *s, struct qn_access_bloc
                                     size_t *n_blocks, struct qins_error *err)
 {
     size_t end = s->n_units, n = s->count[end];
-    *blocks = calloc(n, sizeof **blocks);
+    *blocks = calloc(n ? n : 1, sizeof **blocks);
     if (!*blocks)
         return qn_fail_memory(err);
     *n_blocks = n;

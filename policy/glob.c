@@ -146,16 +146,14 @@ static void enter(const struct glob *g, bool *states, unsigned p)
         states[p] = true;
         if (p == g->n)
             return;
-        if (t->kind == STAR) {
-            p++;
-        } else if (t->kind == OPEN) {
+        if (t->kind == OPEN) {
             /* As deep as there are braces in a row, fewer than MAX_TOKENS / 2. */
             for (unsigned q = t->next; g->tokens[q].kind == COMMA; q = g->tokens[q].next)
                 enter(g, states, q + 1);
             p++;
         } else if (t->kind == COMMA) {
             p = t->close + 1;
-        } else if (t->kind == CLOSE) {
+        } else if (t->kind == STAR || t->kind == CLOSE) {
             p++;
         } else {
             return;
