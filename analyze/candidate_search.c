@@ -172,10 +172,11 @@ static bool step(struct search *s, double size)
  * is good, in few. */
 static void refine(struct search *s)
 {
-    static const double fine[] = {0.2, 0.08, 0.03, 0.012, 0.0}, rough[] = {0.2, 0.06, 0.0};
-    const double *sizes = s->levels < MANY_LEVELS ? fine : rough;
-    for (size_t i = 0; sizes[i] > 0.0; i++)
-        for (unsigned k = 0; k < MOST_STEPS && step(s, sizes[i]); k++)
+    static const double fine[] = {0.2, 0.08, 0.03, 0.012}, rough[] = {0.2, 0.06};
+    const bool few = s->levels < MANY_LEVELS;
+    const size_t n = few ? sizeof fine / sizeof *fine : sizeof rough / sizeof *rough;
+    for (size_t i = 0; i < n; i++)
+        for (unsigned k = 0; k < MOST_STEPS && step(s, few ? fine[i] : rough[i]); k++)
             ;
 }
 
