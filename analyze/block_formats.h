@@ -20,9 +20,9 @@ double qn_block_format_error(enum qn_block_format f, const float *x, size_t n, f
 
 struct qn_reference_line {
     enum qn_block_format format;
+    bool fits;   /* rows are whole blocks: else llama.cpp would take another format */
     double bits; /* a weight: 8.5, 6.5625, 5.5, 4.5, 4.5 */
     double rmse, sqnr_db;
-    bool fits; /* rows are whole blocks: else llama.cpp would take another format */
 };
 
 /* All formats on the values of tensor INDEX: all of them, or evenly spread chunks of about
