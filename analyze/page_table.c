@@ -10,11 +10,11 @@
 /* Columns after the tensor's name; the page's script sorts by them. */
 static const char head[] =
     "<thead><tr><th>tensor</th><th>kind</th><th class=\"n\">layer</th><th>class</th>"
+    "<th>chosen</th><th class=\"n\">bits a weight</th><th class=\"n\">dB</th>"
     "<th class=\"n\">touches a token</th><th>type</th><th>shape</th><th class=\"n\">elements</th>"
     "<th class=\"n\">kurtosis</th><th class=\"n\">8-bit entropy</th>"
     "<th class=\"n\">8-bit Huffman</th><th class=\"n\">8-bit QINS dB</th>"
-    "<th class=\"n\">over INT dB</th><th>chosen</th><th class=\"n\">bits a weight</th>"
-    "<th class=\"n\">dB</th></tr></thead>\n";
+    "<th class=\"n\">over INT dB</th></tr></thead>\n";
 
 static const struct qn_plot *picture_of(const struct qn_plotter *p, size_t tensor)
 {
@@ -112,12 +112,12 @@ static void put_row(FILE *to, const json_t *t, size_t index, const struct qn_plo
                                          : "unknown");
     qn_page_text(to, class);
     fputs("</td>", to);
+    put_chosen(to, json_object_get(t, "chosen"));
     qn_page_cell(to, 3, qn_report_number(t, "access_frequency"));
     put_text_cell(to, qn_report_text(t, "dtype"));
     put_shape(to, t);
     qn_page_cell(to, 0, qn_report_number(t, "numel"));
     put_figures(to, t);
-    put_chosen(to, json_object_get(t, "chosen"));
     fputs("</tr>\n", to);
 }
 
@@ -129,6 +129,17 @@ static const char form[] =
     "<label>class <select name=\"access\"><option value=\"\">all</option><option>hot</option>"
     "<option>cold</option><option>unknown</option></select></label>"
     "<output id=\"count\"></output></form>\n";
+
+static size_t count_curves(const json_t *tensors)
+{
+    const json_t *tensor;
+    size_t i, n = 0;
+    json_array_foreach(tensors, i, tensor)
+    {
+        n += *qn_report_text(tensor, "curves") != '\0';
+    }
+    return n;
+}
 
 void qn_page_tensors(FILE *to, const json_t *report, const struct qn_plotter *p)
 {
@@ -149,10 +160,10 @@ void qn_page_tensors(FILE *to, const json_t *report, const struct qn_plotter *p)
         return;
     fprintf(to,
             "<h2 id=\"pictures\">Histograms and rate-distortion curves</h2>\n<p "
-            "class=\"soft\">%zu tensors%s. Weights over the largest magnitude that shares their "
+            "class=\"soft\">%zu tensors that have curves%s. Weights over the largest magnitude "
+            "that shares their "
             "scale, with the levels of the chosen grid; below, all candidates.</p>\n",
-            pictures,
-            pictures < json_array_size(tensors) ? ", those with curves, the largest" : "");
+            pictures, pictures < count_curves(tensors) ? ", the largest" : "");
     json_array_foreach(tensors, i, tensor)
     {
         const struct qn_plot *picture = picture_of(p, i);

@@ -138,7 +138,8 @@ static void put_ranked(struct qn_plotter *p, double *values, size_t n)
 {
     double next = 1.0;
     size_t rows = 0;
-    qsort(values, n, sizeof *values, descending);
+    if (n > 0)
+        qsort(values, n, sizeof *values, descending);
     for (size_t i = 0; i < n && values[i] > 0.0; i++) {
         if ((double)(i + 1) < next && i + 1 < n && values[i + 1] > 0.0)
             continue;

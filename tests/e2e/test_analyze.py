@@ -115,7 +115,7 @@ class Analyze(unittest.TestCase):
                 best = tensor["chosen"]
                 codes, values = quantise(x, np.abs(x).max(), best["levels"], best["kappa"],
                                          best["clip"])
-                self.assertAlmostEqual(best["sqnr_db"], sqnr(x, values), delta=0.2, msg=name)
+                self.assertAlmostEqual(best["sqnr_db"], sqnr(x, values), delta=0.5, msg=name)
                 # A histogram of |x| takes signs as independent of magnitudes: a bound from above.
                 excess = tensor["entropy_bits"]["8"] - entropy(codes)
                 self.assertTrue(-0.01 < excess < 0.1, (name, excess))

@@ -90,7 +90,7 @@ class Page(unittest.TestCase):
         self.assertTrue(all(hidden for _, hidden in page.rows))
 
     def test_sort(self):
-        _, page = self.browse("#sort=7")
+        _, page = self.browse("#sort=10")
         self.assertEqual([r[0] for r in page.rows], self.names[::-1])
         self.assertEqual(page.sorted, ["descending"])
 
