@@ -71,16 +71,18 @@ static struct share share_of(const struct qn_plan_work *w, size_t index, size_t 
 
 /* Feedback rounding lowers what a tensor's error does. */
 static enum qins_status feedback_gain(const struct qn_plan_work *w, const struct qn_tensor *t,
-                                      enum qn_rounding *rounding, double *gain,
+                                      enum qn_rounding *rounding, double *gain, double *spread,
                                       struct qins_error *err)
 {
     *gain = 1.0;
+    *spread = 0.0;
     *rounding = QN_ROUND_NEAREST;
     if (w->options->rounding == QN_ROUND_NEAREST || !w->feedback ||
         qn_feedback_obstacle(w->feedback, t))
         return QINS_OK;
     *rounding = QN_ROUND_FEEDBACK;
-    return qn_feedback_gain(w->feedback, t, gain, err);
+    enum qins_status st = qn_feedback_gain(w->feedback, t, gain, err);
+    return st == QINS_OK ? qn_feedback_spread(w->feedback, t, spread, err) : st;
 }
 
 /* Costs of all codings: predicted mean KL where sensitivities were measured, else the tensor's
@@ -105,16 +107,18 @@ static enum qins_status weigh(struct qn_plan_work *w, enum qn_rounding *rounding
     next = 0;
     for (size_t i = 0, k = 0; i < list->count && st == QINS_OK; i++) {
         struct share s = share_of(w, i, &next);
-        double gain, per_weight = 1.0 / elements;
-        st = feedback_gain(w, &list->items[i], &roundings[i], &gain, err);
+        double gain, spread, per_weight = 1.0 / elements;
+        st = feedback_gain(w, &list->items[i], &roundings[i], &gain, &spread, err);
         if (w->measured)
             per_weight = fmax(density[i] > 0.0 ? density[i] : median, LEAST_SENSITIVITY * median);
         w->plan->tensors[i].sensitivity =
             s.squares > 0.0 && w->measured ? per_weight * s.elements / s.squares : NAN;
-        for (; k < next; k++)
+        for (; k < next; k++) {
+            qn_planned_spread(&w->items[k], spread);
             if (s.squares > 0.0)
                 qn_planned_scale(&w->items[k],
                                  gain * per_weight * evenness(&s) * s.elements / s.squares);
+        }
     }
     free(density);
     return st;

@@ -1,5 +1,6 @@
 #include "policy/planner.h"
 
+#include "analyze/logarithm.h"
 #include "policy/allocate.h"
 
 #include <math.h>
@@ -21,6 +22,16 @@ void qn_planned_scale(struct qn_planned *item, double factor)
     item->cost_per_error *= factor;
     for (size_t i = 0; i < item->n_codings; i++)
         item->codings[i].cost *= factor;
+}
+
+void qn_planned_spread(struct qn_planned *item, double spread)
+{
+    for (size_t i = 0; i < item->n_codings; i++) {
+        struct qn_coding *c = &item->codings[i];
+        double share = item->squares > 0.0 ? c->candidate.error / item->squares : 0.0;
+        if (c->codec != QN_CODEC_BITPACK)
+            c->bytes += (double)item->elements / 8.0 * qn_log2(1.0 + spread * share) / 2.0;
+    }
 }
 
 double qn_packed_decode_ns(const struct qn_planned *items, size_t n, const struct qn_costs *costs)

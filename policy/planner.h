@@ -50,6 +50,10 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
 /* Multiplies all costs. */
 void qn_planned_scale(struct qn_planned *item, double factor);
 
+/* Feedback rounding codes values whose variance is larger by SPREAD times the error's: what is
+ * coded grows by the entropy of a Gaussian of that variance. */
+void qn_planned_spread(struct qn_planned *item, double spread);
+
 /* What is to be met: exactly one of the two is >= 0. */
 struct qn_budget {
     double bytes, cost;
