@@ -14,6 +14,7 @@ enum {
 
 /* Counts of |x| / scale by sign, as running sums: below[s][i] lie below cell i. */
 struct shares {
+    float scale;
     double below[2][CELLS + 1];
     double n;
 };
@@ -34,15 +35,13 @@ static void read_row(const struct qn_matrix *x, size_t row, float *out)
     qn_to_f32(x->dtype, data + row * x->stride * qins_dtype_size(x->dtype), out, row_length(x));
 }
 
-static void count_row(struct shares *s, const float *x, size_t n, float scale)
+static void count_row(struct shares *s, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n && scale > 0.0F; i++) {
-        const float u = fabsf(x[i]) / scale;
+    for (size_t i = 0; i < n; i++) {
+        const float u = s->scale > 0.0F ? fabsf(x[i]) / s->scale : 0.0F;
         const size_t cell = (size_t)(u * (float)CELLS);
         s->below[signbit(x[i]) ? 1 : 0][(cell < CELLS ? cell : CELLS - 1) + 1] += 1.0;
     }
-    if (!(scale > 0.0F))
-        s->below[0][1] += (double)n;
     s->n += (double)n;
 }
 
@@ -93,18 +92,7 @@ static unsigned choose_levels(const struct shares *s, double bits)
     return chosen;
 }
 
-static void round_row(const struct qn_grid *g, float *x, size_t n, float scale, uint16_t *codes,
-                      float *rounded)
-{
-    if (scale > 0.0F) {
-        qn_quantise(g, scale, x, n, codes);
-        qn_dequantise(g, scale, codes, n, rounded);
-    } else {
-        memset(rounded, 0, n * sizeof *rounded);
-    }
-}
-
-static enum qins_status round_all(const struct qn_matrix *x, float *row, const float *scales,
+static enum qins_status round_all(const struct qn_matrix *x, float *row, float scale,
                                   struct qn_perturbed *out, struct qins_error *err)
 {
     const size_t rows = stored_rows(x), n = row_length(x);
@@ -115,7 +103,12 @@ static enum qins_status round_all(const struct qn_matrix *x, float *row, const f
         float *to = out->data + i * x->stride;
         double sum = 0.0;
         read_row(x, i, row);
-        round_row(g, row, n, scales[i], codes, to);
+        if (scale > 0.0F) {
+            qn_quantise(g, scale, row, n, codes);
+            qn_dequantise(g, scale, codes, n, to);
+        } else {
+            memset(to, 0, n * sizeof *to);
+        }
         for (size_t k = 0; k < n; k++)
             sum += ((double)to[k] - (double)row[k]) * ((double)to[k] - (double)row[k]);
         out->error += sum;
@@ -125,49 +118,47 @@ static enum qins_status round_all(const struct qn_matrix *x, float *row, const f
     return good ? QINS_OK : qn_fail_memory(err);
 }
 
-/* The scales of all rows, and where the values lie among them. */
-static bool look(const struct qn_matrix *x, float *row, float *scales, struct shares *s)
+/* The largest magnitude, and where the values lie below it. */
+static bool look(const struct qn_matrix *x, float *row, struct shares *s)
 {
     bool finite = true;
-    for (size_t i = 0; i < stored_rows(x); i++) {
+    for (size_t i = 0; i < stored_rows(x) && finite; i++) {
         read_row(x, i, row);
-        scales[i] = qn_abs_max(row, row_length(x), &finite);
-        if (!finite)
-            return false;
-        count_row(s, row, row_length(x), scales[i]);
+        s->scale = fmaxf(s->scale, qn_abs_max(row, row_length(x), &finite));
+    }
+    for (size_t i = 0; i < stored_rows(x) && finite; i++) {
+        read_row(x, i, row);
+        count_row(s, row, row_length(x));
     }
     for (int sign = 0; sign < 2; sign++)
         for (size_t i = 0; i < CELLS; i++)
             s->below[sign][i + 1] += s->below[sign][i];
-    return true;
+    return finite;
 }
 
 enum qins_status qn_perturb(const struct qn_matrix *x, double bits, struct qn_perturbed *out,
                             struct qins_error *err)
 {
-    const size_t rows = stored_rows(x);
     uint64_t size = 0;
     enum qins_status st = QINS_OK;
     *out = (struct qn_perturbed){0};
-    if (!qn_mul_u64(rows, x->stride, &size) || !qn_mul_u64(size, sizeof *out->data, &size) ||
-        size > SIZE_MAX - ALIGNMENT)
+    if (!qn_mul_u64(stored_rows(x), x->stride, &size) ||
+        !qn_mul_u64(size, sizeof *out->data, &size) || size > SIZE_MAX - ALIGNMENT)
         return qn_fail_memory(err);
     struct shares *s = calloc(1, sizeof *s);
     float *row = malloc(row_length(x) * sizeof *row);
-    float *scales = calloc(rows, sizeof *scales);
     out->data = aligned_alloc(ALIGNMENT, (size_t)(size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    if (!s || !row || !scales || !out->data)
+    if (!s || !row || !out->data)
         st = qn_fail_memory(err);
-    else if (!look(x, row, scales, s))
+    else if (!look(x, row, s))
         st = qn_fail_at(err, QINS_ERR_FORMAT, NULL, x->name, QN_NO_OFFSET,
                         "it has a weight that is not finite");
     if (st == QINS_OK) {
         out->levels = choose_levels(s, bits);
-        st = round_all(x, row, scales, out, err);
+        st = round_all(x, row, s->scale, out, err);
     }
     free(s);
     free(row);
-    free(scales);
     if (st != QINS_OK)
         qn_perturbed_finish(out);
     return st;

@@ -6,7 +6,7 @@
 
 struct qn_perturbed {
     float *data;     /* as the matrix is stored, same stride, 64-byte aligned; heap */
-    unsigned levels; /* of the grid: kappa 0, one scale a stored row, its largest magnitude */
+    unsigned levels; /* of the grid: kappa 0, one scale, the largest magnitude */
     double error;    /* sum of squared errors */
 };
 

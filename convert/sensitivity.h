@@ -1,4 +1,4 @@
-/* How much a model's predictions suffer from the error of one tensor: DESIGN 2.7. */
+/* How much a model's predictions suffer from the error of one tensor. */
 #ifndef QINS_CONVERT_SENSITIVITY_H
 #define QINS_CONVERT_SENSITIVITY_H
 

@@ -87,7 +87,7 @@ struct qn_sensitivity {
     double error;          /* sum of squared errors */
     double kl;             /* mean, nats */
     double standard_error; /* of kl; 0 where it is unknown */
-    uint32_t levels;       /* the grid's, uniform (kappa 0), one scale a row */
+    uint32_t levels;       /* the grid's, uniform (kappa 0), one scale */
 };
 
 /* A calibration that is not finished holds this; docs/calibration-format.md, "Unfinished files".

@@ -18,9 +18,9 @@ COLUMNS = ("error", "kl", "standard_error", "levels")
 
 
 def quantise(w, levels):
-    """Rounded to the nearest of a uniform grid, one scale a stored row; and the codes."""
+    """Rounded to the nearest of a uniform grid with one scale; and the codes."""
     w = np.asarray(w, np.float32)
-    scale = np.abs(w).max(axis=1, keepdims=True)
+    scale = np.abs(w).max()
     level = np.floor(np.abs(w) / scale * np.float32(levels) + np.float32(0.5))
     codes = np.where(w < 0, -level, level).astype(int)
     table = (np.arange(levels + 1) / levels).astype(np.float32)
