@@ -14,7 +14,8 @@ import numpy as np
 
 import support
 
-VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "generate", "validate", "bench"]
+VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "calibrate", "plan", "generate", "validate",
+         "analyze", "bench"]
 
 
 def schema(name):
