@@ -13,6 +13,7 @@ enum {
     MIN_BITS = 2,
     MAX_BITS = 12,
     FEW_LEVELS = 32, /* up to here a clip may pay under an entropy coder */
+    SLOTS_PER_THREAD = 16,
 };
 #define N_FIXED_KAPPAS (sizeof fixed_kappas / sizeof *fixed_kappas)
 #define N_CODED_KAPPAS (sizeof coded_kappas / sizeof *coded_kappas)
@@ -54,9 +55,45 @@ void qn_candidate_list_finish(struct qn_candidate_list *list)
     *list = (struct qn_candidate_list){0};
 }
 
-static enum qins_status append(struct qn_candidate_list *list, const struct qn_candidate *c,
-                               struct qins_error *err)
+/* Candidates to be looked at, side by side, in the order of the list that they become. */
+struct requests {
+    const struct qn_tensor_study *study;
+    struct qn_candidate *items; /* kappa and clip below 0: searched */
+    bool *skip;
+    size_t count;
+    struct qn_candidate_list *out;
+};
+
+static void request(struct requests *r, struct qn_candidate c, float kappa, float clip)
 {
+    c.kappa = kappa;
+    c.clip = clip;
+    r->items[r->count++] = c;
+}
+
+/* One that has its best clip at 1 stands in the list already. */
+static enum qins_status look_at(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    struct requests *r = ctx;
+    struct qn_candidate *c = &r->items[item];
+    struct qn_prediction p;
+    const bool stands = c->kappa >= 0.0f && c->clip < 0.0f;
+    (void)slot;
+    (void)err;
+    qn_candidate_search(r->study, c, r->study->weighted);
+    r->skip[item] = stands && c->clip == 1.0f;
+    if (!r->skip[item])
+        predict(r->study, c, QN_PREDICT_ALL, &p);
+    return QINS_OK;
+}
+
+static enum qins_status append(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    const struct requests *r = ctx;
+    struct qn_candidate_list *list = r->out;
+    (void)slot;
+    if (r->skip[item])
+        return QINS_OK;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 256;
         struct qn_candidate *items = realloc(list->items, capacity * sizeof *items);
@@ -65,54 +102,54 @@ static enum qins_status append(struct qn_candidate_list *list, const struct qn_c
         list->items = items;
         list->capacity = capacity;
     }
-    list->items[list->count++] = *c;
+    list->items[list->count++] = r->items[item];
     return QINS_OK;
 }
 
-/* Appends the candidate of KAPPA and CLIP, of which those below 0 are searched; none that has its
- * best clip at 1 and so stands in the list. */
-static enum qins_status add(const struct qn_tensor_study *s, struct qn_candidate c,
-                            struct qn_candidate_list *out, struct qins_error *err)
+/* The requests that ASK makes for each granularity, at most MOST. */
+static enum qins_status run_requests(const struct qn_tensor_study *s,
+                                     void (*ask)(struct requests *, enum qn_granularity),
+                                     size_t most, struct qn_candidate_list *out,
+                                     struct qins_error *err)
 {
-    struct qn_prediction p;
-    const bool stands = c.kappa >= 0.0f && c.clip < 0.0f;
-    qn_candidate_search(s, &c, s->weighted);
-    if (stands && c.clip == 1.0f)
-        return QINS_OK;
-    predict(s, &c, QN_PREDICT_ALL, &p);
-    return append(out, &c, err);
+    struct requests r = {.study = s, .out = out};
+    const unsigned threads = s->threads > 1 ? s->threads : 1;
+    r.items = calloc(QN_GRANULARITIES * most, sizeof *r.items);
+    r.skip = calloc(QN_GRANULARITIES * most, sizeof *r.skip);
+    enum qins_status st = r.items && r.skip ? QINS_OK : qn_fail_memory(err);
+    for (int g = 0; g < QN_GRANULARITIES && st == QINS_OK; g++)
+        if (s->density[g])
+            ask(&r, (enum qn_granularity)g);
+    const struct qn_ordered job = {.work = look_at,
+                                   .emit = append,
+                                   .ctx = &r,
+                                   .threads = threads,
+                                   .slots = SLOTS_PER_THREAD * threads,
+                                   .end = r.count};
+    if (st == QINS_OK)
+        st = qn_run_ordered(&job, err);
+    free(r.items);
+    free(r.skip);
+    return st;
 }
 
-/* With clip 1 and, where BEST, with the best clip. */
-static enum qins_status add_clips(const struct qn_tensor_study *s, struct qn_candidate c, bool best,
-                                  struct qn_candidate_list *out, struct qins_error *err)
+static void ask_fixed(struct requests *r, enum qn_granularity g)
 {
-    c.clip = 1.0f;
-    enum qins_status st = add(s, c, out, err);
-    c.clip = -1.0f;
-    return st == QINS_OK && best ? add(s, c, out, err) : st;
+    for (unsigned bits = MIN_BITS; bits <= MAX_BITS; bits++) {
+        const struct qn_candidate c = {.granularity = g, .levels = (1u << (bits - 1)) - 1};
+        for (size_t k = 0; k < N_FIXED_KAPPAS; k++) {
+            request(r, c, fixed_kappas[k], 1.0f);
+            request(r, c, fixed_kappas[k], -1.0f);
+        }
+        request(r, c, -1.0f, -1.0f);
+    }
 }
 
 enum qins_status qn_candidates_fixed(const struct qn_tensor_study *s, struct qn_candidate_list *out,
                                      struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    for (int g = 0; g < QN_GRANULARITIES; g++) {
-        if (!s->density[g])
-            continue;
-        for (unsigned bits = MIN_BITS; st == QINS_OK && bits <= MAX_BITS; bits++) {
-            struct qn_candidate c = {.granularity = (enum qn_granularity)g,
-                                     .levels = (1u << (bits - 1)) - 1};
-            for (size_t k = 0; st == QINS_OK && k < N_FIXED_KAPPAS; k++) {
-                c.kappa = fixed_kappas[k];
-                st = add_clips(s, c, true, out, err);
-            }
-            c.kappa = c.clip = -1.0f;
-            if (st == QINS_OK)
-                st = add(s, c, out, err);
-        }
-    }
-    return st;
+    const size_t most = (MAX_BITS - MIN_BITS + 1) * (2 * N_FIXED_KAPPAS + 1);
+    return run_requests(s, ask_fixed, most, out, err);
 }
 
 /* The next of 1 ... 2047 in steps of a quarter bit. */
@@ -123,19 +160,22 @@ static unsigned next_levels(unsigned levels)
     return next > levels ? next : levels + 1;
 }
 
+static void ask_coded(struct requests *r, enum qn_granularity g)
+{
+    for (unsigned n = 1; n <= QN_MAX_LEVELS; n = next_levels(n))
+        for (size_t k = 0; k < N_CODED_KAPPAS; k++) {
+            const struct qn_candidate c = {.granularity = g, .levels = n};
+            request(r, c, coded_kappas[k], 1.0f);
+            if (n <= FEW_LEVELS)
+                request(r, c, coded_kappas[k], -1.0f);
+        }
+}
+
 enum qins_status qn_candidates_coded(const struct qn_tensor_study *s, struct qn_candidate_list *out,
                                      struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    for (int g = 0; g < QN_GRANULARITIES; g++) {
-        if (!s->density[g])
-            continue;
-        for (unsigned n = 1; st == QINS_OK && n <= QN_MAX_LEVELS; n = next_levels(n))
-            for (size_t k = 0; st == QINS_OK && k < N_CODED_KAPPAS; k++) {
-                struct qn_candidate c = {
-                    .granularity = (enum qn_granularity)g, .levels = n, .kappa = coded_kappas[k]};
-                st = add_clips(s, c, n <= FEW_LEVELS, out, err);
-            }
-    }
-    return st;
+    size_t most = 0;
+    for (unsigned n = 1; n <= QN_MAX_LEVELS; n = next_levels(n))
+        most += N_CODED_KAPPAS * (n <= FEW_LEVELS ? 2 : 1);
+    return run_requests(s, ask_coded, most, out, err);
 }

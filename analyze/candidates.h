@@ -1,5 +1,5 @@
 /* What a quantiser and a coder would make of a tensor, predicted from its densities alone.
- * Sources of the formulas: DESIGN 2.2 and 2.3. */
+ * The formulas are in docs/analysis.md. */
 #ifndef QINS_ANALYZE_CANDIDATES_H
 #define QINS_ANALYZE_CANDIDATES_H
 

@@ -1,8 +1,8 @@
 /* Where the weights of a tensor lie, finely enough to predict what any quantiser makes of them:
  * for one granularity of scales, counts of u = |x| / s by sign over fine cells, with the sums that
  * weight a squared error. From cumulative figures at two bounds follows everything that a level of
- * a grid covers, a cut cell taken as evenly filled (DESIGN: error += weight * share *
- * ((m - d)^2 + len^2 / 12)). Sums are made in a fixed order: results do not depend on threads. */
+ * a grid covers, a cut cell taken as evenly filled (docs/analysis.md). Sums are made in
+ * a fixed order: results do not depend on threads. */
 #ifndef QINS_ANALYZE_DENSITY_H
 #define QINS_ANALYZE_DENSITY_H
 
@@ -32,8 +32,7 @@ struct qn_cumulative {
 
 struct qn_density; /* analyze/density_internal.h; large */
 
-/* *OUT at U >= 0; U above 1 is 1. Cheap: one look-up and a few operations. Needs
- * qn_density_seal(). */
+/* *OUT at U >= 0; U above 1 is 1. Cheap: one look-up and a few operations. */
 void qn_density_at(const struct qn_density *d, double u, struct qn_cumulative *out);
 /* Width in u of the cell that U lies in: what lies there is taken as evenly filled. 0 where every
  * value is known. */

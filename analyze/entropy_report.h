@@ -6,9 +6,9 @@
 #include "core/thread.h"
 
 struct qn_analyze_options {
-    const char *calibration, *transport, *kv; /* paths, or NULL */
-    const char *plan;                         /* plan.json to show, read as data; or NULL */
-    const char *archive; /* made of PATH, for the waterfall and true coded sizes; or NULL */
+    const char *calibration; /* path, or NULL */
+    const char *plan;        /* plan.json to show, read as data; or NULL */
+    const char *archive;     /* made of PATH, for the waterfall and true coded sizes; or NULL */
     unsigned threads;
 };
 

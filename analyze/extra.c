@@ -33,7 +33,7 @@ static struct qn_candidate measure(struct table *t, enum qn_granularity g)
 {
     struct qn_prediction *p = &t->prediction;
     struct qn_candidate c = {.granularity = g, .levels = t->book.levels};
-    struct qn_moments from = {0};
+    struct qn_level_moments from = {0};
     double error = 0.0;
     p->density = t->study->density[g];
     p->levels = t->book.levels;
@@ -41,7 +41,7 @@ static struct qn_candidate measure(struct table *t, enum qn_granularity g)
     for (unsigned l = 0; l <= p->levels; l++) {
         struct qn_cumulative at;
         qn_density_at(p->density, l < p->levels ? t->book.bound[l] : 1.0, &at);
-        struct qn_moments to = {at.error[0], at.error[1], at.error[2]};
+        struct qn_level_moments to = {at.error[0], at.error[1], at.error[2]};
         error += qn_level_error(&from, &to, t->book.value[l]);
         p->below[l] = (struct qn_signed_counts){{at.count[0], at.count[1]}};
         from = to;

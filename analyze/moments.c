@@ -12,7 +12,7 @@ static double add_lanes(const double *lane)
     return sum;
 }
 
-static void first_moments(struct qn_moments *m, const double *x, size_t n)
+static void first_moments(struct qn_central_moments *m, const double *x, size_t n)
 {
     double sum[LANES] = {0}, sum_abs[LANES] = {0}, min[LANES], max[LANES];
     for (size_t k = 0; k < LANES; k++)
@@ -43,7 +43,7 @@ static void first_moments(struct qn_moments *m, const double *x, size_t n)
 }
 
 /* Powers of the difference from a mean that is rounded, and what that rounding costs taken back. */
-static void central_moments(struct qn_moments *m, const double *x, size_t n)
+static void central_moments(struct qn_central_moments *m, const double *x, size_t n)
 {
     double s1[LANES] = {0}, s2[LANES] = {0}, s3[LANES] = {0}, s4[LANES] = {0};
     const double mean = m->mean;
@@ -70,19 +70,19 @@ static void central_moments(struct qn_moments *m, const double *x, size_t n)
     m->m4 = add_lanes(s4) - 4.0 * e * p3 + 6.0 * e * e * p2 - 3.0 * count * e * e * e * e;
 }
 
-void qn_moments_add(struct qn_moments *m, const double *x, size_t n)
+void qn_central_moments_add(struct qn_central_moments *m, const double *x, size_t n)
 {
-    struct qn_moments tile = {.n = n};
+    struct qn_central_moments tile = {.n = n};
     if (n == 0)
         return;
     first_moments(&tile, x, n);
     central_moments(&tile, x, n);
-    qn_moments_merge(m, &tile);
+    qn_central_moments_merge(m, &tile);
 }
 
 /* Pebay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
  * statistical moments", Sandia report SAND2008-6212, 2008; for m2, Chan, Golub and LeVeque 1979. */
-void qn_moments_merge(struct qn_moments *m, const struct qn_moments *other)
+void qn_central_moments_merge(struct qn_central_moments *m, const struct qn_central_moments *other)
 {
     if (other->n == 0)
         return;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Zero-initialised is empty. m2 … m4 are sums of powers of x - mean. */
-struct qn_moments {
+struct qn_central_moments {
     uint64_t n;
     double mean, m2, m3, m4;
     double sum_abs, min, max; /* the latter two undefined for n = 0 */
@@ -15,8 +15,8 @@ struct qn_moments {
 enum { QN_MOMENTS_TILE = 1024 }; /* elements that are added at once, at most */
 
 /* Adds N <= QN_MOMENTS_TILE finite values. */
-void qn_moments_add(struct qn_moments *m, const double *x, size_t n);
+void qn_central_moments_add(struct qn_central_moments *m, const double *x, size_t n);
 /* Adds OTHER. The result depends on the order of calls. */
-void qn_moments_merge(struct qn_moments *m, const struct qn_moments *other);
+void qn_central_moments_merge(struct qn_central_moments *m, const struct qn_central_moments *other);
 
 #endif

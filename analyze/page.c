@@ -142,8 +142,10 @@ static void put_title(FILE *to, const json_t *report)
     const json_t *model = json_object_get(report, "model");
     const char *path = qn_report_text(model, "path");
     fputs("<h1>", to);
-    qn_page_text(to, path);
+    qn_page_text(to, qn_path_base(path));
     fputs("</h1>\n<p class=\"soft\">", to);
+    qn_page_text(to, path);
+    fputs("; ", to);
     qn_page_text(to, qn_report_text(model, "format"));
     put_file(to, report, "calibration", "calibration");
     put_file(to, report, "plan", "plan");

@@ -57,7 +57,7 @@ static double put_histogram(struct qn_plotter *p, const struct qn_table *t, cons
     return isfinite(sum) ? least : 0.0;
 }
 
-/* Level l of N stands for clip * t / (1 + kappa (1 - t)), t = l / N (DESIGN 2.2). */
+/* Level l of N stands for clip * t / (1 + kappa (1 - t)), t = l / N (docs/analysis.md). */
 static void put_levels(struct qn_plotter *p, const json_t *chosen)
 {
     double n = qn_report_number(chosen, "levels"), kappa = qn_report_number(chosen, "kappa"),

@@ -6,15 +6,16 @@
 static const double enough_elements = 1000.0;
 
 /* What differences of large sums leave of a small one may be below 0. */
-static double level_error(const struct qn_moments *from, const struct qn_moments *to, double d)
+static double level_error(const struct qn_level_moments *from, const struct qn_level_moments *to,
+                          double d)
 {
     double error = qn_level_error(from, to, d);
     return error > 0.0 ? error : 0.0;
 }
 
-static struct qn_moments moments(const double sums[3])
+static struct qn_level_moments moments(const double sums[3])
 {
-    struct qn_moments m = {sums[0], sums[1], sums[2]};
+    struct qn_level_moments m = {sums[0], sums[1], sums[2]};
     return m;
 }
 
@@ -54,7 +55,7 @@ void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
 {
     const unsigned levels = c->levels;
     const double n = (double)levels, kappa = (double)c->kappa, clip = (double)c->clip;
-    struct qn_moments plain = {0}, weighted = {0};
+    struct qn_level_moments plain = {0}, weighted = {0};
     struct qn_cumulative from = {0};
     const bool uneven = n * enough_elements > (double)qn_density_count(d);
     double begin = 0.0;
@@ -67,7 +68,7 @@ void qn_predict_pass(const struct qn_density *d, const struct qn_candidate *c,
         struct qn_cumulative at;
         double end = l < levels ? bound_of(l, n, kappa, clip) : 1.0;
         qn_density_at(d, end, &at);
-        struct qn_moments to = moments(at.error), weighted_to = moments(at.weighted);
+        struct qn_level_moments to = moments(at.error), weighted_to = moments(at.weighted);
         double value = qn_level_value(l, n, kappa, clip);
         p->error += level_error(&plain, &to, value);
         p->weighted_error += level_error(&weighted, &weighted_to, value);
@@ -85,12 +86,12 @@ double qn_predict_grid_error(const struct qn_density *d, unsigned levels, double
                              bool weighted)
 {
     const double n = (double)levels;
-    struct qn_moments from = {0};
+    struct qn_level_moments from = {0};
     double error = 0.0;
     for (unsigned l = 0; l <= levels; l++) {
         struct qn_cumulative at;
         qn_density_at(d, l < levels ? bound_of(l, n, kappa, clip) : 1.0, &at);
-        struct qn_moments to = moments(weighted ? at.weighted : at.error);
+        struct qn_level_moments to = moments(weighted ? at.weighted : at.error);
         error += level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;
     }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const double kappas[] = {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0, 24.0};
-/* Scales of a layer as shares of its largest magnitude (DESIGN 2.5). */
+/* Scales of a layer as shares of its largest magnitude. */
 static const double clips[] = {1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2};
 enum { MIN_BITS = 2, MAX_BITS = 12, COMPONENT_SIZE = 48 };
 
@@ -92,7 +92,7 @@ static double plogp(double n, double all)
 }
 
 /* Level l stands for s t / (1 + kappa (1 - t)), t = l / N, and takes what encodes to within half a
- * level: |x| = s t / (1 + kappa (1 - t)) at t = (l +- 1/2) / N (DESIGN 2.2). */
+ * level: |x| = s t / (1 + kappa (1 - t)) at t = (l +- 1/2) / N (docs/analysis.md). */
 static void predict(const struct cells *c, unsigned levels, struct grid_figures *f)
 {
     const double s = c->largest * f->clip, n = levels, signed_values = c->negative + c->positive,

@@ -65,7 +65,7 @@ static uint64_t count_below(const struct qn_value_scan *s, const uint64_t *patte
     return n + whole + (uint64_t)(share * (double)(cut - whole) + 0.5);
 }
 
-static void moments_figures(const struct qn_moments *m, struct qn_statistics *out)
+static void moments_figures(const struct qn_central_moments *m, struct qn_statistics *out)
 {
     double n = (double)m->n, variance = m->m2 / n;
     out->min = m->min;

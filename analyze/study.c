@@ -317,9 +317,10 @@ static enum qins_status run_study(struct study *s, unsigned threads, struct qins
 }
 
 static void begin_study(struct qn_tensor_study *out, const struct qn_tensor *tensor,
-                        const char *kind)
+                        const char *kind, unsigned threads)
 {
-    *out = (struct qn_tensor_study){.tensor = tensor, .kind = kind ? kind : "weight"};
+    *out = (struct qn_tensor_study){
+        .tensor = tensor, .kind = kind ? kind : "weight", .threads = threads};
     qn_layout_init(&out->layout, tensor->rank, tensor->shape);
 }
 
@@ -373,7 +374,7 @@ enum qins_status qn_study_tensor(const struct qn_source *source, size_t index,
     double *weights = NULL;
     uint32_t channels = 0;
     enum qins_status st = QINS_OK;
-    begin_study(out, t, options->kind);
+    begin_study(out, t, options->kind, options->threads);
     if (t->dtype == QINS_DTYPE_INVALID)
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, source->path, t->name, QN_NO_OFFSET,
                           "elements of type %s cannot be read", t->foreign_type);
@@ -392,7 +393,7 @@ enum qins_status qn_study_values(const struct qn_tensor *tensor, const float *x,
                                  struct qins_error *err)
 {
     struct study s = {.memory = x, .out = out, .dtype = QINS_F32};
-    begin_study(out, tensor, NULL);
+    begin_study(out, tensor, NULL, 1);
     if (weights)
         s.weighting = (struct qn_weighting){weights, out->layout.row_length, 0};
     out->weighted = weights != NULL;

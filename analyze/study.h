@@ -22,6 +22,7 @@ struct qn_tensor_study {
     struct qn_density *density[QN_GRANULARITIES];
     bool weighted;    /* densities have calibration weights; else the weights are 1 */
     double first_bad; /* index of the first NaN or infinity, or -1 */
+    unsigned threads; /* that predictions of many candidates may use */
 };
 void qn_tensor_study_finish(struct qn_tensor_study *s); /* a zeroed one is accepted */
 

@@ -348,7 +348,7 @@ static enum qins_status add_tile(struct qn_value_scan *s, const uint8_t *src, fl
         n = keep_finite(s, compact, d, n, first);
         finite = compact;
     }
-    qn_moments_add(&s->moments, d, n);
+    qn_central_moments_add(&s->moments, d, n);
     scan_fit(s, finite, d, n);
     return st;
 }
@@ -426,7 +426,7 @@ enum qins_status qn_value_scan_merge(struct qn_value_scan *s, uint64_t *patterns
     s->zeros += from->zeros;
     s->negative_zeros += from->negative_zeros;
     s->first_bad = qn_min_u64(s->first_bad, from->first_bad);
-    qn_moments_merge(&s->moments, &from->moments);
+    qn_central_moments_merge(&s->moments, &from->moments);
     for (size_t k = 0; k < 8; k++)
         for (size_t v = 0; v < 256; v++)
             s->bytes[k][v] += from->bytes[k][v];

@@ -26,7 +26,7 @@ struct qn_value_scan {
     uint64_t leading, trailing; /* zeros at either end; both n where all are */
     uint64_t zero_runs, longest_zero_run;
     uint64_t first_bits, last_bits; /* the outermost elements */
-    struct qn_moments moments;
+    struct qn_central_moments moments;
     uint64_t bytes[8][256];           /* by place in the element, least significant first; of F32
                                          only the lower two */
     uint64_t exponents[QN_EXPONENTS]; /* of finite F16, F8 and F64; others' follow from patterns */

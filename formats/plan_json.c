@@ -75,8 +75,7 @@ json_t *qn_plan_blocks_to_json(const struct qn_plan_block *blocks, size_t n)
 
 static json_t *tensor_to_json(const struct qn_plan_tensor *t)
 {
-    const struct qn_tensor shape = {.rank = t->rank};
-    struct qn_tensor described = shape;
+    struct qn_tensor described = {.rank = t->rank};
     json_t *j = json_object();
     memcpy(described.shape, t->shape, sizeof described.shape);
     qn_json_put(&j, "name", json_string(t->name));

@@ -5,7 +5,7 @@
 #define QINS_FORMATS_CODEC_LEVEL_ERROR_H
 
 /* Sums of weight * u^k over a range of u. */
-struct qn_moments {
+struct qn_level_moments {
     double m0, m1, m2;
 };
 
@@ -27,8 +27,8 @@ static inline double qn_level_bound(unsigned l, double n, double kappa, double c
 }
 
 /* Sum of weight * (u - d)^2 between two bounds, of the moments below them. */
-static inline double qn_level_error(const struct qn_moments *from, const struct qn_moments *to,
-                                    double d)
+static inline double qn_level_error(const struct qn_level_moments *from,
+                                    const struct qn_level_moments *to, double d)
 {
     double m0 = to->m0 - from->m0, m1 = to->m1 - from->m1, m2 = to->m2 - from->m2;
     return m2 - 2.0 * d * m1 + d * d * m0;

@@ -92,26 +92,26 @@ void qn_hist_merge(struct qn_hist *h, const struct qn_hist *other)
 /* Integrals from 0 to a bound, the weight of each cell spread evenly over it. */
 struct integral {
     const struct qn_hist *hist;
-    struct qn_moments at_cell[QN_HIST_CELLS + 1];
+    struct qn_level_moments at_cell[QN_HIST_CELLS + 1];
 };
 
 /* What a cell of WEIGHT from BEGIN on contributes up to UNTIL. */
-static struct qn_moments cell_part(double weight, double begin, double until)
+static struct qn_level_moments cell_part(double weight, double begin, double until)
 {
     double share = weight * ((until - begin) / cell_width), middle = 0.5 * (begin + until);
     double length = until - begin;
-    struct qn_moments m = {share, share * middle,
-                           share * (middle * middle + length * length * (1.0 / 12.0))};
+    struct qn_level_moments m = {share, share * middle,
+                                 share * (middle * middle + length * length * (1.0 / 12.0))};
     return m;
 }
 
 static void integrate(struct integral *in, const struct qn_hist *h)
 {
-    struct qn_moments sum = {0};
+    struct qn_level_moments sum = {0};
     in->hist = h;
     for (size_t i = 0; i < QN_HIST_CELLS; i++) {
         double begin = (double)i * cell_width, end = (double)(i + 1) * cell_width;
-        struct qn_moments part = cell_part(h->weight[i], begin, end);
+        struct qn_level_moments part = cell_part(h->weight[i], begin, end);
         in->at_cell[i] = sum;
         sum.m0 += part.m0;
         sum.m1 += part.m1;
@@ -120,13 +120,13 @@ static void integrate(struct integral *in, const struct qn_hist *h)
     in->at_cell[QN_HIST_CELLS] = sum;
 }
 
-static struct qn_moments integral_until(const struct integral *in, double u)
+static struct qn_level_moments integral_until(const struct integral *in, double u)
 {
     size_t cell = (size_t)(u * QN_HIST_CELLS);
     if (cell >= QN_HIST_CELLS)
         return in->at_cell[QN_HIST_CELLS];
-    struct qn_moments whole = in->at_cell[cell];
-    struct qn_moments part = cell_part(in->hist->weight[cell], (double)cell * cell_width, u);
+    struct qn_level_moments whole = in->at_cell[cell];
+    struct qn_level_moments part = cell_part(in->hist->weight[cell], (double)cell * cell_width, u);
     whole.m0 += part.m0;
     whole.m1 += part.m1;
     whole.m2 += part.m2;
@@ -137,11 +137,12 @@ static struct qn_moments integral_until(const struct integral *in, double u)
  * number. */
 static double candidate_error(const struct integral *in, unsigned levels, double kappa, double clip)
 {
-    struct qn_moments from = {0};
+    struct qn_level_moments from = {0};
     double error = 0.0, n = (double)levels;
     for (unsigned l = 0; l <= levels; l++) {
-        struct qn_moments to = l < levels ? integral_until(in, qn_level_bound(l, n, kappa, clip))
-                                          : in->at_cell[QN_HIST_CELLS];
+        struct qn_level_moments to = l < levels
+                                         ? integral_until(in, qn_level_bound(l, n, kappa, clip))
+                                         : in->at_cell[QN_HIST_CELLS];
         error += qn_level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;
     }

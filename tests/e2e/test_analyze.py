@@ -15,8 +15,8 @@ from support import MODEL, SOURCE_ROOT, main, read_safetensors, run_qins, write_
 
 SCHEMA = SOURCE_ROOT / "docs" / "schemas" / "entropy_analysis.schema.json"
 GNUPLOT = shutil.which("gnuplot")
-TEXT = ("In the beginning God created the heaven and the earth. And the earth was without form, "
-        "and void; and darkness was upon the face of the deep. ") * 40
+# Words that hardly repeat, so that activations are as many different values.
+TEXT = (SOURCE_ROOT / "LICENSE").read_text()
 ODD_NAMES = ['a "quoted" name', "back`touch pwned`tick", "$(touch pwned)", "@foo", "pct %s %n",
              "slash/in/name", "back\\slash\\n", "uni çödé 漢字 🙂", "_under_^caret_{brace}",
              "<script>alert(1)</script>", "&amp; & 'single'", "tab\tand\nnewline",
@@ -37,7 +37,7 @@ def load(folder):
 
 
 def quantise(x, scale, levels, kappa, clip):
-    """Codes and values by the definition in DESIGN 2.2, in float64."""
+    """Codes and values by the definition in docs/analysis.md, in float64."""
     s = scale * clip
     u = np.minimum(np.abs(x) / np.where(s > 0, s, 1), 1.0)
     level = np.rint(levels * (1 + kappa) * u / (1 + kappa * u))
@@ -115,7 +115,7 @@ class Analyze(unittest.TestCase):
                 best = tensor["chosen"]
                 codes, values = quantise(x, np.abs(x).max(), best["levels"], best["kappa"],
                                          best["clip"])
-                self.assertAlmostEqual(best["sqnr_db"], sqnr(x, values), delta=0.5, msg=name)
+                self.assertAlmostEqual(best["sqnr_db"], sqnr(x, values), delta=0.3, msg=name)
                 # A histogram of |x| takes signs as independent of magnitudes: a bound from above.
                 excess = tensor["entropy_bits"]["8"] - entropy(codes)
                 self.assertTrue(-0.01 < excess < 0.1, (name, excess))

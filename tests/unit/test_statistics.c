@@ -19,7 +19,7 @@ static void test_moments(void **state)
 {
     (void)state;
     static double x[N];
-    struct qn_moments whole = {0}, parts = {0}, part;
+    struct qn_central_moments whole = {0}, parts = {0}, part;
     uint64_t seed = 3;
     for (int i = 0; i < N; i++) {
         double u = (double)(test_random(&seed) >> 11) * 0x1p-53;
@@ -27,13 +27,13 @@ static void test_moments(void **state)
     }
     for (size_t i = 0; i < N; i += QN_MOMENTS_TILE) {
         size_t n = N - i < QN_MOMENTS_TILE ? N - i : QN_MOMENTS_TILE;
-        qn_moments_add(&whole, x + i, n);
+        qn_central_moments_add(&whole, x + i, n);
     }
     for (size_t i = 0; i < N; i += 500) {
-        part = (struct qn_moments){0};
-        qn_moments_add(&part, x + i, 300);
-        qn_moments_add(&part, x + i + 300, 200);
-        qn_moments_merge(&parts, &part);
+        part = (struct qn_central_moments){0};
+        qn_central_moments_add(&part, x + i, 300);
+        qn_central_moments_add(&part, x + i + 300, 200);
+        qn_central_moments_merge(&parts, &part);
     }
     double mean = 0.0, m[5] = {0};
     for (int i = 0; i < N; i++)
@@ -41,7 +41,7 @@ static void test_moments(void **state)
     for (int i = 0; i < N; i++)
         for (int k = 2; k < 5; k++)
             m[k] += pow(x[i] - 1e7 - mean, k);
-    const struct qn_moments *all[] = {&whole, &parts};
+    const struct qn_central_moments *all[] = {&whole, &parts};
     for (int i = 0; i < 2; i++) {
         assert_int_equal(all[i]->n, N);
         near(all[i]->mean, 1e7 + mean, 1e-15);
@@ -49,7 +49,7 @@ static void test_moments(void **state)
         near(all[i]->m3, m[3], 1e-7);
         near(all[i]->m4, m[4], 1e-7);
     }
-    qn_moments_merge(&whole, &(struct qn_moments){0});
+    qn_central_moments_merge(&whole, &(struct qn_central_moments){0});
     assert_int_equal(whole.n, N);
 }
 
