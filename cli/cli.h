@@ -146,8 +146,8 @@ void cli_progress_end(void);
  * cli_table_print(). */
 struct cli_table {
     int columns;
-    const char *align; /* one character a column: 'l' or 'r' */
-    char **cells;
+    const char *align;     /* one character a column: 'l' or 'r' */
+    char **cells, **notes; /* notes[i] is printed below the row that cell i ends, or NULL */
     size_t n, capacity;
     bool failed;
 };
@@ -155,6 +155,9 @@ struct cli_table {
 void cli_table_begin(struct cli_table *t, const char *align, const char *const *heads);
 /* Appends a cell; control characters are escaped. */
 void cli_cell(struct cli_table *t, const char *format, ...) QN_PRINTF(2, 3);
+/* Below the row that the last cell ended: a line of its own, indented and cut to the width of the
+ * terminal, or to 80 columns where there is none. */
+void cli_note(struct cli_table *t, const char *text);
 /* Prints and frees. */
 enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err);
 

@@ -62,6 +62,7 @@ static enum qins_status print_plan(const json_t *plan, struct qins_error *err)
     {
         const json_t *blocks = json_object_get(tensor, "blocks");
         put_line(&t, tensor, cli_string(tensor, "name"), bits_per_weight(tensor));
+        cli_note(&t, cli_string(tensor, "reason"));
         json_array_foreach(blocks, k, block)
         {
             snprintf(rows, sizeof rows, "  rows %.0f to %.0f", cli_number(block, "row_begin"),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static int output_errno; /* of the first write to standard output that failed */
@@ -141,36 +142,59 @@ void cli_table_begin(struct cli_table *t, const char *align, const char *const *
         cli_cell(t, "%s", heads[i]);
 }
 
+/* TEXT, control characters escaped, on the heap; or NULL. */
+static char *escaped(const char *raw)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to)
+        return NULL;
+    put_escaped(to, raw);
+    if (fclose(to) != 0) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
+static bool has_room(struct cli_table *t)
+{
+    if (t->n < t->capacity)
+        return true;
+    size_t capacity = t->capacity ? t->capacity * 2 : 64;
+    char **cells = realloc(t->cells, capacity * sizeof *cells);
+    t->cells = cells ? cells : t->cells;
+    char **notes = realloc(t->notes, capacity * sizeof *notes);
+    t->notes = notes ? notes : t->notes;
+    if (!cells || !notes)
+        return false;
+    memset(t->notes + t->capacity, 0, (capacity - t->capacity) * sizeof *notes);
+    t->capacity = capacity;
+    return true;
+}
+
 void cli_cell(struct cli_table *t, const char *format, ...)
 {
-    char raw[512], *text = NULL;
-    size_t size = 0;
+    char raw[512];
     va_list ap;
     va_start(ap, format);
     vsnprintf(raw, sizeof raw, format, ap);
     va_end(ap);
-    if (t->n == t->capacity) {
-        size_t capacity = t->capacity ? t->capacity * 2 : 64;
-        char **cells = realloc(t->cells, capacity * sizeof *cells);
-        if (!cells) {
-            t->failed = true;
-            return;
-        }
-        t->cells = cells;
-        t->capacity = capacity;
-    }
-    FILE *to = open_memstream(&text, &size);
-    if (to) {
-        put_escaped(to, raw);
-        if (fclose(to) != 0) {
-            free(text);
-            text = NULL;
-        }
-    }
+    char *text = has_room(t) ? escaped(raw) : NULL;
     if (text)
         t->cells[t->n++] = text;
     else
         t->failed = true;
+}
+
+void cli_note(struct cli_table *t, const char *text)
+{
+    if (t->failed || t->n == 0)
+        return;
+    free(t->notes[t->n - 1]);
+    t->notes[t->n - 1] = escaped(text);
+    t->failed = !t->notes[t->n - 1];
 }
 
 /* Columns that a terminal gives the text, one a code point. */
@@ -180,6 +204,28 @@ static int width_of(const char *text)
     for (; *text; text++)
         n += ((unsigned char)*text & 0xc0) != 0x80;
     return n;
+}
+
+static int terminal_width(void)
+{
+    enum { USUAL = 80 };
+    struct winsize size = {0};
+    bool known = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0;
+    return known && size.ws_col > 0 ? size.ws_col : USUAL;
+}
+
+static void print_note(const char *text)
+{
+    enum { INDENT = 4, LEAST = 16 };
+    int room = terminal_width() - INDENT;
+    size_t end = 0;
+    room = room < LEAST ? LEAST : room;
+    bool cut = width_of(text) > room;
+    /* Whole code points, and dots for what does not fit. */
+    for (int n = cut ? room - 3 : room; text[end]; end++)
+        if (((unsigned char)text[end] & 0xc0) != 0x80 && n-- == 0)
+            break;
+    cli_print("%*s%.*s%s\n", INDENT, "", (int)end, text, cut ? "..." : "");
 }
 
 enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err)
@@ -202,11 +248,16 @@ enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err)
             cli_print("%s\n", t->cells[i]);
         else
             cli_print("%s%*s", t->cells[i], pad + 2, "");
+        if (t->notes[i])
+            print_note(t->notes[i]);
     }
     bool failed = t->failed;
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++) {
         free(t->cells[i]);
+        free(t->notes[i]);
+    }
     free(t->cells);
+    free(t->notes);
     *t = (struct cli_table){0};
     return failed ? qn_fail_memory(err) : QINS_OK;
 }

@@ -45,15 +45,8 @@ static enum qins_status median_density(const double *density, size_t n, double *
 
 /* Of a tensor's items together. */
 struct share {
-    double squares, elements, power, weighted_power;
+    double squares, elements;
 };
-
-/* A sensitivity is measured with a step in proportion to each row's scale; a unit of error that is
- * spread evenly over rows does so much more. */
-static double evenness(const struct share *s)
-{
-    return s->power > 0.0 && s->weighted_power > 0.0 ? s->power / s->weighted_power : 1.0;
-}
 
 /* The items of tensor INDEX from *NEXT on. */
 static struct share share_of(const struct qn_plan_work *w, size_t index, size_t *next)
@@ -62,8 +55,6 @@ static struct share share_of(const struct qn_plan_work *w, size_t index, size_t 
     for (; *next < w->n_items && w->items[*next].tensor == index; ++*next) {
         const struct qn_planned *item = &w->items[*next];
         s.squares += item->squares;
-        s.power += item->power;
-        s.weighted_power += item->weighted_power;
         s.elements += (double)item->elements;
     }
     return s;
@@ -116,8 +107,7 @@ static enum qins_status weigh(struct qn_plan_work *w, enum qn_rounding *rounding
         for (; k < next; k++) {
             qn_planned_spread(&w->items[k], spread);
             if (s.squares > 0.0)
-                qn_planned_scale(&w->items[k],
-                                 gain * per_weight * evenness(&s) * s.elements / s.squares);
+                qn_planned_scale(&w->items[k], gain * per_weight * s.elements / s.squares);
         }
     }
     free(density);

@@ -2,6 +2,7 @@
 #include "convert/plan_work.h"
 
 #include "convert/plan_size.h"
+#include "convert/plan_trial.h"
 #include "core/bytes.h"
 #include "formats/codec/quant.h"
 #include "policy/defaults.h"
@@ -95,8 +96,8 @@ static void stretch(struct qn_candidate_list *list, double factor)
 }
 
 static enum qins_status fill_item(const struct qn_plan_work *w, struct qn_planned *item,
-                                  const struct qn_tensor_study *s, double factor,
-                                  struct qins_error *err)
+                                  const struct qn_layout *layout, const struct qn_tensor_study *s,
+                                  double factor, struct qins_error *err)
 {
     struct qn_candidate_list fixed = {0}, coded = {0};
     const struct qn_candidate_list *const lists[] = {&fixed, &coded};
@@ -108,6 +109,8 @@ static enum qins_status fill_item(const struct qn_plan_work *w, struct qn_planne
     item->squares = factor * s->statistics.rms * s->statistics.rms * (double)s->statistics.n;
     if (st == QINS_OK)
         st = qn_planned_fill(item, &w->policy, &w->costs, lists, 2, err);
+    if (st == QINS_OK)
+        st = qn_plan_try_coders(w, item, layout, &s->statistics, err);
     qn_candidate_list_finish(&fixed);
     qn_candidate_list_finish(&coded);
     return st;
@@ -183,32 +186,9 @@ static enum qins_status read_rows(const struct qn_plan_work *w, size_t index, ui
     return st;
 }
 
-/* Rows FIRST, FIRST + STRIDE, ... of an item, COUNT of them in X, of importance relative to MEAN.
- */
-static void weigh_rows(struct qn_planned *item, const struct qn_tensor_access *a, double mean,
-                       uint64_t stride, uint64_t count, const float *x)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        bool finite;
-        double scale = (double)qn_abs_max(x + i * item->row_length, item->row_length, &finite);
-        double weight = a->importance ? a->importance[item->row_begin + i * stride] / mean : 1.0;
-        item->power += (double)stride * scale * scale;
-        item->weighted_power += (double)stride * scale * scale * weight;
-    }
-}
-
-static double mean_importance(const struct qn_tensor_access *a)
-{
-    double sum = 0.0;
-    for (uint64_t i = 0; a->importance && i < a->n_counts; i++)
-        sum += a->importance[i];
-    return a->importance ? sum / (double)a->n_counts : 1.0;
-}
-
 /* A block of rows has a study of its own: its values may lie otherwise. */
 static enum qins_status study_block(struct qn_plan_work *w, struct qn_planned *item,
                                     const struct qn_tensor *t, const struct qn_layout *l,
-                                    const struct qn_tensor_access *a,
                                     const struct qn_access_block *b, struct qins_error *err)
 {
     uint64_t rows = b->row_end - b->row_begin, most = MOST_STUDIED / l->row_length;
@@ -230,9 +210,8 @@ static enum qins_status study_block(struct qn_plan_work *w, struct qn_planned *i
     if (st == QINS_OK)
         st = qn_study_values(&part, x, NULL, &s, err);
     if (st == QINS_OK) {
-        weigh_rows(item, a, mean_importance(a), stride, count, x);
         item->extra_bytes = border_bytes(l, b, s.layout.n_chunks);
-        st = fill_item(w, item, &s, (double)rows / (double)count, err);
+        st = fill_item(w, item, l, &s, (double)rows / (double)count, err);
     }
     qn_tensor_study_finish(&s);
     free(x);
@@ -263,8 +242,8 @@ static enum qins_status add_blocks(struct qn_plan_work *w, size_t index,
         if (st != QINS_OK || !item)
             break;
         describe(item, index, rule, &s->layout, &access, &blocks[i]);
-        st = n == 1 ? fill_item(w, item, s, 1.0, err)
-                    : study_block(w, item, t, &s->layout, &access, &blocks[i], err);
+        st = n == 1 ? fill_item(w, item, &s->layout, s, 1.0, err)
+                    : study_block(w, item, t, &s->layout, &blocks[i], err);
     }
     free(blocks);
     return st;

@@ -6,6 +6,11 @@
 #include "core/json.h"
 #include "formats/archive/manifest.h"
 
+/* Touches a token: from the first on weights are hot, up to the second cold, where no policy says
+ * otherwise; docs/policy-format.md. */
+#define QN_HOT_TOUCHES  0.5
+#define QN_COLD_TOUCHES 0.1
+
 struct qn_plan_tensor {
     char *name;
     enum qins_dtype dtype;

@@ -111,7 +111,9 @@ static void init(struct split *s)
     }
 }
 
-static struct qn_access_block make_block(const struct split *s, size_t begin, size_t end)
+/* *UNDECIDED: its touches lie between the thresholds. */
+static struct qn_access_block make_block(const struct split *s, size_t begin, size_t end,
+                                         bool *undecided)
 {
     struct qn_access_block b = {row_of(s, begin), row_of(s, end), QN_CLASS_UNKNOWN, s->a->touches,
                                 importance_of(s, begin, end)};
@@ -121,7 +123,20 @@ static struct qn_access_block make_block(const struct split *s, size_t begin, si
         deciding = density_of(s, begin, end);
     }
     b.access_class = qn_classify(s->p, s->o->treatment, deciding);
+    *undecided = deciding > s->p->cold_touches && deciding < s->p->hot_touches;
     return b;
+}
+
+/* Between the thresholds a block is what the one before it is, so that classes do not change back
+ * and forth; the first ones are what the first decided one is; none decided: hot. */
+static void follow_neighbours(struct qn_access_block *blocks, const bool *undecided, size_t n)
+{
+    size_t first = 0;
+    while (first < n && undecided[first])
+        first++;
+    for (size_t i = 0; first < n && i < n; i++)
+        if (undecided[i])
+            blocks[i].access_class = blocks[i > 0 ? i - 1 : first].access_class;
 }
 
 /* As many blocks as the solution has. */
@@ -133,8 +148,13 @@ static enum qins_status take_blocks(const struct split *s, struct qn_access_bloc
     if (!*blocks)
         return qn_fail_memory(err);
     *n_blocks = n;
+    bool *undecided = calloc(n ? n : 1, sizeof *undecided);
+    if (!undecided)
+        return qn_fail_memory(err);
     for (size_t i = n; i-- > 0; end = s->from[end])
-        (*blocks)[i] = make_block(s, s->from[end], end);
+        (*blocks)[i] = make_block(s, s->from[end], end, &undecided[i]);
+    follow_neighbours(*blocks, undecided, n);
+    free(undecided);
     return QINS_OK;
 }
 

@@ -72,7 +72,12 @@ static void say_coding(const struct qn_planned *item, const struct qn_policy *p,
     bool packed = c->codec == QN_CODEC_BITPACK, timed = c->decode_ns > 0.0 && !p->nothing_hot;
     double other = at_equal_error(item, packed ? QN_CODEC_HUFFMAN : QN_CODEC_BITPACK);
     double budget = 100.0 * p->hot_decode_overhead;
+    bool plain = packed || c->codec == QN_CODEC_HUFFMAN;
     say(text, size, "; %.2f bits %s", bits_of(item, c->bytes), packed ? "packed" : "coded");
+    if (!plain) /* found by encoding: what repeats */
+        say(text, size, " by %s", qn_codec_name(c->codec));
+    if (!plain && isfinite(at_equal_error(item, QN_CODEC_HUFFMAN)))
+        say(text, size, ", %.2f by huffman", bits_of(item, at_equal_error(item, QN_CODEC_HUFFMAN)));
     if (isfinite(other))
         say(text, size, " vs %.2f %s at equal error", bits_of(item, other),
             packed ? "coded" : "packed");

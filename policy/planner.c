@@ -63,14 +63,14 @@ static int by_bytes(const void *a, const void *b)
 }
 
 static void add(struct qn_planned *item, const struct qn_candidate *c, enum qn_codec_id codec,
-                const struct qn_costs *costs)
+                double bytes, const struct qn_costs *costs)
 {
     bool packed = codec == QN_CODEC_BITPACK;
     double elements = packed ? item->packed_elements : item->coded_elements;
     item->codings[item->n_codings++] = (struct qn_coding){
         .candidate = *c,
         .codec = codec,
-        .bytes = item->extra_bytes + (double)(packed ? c->packed_bytes : c->huffman_bytes),
+        .bytes = item->extra_bytes + bytes,
         .cost = item->cost_per_error * c->error,
         .decode_ns = elements * costs->decode_ns[codec],
     };
@@ -113,9 +113,9 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
             unsigned bits = qn_code_bits(c->levels);
             if (bits < least || bits > most || !isfinite(c->error))
                 continue;
-            add(item, c, QN_CODEC_BITPACK, costs);
+            add(item, c, QN_CODEC_BITPACK, (double)c->packed_bytes, costs);
             if (c->huffman_bytes < c->packed_bytes)
-                add(item, c, QN_CODEC_HUFFMAN, costs);
+                add(item, c, QN_CODEC_HUFFMAN, (double)c->huffman_bytes, costs);
         }
     keep_best(item);
     if (item->n_codings == 0)
@@ -123,6 +123,19 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
                        "the policy leaves no way to code it, of %u to %u bits", least, most);
     struct qn_coding *smaller = realloc(item->codings, item->n_codings * sizeof *item->codings);
     item->codings = smaller ? smaller : item->codings;
+    return QINS_OK;
+}
+
+enum qins_status qn_planned_add(struct qn_planned *item, const struct qn_costs *costs,
+                                const struct qn_coding *more, size_t n, struct qins_error *err)
+{
+    struct qn_coding *larger = realloc(item->codings, (item->n_codings + n) * sizeof *larger);
+    if (!larger)
+        return qn_fail_memory(err);
+    item->codings = larger;
+    for (size_t i = 0; i < n; i++)
+        add(item, &more[i].candidate, more[i].codec, more[i].bytes, costs);
+    keep_best(item);
     return QINS_OK;
 }
 

@@ -11,10 +11,10 @@
 /* One way to code an item. */
 struct qn_coding {
     struct qn_candidate candidate;
-    enum qn_codec_id codec; /* QN_CODEC_BITPACK or QN_CODEC_HUFFMAN */
-    double bytes;           /* of chunk payloads */
-    double cost;            /* what its error does to the model */
-    double decode_ns;       /* that a token spends on it; 0 where nothing is known of its use */
+    enum qn_codec_id codec;
+    double bytes;     /* of chunk payloads */
+    double cost;      /* what its error does to the model */
+    double decode_ns; /* that a token spends on it; 0 where nothing is known of its use */
 };
 
 /* A tensor, or a run of its rows, that is quantised. */
@@ -26,13 +26,10 @@ struct qn_planned {
     double touches;                         /* a token; < 0: unknown */
     double packed_elements, coded_elements; /* decoded for a token */
     double squares;                         /* sum of squared values */
-    /* Of rows: sum of the squares of their largest magnitudes, and the same weighted by importance:
-     * what errors of a step in proportion to each row's scale are to those of one step for all. */
-    double power, weighted_power;
-    double cost_per_error;     /* of a unit of squared error */
-    double extra_bytes;        /* that any coding takes beside its payloads */
-    bool head;                 /* an embedding that is the output head too */
-    bool looked_up;            /* by row */
+    double cost_per_error;                  /* of a unit of squared error */
+    double extra_bytes;                     /* that any coding takes beside its payloads */
+    bool head;                              /* an embedding that is the output head too */
+    bool looked_up;                         /* by row */
     struct qn_coding *codings; /* none is beaten in bytes and cost by another one of its coder;
                                   by coder, then bytes */
     size_t n_codings;
@@ -46,6 +43,10 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
                                  const struct qn_costs *costs,
                                  const struct qn_candidate_list *const *lists, size_t n_lists,
                                  struct qins_error *err);
+
+/* Adds N codings, of which candidate, coder and bytes are given, but for the item's extra ones. */
+enum qins_status qn_planned_add(struct qn_planned *item, const struct qn_costs *costs,
+                                const struct qn_coding *more, size_t n, struct qins_error *err);
 
 /* Multiplies all costs. */
 void qn_planned_scale(struct qn_planned *item, double factor);

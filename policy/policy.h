@@ -29,9 +29,10 @@ struct qn_policy {
     char *name;
     struct qn_policy_rule *rules;
     size_t n_rules;
-    double hot_touches;  /* a token: at least so many make a tensor, row block or expert hot */
-    double cold_touches; /* at most so many make it cold; between them it is hot */
-    bool nothing_hot;    /* policy/archive.json */
+    /* Touches a token: at least so many make a tensor, row block or expert hot, at most so many
+     * cold. Between them a block of rows is what its neighbour is; all else is hot. */
+    double hot_touches, cold_touches;
+    bool nothing_hot;           /* policy/archive.json */
     double hot_decode_overhead; /* decode time of hot weights over reading them packed: at most 1 +
                                    this; where it allows, hot tensors are entropy-coded too */
     unsigned min_bits, max_bits;

@@ -1,6 +1,7 @@
 #include "policy/policy_json.h"
 
 #include "core/buf.h"
+#include "formats/plan.h"
 #include "policy/defaults.h"
 
 #include <float.h>
@@ -17,8 +18,6 @@ enum {
 
 /* Of a policy that does not say: docs/policy-format.md. */
 enum { MIN_ELEMENTS = 1024, BLOCK_ROWS = 32 };
-#define HOT_TOUCHES     0.5
-#define COLD_TOUCHES    0.1
 #define DECODE_OVERHEAD 0.02
 
 static const char *const treatment_names[] = {
@@ -273,8 +272,8 @@ enum qins_status qn_policy_from_json(const json_t *j, struct qn_policy *p, struc
         {"budget", take_budget, 0, 0, 0, false},
         {"rules", take_rules, 0, 0, 0, true},
     };
-    p->hot_touches = HOT_TOUCHES;
-    p->cold_touches = COLD_TOUCHES;
+    p->hot_touches = QN_HOT_TOUCHES;
+    p->cold_touches = QN_COLD_TOUCHES;
     p->hot_decode_overhead = DECODE_OVERHEAD;
     p->min_bits = QN_MIN_BITS;
     p->max_bits = QN_MAX_BITS;
