@@ -52,7 +52,35 @@ static void finish(struct qn_report_builder *b)
     qn_source_destroy(b->source);
 }
 
-/* Without these files' word the figures would be of another model. */
+/* Whether the source has a tensor of this name and shape. */
+static bool has_tensor(const struct qn_report_builder *b, const char *name, unsigned rank,
+                       const uint64_t *shape)
+{
+    const size_t index = qn_source_find(b->source, name);
+    const struct qn_tensor *t = index != SIZE_MAX ? b->source->tensors[index].tensor : NULL;
+    return t && t->rank == rank && memcmp(t->shape, shape, rank * sizeof *shape) == 0;
+}
+
+/* Figures of another model's plan or archive would stand beside this one's. */
+static enum qins_status check_same_model(const struct qn_report_builder *b, struct qins_error *err)
+{
+    const struct qn_analyze_options *o = b->options;
+    for (size_t i = 0; b->has_plan && i < b->plan.count; i++) {
+        const struct qn_plan_tensor *t = &b->plan.tensors[i];
+        if (!has_tensor(b, t->name, t->rank, t->shape))
+            return qn_fail_at(err, QINS_ERR_FORMAT, o->plan, t->name, QN_NO_OFFSET,
+                              "the plan is of another model: no such tensor of this shape");
+    }
+    for (size_t i = 0; b->archive && i < b->archive->manifest.n_tensors; i++) {
+        const struct qn_tensor *t = &b->archive->manifest.tensors[i].tensor;
+        if (!has_tensor(b, t->name, t->rank, t->shape))
+            return qn_fail_at(err, QINS_ERR_FORMAT, o->archive, t->name, QN_NO_OFFSET,
+                              "the archive is of another model: no such tensor of this shape");
+    }
+    return QINS_OK;
+}
+
+/* Where what was given says little of this model. */
 static void check_match(const struct qn_report_builder *b)
 {
     size_t known = 0, points = 0;
@@ -123,6 +151,15 @@ static void put_archived(const struct qn_report_builder *b)
     }
 }
 
+/* The whole archive as the plan itself predicts it, else its tensors' payloads. */
+static double planned_bytes(const struct qn_report_builder *b)
+{
+    const json_t *whole = json_object_get(b->plan.summary, "predicted_bytes");
+    if (!b->has_plan)
+        return 0.0;
+    return json_is_number(whole) ? json_number_value(whole) : b->plan_bytes;
+}
+
 static enum qins_status assemble(struct qn_report_builder *b, const char *path, json_t **report,
                                  struct qins_error *err)
 {
@@ -136,7 +173,7 @@ static enum qins_status assemble(struct qn_report_builder *b, const char *path, 
     qn_json_put(&j, "plan", describe_file(b->options->plan, 0));
     qn_json_put(&j, "archive", describe_archive(b));
     qn_json_put(&j, "sizes",
-                qn_report_sizes(&b->sums, b->has_plan ? b->plan_bytes : 0.0,
+                qn_report_sizes(&b->sums, planned_bytes(b),
                                 b->archive ? (double)b->archive->file.size : 0.0));
     qn_json_put(&j, "comparison", qn_report_comparison(&b->sums));
     qn_json_put(&j, "extra_compression", qn_extra_sum_to_json(b->extra, b->sums.matrix_elements));
@@ -151,6 +188,8 @@ static enum qins_status study(struct qn_report_builder *b, const char *path, jso
                               struct qins_error *err)
 {
     enum qins_status st = open_inputs(b, path, err);
+    if (st == QINS_OK)
+        st = check_same_model(b, err);
     if (st == QINS_OK)
         check_match(b);
     for (size_t i = 0; st == QINS_OK && i < b->source->n_tensors; i++) {

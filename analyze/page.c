@@ -42,9 +42,24 @@ void qn_page_text(FILE *to, const char *text)
     }
 }
 
+/* A whole number, thousands apart by narrow spaces. */
+static void put_whole(FILE *to, double value)
+{
+    char text[32];
+    size_t n = (size_t)snprintf(text, sizeof text, "%.0f", value);
+    for (size_t i = 0; i < n; i++) {
+        fputc(text[i], to);
+        if (n - i > 1 && (n - i) % 3 == 1 && text[i] != '-')
+            fputs("\xe2\x80\xaf", to);
+    }
+}
+
 void qn_page_number(FILE *to, int digits, double value)
 {
-    if (isfinite(value))
+    static const double most_whole = 0x1p53;
+    if (isfinite(value) && digits == 0 && fabs(value) <= most_whole)
+        put_whole(to, value);
+    else if (isfinite(value))
         fprintf(to, "%.*f", digits, value);
     else
         fputs("\xe2\x80\x93", to);

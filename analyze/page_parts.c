@@ -122,10 +122,15 @@ void qn_page_finding(FILE *to, const json_t *report)
     }
     fputs("At a fixed 8 bits a code, QINS is ", to);
     put_gain(to, clip);
-    fputs(" than INT at its best clip and ", to);
-    put_gain(to, absmax);
-    fputs(" than INT with absmax scales (signal to noise, mean of the matrices, one scale a row).",
-          to);
+    fputs(" than INT at its best clip", to);
+    if (fabs(clip - absmax) >= 0.005) { /* as shown */
+        fputs(" and ", to);
+        put_gain(to, absmax);
+        fputs(" than INT", to);
+    } else {
+        fputs(", which is that", to);
+    }
+    fputs(" with absmax scales (signal to noise, mean of the matrices, one scale a row).", to);
     if (isfinite(coded_gain)) {
         fprintf(to, " With an entropy coder behind both, at the same %.2f coded bits, QINS is ",
                 qn_report_number(coded, "bits"));
@@ -156,10 +161,12 @@ void qn_page_comparison(FILE *to, const json_t *report)
         return;
     fputs("<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th class=\"n\">bits</th>"
           "<th class=\"n\">QINS dB</th><th class=\"n\">INT absmax dB</th>"
-          "<th class=\"n\">INT best clip dB</th><th class=\"n\">QINS over best clip</th>"
-          "<th class=\"n\">the same, calibration-weighted</th>"
-          "<th class=\"n\">QINS coded, bits</th><th class=\"n\">coded gain over INT</th>"
-          "<th class=\"n\">p99 rel. error QINS</th><th class=\"n\">INT</th></tr></thead><tbody>\n",
+          "<th class=\"n\">INT best clip dB</th><th class=\"n\">QINS over best clip, dB</th>"
+          "<th class=\"n\">calibration-weighted, dB</th>"
+          "<th class=\"n\">QINS coded, bits</th>"
+          "<th class=\"n\">gain over INT at nearest quarter bit, coded, dB</th>"
+          "<th class=\"n\">p99 of |error| / |x|, QINS</th><th class=\"n\">INT</th>"
+          "</tr></thead><tbody>\n",
           to);
     json_array_foreach(rows, i, row)
     {
@@ -178,7 +185,10 @@ void qn_page_comparison(FILE *to, const json_t *report)
         qn_page_cell(to, 4, qn_report_number(p99, "int_clip"));
         fputs("</tr>\n", to);
     }
-    fputs("</tbody></table></div>\n", to);
+    fputs("</tbody></table></div>\n<p class=\"soft\">Signal to noise is of all matrices together; "
+          "gains are means of the matrices' own, weighted by elements, and so no differences of "
+          "the columns before them.</p>\n",
+          to);
 }
 
 /* A claim says nothing of what it costs: that is told beside it. */
@@ -281,7 +291,8 @@ void qn_page_access(FILE *to, const json_t *report)
     if (json_is_object(embedding))
         fprintf(to,
                 "<p>Of %.0f rows of the embedding the text uses %.0f; the most used tenth takes "
-                "%.1f %% of all look-ups, and %.0f rows are cold.</p>\n",
+                "%.1f %% of all look-ups, and %.0f rows are cold. A token touches one row: the "
+                "embedding's class goes by touches of its rows.</p>\n",
                 qn_report_number(embedding, "rows"), qn_report_number(embedding, "touched_rows"),
                 100.0 * qn_report_number(embedding, "share_of_top_10_percent"),
                 qn_report_number(embedding, "cold_rows"));

@@ -12,8 +12,8 @@ static const char head[] =
     "<thead><tr><th>tensor</th><th>kind</th><th class=\"n\">layer</th><th>class</th>"
     "<th>chosen</th><th class=\"n\">bits a weight</th><th class=\"n\">dB</th>"
     "<th class=\"n\">touches a token</th><th>type</th><th>shape</th><th class=\"n\">elements</th>"
-    "<th class=\"n\">kurtosis</th><th class=\"n\">8-bit entropy</th>"
-    "<th class=\"n\">8-bit Huffman</th><th class=\"n\">8-bit QINS dB</th>"
+    "<th class=\"n\">kurtosis</th><th class=\"n\">8-bit entropy, bits</th>"
+    "<th class=\"n\">8-bit Huffman, bits</th><th class=\"n\">8-bit QINS dB</th>"
     "<th class=\"n\">over INT dB</th></tr></thead>\n";
 
 static const struct qn_plot *picture_of(const struct qn_plotter *p, size_t tensor)
