@@ -63,7 +63,8 @@ static void put_levels(struct qn_plotter *p, const json_t *chosen)
     double n = qn_report_number(chosen, "levels"), kappa = qn_report_number(chosen, "kappa"),
            clip = qn_report_number(chosen, "clip");
     bool good = n >= 1.0 && n <= MAX_LEVELS && kappa >= 0.0 && clip > 0.0;
-    for (long l = good ? -(long)n : 1; l <= (long)n && good; l++) {
+    const long last = good ? (long)n : -1; /* n may be NaN, or too large */
+    for (long l = -last; l <= last; l++) {
         double t = (double)labs(l) / n;
         double value = (l < 0 ? -clip : clip) * t / (1.0 + kappa * (1.0 - t));
         fprintf(p->data, "%.6g\t0\n%.6g\t1\n%.6g\t0\n", value, value, value);

@@ -35,7 +35,7 @@ static json_t *embedding_to_json(const uint64_t *sorted, uint32_t n, double toke
         double x = (double)sorted[i];
         all += x;
         touched += sorted[i] > 0;
-        cold += x <= QN_REPORT_COLD_TOUCHES * tokens;
+        cold += x <= QN_COLD_TOUCHES * tokens;
         for (int k = 0; k < 2; k++)
             if ((double)i < shares[k] * n)
                 top[k] += x;
@@ -90,7 +90,7 @@ static enum qins_status put_experts(struct qn_report_builder *b, json_t **j, str
     for (size_t i = 0; i < n; i++) {
         least = a->experts[i] < least ? a->experts[i] : least;
         most = a->experts[i] > most ? a->experts[i] : most;
-        cold += (double)a->experts[i] <= QN_REPORT_COLD_TOUCHES * (double)c->tokens;
+        cold += (double)a->experts[i] <= QN_COLD_TOUCHES * (double)c->tokens;
     }
     json_t *e = json_object();
     qn_json_put(&e, "layers", json_integer(a->n_layers));
@@ -112,8 +112,8 @@ enum qins_status qn_report_access(struct qn_report_builder *b, json_t **out, str
         return QINS_OK;
     json_t *j = json_object();
     qn_json_put(&j, "tokens", json_integer((json_int_t)c->tokens));
-    qn_json_put(&j, "hot_touches", qn_json_real(QN_REPORT_HOT_TOUCHES));
-    qn_json_put(&j, "cold_touches", qn_json_real(QN_REPORT_COLD_TOUCHES));
+    qn_json_put(&j, "hot_touches", qn_json_real(QN_HOT_TOUCHES));
+    qn_json_put(&j, "cold_touches", qn_json_real(QN_COLD_TOUCHES));
     if (c->access.vocab > 0)
         st = put_embedding(b, &j, err);
     if (st == QINS_OK && c->access.n_experts > 0)

@@ -7,10 +7,6 @@
 #include "analyze/report_sums.h"
 #include "formats/plan.h"
 
-/* policy/default.json has the same thresholds; a plan's own classes go before them. */
-#define QN_REPORT_HOT_TOUCHES  0.5
-#define QN_REPORT_COLD_TOUCHES 0.1
-
 struct qn_report_builder {
     const struct qn_analyze_options *options;
     const struct qn_monitor *monitor;

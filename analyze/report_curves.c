@@ -1,4 +1,6 @@
 #include "analyze/report_curves.h"
+
+#include "analyze/report_json.h"
 #include "core/file.h"
 #include "formats/tensor_writer.h"
 
@@ -10,6 +12,20 @@
 /* Numbers of a table; far more than any that is written here. */
 enum { MAX_NUMBERS = 1 << 24, PIECE_BYTES = 1 << 20 };
 
+static enum qins_status set_attribute(struct qn_curves *c, const char *path, const char *name,
+                                      json_t *value, struct qins_error *err)
+{
+    json_t *object = json_object_get(c->attributes, path);
+    if (!object) {
+        object = json_object();
+        if (json_object_set_new(c->attributes, path, object) != 0) {
+            json_decref(value);
+            return qn_fail_memory(err);
+        }
+    }
+    return json_object_set_new(object, name, value) == 0 ? QINS_OK : qn_fail_memory(err);
+}
+
 enum qins_status qn_curves_init(struct qn_curves *c, struct qins_error *err)
 {
     *c = (struct qn_curves){.fd = -1};
@@ -17,6 +33,11 @@ enum qins_status qn_curves_init(struct qn_curves *c, struct qins_error *err)
     c->attributes = json_object();
     if (!c->paths || !c->attributes)
         return qn_fail_memory(err);
+    enum qins_status st = set_attribute(c, "/", "schema", json_string(QN_ENTROPY_SCHEMA), err);
+    if (st == QINS_OK)
+        st = set_attribute(c, "/", "qins_version", json_string(qins_version()), err);
+    if (st != QINS_OK)
+        return st;
     c->fd = qn_scratch_file(err);
     return c->fd >= 0 ? QINS_OK : QINS_ERR_IO;
 }
@@ -54,20 +75,6 @@ static enum qins_status append(int fd, const void *data, size_t size, struct qin
         size -= (size_t)n;
     }
     return QINS_OK;
-}
-
-static enum qins_status set_attribute(struct qn_curves *c, const char *path, const char *name,
-                                      json_t *value, struct qins_error *err)
-{
-    json_t *object = json_object_get(c->attributes, path);
-    if (!object) {
-        object = json_object();
-        if (json_object_set_new(c->attributes, path, object) != 0) {
-            json_decref(value);
-            return qn_fail_memory(err);
-        }
-    }
-    return json_object_set_new(object, name, value) == 0 ? QINS_OK : qn_fail_memory(err);
 }
 
 enum qins_status qn_curves_label(struct qn_curves *c, const char *group, const char *text,

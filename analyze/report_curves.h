@@ -1,5 +1,6 @@
-/* entropy_analysis.h5: histograms and curves, numbers in tables. While a study runs they wait in
- * an unlinked temporary file, so that memory does not grow with the model. */
+/* entropy_analysis.h5: histograms and curves, numbers in tables; the file has the report's schema
+ * and version as attributes. While a study runs they wait in an unlinked temporary file, so that
+ * memory does not grow with the model. */
 #ifndef QINS_ANALYZE_REPORT_CURVES_H
 #define QINS_ANALYZE_REPORT_CURVES_H
 

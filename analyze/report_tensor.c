@@ -273,7 +273,7 @@ static const char *class_of(const struct qn_plan_tensor *planned, double touches
         return qn_class_name(planned->line.access_class);
     if (isnan(touches))
         return qn_class_name(QN_CLASS_UNKNOWN);
-    return qn_class_name(touches <= QN_REPORT_COLD_TOUCHES ? QN_CLASS_COLD : QN_CLASS_HOT);
+    return qn_class_name(touches <= QN_COLD_TOUCHES ? QN_CLASS_COLD : QN_CLASS_HOT);
 }
 
 static json_t *shape_of(const struct qn_tensor *t)

@@ -24,6 +24,18 @@ ODD_NAMES = ['a "quoted" name', "back`touch pwned`tick", "$(touch pwned)", "@foo
              "\u202ereversed", "\x01"]
 
 
+def copy_two_layers(folder):
+    """The example model with its first two layers: less to draw."""
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = read_safetensors(MODEL / "model.safetensors")
+    write_safetensors(folder / "model.safetensors", {
+        name: ("F32", a.shape, [a.tobytes()]) for name, a in tensors.items()
+        if ".layers." not in name or int(name.split(".")[2]) < 2})
+
+
 def validate(report):
     with open(SCHEMA) as f:
         jsonschema.Draft202012Validator(json.load(f)).validate(report)
@@ -60,11 +72,13 @@ class Analyze(unittest.TestCase):
         cls.scratch = tempfile.TemporaryDirectory(prefix="qins-analyze-")
         cls.root = pathlib.Path(cls.scratch.name)
         (cls.root / "text").write_text(TEXT)
-        run_qins("calibrate", MODEL, "--text", cls.root / "text", "--tokens", 512, "--keep-rows",
+        cls.model = cls.root / "model"
+        copy_two_layers(cls.model)
+        run_qins("calibrate", cls.model, "--text", cls.root / "text", "--tokens", 512, "--keep-rows",
                  512, "-o", cls.root / "a.h5", check=0)
-        run_qins("convert", MODEL, "-o", cls.root / "m.qins", check=0)
+        run_qins("convert", cls.model, "-o", cls.root / "m.qins", check=0)
         cls.study = cls.root / "deep" / "study"
-        cls.done = run_qins("analyze", MODEL, "--calibration", cls.root / "a.h5", "--archive",
+        cls.done = run_qins("analyze", cls.model, "--calibration", cls.root / "a.h5", "--archive",
                             cls.root / "m.qins", "-o", cls.study, check=0)
         cls.report = load(cls.study)
         cls.by_name = {t["name"]: t for t in cls.report["tensors"]}
@@ -74,8 +88,8 @@ class Analyze(unittest.TestCase):
         cls.scratch.cleanup()
 
     def test_figures_by_direct_quantisation(self):
-        weights = read_safetensors(MODEL / "model.safetensors")
-        for name in ("model.layers.0.mlp.up_proj.weight", "model.layers.3.self_attn.q_proj.weight"):
+        weights = read_safetensors(self.model / "model.safetensors")
+        for name in ("model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight"):
             x = weights[name].astype(np.float64)
             scale = np.abs(x).max(axis=1, keepdims=True)
             tensor = self.by_name[name]
@@ -125,6 +139,7 @@ class Analyze(unittest.TestCase):
 
     def test_curves(self):
         with h5py.File(self.study / "entropy_analysis.h5") as f:
+            self.assertEqual(f.attrs["schema"], self.report["schema"])
             for tensor in self.report["tensors"]:
                 if "curves" not in tensor:
                     continue
@@ -166,6 +181,7 @@ class Analyze(unittest.TestCase):
         if GNUPLOT:
             self.assertEqual(self.done.stderr, "")
         page = (self.study / "index.html").read_text()
+        self.assertIn("<h1>model</h1>", page)
         self.assertNotIn("http:", page)
         self.assertNotIn("https:", page)
 
@@ -177,13 +193,13 @@ class Analyze(unittest.TestCase):
         report["tensors"][1]["name"] = "renamed <by hand>"
         report["tensors"][2] = {"name": "nothing else", "hull": 7, "statistics": "none"}
         del report["comparison"]["fixed"][3]
-        report["tensors"] = report["tensors"][:20]
+        report["tensors"] = report["tensors"][:10]
         path.write_text(json.dumps(report))
         run_qins("analyze", "--replot", folder, check=0)
         page = (folder / "index.html").read_text()
         self.assertIn("renamed &lt;by hand&gt;", page)
         self.assertNotIn("renamed <by hand>", page)
-        self.assertFalse((folder / "plots" / "tensor-0030.gp").exists())
+        self.assertFalse((folder / "plots" / "tensor-0022.gp").exists())
         self.check_pictures(folder / "plots", ["tensor-0001", "int-vs-qins"])
         self.assertEqual([p for p in folder.iterdir() if "tmp" in p.name], [])
         for text in ("{", "[]", "{}", '{"schema": "qins/entropy_analysis/1", "tensors": 3}',
@@ -197,11 +213,10 @@ class Analyze(unittest.TestCase):
 
     def test_commands(self):
         run_qins("analyze", check=2)
-        run_qins("analyze", MODEL, check=2)
+        run_qins("analyze", self.model, check=2)
         run_qins("analyze", "--replot", self.study, "-o", self.root / "x", check=2)
         run_qins("analyze", "--replot", self.root / "missing", check=4)
-        model = self.root / "model"
-        shutil.copytree(MODEL, model)
+        model = self.model
         for inside in (model, model / "study"):
             done = run_qins("analyze", model, "-o", inside, check=2)
             self.assertIn("inside an input", done.stderr)
@@ -211,6 +226,19 @@ class Analyze(unittest.TestCase):
         shutil.copy(self.root / "a.h5", same / "entropy_analysis.h5")
         run_qins("analyze", model, "--calibration", same / "entropy_analysis.h5", "-o", same,
                  check=2)
+
+    def test_other_models_files_are_refused(self):
+        random = np.random.default_rng(7)
+        other = self.root / "other.safetensors"
+        write_safetensors(other, {"lm_head.weight": ("F32", (64, 64), [
+            random.standard_normal((64, 64)).astype("<f4").tobytes()])})
+        run_qins("plan", other, "-o", self.root / "other.json", check=0)
+        run_qins("convert", other, "-o", self.root / "other.qins", check=0)
+        for option, name in (("--plan", "other.json"), ("--archive", "other.qins")):
+            done = run_qins("analyze", self.model, option, self.root / name, "-o",
+                            self.root / "refused", check=3)
+            self.assertIn("of another model", done.stderr)
+        self.assertFalse((self.root / "refused").exists())
 
     def test_without_gnuplot(self):
         folder = self.root / "bare"
