@@ -237,6 +237,8 @@ enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
     p.convert.resume = true;
     *report = NULL;
     enum qins_status st = run(&p, report, err);
+    if (st == QINS_ERR_INTERRUPTED)
+        st = qn_fail(err, st, "interrupted; the same command goes on from here");
     for (int i = 0; i < QN_PIPELINE_FILES; i++)
         free(p.files[i]);
     for (int i = 0; i < QN_PIPELINE_STEPS; i++)

@@ -163,8 +163,8 @@ static bool point_is_sound(const struct qn_calibration *c, const struct qn_calib
 static bool sensitivity_is_sound(const struct qn_sensitivity *s)
 {
     return isfinite(s->error) && s->error >= 0.0 && isfinite(s->kl) && s->kl >= 0.0 &&
-           isfinite(s->standard_error) && s->standard_error >= 0.0 && s->levels >= QN_MIN_LEVELS &&
-           s->levels <= QN_MAX_LEVELS;
+           (s->error == 0.0 || isfinite(s->kl / s->error)) && isfinite(s->standard_error) &&
+           s->standard_error >= 0.0 && s->levels >= QN_MIN_LEVELS && s->levels <= QN_MAX_LEVELS;
 }
 
 static enum qins_status check(const struct qn_calibration *c, struct qins_error *err)

@@ -249,6 +249,7 @@ class Runs(Folder):
             lambda f: put(f, "kl", np.full(n, np.nan)),
             lambda f: put(f, "kl", np.full(n, -1.0)),
             lambda f: put(f, "error", np.full(n, np.inf)),
+            lambda f: put(f, "error", np.full(n, 5e-324)),
             lambda f: put(f, "levels", np.zeros(n, np.uint32)),
             lambda f: put(f, "levels", np.full(n, 5000, np.uint32)),
             lambda f: put(f, "levels", np.ones(n, np.int32)),
