@@ -148,14 +148,14 @@ enum qins_status qn_perturb(const struct qn_matrix *x, double bits, struct qn_pe
     struct shares *s = calloc(1, sizeof *s);
     float *row = malloc(row_length(x) * sizeof *row);
     out->data = aligned_alloc(ALIGNMENT, (size_t)(size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    if (!s || !row || !out->data)
-        st = qn_fail_memory(err);
-    else if (!look(x, row, s))
-        st = qn_fail_at(err, QINS_ERR_FORMAT, NULL, x->name, QN_NO_OFFSET,
-                        "it has a weight that is not finite");
-    if (st == QINS_OK) {
+    const bool good = s && row && out->data;
+    if (good && look(x, row, s)) {
         out->levels = choose_levels(s, bits);
         st = round_all(x, row, s->scale, out, err);
+    } else {
+        st = good ? qn_fail_at(err, QINS_ERR_FORMAT, NULL, x->name, QN_NO_OFFSET,
+                               "it has a weight that is not finite")
+                  : qn_fail_memory(err);
     }
     free(s);
     free(row);
