@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "convert/plan_job.h"
+#include "convert/sources.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -117,8 +118,9 @@ static bool is_near(const json_t *coding, const json_t *chosen)
 
 static enum qins_status print_item(const json_t *item, struct qins_error *err)
 {
-    static const char *const heads[] = {"coder", "N",    "scale", "kappa",    "clip",   "bytes",
-                                        "bits",  "SQNR", "cost",  "ns/token", "verdict"};
+    static const char *const heads[] = {"coder", "N",        "scale",       "kappa",
+                                        "clip",  "bytes",    "bits/weight", "SQNR dB",
+                                        "cost",  "ns/token", "verdict"};
     const json_t *coding, *chosen = chosen_of(item);
     struct cli_table t;
     size_t i;
@@ -225,19 +227,23 @@ enum qins_status cli_plan_job_options(const struct cli *c, struct qn_plan_job_op
 static enum qins_status make(const struct cli *c, json_t **report, struct qins_error *err)
 {
     struct qn_plan_job_options options;
+    const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_POLICY], c->value[OPT_COSTS]};
+    const char *output = c->value[OPT_OUTPUT];
     struct qn_plan plan = {0};
     enum qins_status st = cli_plan_job_options(c, &options, err);
     if (st == QINS_OK && options.rounding == QN_ROUND_FEEDBACK && !options.calibration)
         st = qn_fail(err, QINS_ERR_USAGE,
                      "'--rounding feedback' needs a calibration with Gram matrices");
-    if (st == QINS_OK && !c->value[OPT_OUTPUT])
+    if (st == QINS_OK && !output)
         st = qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
     if (st == QINS_OK)
-        st = cli_check_writable(c->value[OPT_OUTPUT], err);
+        st = qn_refuse_model_input(c->operand[0], files, sizeof files / sizeof *files, output, err);
+    if (st == QINS_OK)
+        st = cli_check_writable(output, err);
     if (st == QINS_OK)
         st = qn_make_plan(c->operand[0], &options, &c->monitor, &plan, err);
     if (st == QINS_OK)
-        st = qn_plan_save(c->value[OPT_OUTPUT], &plan, err);
+        st = qn_plan_save(output, &plan, err);
     if (st == QINS_OK) {
         *report = qn_plan_to_json(&plan);
         st = *report ? QINS_OK : qn_fail_memory(err);

@@ -1,6 +1,7 @@
 #include "convert/plan_job.h"
 
 #include "convert/plan_size.h"
+#include "convert/plan_trial.h"
 #include "convert/plan_work.h"
 #include "policy/defaults.h"
 
@@ -9,12 +10,14 @@
 #include <string.h>
 
 enum {
-    MOST_ROUNDS = 4, /* of allocation, each with the overhead of the lines before */
+    MOST_ROUNDS = 16, /* of allocation, each with the sizes that were found of the choices before */
 };
 
 /* Predicted sizes of coded tensors are right to this share; what a plan is allowed is less by as
  * much, so that archives meet their size from below. */
 #define SIZE_MARGIN 0.001
+/* Another round, where what was chosen is found to take less than predicted by this share. */
+#define MOST_UNUSED 0.001
 
 /* Sensitivities below this share of the median's are noise. */
 #define LEAST_SENSITIVITY 1e-3
@@ -232,7 +235,52 @@ static enum qins_status finish_lines(struct qn_plan_work *w, const enum qn_round
     return st == QINS_OK ? qn_plan_overhead(w->source, w->plan, &w->overhead, err) : st;
 }
 
-/* The overhead depends on the lines a little, and so the lines on it. */
+/* Feedback's codes are predicted to a few parts in a hundred only: those that were chosen are
+ * encoded, each coding once. */
+static enum qins_status measure_feedback(struct qn_plan_work *w, const enum qn_rounding *roundings,
+                                         struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    w->summary.bytes = 0.0;
+    for (size_t i = 0; i < w->n_items && st == QINS_OK; i++) {
+        struct qn_planned *item = &w->items[i];
+        const struct qn_coding *c = &item->codings[item->chosen];
+        if (roundings[item->tensor] == QN_ROUND_FEEDBACK && c->codec != QN_CODEC_BITPACK &&
+            !c->measured) {
+            double bytes = 0.0;
+            st = qn_plan_measure(w, item, &bytes, err);
+            if (st == QINS_OK)
+                qn_planned_correct(item, bytes + item->extra_bytes);
+        }
+        w->summary.bytes += c->bytes;
+    }
+    return st;
+}
+
+/* Choices for a size. The overhead depends on the lines a little, and so the lines on it. */
+static enum qins_status choose_by_size(struct qn_plan_work *w, const enum qn_rounding *roundings,
+                                       struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    bool done = false;
+    for (int i = 0; i < MOST_ROUNDS && st == QINS_OK && !done; i++) {
+        const double fixed = w->lossless_bytes + w->overhead;
+        w->budget.bytes = fmax(0.0, (1.0 - SIZE_MARGIN) * (w->target - fixed));
+        st = qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
+        if (st != QINS_OK || !w->summary.met)
+            break;
+        const double predicted = w->summary.bytes;
+        st = measure_feedback(w, roundings, err);
+        const double found = w->summary.bytes + w->lossless_bytes;
+        if (st == QINS_OK)
+            st = finish_lines(w, roundings, err);
+        /* Once more where there is room left that was not before. */
+        const bool fits = found + w->overhead <= w->target;
+        done = fits && w->summary.bytes >= (1.0 - MOST_UNUSED) * predicted;
+    }
+    return st;
+}
+
 static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
 {
     enum qn_rounding *roundings = calloc(w->plan->count + 1, sizeof *roundings);
@@ -243,18 +291,13 @@ static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
         st = set_budget(w, err);
     if (st == QINS_OK)
         st = finish_lines(w, roundings, err);
-    for (int i = 0; i < MOST_ROUNDS && st == QINS_OK; i++) {
-        double fixed = w->lossless_bytes + w->overhead, before = w->overhead;
-        if (w->target >= 0.0)
-            w->budget.bytes = fmax(0.0, (1.0 - SIZE_MARGIN) * (w->target - fixed));
-        st = qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
-        if (st == QINS_OK && !w->summary.met && asked_for(w))
-            st = too_little(w, err);
-        if (st == QINS_OK)
-            st = finish_lines(w, roundings, err);
-        if (w->overhead <= before || w->target < 0.0)
-            break;
-    }
+    if (st == QINS_OK)
+        st = w->target >= 0.0 ? choose_by_size(w, roundings, err)
+                              : qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
+    if (st == QINS_OK && !w->summary.met && asked_for(w))
+        st = too_little(w, err);
+    if (st == QINS_OK)
+        st = finish_lines(w, roundings, err);
     free(roundings);
     return st;
 }

@@ -106,6 +106,7 @@ static enum qins_status fill_item(const struct qn_plan_work *w, struct qn_planne
         st = qn_candidates_coded(s, &coded, err);
     stretch(&fixed, factor);
     stretch(&coded, factor);
+    item->abs_max = s->statistics.abs_max;
     item->squares = factor * s->statistics.rms * s->statistics.rms * (double)s->statistics.n;
     if (st == QINS_OK)
         st = qn_planned_fill(item, &w->policy, &w->costs, lists, 2, err);

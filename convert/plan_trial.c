@@ -18,8 +18,10 @@ enum {
 
 /* Of codes below it Huffman's whole bits are so far from the entropy that runs may pay. */
 #define FEW_BITS 1.5
-/* A sample's size may be off. */
+/* A sample's size may be off: of what repeats, not evenly. */
 #define SAMPLE_MARGIN 1.01
+/* Multiplications of an item's feedback: a row of n takes n²/2. */
+#define MOST_FEEDBACK 0x1p31
 
 static const enum qn_codec_id coders[] = {QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD};
 enum { N_CODERS = sizeof coders / sizeof *coders };
@@ -28,8 +30,9 @@ struct trial {
     const struct qn_plan_work *w;
     const struct qn_planned *item;
     const struct qn_layout *layout;
-    double abs_max;
-    struct qn_coding *codings; /* each candidate under each coder */
+    const struct qn_feedback *feedback; /* or NULL: to nearest */
+    uint64_t most;                      /* elements to encode */
+    struct qn_coding *codings;          /* each candidate under each coder */
     size_t n;
     struct qn_buf raw, floats, payload;
     struct qn_source_work source;
@@ -51,20 +54,26 @@ static enum qins_status choose_candidates(struct trial *t, bool all, struct qins
     const size_t most = item->elements > FEW_ELEMENTS ? LEAST_CANDIDATES : MOST_CANDIDATES;
     size_t *hull = calloc(n + 1, sizeof *hull);
     double *x = calloc(n + 1, sizeof *x), *y = calloc(n + 1, sizeof *y);
-    t->codings = calloc(most * N_CODERS, sizeof *t->codings);
-    enum qins_status st = hull && x && y && t->codings ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+    struct qn_coding *codings = calloc(most * N_CODERS, sizeof *codings);
+    enum qins_status st = QINS_OK;
+    if (!hull || !x || !y || !codings) {
+        st = qn_fail_memory(err);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
         bool worth = all || item->codings[i].candidate.entropy_bits < FEW_BITS;
         x[i] = worth ? item->codings[i].bytes : INFINITY;
         y[i] = item->codings[i].cost;
     }
-    const size_t corners = st == QINS_OK ? qn_convex_hull(x, y, n, hull) : 0;
+    const size_t corners = qn_convex_hull(x, y, n, hull);
     const size_t tried = corners < most ? corners : most;
     for (size_t i = 0; i < tried; i++)
         for (size_t k = 0; k < N_CODERS; k++)
-            t->codings[t->n++] =
+            codings[t->n++] =
                 (struct qn_coding){.candidate = item->codings[hull[i * corners / tried]].candidate,
                                    .codec = coders[k]};
+done:
+    t->codings = codings;
     free(x);
     free(y);
     free(hull);
@@ -76,7 +85,7 @@ static struct qn_chunk_params params_of(const struct trial *t, const struct qn_c
     const struct qn_candidate *candidate = &c->candidate;
     const uint64_t row = t->layout->row_length;
     const bool whole = candidate->granularity == QN_PER_TENSOR;
-    const float scale = candidate->clip * (float)t->abs_max;
+    const float scale = candidate->clip * (float)t->item->abs_max;
     return (struct qn_chunk_params){
         .content = QN_CONTENT_QINS,
         .dtype = QINS_F32,
@@ -89,6 +98,8 @@ static struct qn_chunk_params params_of(const struct trial *t, const struct qn_c
                                        : 1.0F,
         .row_length = row,
         .group = whole ? row : qn_granularity_group(candidate->granularity, row),
+        .rounding = t->feedback ? QN_ROUND_FEEDBACK : QN_ROUND_NEAREST,
+        .feedback = t->feedback,
     };
 }
 
@@ -122,7 +133,7 @@ static enum qins_status try_pieces(struct trial *t, struct qins_error *err)
     const struct qn_layout *l = t->layout;
     const uint64_t begin = t->item->row_begin * l->row_length;
     const uint64_t end = begin + t->item->elements;
-    const uint64_t stride = qn_div_up(t->item->elements, MOST_TRIED);
+    const uint64_t stride = qn_div_up(t->item->elements, t->most);
     uint64_t tried = 0, found = 0;
     enum qins_status st = QINS_OK;
     for (uint64_t i = 0; i < l->n_chunks && st == QINS_OK; i++) {
@@ -139,7 +150,7 @@ static enum qins_status try_pieces(struct trial *t, struct qins_error *err)
     }
     const double all = (double)t->item->elements;
     for (size_t i = 0; stride > 1 && i < t->n; i++)
-        t->codings[i].bytes *= SAMPLE_MARGIN * all / (double)tried;
+        t->codings[i].bytes *= all / (double)tried;
     return st;
 }
 
@@ -149,6 +160,8 @@ static void keep_smaller(struct trial *t)
     size_t kept = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct qn_candidate *c = &t->codings[i].candidate;
+        if (t->item->elements > MOST_TRIED)
+            t->codings[i].bytes *= SAMPLE_MARGIN;
         if (t->codings[i].bytes < (double)c->packed_bytes &&
             t->codings[i].bytes < (double)c->huffman_bytes)
             t->codings[kept++] = t->codings[i];
@@ -156,11 +169,21 @@ static void keep_smaller(struct trial *t)
     t->n = kept;
 }
 
+static void finish(struct trial *t)
+{
+    free(t->codings);
+    qn_buf_finish(&t->raw);
+    qn_buf_finish(&t->floats);
+    qn_buf_finish(&t->payload);
+    qn_source_work_finish(&t->source);
+    qn_chunk_work_finish(&t->chunk);
+}
+
 enum qins_status qn_plan_try_coders(const struct qn_plan_work *w, struct qn_planned *item,
                                     const struct qn_layout *layout, const struct qn_statistics *s,
                                     struct qins_error *err)
 {
-    struct trial t = {.w = w, .item = item, .layout = layout, .abs_max = s->abs_max};
+    struct trial t = {.w = w, .item = item, .layout = layout, .most = MOST_TRIED};
     enum qins_status st = choose_candidates(&t, repeats(s), err);
     if (st == QINS_OK && t.n > 0)
         st = try_pieces(&t, err);
@@ -168,11 +191,31 @@ enum qins_status qn_plan_try_coders(const struct qn_plan_work *w, struct qn_plan
         keep_smaller(&t);
     if (st == QINS_OK && t.n > 0)
         st = qn_planned_add(item, &w->costs, t.codings, t.n, err);
-    free(t.codings);
-    qn_buf_finish(&t.raw);
-    qn_buf_finish(&t.floats);
-    qn_buf_finish(&t.payload);
-    qn_source_work_finish(&t.source);
-    qn_chunk_work_finish(&t.chunk);
+    finish(&t);
+    return st;
+}
+
+enum qins_status qn_plan_measure(const struct qn_plan_work *w, const struct qn_planned *item,
+                                 double *bytes, struct qins_error *err)
+{
+    const struct qn_tensor *tensor = &w->source->checkpoint->tensors.items[item->tensor];
+    const double most = fmin(MOST_TRIED, 2.0 * MOST_FEEDBACK / (double)item->row_length);
+    struct qn_layout layout;
+    struct qn_coding coding = item->codings[item->chosen];
+    struct trial t = {.w = w,
+                      .item = item,
+                      .layout = &layout,
+                      .most = (uint64_t)most,
+                      .codings = &coding,
+                      .n = 1};
+    coding.bytes = 0.0;
+    qn_layout_init(&layout, tensor->rank, tensor->shape);
+    enum qins_status st = qn_feedback_acquire(w->feedback, tensor, &t.feedback, err);
+    if (st == QINS_OK)
+        st = try_pieces(&t, err);
+    *bytes = coding.bytes;
+    qn_feedback_release(w->feedback, t.feedback);
+    t.codings = NULL;
+    finish(&t);
     return st;
 }

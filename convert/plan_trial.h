@@ -12,4 +12,9 @@ enum qins_status qn_plan_try_coders(const struct qn_plan_work *w, struct qn_plan
                                     const struct qn_layout *layout, const struct qn_statistics *s,
                                     struct qins_error *err);
 
+/* Bytes of the payloads of *item as it was chosen, rounded with feedback, which its tensor has no
+ * obstacle to; without the item's extra bytes. Large items are sampled by chunks. */
+enum qins_status qn_plan_measure(const struct qn_plan_work *w, const struct qn_planned *item,
+                                 double *bytes, struct qins_error *err);
+
 #endif

@@ -34,6 +34,17 @@ void qn_planned_spread(struct qn_planned *item, double spread)
     }
 }
 
+void qn_planned_correct(struct qn_planned *item, double bytes)
+{
+    struct qn_coding *chosen = &item->codings[item->chosen];
+    const double factor = bytes / chosen->bytes;
+    chosen->measured = true;
+    chosen->bytes = bytes;
+    for (size_t i = 0; i < item->n_codings; i++)
+        if (item->codings[i].codec != QN_CODEC_BITPACK && !item->codings[i].measured)
+            item->codings[i].bytes *= factor;
+}
+
 double qn_packed_decode_ns(const struct qn_planned *items, size_t n, const struct qn_costs *costs)
 {
     double sum = 0.0;

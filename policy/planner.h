@@ -15,6 +15,7 @@ struct qn_coding {
     double bytes;     /* of chunk payloads */
     double cost;      /* what its error does to the model */
     double decode_ns; /* that a token spends on it; 0 where nothing is known of its use */
+    bool measured;    /* bytes are no prediction: qn_planned_correct() */
 };
 
 /* A tensor, or a run of its rows, that is quantised. */
@@ -25,7 +26,7 @@ struct qn_planned {
     enum qn_class access_class;
     double touches;                         /* a token; < 0: unknown */
     double packed_elements, coded_elements; /* decoded for a token */
-    double squares;                         /* sum of squared values */
+    double squares, abs_max;                /* sum of squared values; the largest magnitude */
     double cost_per_error;                  /* of a unit of squared error */
     double extra_bytes;                     /* that any coding takes beside its payloads */
     bool head;                              /* an embedding that is the output head too */
@@ -54,6 +55,10 @@ void qn_planned_scale(struct qn_planned *item, double factor);
 /* Feedback rounding codes values whose variance is larger by SPREAD times the error's: what is
  * coded grows by the entropy of a Gaussian of that variance. */
 void qn_planned_spread(struct qn_planned *item, double spread);
+
+/* The chosen coding was found to take BYTES, extra ones included. Of the others, those that are
+ * coded, not packed, and are not measured, take more or less by the same share. */
+void qn_planned_correct(struct qn_planned *item, double bytes);
 
 /* What is to be met: exactly one of the two is >= 0. */
 struct qn_budget {

@@ -246,6 +246,17 @@ class Budgets(Folder):
         self.assertIn("none.json", self.plan(path, "--policy", self.dir / "none.json", check=4))
         self.assertIn("calibration", self.plan(path, "--rounding", "feedback", check=2))
 
+    def test_inputs_stay(self):
+        """What a plan is made from is not written over."""
+        path, _ = self.small()
+        policy = self.policy(budget={"target_bits": 9})
+        costs = self.dir / "costs.json"
+        costs.write_bytes((support.SOURCE_ROOT / "policy/costs.json").read_bytes())
+        for file in (path, policy, costs):
+            before = file.read_bytes()
+            support.run_qins("plan", path, "--policy", policy, "--costs", costs, "-o", file, check=2)
+            self.assertEqual(file.read_bytes(), before)
+
     def test_odd(self):
         """What cannot be quantised stays lossless and says why; what is constant is no trouble."""
         rng = np.random.default_rng(2)
