@@ -116,8 +116,9 @@ static enum qins_status run_requests(const struct qn_tensor_study *s,
     const unsigned threads = s->threads > 1 ? s->threads : 1;
     r.items = calloc(QN_GRANULARITIES * most, sizeof *r.items);
     r.skip = calloc(QN_GRANULARITIES * most, sizeof *r.skip);
-    enum qins_status st = r.items && r.skip ? QINS_OK : qn_fail_memory(err);
-    for (int g = 0; g < QN_GRANULARITIES && st == QINS_OK; g++)
+    const bool room = r.items && r.skip;
+    enum qins_status st = room ? QINS_OK : qn_fail_memory(err);
+    for (int g = 0; room && g < QN_GRANULARITIES; g++)
         if (s->density[g])
             ask(&r, (enum qn_granularity)g);
     const struct qn_ordered job = {.work = look_at,
