@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "policy/builtin.h"
+#include "policy/classify.h"
 #include "policy/policy.h"
 
 #include <stdlib.h>
@@ -187,12 +188,64 @@ static void test_refused(void **state)
     }
 }
 
+/* Blocks of 32 rows whose counts, of 1000 tokens, put them above, between and below the
+ * thresholds; the importance of rows keeps them apart. */
+static void test_between(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 7, ROWS = 32, COLUMNS = 4096 };
+    static const struct {
+        uint64_t count[BLOCKS]; /* of a block */
+        enum qn_class want[BLOCKS];
+    } cases[] = {
+#define H QN_CLASS_HOT
+#define C QN_CLASS_COLD
+        {{300, 700, 300, 20, 300, 300, 800}, {H, H, H, C, C, C, H}},
+        {{300, 20, 300, 700, 300, 100, 500}, {C, C, C, H, H, C, H}},
+        {{300, 200, 300, 200, 300, 200, 300}, {H, H, H, H, H, H, H}},
+#undef H
+#undef C
+    };
+    struct qn_policy p;
+    assert_int_equal(qn_policy_builtin("default", &p, NULL), QINS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t counts[BLOCKS * ROWS];
+        double importance[BLOCKS * ROWS];
+        for (size_t r = 0; r < BLOCKS * ROWS; r++) {
+            counts[r] = r % ROWS == 0 ? cases[i].count[r / ROWS] : 0;
+            importance[r] = r / ROWS % 2 ? 1.0 : 1e6;
+        }
+        const struct qn_tensor_access access = {.touches = 3.0,
+                                                .counts = counts,
+                                                .importance = importance,
+                                                .n_counts = BLOCKS * ROWS,
+                                                .tokens = 1000,
+                                                .looked_up = true};
+        const struct qn_split_options o = {.treatment = QN_TREAT_BY_ROW,
+                                           .n_rows = BLOCKS * ROWS,
+                                           .row_length = COLUMNS,
+                                           .block_bytes = 1.0,
+                                           .most = BLOCKS};
+        struct qn_access_block *blocks;
+        size_t n;
+        assert_int_equal(qn_split_rows(&p, &o, &access, &blocks, &n, NULL), QINS_OK);
+        assert_int_equal(n, BLOCKS);
+        for (size_t k = 0; k < BLOCKS; k++)
+            assert_int_equal(blocks[k].access_class, cases[i].want[k]);
+        free(blocks);
+    }
+    /* Without a neighbour it is hot. */
+    assert_int_equal(qn_classify(&p, QN_TREAT_AUTO, 0.3), QN_CLASS_HOT);
+    assert_int_equal(qn_classify(&p, QN_TREAT_AUTO, 0.1), QN_CLASS_COLD);
+    qn_policy_finish(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_builtin),    cmocka_unit_test(test_files),
         cmocka_unit_test(test_components), cmocka_unit_test(test_first_match),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
