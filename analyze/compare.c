@@ -5,18 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-const char *qn_measure_name(enum qn_measure m)
-{
-    static const char *const names[QN_MEASURES] = {"squared", "weighted", "relative"};
-    return (unsigned)m < QN_MEASURES ? names[m] : "?";
-}
-
-const char *qn_contender_name(enum qn_contender c)
-{
-    static const char *const names[QN_CONTENDERS] = {"qins", "int-absmax", "int-clip"};
-    return (unsigned)c < QN_CONTENDERS ? names[c] : "?";
-}
-
 /* What the figures of one granularity's candidates are taken from. */
 struct view {
     const struct qn_tensor_study *study;

@@ -13,7 +13,6 @@ enum qn_measure {
     QN_MEASURE_RELATIVE, /* 99th percentile of |x - x'| / |x| */
     QN_MEASURES,
 };
-const char *qn_measure_name(enum qn_measure m); /* "squared", "weighted", "relative" */
 
 enum qn_contender {
     QN_CONTENDER_QINS,       /* any kappa and clip: at a fixed rate the best; at an equal coded rate
@@ -22,7 +21,6 @@ enum qn_contender {
     QN_CONTENDER_INT_CLIP,   /* kappa 0, best clip */
     QN_CONTENDERS,
 };
-const char *qn_contender_name(enum qn_contender c); /* "qins", "int-absmax", "int-clip" */
 
 /* The winner of each kind at one granularity and fixed width. */
 struct qn_fixed_comparison {

@@ -47,7 +47,7 @@ enum qins_status qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t 
 
 /* The number among ALL of item I of N that are spread evenly over them: floor((i + 1/2) all / n).
  * N is below 2^31. */
-static inline uint64_t qn_spread(uint64_t i, uint64_t n, uint64_t all)
+static inline uint64_t qn_spread_evenly(uint64_t i, uint64_t n, uint64_t all)
 {
     const uint64_t halves = (2 * i + 1) * (all / n);
     return halves / 2 + (halves % 2 * n + (2 * i + 1) * (all % n)) / (2 * n);

@@ -15,7 +15,7 @@ struct sums {
 };
 
 struct job {
-    struct qn_prediction run;
+    struct qn_window_run run;
     const struct qn_ids *ids;
     const struct qn_perplexity_options *options;
     const char *what;
@@ -53,7 +53,7 @@ enum qins_status qn_perplexity_windows(const struct qn_ids *ids,
 /* The text's window that is the ITEM-th of those that are run. */
 static uint64_t window_of(const struct job *j, uint64_t item)
 {
-    return qn_spread(item, j->run.windows, j->text_windows);
+    return qn_spread_evenly(item, j->run.windows, j->text_windows);
 }
 
 /* Ids of a window and the target behind it, where the text has one. */

@@ -19,7 +19,7 @@ struct slot {
 };
 
 struct job {
-    struct qn_prediction *p;
+    struct qn_window_run *p;
     struct qn_pool *pool;
     struct slot *slots;
     unsigned n_slots;
@@ -29,7 +29,7 @@ struct job {
 /* Hands out those of the positions AT ... AT + COUNT - 1, just run, that are asked for. */
 static void hand_out(const struct job *j, unsigned slot, uint64_t window, size_t at, size_t count)
 {
-    const struct qn_prediction *p = j->p;
+    const struct qn_window_run *p = j->p;
     struct slot *s = &j->slots[slot];
     size_t begin = p->first > at ? p->first : at;
     const size_t end = p->end < at + count ? p->end : at + count;
@@ -52,7 +52,7 @@ static enum qins_status run_window(void *ctx, unsigned slot, uint64_t window,
                                    struct qins_error *err)
 {
     struct job *j = ctx;
-    const struct qn_prediction *p = j->p;
+    const struct qn_window_run *p = j->p;
     struct slot *s = &j->slots[slot];
     enum qins_status st = QINS_OK;
     memset(s->ids, 0, (p->context + 1) * sizeof *s->ids);
@@ -82,7 +82,7 @@ static enum qins_status emit_window(void *ctx, unsigned slot, uint64_t window,
 /* A session a thread; where there are fewer windows than threads, one on all threads. */
 static enum qins_status create_slots(struct job *j, struct qins_error *err)
 {
-    const struct qn_prediction *p = j->p;
+    const struct qn_window_run *p = j->p;
     const unsigned threads = p->threads;
     enum qins_status st = QINS_OK;
     j->n_slots = threads > 1 && p->windows >= threads ? threads : 1;
@@ -118,7 +118,7 @@ static void destroy_slots(struct job *j)
     qn_pool_destroy(j->pool);
 }
 
-enum qins_status qn_predict_windows(struct qn_prediction *p, struct qins_error *err)
+enum qins_status qn_predict_windows(struct qn_window_run *p, struct qins_error *err)
 {
     struct job j = {.p = p, .batch = p->context < max_batch ? p->context : max_batch};
     enum qins_status st = qn_linalg_init(err); /* before there are threads */

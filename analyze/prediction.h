@@ -16,7 +16,7 @@ struct qn_predicted {
     float *logits[QN_PREDICTORS]; /* [count][vocab] of each model; may be overwritten */
 };
 
-struct qn_prediction {
+struct qn_window_run {
     const struct qn_model *models[QN_PREDICTORS]; /* of one vocabulary; the second may be NULL */
     size_t context;                               /* tokens of a window, at most */
     size_t first, end;                            /* positions of a window that are handed out */
@@ -36,6 +36,6 @@ struct qn_prediction {
 };
 
 /* Slots are numbered from 0 to threads - 1. Logits do not depend on the number of threads. */
-enum qins_status qn_predict_windows(struct qn_prediction *p, struct qins_error *err);
+enum qins_status qn_predict_windows(struct qn_window_run *p, struct qins_error *err);
 
 #endif

@@ -90,7 +90,7 @@ struct kind {
     const char *name;
     bool activation, layered;
     double elements, bytes, tensors;
-    struct qn_spread entropy;
+    struct qn_mean entropy;
     json_t *coded; /* coder -> sum of bits times elements */
     double coded_elements;
     size_t order;
@@ -118,7 +118,7 @@ static void add_tensor(struct kind *k, const json_t *t)
     k->bytes += fmax(qn_report_number(t, "source_bytes"), 0.0);
     k->tensors++;
     k->layered = k->layered || qn_report_number(t, "layer") >= 0.0;
-    qn_spread_add(&k->entropy, qn_report_number(json_object_get(t, "entropy_bits"), eight), n);
+    qn_mean_add(&k->entropy, qn_report_number(json_object_get(t, "entropy_bits"), eight), n);
     const json_t *coded = json_object_get(json_object_get(t, "coded_bits"), eight);
     /* All coders' figures of a kind are of the same tensors. */
     if (json_is_object(json_object_get(t, "encoded")) || k->activation)
@@ -139,7 +139,7 @@ static json_t *kind_to_json(const struct kind *k)
     qn_json_put(&j, "tensors", json_integer((json_int_t)k->tensors));
     qn_json_put(&j, "elements", qn_json_real(k->elements));
     qn_json_put(&j, "bytes", qn_json_real(k->bytes));
-    qn_json_put(&j, "entropy_bits", qn_spread_to_json(&k->entropy));
+    qn_json_put(&j, "entropy_bits", qn_mean_to_json(&k->entropy));
     qn_json_put(&j, "coded_bits", coded);
     return j;
 }

@@ -4,7 +4,7 @@
 
 enum { REFERENCE_BITS = 8 };
 
-void qn_spread_add(struct qn_spread *s, double value, double weight)
+void qn_mean_add(struct qn_mean *s, double value, double weight)
 {
     if (!isfinite(value) || !(weight > 0.0))
         return;
@@ -14,7 +14,7 @@ void qn_spread_add(struct qn_spread *s, double value, double weight)
     s->weight += weight;
 }
 
-json_t *qn_spread_to_json(const struct qn_spread *s)
+json_t *qn_mean_to_json(const struct qn_mean *s)
 {
     const bool any = s->weight > 0.0;
     json_t *j = json_object();
@@ -37,16 +37,16 @@ static void add_fixed(struct qn_fixed_sum *sum, const struct qn_fixed_comparison
         const struct qn_candidate *c = &f->best[k][QN_MEASURE_SQUARED];
         sum->error[k] += c->error;
         sum->packed_bytes[k] += (double)c->packed_bytes;
-        qn_spread_add(&sum->p99[k], f->value[k][QN_MEASURE_RELATIVE], n);
+        qn_mean_add(&sum->p99[k], f->value[k][QN_MEASURE_RELATIVE], n);
         db[k] = f->value[k][QN_MEASURE_SQUARED];
     }
     sum->coded_bytes += (double)f->best[QN_CONTENDER_QINS][QN_MEASURE_SQUARED].huffman_bytes;
-    qn_spread_add(&sum->gain_over_absmax, db[QN_CONTENDER_QINS] - db[QN_CONTENDER_INT_ABSMAX], n);
-    qn_spread_add(&sum->gain_over_clip, db[QN_CONTENDER_QINS] - db[QN_CONTENDER_INT_CLIP], n);
-    qn_spread_add(&sum->weighted_gain,
-                  f->value[QN_CONTENDER_QINS][QN_MEASURE_WEIGHTED] -
-                      f->value[QN_CONTENDER_INT_CLIP][QN_MEASURE_WEIGHTED],
-                  n);
+    qn_mean_add(&sum->gain_over_absmax, db[QN_CONTENDER_QINS] - db[QN_CONTENDER_INT_ABSMAX], n);
+    qn_mean_add(&sum->gain_over_clip, db[QN_CONTENDER_QINS] - db[QN_CONTENDER_INT_CLIP], n);
+    qn_mean_add(&sum->weighted_gain,
+                f->value[QN_CONTENDER_QINS][QN_MEASURE_WEIGHTED] -
+                    f->value[QN_CONTENDER_INT_CLIP][QN_MEASURE_WEIGHTED],
+                n);
 }
 
 static double error_at(double signal, double db)
@@ -69,7 +69,7 @@ static void add_rate(struct qn_rate_sum *sum, const struct qn_rate_comparison *r
     sum->error[0] += error_at(signal, qins);
     sum->error[1] += error_at(signal, clip);
     sum->tensors++;
-    qn_spread_add(&sum->gain, qins - clip, n);
+    qn_mean_add(&sum->gain, qins - clip, n);
 }
 
 /* Least bytes of uniform coded candidates with at most the error of REFERENCE. */
@@ -170,9 +170,9 @@ static json_t *fixed_to_json(const struct qn_report_sums *s, unsigned bits)
     qn_json_put(&j, "int_packed_bits",
                 qn_json_real(f->packed_bytes[QN_CONTENDER_INT_ABSMAX] * bits_a_byte));
     qn_json_put(&j, "qins_coded_bits", qn_json_real(f->coded_bytes * bits_a_byte));
-    qn_json_put(&j, "gain_over_absmax_db", qn_spread_to_json(&f->gain_over_absmax));
-    qn_json_put(&j, "gain_over_clip_db", qn_spread_to_json(&f->gain_over_clip));
-    qn_json_put(&j, "weighted_gain_over_clip_db", qn_spread_to_json(&f->weighted_gain));
+    qn_json_put(&j, "gain_over_absmax_db", qn_mean_to_json(&f->gain_over_absmax));
+    qn_json_put(&j, "gain_over_clip_db", qn_mean_to_json(&f->gain_over_clip));
+    qn_json_put(&j, "weighted_gain_over_clip_db", qn_mean_to_json(&f->weighted_gain));
     qn_json_put(&j, "p99_rel_error", p99);
     return j;
 }
@@ -193,7 +193,7 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
             qn_json_put(&row, "tensors", json_integer((json_int_t)r->tensors));
             qn_json_put(&row, "qins_sqnr_db", qn_json_real(decibels(signal, r->error[0])));
             qn_json_put(&row, "int_sqnr_db", qn_json_real(decibels(signal, r->error[1])));
-            qn_json_put(&row, "gain_db", qn_spread_to_json(&r->gain));
+            qn_json_put(&row, "gain_db", qn_mean_to_json(&r->gain));
             append(&coded, row);
         }
         if (r->any_tensors == s->matrices) {

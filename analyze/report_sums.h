@@ -14,20 +14,19 @@ enum {
 };
 
 /* Mean, least and largest of what tensors have, weighted by elements. */
-struct qn_spread {
+struct qn_mean {
     double sum, weight, min, max;
 };
-void qn_spread_add(struct qn_spread *s, double value, double weight);
-json_t *qn_spread_to_json(const struct qn_spread *s);
+void qn_mean_add(struct qn_mean *s, double value, double weight);
+json_t *qn_mean_to_json(const struct qn_mean *s);
 
 struct qn_fixed_sum {
     double error[QN_CONTENDERS], packed_bytes[QN_CONTENDERS], coded_bytes;
-    struct qn_spread gain_over_absmax, gain_over_clip, weighted_gain, p99[QN_CONTENDERS];
+    struct qn_mean gain_over_absmax, gain_over_clip, weighted_gain, p99[QN_CONTENDERS];
 };
 struct qn_rate_sum {
     double error[2], any; /* of QINS, of INT; NaN where a tensor does not reach this rate */
-    double any_signal;
-    struct qn_spread gain;
+    struct qn_mean gain;
     size_t tensors, any_tensors;
 };
 
@@ -39,7 +38,6 @@ struct qn_report_sums {
     double packed_bytes, coded_bytes, int_coded_bytes; /* matrices as 8-bit QINS packed, the same
                                                           codes coded, INT of no more error coded;
                                                           the rest as it is stored */
-    double plan_bytes;                                 /* NaN once a tensor has no prediction */
     struct qn_fixed_sum fixed[QN_SUM_WIDTHS];
     struct qn_rate_sum rates[QN_SUM_RATES];
     double reference_error[QN_BLOCK_FORMATS];

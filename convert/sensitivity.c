@@ -132,7 +132,7 @@ static enum qins_status choose_windows(struct job *j, struct qins_error *err)
     for (size_t i = 0; i < c->n_parts; i++) {
         const size_t length = c->begin[i + 1] - c->begin[i], step = whole ? j->context : length;
         for (size_t at = 0; length > 0 && at + step <= length; at += step, seen++)
-            if (j->n_windows < n && seen == qn_spread(j->n_windows, n, all)) {
+            if (j->n_windows < n && seen == qn_spread_evenly(j->n_windows, n, all)) {
                 j->windows[j->n_windows++] = (struct window){c->begin[i] + at, step, j->tokens};
                 j->tokens += step;
             }
@@ -204,7 +204,7 @@ static enum qins_status predict(struct job *j, const struct qn_model *first,
                                 void (*use)(void *ctx, const struct qn_predicted *p),
                                 struct qins_error *err)
 {
-    struct qn_prediction p = {.emit = use == keep ? add_variance : NULL,
+    struct qn_window_run p = {.emit = use == keep ? add_variance : NULL,
                               .models = {first, second},
                               .context = j->context,
                               .end = j->context,

@@ -20,6 +20,10 @@ static json_t *fail_json(const json_error_t *je, uint64_t base, struct qins_erro
 json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struct qins_error *err)
 {
     json_error_t je;
+    if (size == 0) {
+        qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL, (int64_t)base_offset, "JSON: no text at all");
+        return NULL;
+    }
     json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &je);
     return v ? v : fail_json(&je, base_offset, err);
 }

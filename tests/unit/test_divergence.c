@@ -85,8 +85,8 @@ static void test_spread(void **state)
     for (uint64_t all = 1; all < 60; all++)
         for (uint64_t n = 1; n <= all; n++)
             for (uint64_t i = 0; i < n; i++)
-                assert_int_equal(qn_spread(i, n, all), (2 * i + 1) * all / (2 * n));
-    assert_int_equal(qn_spread(9, 10, UINT64_C(1) << 40), (UINT64_C(19) << 40) / 20);
+                assert_int_equal(qn_spread_evenly(i, n, all), (2 * i + 1) * all / (2 * n));
+    assert_int_equal(qn_spread_evenly(9, 10, UINT64_C(1) << 40), (UINT64_C(19) << 40) / 20);
 }
 
 static const char config_text[] =
