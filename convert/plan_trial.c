@@ -11,6 +11,7 @@ enum {
     MOST_CANDIDATES = 24, /* of an item of at most FEW_ELEMENTS */
     LEAST_CANDIDATES = 8, /* of larger ones */
     FEW_ELEMENTS = 1 << 20,
+    PROBED_CANDIDATES = 3,
     REPEATED_ROWS = 32,      /* one row of so many is a repetition, or zero */
     REPEATED_NEIGHBOURS = 8, /* the same of neighbours */
     ZEROS = 4,               /* and of zeros */
@@ -46,12 +47,12 @@ static bool repeats(const struct qn_statistics *s)
            s->equal_neighbours > s->n / REPEATED_NEIGHBOURS || s->zeros > s->n / ZEROS;
 }
 
-/* Candidates of the item's hull, evenly: those that are worth a trial. */
-static enum qins_status choose_candidates(struct trial *t, bool all, struct qins_error *err)
+/* At most MOST candidates of the item's hull, evenly: those that are worth a trial. */
+static enum qins_status choose_candidates(struct trial *t, bool all, size_t most,
+                                          struct qins_error *err)
 {
     const struct qn_planned *item = t->item;
     const size_t n = item->n_codings;
-    const size_t most = item->elements > FEW_ELEMENTS ? LEAST_CANDIDATES : MOST_CANDIDATES;
     size_t *hull = calloc(n + 1, sizeof *hull);
     double *x = calloc(n + 1, sizeof *x), *y = calloc(n + 1, sizeof *y);
     struct qn_coding *codings = calloc(most * N_CODERS, sizeof *codings);
@@ -179,12 +180,36 @@ static void finish(struct trial *t)
     qn_chunk_work_finish(&t->chunk);
 }
 
+/* Whether codes repeat though values do not, as in rows of tokens that training never saw: a few
+ * candidates tell. */
+static enum qins_status probe(struct trial *t, bool *pays, struct qins_error *err)
+{
+    const uint64_t most = t->most;
+    t->most = FEW_ELEMENTS;
+    enum qins_status st = choose_candidates(t, true, PROBED_CANDIDATES, err);
+    if (st == QINS_OK && t->n > 0)
+        st = try_pieces(t, err);
+    keep_smaller(t);
+    *pays = st == QINS_OK && t->n > 0;
+    free(t->codings);
+    t->codings = NULL;
+    t->n = 0;
+    t->most = most;
+    return st;
+}
+
 enum qins_status qn_plan_try_coders(const struct qn_plan_work *w, struct qn_planned *item,
                                     const struct qn_layout *layout, const struct qn_statistics *s,
                                     struct qins_error *err)
 {
     struct trial t = {.w = w, .item = item, .layout = layout, .most = MOST_TRIED};
-    enum qins_status st = choose_candidates(&t, repeats(s), err);
+    const size_t most = item->elements > FEW_ELEMENTS ? LEAST_CANDIDATES : MOST_CANDIDATES;
+    bool all = repeats(s);
+    enum qins_status st = QINS_OK;
+    if (!all && (item->looked_up || item->head))
+        st = probe(&t, &all, err);
+    if (st == QINS_OK)
+        st = choose_candidates(&t, all, most, err);
     if (st == QINS_OK && t.n > 0)
         st = try_pieces(&t, err);
     if (st == QINS_OK)
