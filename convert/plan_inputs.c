@@ -136,6 +136,8 @@ void qn_plan_work_finish(struct qn_plan_work *w)
 {
     for (size_t i = 0; i < w->n_items; i++)
         qn_planned_finish(&w->items[i]);
+    for (size_t i = 0; i < QN_FEW_ITEMS; i++)
+        qn_tensor_study_finish(&w->kept[i]);
     free(w->items);
     free(w->indices);
     free(w->lookup_importance);

@@ -1,5 +1,6 @@
 #include "convert/plan_job.h"
 
+#include "convert/plan_refine.h"
 #include "convert/plan_size.h"
 #include "convert/plan_trial.h"
 #include "convert/plan_work.h"
@@ -283,6 +284,7 @@ static enum qins_status choose_by_size(struct qn_plan_work *w, const enum qn_rou
 
 static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
 {
+    static const unsigned finer[] = {0, 128, 1024}; /* steps an octave; candidates have 8 */
     enum qn_rounding *roundings = calloc(w->plan->count + 1, sizeof *roundings);
     if (!roundings)
         return qn_fail_memory(err);
@@ -291,9 +293,14 @@ static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
         st = set_budget(w, err);
     if (st == QINS_OK)
         st = finish_lines(w, roundings, err);
-    if (st == QINS_OK)
-        st = w->target >= 0.0 ? choose_by_size(w, roundings, err)
-                              : qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
+    for (size_t i = 0; i < sizeof finer / sizeof *finer && st == QINS_OK; i++) {
+        if (finer[i] > 0)
+            st = qn_plan_refine(w, roundings, finer[i], err);
+        if (st == QINS_OK)
+            st = w->target >= 0.0
+                     ? choose_by_size(w, roundings, err)
+                     : qn_plan_choose(w->items, w->n_items, &w->budget, &w->summary, err);
+    }
     if (st == QINS_OK && !w->summary.met && asked_for(w))
         st = too_little(w, err);
     if (st == QINS_OK)

@@ -220,8 +220,8 @@ static enum qins_status study_block(struct qn_plan_work *w, struct qn_planned *i
 }
 
 static enum qins_status add_blocks(struct qn_plan_work *w, size_t index,
-                                   const struct qn_policy_rule *rule,
-                                   const struct qn_tensor_study *s, struct qins_error *err)
+                                   const struct qn_policy_rule *rule, struct qn_tensor_study *s,
+                                   struct qins_error *err)
 {
     const struct qn_tensor *t = &w->source->checkpoint->tensors.items[index];
     struct qn_tensor_access access;
@@ -245,6 +245,10 @@ static enum qins_status add_blocks(struct qn_plan_work *w, size_t index,
         describe(item, index, rule, &s->layout, &access, &blocks[i]);
         st = n == 1 ? fill_item(w, item, &s->layout, s, 1.0, err)
                     : study_block(w, item, t, &s->layout, &blocks[i], err);
+    }
+    if (st == QINS_OK && n == 1 && w->n_items <= QN_FEW_ITEMS) {
+        w->kept[w->n_items - 1] = *s;
+        *s = (struct qn_tensor_study){0};
     }
     free(blocks);
     return st;

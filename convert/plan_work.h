@@ -8,6 +8,8 @@
 #include "policy/classify.h"
 #include "policy/planner.h"
 
+enum { QN_FEW_ITEMS = 8 /* whose studies are kept */ };
+
 struct qn_plan_work {
     const char *path;
     const struct qn_plan_job_options *options;
@@ -22,6 +24,7 @@ struct qn_plan_work {
     double *lookup_importance, *head_importance; /* of rows, by token; or NULL */
     struct qn_planned *items; /* what is quantised, in the order of tensors and rows */
     size_t n_items, item_capacity;
+    struct qn_tensor_study kept[QN_FEW_ITEMS]; /* of the first items; without a tensor: not kept */
     struct qn_plan *plan;
     double lossless_bytes, overhead;
     struct qn_budget budget;

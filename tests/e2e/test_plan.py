@@ -217,6 +217,25 @@ class Budgets(Folder):
             self.assertEqual(coded[name], plan[name]["predicted_bytes"])
         self.assertLessEqual(8 * report["archive_bytes"], 5 * report["float_elements"])
 
+    def test_one_tensor(self):
+        """A lone matrix has no others to make up for what its codings leave: at any error within
+        0.5 % of it, and no larger than a uniform grid of that error, coded at its entropy."""
+        x = (np.random.default_rng(8).standard_normal((256, 1024)) * 0.02).astype("<f4")
+        path = self.dir / "lone.safetensors"
+        support.write_safetensors(path, {"w.weight": ("F32", x.shape, [x.tobytes()])})
+        power = (x.astype(float) ** 2).sum()
+        for error in (3e-5, 4.1e-4, 5e-3):
+            step = np.sqrt(12 * error * power / x.size)
+            codes = np.rint(x / step).astype(int)
+            exact = ((codes * step - x) ** 2).sum() / power
+            counts = np.unique(codes, return_counts=True)[1] / x.size
+            entropy = -(counts * np.log2(counts)).sum()
+            plan = self.plan(path, "--max-error", exact, "--policy", "archive")
+            self.assertLessEqual(plan["summary"]["predicted_cost"], exact)
+            self.assertGreaterEqual(plan["summary"]["predicted_cost"], 0.98 * exact)
+            bits = 8 * plan["tensors"][0]["predicted_bytes"] / x.size
+            self.assertLess(bits, entropy + 0.06)
+
     def test_threads(self):
         path, _ = self.small()
         plans = []
