@@ -25,7 +25,7 @@ static void end_block(struct qn_plotter *p, size_t rows)
     fputs(rows == 0 ? "NaN\tNaN\tNaN\n\n\n" : "\n\n", p->data);
 }
 
-/* The column of GRANULARITY in the table of histograms, or its last. */
+/* The column of GRANULARITY in the table of histograms; of a name that is none, the first. */
 static size_t histogram_column(const struct qn_table *t, const char *granularity)
 {
     static const char *const names[] = {"tensor", "row", "128", "32"};

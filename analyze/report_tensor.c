@@ -68,26 +68,23 @@ static enum qins_status find_out(struct qn_report_builder *b, size_t index, stru
 static enum qins_status add_histogram(struct qn_report_builder *b, const char *group,
                                       const struct qn_tensor_study *s, struct qins_error *err)
 {
-    double counts[QN_HISTOGRAM_CELLS];
+    double counts[QN_HISTOGRAM_CELLS] = {0};
     float table[QN_HISTOGRAM_CELLS * (1 + QN_GRANULARITIES)];
     char heads[64] = "u";
-    size_t columns = 1, used = 1;
+    size_t used = 1;
     const size_t width = 1 + QN_GRANULARITIES;
     for (size_t i = 0; i < QN_HISTOGRAM_CELLS; i++)
         table[i * width] = (float)((2.0 * (double)i + 1.0) / QN_HISTOGRAM_CELLS - 1.0);
     for (int g = 0; g < QN_GRANULARITIES; g++) {
-        if (!s->density[g])
-            continue;
-        qn_density_histogram(s->density[g], QN_HISTOGRAM_CELLS, counts);
+        /* Rows no longer than a block are blocks: the density before this one. */
+        if (s->density[g])
+            qn_density_histogram(s->density[g], QN_HISTOGRAM_CELLS, counts);
         for (size_t i = 0; i < QN_HISTOGRAM_CELLS; i++)
-            table[i * width + columns] = (float)counts[i];
+            table[i * width + 1 + (size_t)g] = (float)counts[i];
         used += (size_t)snprintf(heads + used, sizeof heads - used, " %s",
                                  qn_granularity_name((enum qn_granularity)g));
-        columns++;
     }
-    for (size_t i = 1; i < QN_HISTOGRAM_CELLS; i++)
-        memmove(table + i * columns, table + i * width, columns * sizeof *table);
-    return qn_curves_add(&b->curves, group, "histogram", heads, QN_HISTOGRAM_CELLS, columns, table,
+    return qn_curves_add(&b->curves, group, "histogram", heads, QN_HISTOGRAM_CELLS, width, table,
                          err);
 }
 

@@ -18,8 +18,7 @@ struct qn_plan_job_options {
     unsigned threads;
 };
 
-/* Plans PATH, a checkpoint. *plan belongs to the caller. *report (schema qins/plan-report/1 or the
- * plan itself; may be NULL) too. */
+/* Plans PATH, a checkpoint. *plan belongs to the caller. */
 enum qins_status qn_make_plan(const char *path, const struct qn_plan_job_options *options,
                               const struct qn_monitor *monitor, struct qn_plan *plan,
                               struct qins_error *err);

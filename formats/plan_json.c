@@ -282,6 +282,9 @@ static enum qins_status blocks_from_json(const json_t *blocks, struct qn_plan_te
     enum qins_status st = QINS_OK;
     if (!blocks || n == 0)
         return !blocks || json_is_array(blocks) ? QINS_OK : bad(err, "blocks");
+    if (n > QN_MAX_BLOCKS)
+        return qn_fail(err, QINS_ERR_FORMAT, "the plan has %zu blocks, at most %d are possible", n,
+                       QN_MAX_BLOCKS);
     t->blocks = calloc(n, sizeof *t->blocks);
     if (!t->blocks)
         return qn_fail_memory(err);
