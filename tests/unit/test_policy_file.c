@@ -193,7 +193,7 @@ static void test_refused(void **state)
 static void test_between(void **state)
 {
     (void)state;
-    enum { BLOCKS = 7, ROWS = 32, COLUMNS = 4096 };
+    enum { BLOCKS = 7, ROWS = 32, ALL = BLOCKS * ROWS, COLUMNS = 4096 };
     static const struct {
         uint64_t count[BLOCKS]; /* of a block */
         enum qn_class want[BLOCKS];
@@ -209,20 +209,20 @@ static void test_between(void **state)
     struct qn_policy p;
     assert_int_equal(qn_policy_builtin("default", &p, NULL), QINS_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint64_t counts[BLOCKS * ROWS];
-        double importance[BLOCKS * ROWS];
-        for (size_t r = 0; r < BLOCKS * ROWS; r++) {
+        uint64_t counts[ALL];
+        double importance[ALL];
+        for (size_t r = 0; r < ALL; r++) {
             counts[r] = r % ROWS == 0 ? cases[i].count[r / ROWS] : 0;
             importance[r] = r / ROWS % 2 ? 1.0 : 1e6;
         }
         const struct qn_tensor_access access = {.touches = 3.0,
                                                 .counts = counts,
                                                 .importance = importance,
-                                                .n_counts = BLOCKS * ROWS,
+                                                .n_counts = ALL,
                                                 .tokens = 1000,
                                                 .looked_up = true};
         const struct qn_split_options o = {.treatment = QN_TREAT_BY_ROW,
-                                           .n_rows = BLOCKS * ROWS,
+                                           .n_rows = ALL,
                                            .row_length = COLUMNS,
                                            .block_bytes = 1.0,
                                            .most = BLOCKS};
