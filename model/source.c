@@ -118,8 +118,8 @@ size_t qn_source_find(const struct qn_source *s, const char *name)
 
 static bool is_quantised(const struct qn_source *s, size_t index)
 {
-    return s->archive && qn_archive_tensor_is_quantised(
-                             &s->archive->manifest.tensors[s->tensors[index].number]);
+    return s->archive &&
+           qn_archive_tensor_is_quantised(&s->archive->manifest.tensors[s->tensors[index].number]);
 }
 
 enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index)
