@@ -78,8 +78,10 @@ static void test_against_fnmatch(void **state)
     uint64_t seed = 7;
     for (int round = 0; round < 20000; round++) {
         char glob[64] = "", name[16];
+        size_t used = 0;
         for (uint64_t n = 1 + test_random(&seed) % 7; n-- > 0;)
-            strcat(glob, pieces[test_random(&seed) % 9]);
+            used += (size_t)snprintf(glob + used, sizeof glob - used, "%s",
+                                     pieces[test_random(&seed) % 9]);
         size_t length = test_random(&seed) % 9;
         for (size_t i = 0; i < length; i++)
             name[i] = "aabc*"[test_random(&seed) % 5];
