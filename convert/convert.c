@@ -34,17 +34,6 @@ struct conversion {
     double begun, encoded, ended; /* seconds */
 };
 
-static enum qins_status check_types(const struct qn_checkpoint *ck, struct qins_error *err)
-{
-    for (size_t i = 0; i < ck->tensors.count; i++) {
-        const struct qn_tensor *t = &ck->tensors.items[i];
-        if (t->dtype == QINS_DTYPE_INVALID)
-            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
-                              "its type %s cannot be converted", t->foreign_type);
-    }
-    return QINS_OK;
-}
-
 static void add_options(struct qn_hasher *h, const struct qn_plan_options *p)
 {
     char text[160];
@@ -290,7 +279,7 @@ enum qins_status qn_convert(const char *path, const char *out,
     if (st == QINS_OK)
         st = qn_source_digest(c.source, &c.source_digest, err);
     if (st == QINS_OK)
-        st = check_types(c.source, err);
+        st = qn_check_types(c.source, err);
     if (st == QINS_OK)
         st = refuse_options(options, out, err);
     if (st == QINS_OK)

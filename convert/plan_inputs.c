@@ -1,5 +1,6 @@
 /* What a plan is made from. */
 #include "convert/plan_work.h"
+#include "convert/sources.h"
 
 #include "core/file.h"
 #include "formats/archive/reader.h"
@@ -63,17 +64,6 @@ static enum qins_status index_tensors(struct qn_plan_work *w, struct qins_error 
     return QINS_OK;
 }
 
-static enum qins_status check_types(const struct qn_checkpoint *ck, struct qins_error *err)
-{
-    for (size_t i = 0; i < ck->tensors.count; i++) {
-        const struct qn_tensor *t = &ck->tensors.items[i];
-        if (t->dtype == QINS_DTYPE_INVALID)
-            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
-                              "its type %s cannot be converted", t->foreign_type);
-    }
-    return QINS_OK;
-}
-
 /* X^(3/4). Of an embedding's rows the rarer tell more: what an error in one does to the model grows
  * with its token's count to the power 0.77, of kjv-1.7m [measured, blocks of counts 28 times
  * apart]. */
@@ -119,7 +109,7 @@ enum qins_status qn_plan_work_open(struct qn_plan_work *w, struct qins_error *er
     if (st == QINS_OK)
         st = qn_source_open(&w->source, w->path, w->monitor, err);
     if (st == QINS_OK)
-        st = check_types(w->source->checkpoint, err);
+        st = qn_check_types(w->source->checkpoint, err);
     if (st == QINS_OK)
         st = index_tensors(w, err);
     if (st == QINS_OK && o->calibration) {

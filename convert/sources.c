@@ -85,6 +85,17 @@ static void add_description(struct qn_hasher *h, const struct qn_checkpoint *ck)
     }
 }
 
+enum qins_status qn_check_types(const struct qn_checkpoint *ck, struct qins_error *err)
+{
+    for (size_t i = 0; i < ck->tensors.count; i++) {
+        const struct qn_tensor *t = &ck->tensors.items[i];
+        if (t->dtype == QINS_DTYPE_INVALID)
+            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
+                              "its type %s cannot be converted", t->foreign_type);
+    }
+    return QINS_OK;
+}
+
 enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_digest *out,
                                   struct qins_error *err)
 {

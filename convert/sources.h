@@ -24,6 +24,10 @@ enum qins_status qn_refuse_model_input(const char *model, const char *const *fil
 /* Adds name, size and times of change of a file. */
 enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struct qins_error *err);
 
+/* QINS_ERR_UNSUPPORTED, naming tensor and type, where the checkpoint has a tensor that can be
+ * listed but not converted. */
+enum qins_status qn_check_types(const struct qn_checkpoint *ck, struct qins_error *err);
+
 /* Digest of name, size and times of change of the files that the checkpoint was opened
  * from, and of the tensors and attached files that were found in them. The inode's own time is
  * among them: unlike that of the contents it cannot be set. */

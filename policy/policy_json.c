@@ -26,11 +26,6 @@ static const char *const treatment_names[] = {
 };
 enum { N_TREATMENTS = sizeof treatment_names / sizeof *treatment_names };
 
-const char *qn_treatment_name(enum qn_treatment t)
-{
-    return treatment_names[t];
-}
-
 /* A key of an object, and what stores its value. */
 struct key {
     const char *name;

@@ -9,6 +9,4 @@
 /* Trusts nothing; *p is zeroed, and to be finished even on failure. */
 enum qins_status qn_policy_from_json(const json_t *j, struct qn_policy *p, struct qins_error *err);
 
-const char *qn_treatment_name(enum qn_treatment t); /* as in the JSON */
-
 #endif
