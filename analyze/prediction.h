@@ -31,6 +31,7 @@ struct qn_window_run {
     enum qins_status (*emit)(void *ctx, unsigned slot, uint64_t window, struct qins_error *err);
     void *ctx;
     const struct qn_monitor *monitor;
+    struct qn_compute_counts counts[QN_PREDICTORS]; /* out: of all sessions together */
     double seconds[QN_PREDICTORS]; /* out: what running each model took, of all threads together
                                       over their number */
 };

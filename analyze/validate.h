@@ -9,6 +9,8 @@
 struct qn_validate_options {
     const char *model;
     const char *candidate; /* to be measured beside it, or NULL */
+    const char *transport; /* path, or NULL: layers of the candidate that run natively; of the model
+                              beside itself where there is no candidate */
     const char *text;      /* path, or NULL where ids are given */
     const char *ids;       /* path, or NULL */
     const char *tokenizer; /* path, or NULL: the model's */

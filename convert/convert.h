@@ -12,6 +12,7 @@ struct qn_convert_options {
     const char *plan_file;     /* plan.json, whose lines go for all, or NULL: `plan` does */
     const char *calibration;   /* path, or NULL; feedback rounding needs its Gram matrices */
     enum qn_rounding rounding; /* without a plan file, where the calibration has a Gram matrix */
+    const char *transport;     /* path of a transport to be carried in the archive, or NULL */
     unsigned threads;          /* >= 1 */
     bool resume;               /* by way of OUT.part, which a later call continues */
 };

@@ -3,6 +3,7 @@
 #define QINS_MODEL_SESSION_H
 
 #include "core/pool.h"
+#include "model/native.h"
 #include "model/taps.h"
 
 struct qn_session_options {
@@ -41,5 +42,8 @@ enum qins_status qn_session_forward(struct qn_session *s, const uint32_t *ids, s
  * OUT[count][vocab]. */
 void qn_session_logits(struct qn_session *s, size_t first, size_t count, float *out);
 size_t qn_session_last_batch(const struct qn_session *s); /* tokens of the last batch */
+
+/* What all forward passes of the session did so far. */
+void qn_session_counts(const struct qn_session *s, struct qn_compute_counts *out);
 
 #endif

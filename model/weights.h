@@ -11,9 +11,10 @@ struct qn_matrix {
     const void *data;      /* row-major, 64-byte aligned */
     enum qins_dtype dtype; /* F32, F16 or BF16 */
     size_t out, in;
-    size_t stride;     /* elements from one row to the next */
-    bool transposed;   /* data is [in][out], stride >= out */
-    const float *bias; /* [out] or NULL */
+    size_t stride;                         /* elements from one row to the next */
+    bool transposed;                       /* data is [in][out], stride >= out */
+    const float *bias;                     /* [out] or NULL */
+    const struct qn_native_matrix *native; /* of model/native.h; or NULL, the ordinary thing */
 };
 
 struct qn_norm {
@@ -52,7 +53,8 @@ struct qn_model {
     struct qn_digest fingerprint;      /* names, types, shapes and bytes of the source's tensors */
     struct qn_archive_figures archive; /* bytes 0: it was opened from a checkpoint */
     uint64_t n_parameters, weight_bytes;
-    void *storage; /* what all the pointers point into; private */
+    void *storage;            /* what all the pointers point into; private */
+    struct qn_native *native; /* layers on coded inputs (model/native.h), or NULL; the model's */
 };
 
 /* Opens a checkpoint of any format, a Hugging Face folder or a .qins archive and loads the
