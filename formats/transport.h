@@ -14,7 +14,7 @@
 #include "core/json.h"
 #include "formats/calibration.h"
 
-#define QN_TRANSPORT_SCHEMA "qins/transport/1"
+#define QN_TRANSPORT_SCHEMA "qins/transport-weights/1"
 
 enum { QN_TRANSPORT_ORDER = 4, QN_TRANSPORT_PLANES = QN_TRANSPORT_ORDER + 1 };
 
@@ -30,6 +30,8 @@ enum qn_transport_method {
 const char *qn_transport_method_name(enum qn_transport_method m); /* "jacobian-literal", … */
 /* QN_TRANSPORT_METHODS for a name that is none. */
 enum qn_transport_method qn_transport_method_of(const char *name);
+/* Its feature is z, and its outputs may have an end. */
+bool qn_transport_is_jacobian(enum qn_transport_method m);
 
 /* Which linear layer of a block. */
 enum qn_projection {
@@ -95,22 +97,25 @@ enum qins_status qn_transport_check(const struct qn_transport *t, struct qins_er
 
 /* The description, /meta of the file; NULL when out of memory. Arrays are not in it. */
 json_t *qn_transport_to_json(const struct qn_transport *t);
-/* Trusts nothing; arrays are NULL but marked as wanted by the shapes that *ARRAYS lists, in the
- * order of qn_transport_array(). MAX_BYTES bounds what they may take. */
+/* Trusts nothing. Arrays are allocated, and 0, to be filled by whoever has them, and then
+ * qn_transport_check() is to be asked again. MAX_BYTES bounds what they take. *T is zeroed or
+ * valid, to be finished. */
 enum qins_status qn_transport_from_json(const void *text, size_t size, uint64_t max_bytes,
                                         struct qn_transport *t, struct qins_error *err);
 
-/* The arrays of a transport, for whoever stores them: number I of them, or false behind the last.
+/* The arrays of a transport, float32, for whoever stores them:
+ *     for (size_t at = 0; qn_transport_array(t, &at, &array);)
  * Their names are "inputs/0/coefficients", "layers/3/planes", "layers/3/output_scale",
- * "layers/3/output_offset". *DATA may be NULL after qn_transport_from_json(): to be allocated and
- * filled, float32. */
+ * "layers/3/output_offset". Numbers of inputs are those of a transport that was checked. */
 struct qn_transport_array {
     char name[64];
     unsigned rank;
     uint64_t shape[3];
     float **data;
 };
-bool qn_transport_array(struct qn_transport *t, size_t i, struct qn_transport_array *out);
+enum { QN_LAYER_ARRAYS = 3 }; /* at most, of a layer */
+bool qn_transport_array(struct qn_transport *t, size_t *at, struct qn_transport_array *out);
+uint64_t qn_transport_array_elements(const struct qn_transport_array *a);
 
 /* In an archive the arrays are tensors of these names behind the model's own, and the description
  * is an attachment. They are no part of the model: its fingerprint, restored files and comparisons
