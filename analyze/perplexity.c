@@ -136,6 +136,7 @@ static void sum_up(const struct job *j, int model, double seconds, struct qn_per
         .tokens = tokens,
         .seconds = seconds,
         .tokens_per_s = (double)(j->run.windows * j->options->context) / seconds,
+        .compute = j->run.counts[model],
         .each = j->each[model],
     };
 }

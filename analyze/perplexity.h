@@ -3,6 +3,7 @@
 #define QINS_ANALYZE_PERPLEXITY_H
 
 #include "analyze/divergence.h"
+#include "model/native.h"
 
 /* Which tokens are predicted from what, in consecutive windows of N ids, each from position 0:
  * QN_PPL_QINS       all N positions predict the token that follows, the last one the first of the
@@ -28,7 +29,8 @@ struct qn_perplexity {
     uint64_t windows, tokens; /* tokens predicted */
     double seconds;           /* of two models that run side by side, this one's part */
     double tokens_per_s;      /* tokens run, predicted or not */
-    double *each;             /* [tokens], in the order of the text; heap, or NULL */
+    struct qn_compute_counts compute; /* what its forward passes did */
+    double *each;                     /* [tokens], in the order of the text; heap, or NULL */
 };
 void qn_perplexity_finish(struct qn_perplexity *p);
 

@@ -118,6 +118,21 @@ static void destroy_slots(struct job *j)
     qn_pool_destroy(j->pool);
 }
 
+/* What the slots' sessions did, if all went WELL. */
+static void sum_up(const struct job *j, bool well)
+{
+    for (int k = 0; k < QN_PREDICTORS; k++) {
+        j->p->seconds[k] = 0.0;
+        j->p->counts[k] = (struct qn_compute_counts){0};
+        for (unsigned i = 0; well && i < j->n_slots && j->p->models[k]; i++) {
+            struct qn_compute_counts counts;
+            qn_session_counts(j->slots[i].sessions[k], &counts);
+            qn_compute_counts_add(&j->p->counts[k], &counts);
+            j->p->seconds[k] += j->slots[i].seconds[k] / j->n_slots;
+        }
+    }
+}
+
 enum qins_status qn_predict_windows(struct qn_window_run *p, struct qins_error *err)
 {
     struct job j = {.p = p, .batch = p->context < max_batch ? p->context : max_batch};
@@ -128,11 +143,7 @@ enum qins_status qn_predict_windows(struct qn_window_run *p, struct qins_error *
                                j.n_slots,  0,           p->windows, p->monitor};
     if (st == QINS_OK)
         st = qn_run_ordered(&order, err);
-    for (int k = 0; k < QN_PREDICTORS; k++) {
-        p->seconds[k] = 0.0;
-        for (unsigned i = 0; st == QINS_OK && i < j.n_slots; i++)
-            p->seconds[k] += j.slots[i].seconds[k] / j.n_slots;
-    }
+    sum_up(&j, st == QINS_OK);
     destroy_slots(&j);
     return st;
 }

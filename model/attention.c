@@ -143,11 +143,11 @@ void qn_attention(struct qn_session *s, uint32_t layer, size_t n)
     struct attention a = {s, layer, n, (n + QN_QUERY_BLOCK - 1) / QN_QUERY_BLOCK};
     const size_t width = (c->n_heads + 2 * (size_t)c->n_kv_heads) * c->head_dim,
                  work = n * (s->position + n) * c->n_heads * c->head_dim;
-    qn_tell(s, qn_layer_point(s, layer, QN_POINT_ATTENTION), s->input, n, s->hidden_stride);
+    qn_visit(s, qn_layer_point(s, layer, QN_POINT_ATTENTION), s->input, n, s->hidden_stride);
     project(s, l, n);
     tell_values(s, qn_layer_point(s, layer, QN_POINT_VALUE), n);
     qn_session_rows(s, n, width, s->position, cache_rows, &a);
     qn_pool_run(work < ATTEND_GRAIN ? NULL : s->pool, a.n_blocks * c->n_heads, attend_item, &a);
-    qn_tell(s, qn_layer_point(s, layer, QN_POINT_O), s->heads, n, s->heads_stride);
+    qn_visit(s, qn_layer_point(s, layer, QN_POINT_O), s->heads, n, s->heads_stride);
     qn_session_linear(s, &l->o, s->heads, n, s->heads_stride, s->delta, s->hidden_stride);
 }

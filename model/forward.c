@@ -103,7 +103,7 @@ void qn_mlp(struct qn_session *s, const struct qn_mlp *mlp, size_t point, const 
             size_t rows, float *out)
 {
     const struct qn_model_config *c = &s->model->config;
-    qn_tell(s, point, in, rows, s->hidden_stride);
+    qn_visit(s, point, in, rows, s->hidden_stride);
     if (mlp->gate_up.name) {
         qn_session_linear(s, &mlp->gate_up, in, rows, s->hidden_stride, s->mlp, s->mlp_stride);
     } else {
@@ -114,7 +114,7 @@ void qn_mlp(struct qn_session *s, const struct qn_mlp *mlp, size_t point, const 
     }
     /* An exponential counts for about four additions. */
     qn_session_rows(s, rows, 4 * (size_t)c->intermediate, 0, activate_rows, s);
-    qn_tell(s, point + 1, s->mlp, rows, s->mlp_stride);
+    qn_visit(s, point + 1, s->mlp, rows, s->mlp_stride);
     qn_session_linear(s, &mlp->down, s->mlp, rows, s->mlp_stride, out, s->hidden_stride);
 }
 
@@ -128,6 +128,8 @@ void qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n)
     qn_session_rows(s, n, c->hidden, 0, embed_rows, &e);
     step_residual(s, n, (struct residual){.norm = &m->layers[0].attn_norm, .out = s->input});
     s->last_batch = 0;
+    s->has_logits = false;
+    s->counts.forwards++;
     for (uint32_t i = 0; i < c->n_layers; i++) {
         const struct qn_layer *l = &m->layers[i];
         const bool last = i + 1 == c->n_layers;

@@ -89,7 +89,7 @@ void qn_experts(struct qn_session *s, uint32_t layer, size_t n)
     const struct qn_layer *l = &s->model->layers[layer];
     struct qn_routing *r = &s->routing;
     const size_t point = qn_layer_point(s, layer, QN_POINT_MLP);
-    qn_tell(s, point, s->input, n, s->hidden_stride);
+    qn_visit(s, point, s->input, n, s->hidden_stride);
     qn_session_linear(s, &l->router, s->input, n, s->hidden_stride, r->logits, c->n_experts);
     qn_session_rows(s, n, (size_t)c->n_experts * c->experts_per_token, 0, choose_rows, s);
     if (s->listener && s->listener->experts)

@@ -8,13 +8,14 @@
 /* What went on in forward passes. */
 struct qn_compute_counts {
     uint64_t forwards; /* batches */
-    uint64_t products; /* matrix products with plain weights, of float32 inputs */
+    uint64_t products; /* matrix products with plain weights, of inputs as they are or decoded */
     uint64_t encodes;  /* inputs that were coded: tensors, not values */
     uint64_t decodes;  /* tensors that were decoded before a product: of QN_DECODE one for each
                           product, and outputs that a Jacobian method decodes */
     uint64_t plane_products; /* products of a plane of weights and a plane of features */
     uint64_t values;         /* that were coded, */
     uint64_t clipped;        /* and those of them beyond the scale */
+    uint64_t clamped;        /* outputs that a clamp changed before a Jacobian's decode */
 };
 void qn_compute_counts_add(struct qn_compute_counts *into, const struct qn_compute_counts *from);
 

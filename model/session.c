@@ -63,6 +63,17 @@ static void take_routing(struct qn_session *s, bool *ok)
     r->contributed = take(s, s->batch, s->hidden_stride, sizeof *r->contributed, ok);
 }
 
+static void take_coding(struct qn_session *s, bool *ok)
+{
+    const struct qn_native *n = s->model->native;
+    struct qn_coding *c = &s->coding;
+    c->rows = qn_native_rows(n, s->batch);
+    c->codes = take(s, s->batch, n->max_channels, sizeof *c->codes, ok);
+    c->features = take(s, c->rows, n->max_features, sizeof *c->features, ok);
+    if (n->max_apart > 0)
+        c->apart = take(s, c->rows, n->max_apart, sizeof *c->apart, ok);
+}
+
 static bool take_buffers(struct qn_session *s)
 {
     const struct qn_model_config *c = &s->model->config;
@@ -84,6 +95,8 @@ static bool take_buffers(struct qn_session *s)
         s->value_rows = take(s, s->batch, kv, sizeof *s->value_rows, &ok);
     if (c->n_experts > 0)
         take_routing(s, &ok);
+    if (s->model->native)
+        take_coding(s, &ok);
     s->linear_scratch = take(s, s->threads, qn_linear_scratch(), sizeof *s->linear_scratch, &ok);
     s->attend_scratch_size = qn_attend_scratch(s->positions);
     s->attend_scratch = take(s, s->threads, s->attend_scratch_size, sizeof *s->attend_scratch, &ok);
@@ -193,7 +206,15 @@ enum qins_status qn_session_forward(struct qn_session *s, const uint32_t *ids, s
 void qn_session_logits(struct qn_session *s, size_t first, size_t count, float *out)
 {
     const struct qn_matrix *head = &s->model->head;
-    if (first < s->last_batch && count <= s->last_batch - first)
-        qn_session_linear(s, head, s->x + first * s->hidden_stride, count, s->hidden_stride, out,
-                          head->out);
+    if (first >= s->last_batch || count > s->last_batch - first)
+        return;
+    s->counts.products += !s->has_logits;
+    s->has_logits = true;
+    qn_linear(s->pool, head, s->x + first * s->hidden_stride, count, s->hidden_stride, out,
+              head->out, s->linear_scratch);
+}
+
+void qn_session_counts(const struct qn_session *s, struct qn_compute_counts *out)
+{
+    *out = s->counts;
 }

@@ -4,6 +4,7 @@
 
 #include "model/kernels.h"
 #include "model/linear.h"
+#include "model/native_internal.h"
 #include "model/rope.h"
 #include "model/session.h"
 
@@ -24,7 +25,17 @@ struct qn_routing {
     float *contributed; /* as gathered, its output */
 };
 
-enum { QN_SESSION_BUFFERS = 20 };
+/* The input that native layers (model/native.h) take at a point. */
+struct qn_coding {
+    const struct qn_native_input *input; /* whose codes these are; NULL: not coded yet */
+    bool expanded;                       /* `features` are those of all its rows */
+    size_t rows;                         /* of `features` and `apart`, at most */
+    uint16_t *codes;                     /* [batch][channels] */
+    float *features;                     /* [rows][tables * channels] */
+    float *apart;                        /* [rows][outputs] before they are spread; or NULL */
+};
+
+enum { QN_SESSION_BUFFERS = 24 };
 
 struct qn_session {
     const struct qn_model *model;
@@ -53,6 +64,9 @@ struct qn_session {
     float *value_rows; /* [batch][n_kv_heads * head_dim], for a listener; or NULL */
     struct qn_routing routing;
     struct qn_rope_table rope;
+    struct qn_coding coding;
+    struct qn_compute_counts counts;
+    bool has_logits; /* some of the last batch, which counts for one product */
 
     float *linear_scratch; /* [threads][qn_linear_scratch()] */
     float *attend_scratch; /* [threads][attend_scratch_size] */
@@ -73,21 +87,28 @@ void qn_experts(struct qn_session *s, uint32_t layer, size_t n);
 void qn_mlp(struct qn_session *s, const struct qn_mlp *mlp, size_t point, const float *in,
             size_t rows, float *out);
 
-/* y = W x + bias into rows of Y. */
+/* The rows of W that are native; X, Y as for qn_session_linear(). */
+void qn_native_linear(struct qn_session *s, const struct qn_matrix *w, const float *x, size_t rows,
+                      size_t x_stride, float *y, size_t y_stride);
+/* Rows of features at a time in batches of BATCH. */
+size_t qn_native_rows(const struct qn_native *n, size_t batch);
+
+/* y = W x + bias into rows of Y; X is the input of the point that was visited last. */
 static inline void qn_session_linear(struct qn_session *s, const struct qn_matrix *w,
                                      const float *x, size_t rows, size_t x_stride, float *y,
                                      size_t y_stride)
 {
-    qn_linear(s->pool, w, x, rows, x_stride, y, y_stride, s->linear_scratch);
+    if (!w->native || !w->native->whole) {
+        s->counts.products++;
+        qn_linear(s->pool, w, x, rows, x_stride, y, y_stride, s->linear_scratch);
+    }
+    if (w->native)
+        qn_native_linear(s, w, x, rows, x_stride, y, y_stride);
 }
-
-/* The numbers of taps (model/taps.h), counted from a layer's first. */
-enum { QN_POINT_ATTENTION, QN_POINT_VALUE, QN_POINT_O, QN_POINT_MLP };
 
 static inline size_t qn_layer_point(const struct qn_session *s, uint32_t layer, size_t point)
 {
-    const size_t experts = s->model->config.n_experts;
-    return layer * (QN_POINT_MLP + (experts > 0 ? 1 + 2 * experts : 2)) + point;
+    return qn_point_number(&s->model->config, layer, point);
 }
 
 static inline void qn_tell(const struct qn_session *s, size_t point, const float *x, size_t rows,
@@ -95,6 +116,14 @@ static inline void qn_tell(const struct qn_session *s, size_t point, const float
 {
     if (s->listener && s->listener->rows)
         s->listener->rows(s->listener->ctx, point, x, rows, stride);
+}
+
+/* Comes to a point that is the input of linear layers: what was coded before is not of it. */
+static inline void qn_visit(struct qn_session *s, size_t point, const float *x, size_t rows,
+                            size_t stride)
+{
+    s->coding.input = NULL;
+    qn_tell(s, point, x, rows, stride);
 }
 
 /* Calls WORK(ctx, begin, end) for ranges of rows that together are 0 … n-1, on the pool where N

@@ -22,6 +22,16 @@ struct qn_tap_list {
     size_t n;
 };
 
+/* Numbers of points, counted from a layer's first; behind QN_POINT_MLP that of what goes down, or
+ * with experts (then QN_POINT_MLP is the router) two of each. */
+enum { QN_POINT_ATTENTION, QN_POINT_VALUE, QN_POINT_O, QN_POINT_MLP };
+
+static inline size_t qn_point_number(const struct qn_model_config *c, uint32_t layer, size_t point)
+{
+    const size_t experts = c->n_experts;
+    return layer * (QN_POINT_MLP + (experts > 0 ? 1 + 2 * experts : 2)) + point;
+}
+
 enum qins_status qn_taps_init(struct qn_tap_list *list, const struct qn_model *m,
                               struct qins_error *err);
 void qn_taps_finish(struct qn_tap_list *list);

@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "model/native.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -240,6 +241,7 @@ void qn_model_destroy(struct qn_model *m)
     if (!m)
         return;
     struct qn_weights_storage *s = m->storage;
+    qn_model_drop_native(m);
     for (size_t i = 0; s && i < s->n_names; i++)
         free(s->names[i]);
     if (s) {
