@@ -54,6 +54,7 @@ enum cli_option_id {
     OPT_SAVE,
     OPT_ARCHIVE,
     OPT_REPLOT,
+    OPT_TRANSPORT,
     OPT_COUNT,
 };
 

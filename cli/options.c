@@ -62,6 +62,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_ROUNDING] = {"rounding", 0, "NAME", "nearest, or feedback (needs a Gram matrix)"},
     [OPT_ARCHIVE] = {"archive", 0, "FILE", "made of it: for true sizes"},
     [OPT_REPLOT] = {"replot", 0, "DIR", "draw plots and page of DIR anew"},
+    [OPT_TRANSPORT] = {"transport", 0, "FILE", "layers that run natively; see 'qins transport'"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
