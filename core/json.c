@@ -88,6 +88,25 @@ json_t *qn_json_digest(const struct qn_digest *d)
     return json_string(hex);
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool qn_json_hex(const json_t *value, uint8_t *out, size_t size)
+{
+    const char *text = json_string_value(value);
+    if (!text || json_string_length(value) != 2 * size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        const int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(16 * high + low);
+    }
+    return true;
+}
+
 void qn_json_put(json_t **j, const char *key, json_t *value)
 {
     if (json_object_set_new(*j, key, value) != 0) {

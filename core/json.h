@@ -32,6 +32,8 @@ json_t *qn_json_text(const char *text);
 
 /* 32 hexadecimal digits. */
 json_t *qn_json_digest(const struct qn_digest *d);
+/* A string of exactly 2 SIZE hexadecimal digits, in lower case. */
+bool qn_json_hex(const json_t *value, uint8_t *out, size_t size);
 
 /* Sets KEY of the object *J and takes over VALUE. If either is NULL or memory is short, *J is
  * freed and becomes NULL, so that a caller checks once, at the end. */

@@ -189,24 +189,10 @@ static enum qins_status take_bool(const json_t *j, const char *key, bool *out,
     return json_is_boolean(v) ? QINS_OK : bad(err, key);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum qins_status take_digest(const json_t *v, const char *key, struct qn_digest *out,
                                     struct qins_error *err)
 {
-    const char *text = json_string_value(v);
-    if (!text || strlen(text) != 2 * sizeof out->bytes)
-        return bad(err, key);
-    for (size_t i = 0; i < sizeof out->bytes; i++) {
-        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return bad(err, key);
-        out->bytes[i] = (uint8_t)(16 * high + low);
-    }
-    return QINS_OK;
+    return qn_json_hex(v, out->bytes, sizeof out->bytes) ? QINS_OK : bad(err, key);
 }
 
 static bool proper_name(const char *s)

@@ -47,6 +47,11 @@ bool qn_transport_is_jacobian(enum qn_transport_method m)
     return m == QN_JACOBIAN_LITERAL || m == QN_JACOBIAN_TANGENT;
 }
 
+bool qn_transport_has_coefficients(enum qn_transport_method m)
+{
+    return m == QN_SPLIT || qn_transport_is_jacobian(m);
+}
+
 unsigned qn_transport_planes(const struct qn_transport_input *in)
 {
     return in->method == QN_DECODE ? 0 : in->order + (in->sign_plane ? 1 : 0);

@@ -32,6 +32,8 @@ const char *qn_transport_method_name(enum qn_transport_method m); /* "jacobian-l
 enum qn_transport_method qn_transport_method_of(const char *name);
 /* Its feature is z, and its outputs may have an end. */
 bool qn_transport_is_jacobian(enum qn_transport_method m);
+/* W_k = W diag(c_k): of QN_SPLIT and the Jacobians. */
+bool qn_transport_has_coefficients(enum qn_transport_method m);
 
 /* Which linear layer of a block. */
 enum qn_projection {
@@ -94,6 +96,8 @@ void qn_transport_finish(struct qn_transport *t); /* a zeroed one is accepted */
 /* QINS_ERR_FORMAT, naming what is wrong, unless numbers are in range and finite, names unique, and
  * layers fit their inputs. */
 enum qins_status qn_transport_check(const struct qn_transport *t, struct qins_error *err);
+/* The same of all but the arrays, which need not be there. */
+enum qins_status qn_transport_check_figures(const struct qn_transport *t, struct qins_error *err);
 
 /* The description, /meta of the file; NULL when out of memory. Arrays are not in it. */
 json_t *qn_transport_to_json(const struct qn_transport *t);

@@ -52,9 +52,6 @@ static enum qins_status check_input(const struct qn_transport_input *in, struct 
         return fail(err, in->name, "its kappa is out of range");
     if (!(in->scale >= 0.0F && in->scale <= FLT_MAX))
         return fail(err, in->name, "its scale is out of range");
-    const bool has = in->method == QN_SPLIT || qn_transport_is_jacobian(in->method);
-    if (has != (in->coefficients != NULL))
-        return fail(err, in->name, "its coefficients do not fit its method");
     return QINS_OK;
 }
 
@@ -66,8 +63,8 @@ static enum qins_status check_output(const struct qn_transport_layer *l, bool ja
     if (!(alpha >= 0.0F && alpha <= FLT_MAX && floor >= 0.0F && floor <= 1.0F) ||
         (alpha > 0.0F && !isfinite((1.0F / floor - 1.0F) / alpha)))
         return fail(err, l->tensor, "its output's alpha or floor is out of range");
-    if (!jacobian && (alpha > 0.0F || floor > 0.0F || l->output_scale || l->output_offset))
-        return fail(err, l->tensor, "its output's scale, offset or alpha does not fit its method");
+    if (!jacobian && (alpha > 0.0F || floor > 0.0F))
+        return fail(err, l->tensor, "its output's alpha or floor does not fit its method");
     return QINS_OK;
 }
 
@@ -81,10 +78,7 @@ static enum qins_status check_layer(const struct qn_transport *t,
         return fail(err, l->tensor, "its place or its number of rows is out of range");
     if (l->input >= t->n_inputs)
         return fail(err, l->tensor, "its input is none of the transport's");
-    const enum qn_transport_method method = t->inputs[l->input].method;
-    if ((method == QN_RIDGE && !l->planes) || (method == QN_DECODE && l->planes))
-        return fail(err, l->tensor, "its planes do not fit its input's method");
-    return check_output(l, qn_transport_is_jacobian(method), err);
+    return check_output(l, qn_transport_is_jacobian(t->inputs[l->input].method), err);
 }
 
 static int compare_inputs(const void *a, const void *b)
@@ -142,6 +136,24 @@ static enum qins_status check_unique(const struct qn_transport *t, struct qins_e
     return st;
 }
 
+/* Those that a method needs are there, and no others. */
+static enum qins_status check_presence(const struct qn_transport *t, struct qins_error *err)
+{
+    for (size_t i = 0; i < t->n_inputs; i++)
+        if (qn_transport_has_coefficients(t->inputs[i].method) !=
+            (t->inputs[i].coefficients != NULL))
+            return fail(err, t->inputs[i].name, "its coefficients do not fit its method");
+    for (size_t i = 0; i < t->n_layers; i++) {
+        const struct qn_transport_layer *l = &t->layers[i];
+        const enum qn_transport_method method = t->inputs[l->input].method;
+        if ((method == QN_RIDGE && !l->planes) || (method == QN_DECODE && l->planes))
+            return fail(err, l->tensor, "its planes do not fit its input's method");
+        if (!qn_transport_is_jacobian(method) && (l->output_scale || l->output_offset))
+            return fail(err, l->tensor, "its output's scale or offset does not fit its method");
+    }
+    return QINS_OK;
+}
+
 static enum qins_status check_arrays(const struct qn_transport *t, struct qins_error *err)
 {
     struct qn_transport_array a;
@@ -156,7 +168,7 @@ static enum qins_status check_arrays(const struct qn_transport *t, struct qins_e
     return QINS_OK;
 }
 
-enum qins_status qn_transport_check(const struct qn_transport *t, struct qins_error *err)
+enum qins_status qn_transport_check_figures(const struct qn_transport *t, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     if (t->study && !json_is_object(t->study))
@@ -165,7 +177,13 @@ enum qins_status qn_transport_check(const struct qn_transport *t, struct qins_er
         st = check_input(&t->inputs[i], err);
     for (size_t i = 0; i < t->n_layers && st == QINS_OK; i++)
         st = check_layer(t, &t->layers[i], err);
+    return st == QINS_OK ? check_unique(t, err) : st;
+}
+
+enum qins_status qn_transport_check(const struct qn_transport *t, struct qins_error *err)
+{
+    enum qins_status st = qn_transport_check_figures(t, err);
     if (st == QINS_OK)
-        st = check_unique(t, err);
+        st = check_presence(t, err);
     return st == QINS_OK ? check_arrays(t, err) : st;
 }

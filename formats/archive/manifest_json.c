@@ -29,32 +29,6 @@ static void hex(const uint8_t *data, size_t size, char *out)
     out[2 * size] = '\0';
 }
 
-static bool unhex_digit(char c, unsigned *v)
-{
-    if (c >= '0' && c <= '9')
-        *v = (unsigned)(c - '0');
-    else if (c >= 'a' && c <= 'f')
-        *v = (unsigned)(c - 'a') + 10;
-    else
-        return false;
-    return true;
-}
-
-/* Exactly SIZE bytes in lower-case hexadecimal. */
-static bool unhex(const json_t *j, uint8_t *out, size_t size)
-{
-    const char *text = json_string_value(j);
-    if (!text || json_string_length(j) != 2 * size)
-        return false;
-    for (size_t i = 0; i < size; i++) {
-        unsigned high, low;
-        if (!unhex_digit(text[2 * i], &high) || !unhex_digit(text[2 * i + 1], &low))
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
 static void put_integer(json_t **j, const char *key, uint64_t value)
 {
     qn_json_put(j, key, json_integer((json_int_t)value));
@@ -160,7 +134,7 @@ bool qn_archive_file_from_json(const json_t *j, struct qn_archive_file *out)
     const char *name = json_string_value(json_object_get(j, "name"));
     if (!name || !qn_json_u64(json_object_get(j, "offset"), &out->offset) ||
         !qn_json_u64(json_object_get(j, "size"), &out->size) ||
-        !unhex(json_object_get(j, "xxh3_64"), hash, sizeof hash))
+        !qn_json_hex(json_object_get(j, "xxh3_64"), hash, sizeof hash))
         return false;
     out->name = (char *)(uintptr_t)name;
     out->hash = 0;
@@ -350,11 +324,11 @@ enum qins_status qn_archive_tensor_from_json(const json_t *j, struct qn_archive_
     st = line_from_json(j, &t.tensor, &t.plan, &t.tensor_scale, err);
     if (st == QINS_OK && blocks)
         st = blocks_from_json(blocks, &t, err);
-    if (st == QINS_OK &&
-        !unhex(json_object_get(j, "fingerprint"), t.fingerprint.bytes, sizeof t.fingerprint.bytes))
+    if (st == QINS_OK && !qn_json_hex(json_object_get(j, "fingerprint"), t.fingerprint.bytes,
+                                      sizeof t.fingerprint.bytes))
         st = bad(err, "fingerprint");
     if (st == QINS_OK && t.tensor.rank == 0 &&
-        !unhex(json_object_get(j, "data"), t.inline_data, (size_t)t.tensor.n_bytes))
+        !qn_json_hex(json_object_get(j, "data"), t.inline_data, (size_t)t.tensor.n_bytes))
         st = bad(err, "data");
     if (st != QINS_OK) {
         qn_error_in_tensor(err, st, t.tensor.name);
