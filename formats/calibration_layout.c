@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "formats/described.h"
 #include "formats/hdf5_common.h"
 
 #include <stdlib.h>
@@ -109,19 +110,8 @@ static enum qins_status add(struct qn_calibration_layout *l, const char *path,
         l->items = items;
         l->capacity = capacity;
     }
-    char *name = qn_strdup(path + 1, err);
-    if (!name)
-        return QINS_ERR_MEMORY;
-    for (char *p = name; *p; p++)
-        if (*p == '/')
-            *p = '.';
     l->items[l->tensors.count] = item;
-    enum qins_status st =
-        qn_tensor_list_add(&l->tensors, name, strlen(name), dtype, NULL, rank, shape, NULL, err);
-    if (st == QINS_OK && json_object_set_new(l->paths, name, json_string(path)) != 0)
-        st = qn_fail_memory(err);
-    free(name);
-    return st;
+    return qn_described_add(&l->tensors, l->paths, path, dtype, rank, shape, err);
 }
 
 static enum qins_status add_memory(struct qn_calibration_layout *l, const char *path,

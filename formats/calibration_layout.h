@@ -4,8 +4,6 @@
 
 #include "formats/calibration.h"
 
-#define QN_CALIBRATION_META "meta"
-
 /* A dataset. Those with DATA are that many bytes in memory, the point's or the calibration's;
  * others are computed (FIGURE) or come by rows (LARGE). */
 enum qn_dataset_kind {

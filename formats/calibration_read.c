@@ -2,6 +2,7 @@
 #include "core/bytes.h"
 #include "formats/calibration_layout.h"
 #include "formats/codec/quant.h"
+#include "formats/described.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,96 +10,12 @@
 /* p (1 - p) is 1/4 at most; the rest is for rounding. */
 static const double most_variance = 0.25 + 1e-9;
 
-enum { MAX_META = 64 << 20 }; /* bytes: over 100 000 points */
-
 struct reading {
     struct qn_calibration_file *f;
     struct qn_calibration_layout layout;
-    size_t *by_name; /* numbers of tensors, sorted */
+    struct qn_described described;
     struct qn_buf buf;
 };
-
-static int compare_names(const void *a, const void *b, void *ctx)
-{
-    const struct qn_tensor *items = ctx;
-    return strcmp(items[*(const size_t *)a].name, items[*(const size_t *)b].name);
-}
-
-static enum qins_status sort_names(struct reading *r, struct qins_error *err)
-{
-    const struct qn_tensor_list *list = &r->f->ck->tensors;
-    r->by_name = calloc(list->count + 1, sizeof *r->by_name);
-    if (!r->by_name)
-        return qn_fail_memory(err);
-    for (size_t i = 0; i < list->count; i++)
-        r->by_name[i] = i;
-    qsort_r(r->by_name, list->count, sizeof *r->by_name, compare_names, list->items);
-    return QINS_OK;
-}
-
-static const struct qn_tensor *find(const struct reading *r, const char *name)
-{
-    const struct qn_tensor_list *list = &r->f->ck->tensors;
-    size_t begin = 0, end = list->count;
-    while (begin < end) {
-        size_t middle = begin + (end - begin) / 2;
-        const struct qn_tensor *t = &list->items[r->by_name[middle]];
-        int order = strcmp(name, t->name);
-        if (order == 0)
-            return t;
-        if (order < 0)
-            end = middle;
-        else
-            begin = middle + 1;
-    }
-    return NULL;
-}
-
-static enum qins_status no_calibration(struct qins_error *err)
-{
-    return qn_fail(err, QINS_ERR_FORMAT, "it is no calibration: there is no /%s",
-                   QN_CALIBRATION_META);
-}
-
-/* The file has all the bytes that are listed (formats/hdf5_listing.c), so what it can describe is
- * bounded by them. */
-static uint64_t listed_bytes(const struct qn_checkpoint *ck)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < ck->tensors.count; i++)
-        sum += ck->tensors.items[i].n_bytes;
-    return sum;
-}
-
-static enum qins_status read_meta(struct reading *r, struct qins_error *err)
-{
-    const struct qn_tensor *t = find(r, QN_CALIBRATION_META);
-    struct qn_checkpoint *ck = r->f->ck;
-    if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > MAX_META)
-        return no_calibration(err);
-    const size_t size = (size_t)t->n_bytes;
-    enum qins_status st = qn_buf_reserve(&r->buf, size + 1, err);
-    if (st == QINS_OK)
-        st = qn_checkpoint_read(ck, (size_t)(t - ck->tensors.items), 0, r->buf.data, size, err);
-    if (st == QINS_OK)
-        st = qn_calibration_from_json(r->buf.data, size, listed_bytes(ck), &r->f->c, err);
-    return st;
-}
-
-/* The file's tensor for dataset I of the layout. */
-static enum qins_status match(const struct reading *r, size_t i, size_t *tensor,
-                              struct qins_error *err)
-{
-    const struct qn_tensor *want = &r->layout.tensors.items[i], *t = find(r, want->name);
-    if (!t)
-        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET, "it is missing");
-    if (t->dtype != want->dtype || t->rank != want->rank ||
-        memcmp(t->shape, want->shape, want->rank * sizeof *t->shape) != 0)
-        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET,
-                          "its type or shape is not the one described");
-    *tensor = (size_t)(t - r->f->ck->tensors.items);
-    return QINS_OK;
-}
 
 /* A column of a table. */
 static enum qins_status take_column(struct reading *r, size_t tensor, const struct qn_dataset *d,
@@ -124,7 +41,7 @@ static enum qins_status take_datasets(struct reading *r, struct qins_error *err)
     for (size_t i = 0; i < r->layout.tensors.count && st == QINS_OK; i++) {
         const struct qn_dataset *d = &r->layout.items[i];
         size_t tensor = 0;
-        st = match(r, i, &tensor, err);
+        st = qn_described_match(&r->described, &r->layout.tensors.items[i], &tensor, err);
         if (st != QINS_OK)
             break;
         if (d->kind == QN_DATASET_LARGE)
@@ -190,9 +107,12 @@ static enum qins_status check(const struct qn_calibration *c, struct qins_error 
 static enum qins_status load(struct reading *r, bool unfinished, struct qins_error *err)
 {
     struct qn_calibration *c = &r->f->c;
-    enum qins_status st = sort_names(r, err);
+    enum qins_status st = qn_described_init(&r->described, r->f->ck, "calibration", err);
     if (st == QINS_OK)
-        st = read_meta(r, err);
+        st = qn_described_meta(&r->described, &r->buf, err);
+    if (st == QINS_OK)
+        st = qn_calibration_from_json(r->buf.data, r->buf.size, qn_described_bytes(&r->described),
+                                      c, err);
     if (st == QINS_OK && c->progress.unfinished && !unfinished)
         st = qn_fail(err, QINS_ERR_UNSUPPORTED,
                      "it is an unfinished calibration; 'qins calibrate --resume' finishes it");
@@ -217,7 +137,7 @@ enum qins_status qn_calibration_load(struct qn_calibration_file *f, struct qn_ch
     }
     qn_calibration_layout_finish(&r.layout);
     qn_buf_finish(&r.buf);
-    free(r.by_name);
+    qn_described_finish(&r.described);
     return st;
 }
 
@@ -227,12 +147,7 @@ enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *
 {
     struct qn_checkpoint *ck = NULL;
     *f = (struct qn_calibration_file){0};
-    enum qins_status st = qn_checkpoint_open(&ck, path, monitor, err);
-    if (st == QINS_OK && ck->ops != &qn_hdf5_ops) {
-        qn_checkpoint_destroy(ck);
-        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
-                          "it is no calibration, which is an HDF5 file");
-    }
+    enum qins_status st = qn_described_open(&ck, path, "calibration", monitor, err);
     return st == QINS_OK ? qn_calibration_load(f, ck, unfinished, err) : st;
 }
 

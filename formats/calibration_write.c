@@ -1,6 +1,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/calibration_layout.h"
+#include "formats/described.h"
 #include "formats/tensor_writer.h"
 
 #include <stdlib.h>
@@ -21,18 +22,6 @@ struct writing {
     uint64_t done, total; /* bytes */
 };
 
-static enum qins_status describe(struct writing *w, struct qins_error *err)
-{
-    json_t *j = qn_calibration_to_json(w->c);
-    w->meta = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-    json_decref(j);
-    if (!w->meta)
-        return qn_fail_memory(err);
-    const uint64_t size = strlen(w->meta);
-    return qn_tensor_list_add(&w->tensors, QN_CALIBRATION_META, strlen(QN_CALIBRATION_META),
-                              QINS_U8, NULL, 1, &size, NULL, err);
-}
-
 static enum qins_status place(struct writing *w, struct qins_error *err)
 {
     enum qins_status st = qn_calibration_layout_init(&w->layout, w->c, err);
@@ -41,13 +30,7 @@ static enum qins_status place(struct writing *w, struct qins_error *err)
         st = qn_tensor_list_add(&w->tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
                                 t->shape, NULL, err);
     }
-    char *paths = st == QINS_OK ? json_dumps(w->layout.paths, JSON_COMPACT) : NULL;
-    if (st == QINS_OK && !paths)
-        st = qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = qn_attachment_add(&w->attachments, "hdf5.paths", paths, strlen(paths), err);
-    free(paths);
-    return st;
+    return st == QINS_OK ? qn_described_attach(&w->attachments, w->layout.paths, err) : st;
 }
 
 static enum qins_status put(struct writing *w, size_t tensor, const void *data, size_t size,
@@ -148,7 +131,8 @@ enum qins_status qn_calibration_write(const struct qn_calibration *c, const char
                                       const struct qn_monitor *monitor, struct qins_error *err)
 {
     struct writing w = {.c = c, .source = source, .monitor = monitor};
-    enum qins_status st = describe(&w, err);
+    enum qins_status st =
+        qn_described_add_meta(&w.tensors, qn_calibration_to_json(c), &w.meta, err);
     if (st == QINS_OK)
         st = place(&w, err);
     if (st == QINS_OK)

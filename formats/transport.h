@@ -135,5 +135,8 @@ enum qins_status qn_transport_write(struct qn_transport *t, const char *path,
  * checked. Before threads start. */
 enum qins_status qn_transport_read(struct qn_transport *t, const char *path,
                                    const struct qn_monitor *monitor, struct qins_error *err);
+/* The same of a checkpoint that was opened otherwise and stays the caller's. */
+enum qins_status qn_transport_load(struct qn_transport *t, struct qn_checkpoint *ck,
+                                   struct qins_error *err);
 
 #endif

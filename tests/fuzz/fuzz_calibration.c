@@ -4,6 +4,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/calibration_layout.h"
+#include "formats/described.h"
 
 #include <stdlib.h>
 
@@ -82,8 +83,8 @@ static void load(const struct qn_calibration *c, const uint8_t *data, size_t met
                             .meta_size = meta_size,
                             .fill = data + meta_size + 1,
                             .fill_size = size - meta_size - 1};
-    must(qn_tensor_list_add(&p->base.tensors, QN_CALIBRATION_META, strlen(QN_CALIBRATION_META),
-                            QINS_U8, NULL, 1, &extent, NULL, NULL) == QINS_OK);
+    must(qn_tensor_list_add(&p->base.tensors, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &extent,
+                            NULL, NULL) == QINS_OK);
     must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
     for (size_t i = 0; i < layout.tensors.count; i++)
         add(p, &layout.tensors.items[i]);

@@ -1,0 +1,141 @@
+#include "formats/described.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_META = 64 << 20 }; /* bytes: over 100 000 points of a calibration */
+
+enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, const char *path,
+                                  enum qins_dtype dtype, unsigned rank, const uint64_t *shape,
+                                  struct qins_error *err)
+{
+    char *name = qn_strdup(path + 1, err);
+    if (!name)
+        return QINS_ERR_MEMORY;
+    for (char *p = name; *p; p++)
+        if (*p == '/')
+            *p = '.';
+    enum qins_status st =
+        qn_tensor_list_add(list, name, strlen(name), dtype, NULL, rank, shape, NULL, err);
+    if (st == QINS_OK && json_object_set_new(paths, name, json_string(path)) != 0)
+        st = qn_fail_memory(err);
+    free(name);
+    return st;
+}
+
+enum qins_status qn_described_add_meta(struct qn_tensor_list *list, json_t *meta, char **text,
+                                       struct qins_error *err)
+{
+    *text = meta ? json_dumps(meta, JSON_INDENT(1)) : NULL;
+    json_decref(meta);
+    if (!*text)
+        return qn_fail_memory(err);
+    const uint64_t size = strlen(*text);
+    return qn_tensor_list_add(list, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &size, NULL, err);
+}
+
+enum qins_status qn_described_attach(struct qn_attachment_list *attachments, const json_t *paths,
+                                     struct qins_error *err)
+{
+    char *text = json_dumps(paths, JSON_COMPACT);
+    enum qins_status st =
+        text ? qn_attachment_add(attachments, "hdf5.paths", text, strlen(text), err)
+             : qn_fail_memory(err);
+    free(text);
+    return st;
+}
+
+enum qins_status qn_described_open(struct qn_checkpoint **out, const char *path, const char *what,
+                                   const struct qn_monitor *monitor, struct qins_error *err)
+{
+    *out = NULL;
+    enum qins_status st = qn_checkpoint_open(out, path, monitor, err);
+    if (st == QINS_OK && (*out)->ops != &qn_hdf5_ops) {
+        qn_checkpoint_destroy(*out);
+        *out = NULL;
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
+                        "it is no %s, which is an HDF5 file", what);
+    }
+    return st;
+}
+
+static int compare_names(const void *a, const void *b, void *ctx)
+{
+    const struct qn_tensor *items = ctx;
+    return strcmp(items[*(const size_t *)a].name, items[*(const size_t *)b].name);
+}
+
+enum qins_status qn_described_init(struct qn_described *d, struct qn_checkpoint *ck,
+                                   const char *what, struct qins_error *err)
+{
+    const struct qn_tensor_list *list = &ck->tensors;
+    *d = (struct qn_described){ck, what, calloc(list->count + 1, sizeof *d->by_name)};
+    if (!d->by_name)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < list->count; i++)
+        d->by_name[i] = i;
+    qsort_r(d->by_name, list->count, sizeof *d->by_name, compare_names, list->items);
+    return QINS_OK;
+}
+
+void qn_described_finish(struct qn_described *d)
+{
+    free(d->by_name);
+    *d = (struct qn_described){0};
+}
+
+static const struct qn_tensor *find(const struct qn_described *d, const char *name)
+{
+    const struct qn_tensor_list *list = &d->ck->tensors;
+    size_t begin = 0, end = list->count;
+    while (begin < end) {
+        size_t middle = begin + (end - begin) / 2;
+        const struct qn_tensor *t = &list->items[d->by_name[middle]];
+        int order = strcmp(name, t->name);
+        if (order == 0)
+            return t;
+        if (order < 0)
+            end = middle;
+        else
+            begin = middle + 1;
+    }
+    return NULL;
+}
+
+uint64_t qn_described_bytes(const struct qn_described *d)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < d->ck->tensors.count; i++)
+        sum += d->ck->tensors.items[i].n_bytes;
+    return sum;
+}
+
+enum qins_status qn_described_meta(const struct qn_described *d, struct qn_buf *out,
+                                   struct qins_error *err)
+{
+    const struct qn_tensor *t = find(d, QN_META);
+    if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > MAX_META)
+        return qn_fail(err, QINS_ERR_FORMAT, "it is no %s: there is no /%s", d->what, QN_META);
+    out->size = 0;
+    enum qins_status st = qn_buf_reserve(out, (size_t)t->n_bytes + 1, err);
+    if (st == QINS_OK)
+        st = qn_checkpoint_read(d->ck, (size_t)(t - d->ck->tensors.items), 0, out->data,
+                                (size_t)t->n_bytes, err);
+    if (st == QINS_OK)
+        out->size = (size_t)t->n_bytes;
+    return st;
+}
+
+enum qins_status qn_described_match(const struct qn_described *d, const struct qn_tensor *want,
+                                    size_t *tensor, struct qins_error *err)
+{
+    const struct qn_tensor *t = find(d, want->name);
+    if (!t)
+        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET, "it is missing");
+    if (t->dtype != want->dtype || t->rank != want->rank ||
+        memcmp(t->shape, want->shape, want->rank * sizeof *t->shape) != 0)
+        return qn_fail_at(err, QINS_ERR_FORMAT, NULL, want->name, QN_NO_OFFSET,
+                          "its type or shape is not the one described");
+    *tensor = (size_t)(t - d->ck->tensors.items);
+    return QINS_OK;
+}
