@@ -55,6 +55,12 @@ enum cli_option_id {
     OPT_ARCHIVE,
     OPT_REPLOT,
     OPT_TRANSPORT,
+    OPT_LAYERS,
+    OPT_METHOD,
+    OPT_ORDER,
+    OPT_PLANES,
+    OPT_SIGN_PLANE,
+    OPT_MATERIALIZE,
     OPT_COUNT,
 };
 
@@ -97,7 +103,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
-    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan;
+    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
@@ -111,6 +117,9 @@ enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t ma
 /* A number from MIN to MAX. */
 enum qins_status cli_real(const struct cli *c, enum cli_option_id id, double min, double max,
                           double *out, struct qins_error *err);
+/* "auto", -1, or a finite number >= 0. */
+enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
+                                  struct qins_error *err);
 enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsigned min,
                               unsigned max, unsigned *out, struct qins_error *err);
 /* --lossless, --bits, --codec, --group, --kappa, --clip and --grid. */

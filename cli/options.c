@@ -63,6 +63,13 @@ static const struct option options[OPT_COUNT] = {
     [OPT_ARCHIVE] = {"archive", 0, "FILE", "made of it: for true sizes"},
     [OPT_REPLOT] = {"replot", 0, "DIR", "draw plots and page of DIR anew"},
     [OPT_TRANSPORT] = {"transport", 0, "FILE", "layers that run natively; see 'qins transport'"},
+    [OPT_LAYERS] = {"layers", 0, "LIST", "v_proj,o_proj,... all, or globs (default v_proj)"},
+    [OPT_METHOD] = {"method", 0, "NAME",
+                    "split (default), ridge, decode, jacobian-literal, or all"},
+    [OPT_ORDER] = {"order", 0, "auto|K", "planes of powers, 1 to 4 (default auto)"},
+    [OPT_PLANES] = {"planes", 0, "N", "at most, where the order is auto (default 4)"},
+    [OPT_SIGN_PLANE] = {"sign-plane", 0, NULL, "one more plane, of signs (for studies only)"},
+    [OPT_MATERIALIZE] = {"materialize", 0, NULL, "store planes of weights, not coefficients alone"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
@@ -283,9 +290,8 @@ enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *
     return QINS_OK;
 }
 
-/* "auto" or a number >= 0. */
-static enum qins_status auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
-                                     struct qins_error *err)
+enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
+                                  struct qins_error *err)
 {
     char *end;
     if (!c->value[id])
@@ -339,9 +345,9 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
     if (st == QINS_OK)
         st = parse_group(c, out, err);
     if (st == QINS_OK)
-        st = auto_or_real(c, OPT_KAPPA, &out->kappa, err);
+        st = cli_auto_or_real(c, OPT_KAPPA, &out->kappa, err);
     if (st == QINS_OK)
-        st = auto_or_real(c, OPT_CLIP, &out->clip, err);
+        st = cli_auto_or_real(c, OPT_CLIP, &out->clip, err);
     if (st != QINS_OK)
         return st;
     if (grid && strcmp(grid, "seed") == 0)

@@ -1,0 +1,355 @@
+/* What is tried for an input, and the choice among it. Whatever the options ask for, split and
+ * decode are tried for all shapes and scales: the curves of a report need them. */
+#include "convert/transport_work.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* DESIGN 2.5: shares of the largest input; and shapes from INT's to where eight bits are past
+ * their best for any layer that was measured. */
+const float qn_transport_clips[QN_TRANSPORT_CLIPS] = {1.0F, 0.85F, 0.7F, 0.6F,  0.5F,
+                                                      0.4F, 0.35F, 0.3F, 0.25F, 0.2F};
+const float qn_transport_kappas[QN_TRANSPORT_KAPPAS] = {
+    0.0F, 0.125F, 0.25F, 0.5F, 0.75F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F, 8.0F, 12.0F, 16.0F};
+/* Over the mean diagonal of the features' Gram matrix; an infinite one is split. */
+static const double lambdas[QN_TRIAL_LAMBDAS] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0};
+
+/* The values of a table, and the user's own behind them. */
+static size_t axis(float *out, const float *table, size_t n, float own)
+{
+    bool known = own < 0.0F;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = table[i];
+        known |= table[i] == own;
+    }
+    if (!known)
+        out[n++] = own;
+    return n;
+}
+
+static size_t list_kinds(const struct qn_transport_options *o, struct qn_trial_kind *kinds)
+{
+    const bool all = o->method == QN_TRANSPORT_METHODS;
+    size_t n = 0;
+    kinds[n++] = (struct qn_trial_kind){.method = QN_DECODE};
+    for (unsigned k = 1; k <= QN_TRANSPORT_ORDER; k++)
+        kinds[n++] = (struct qn_trial_kind){.method = QN_SPLIT, .order = k};
+    for (unsigned k = 1; k <= QN_TRANSPORT_ORDER && (all || o->sign_plane); k++)
+        kinds[n++] = (struct qn_trial_kind){.method = QN_SPLIT, .order = k, .sign_plane = true};
+    if (all || o->method == QN_JACOBIAN_LITERAL) {
+        kinds[n++] = (struct qn_trial_kind){.method = QN_JACOBIAN_LITERAL, .order = 1};
+        kinds[n++] =
+            (struct qn_trial_kind){.method = QN_JACOBIAN_LITERAL, .order = 1, .plain_output = true};
+    }
+    if (all || o->method == QN_JACOBIAN_TANGENT)
+        kinds[n++] = (struct qn_trial_kind){.method = QN_JACOBIAN_TANGENT, .order = 1};
+    return n;
+}
+
+size_t qn_trial_at(const struct qn_point_work *p, size_t kind, size_t kappa, size_t clip)
+{
+    return (kind * p->n_kappas + kappa) * p->n_clips + clip;
+}
+
+static enum qins_status make_grid(struct qn_point_work *p, struct qins_error *err)
+{
+    p->n_kappas = axis(p->kappas, qn_transport_kappas, QN_TRANSPORT_KAPPAS, p->o->kappa);
+    p->n_clips = axis(p->clips, qn_transport_clips, QN_TRANSPORT_CLIPS, p->o->clip);
+    p->n_kinds = list_kinds(p->o, p->kinds);
+    p->trials = calloc(p->n_kinds * p->n_kappas * p->n_clips, sizeof *p->trials);
+    p->ridges = calloc((size_t)QN_TRANSPORT_ORDER * QN_TRIAL_LAMBDAS, sizeof *p->ridges);
+    if (!p->trials || !p->ridges)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < p->n_kinds; i++)
+        for (size_t k = 0; k < p->n_kappas; k++)
+            for (size_t c = 0; c < p->n_clips; c++)
+                p->trials[qn_trial_at(p, i, k, c)] = (struct qn_trial){
+                    .choice = {.method = p->kinds[i].method,
+                               .order = p->kinds[i].order,
+                               .sign_plane = p->kinds[i].sign_plane,
+                               .levels = p->levels,
+                               .kappa = p->kappas[k],
+                               .clip = p->clips[c]},
+                    .plain_output = p->kinds[i].plain_output,
+                    .search = INFINITY,
+                };
+    return QINS_OK;
+}
+
+/* Trials that are run side by side. */
+struct batch {
+    struct qn_point_work *p;
+    struct qn_trial **trials;
+    size_t n;
+    enum qins_status (*run)(const struct qn_point_work *p, struct qn_trial *t,
+                            struct qn_trial_scratch *s, struct qins_error *err);
+    struct qn_trial_scratch *scratch; /* [threads] */
+    const struct qn_search_progress *progress;
+};
+
+static enum qins_status run_item(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    struct batch *b = ctx;
+    return b->run(b->p, b->trials[item], &b->scratch[slot], err);
+}
+
+static enum qins_status count_item(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    struct batch *b = ctx;
+    (void)slot;
+    (void)item;
+    (void)err;
+    if (b->progress->tick)
+        b->progress->tick(b->progress->ctx, 1);
+    return QINS_OK;
+}
+
+/* Runs b->trials, and empties the list. */
+static enum qins_status run_batch(struct batch *b, unsigned threads, struct qins_error *err)
+{
+    const struct qn_ordered job = {.work = run_item,
+                                   .emit = count_item,
+                                   .ctx = b,
+                                   .threads = threads,
+                                   .slots = threads,
+                                   .end = b->n,
+                                   .monitor = b->progress->monitor};
+    const enum qins_status st = qn_run_ordered(&job, err);
+    b->n = 0;
+    return st;
+}
+
+static enum qins_status search_grid(struct batch *b, struct qins_error *err)
+{
+    struct qn_point_work *p = b->p;
+    const size_t n = p->n_kappas * p->n_clips;
+    for (size_t i = 0; i < p->n_kinds; i++)
+        for (size_t k = 0; k < n && !qn_transport_is_jacobian(p->kinds[i].method); k++)
+            b->trials[b->n++] = &p->trials[i * n + k];
+    b->run = qn_trial_search;
+    return run_batch(b, p->o->threads, err);
+}
+
+static size_t best_clip(const struct qn_point_work *p, size_t kind, size_t kappa)
+{
+    size_t best = 0;
+    for (size_t c = 1; c < p->n_clips; c++)
+        if (p->trials[qn_trial_at(p, kind, kappa, c)].search <
+            p->trials[qn_trial_at(p, kind, kappa, best)].search)
+            best = c;
+    return best;
+}
+
+/* Of each kind and shape: the largest scale, the best one, the user's. Jacobians have no use for a
+ * smaller scale, and none for a shape of 0. */
+static enum qins_status measure_grid(struct batch *b, struct qins_error *err)
+{
+    struct qn_point_work *p = b->p;
+    for (size_t i = 0; i < p->n_kinds; i++)
+        for (size_t k = 0; k < p->n_kappas; k++) {
+            const bool jacobian = qn_transport_is_jacobian(p->kinds[i].method);
+            const size_t best = jacobian ? 0 : best_clip(p, i, k);
+            for (size_t c = 0; c < p->n_clips; c++)
+                if ((c == 0 || c == best || p->clips[c] == p->o->clip) &&
+                    (!jacobian || p->kappas[k] > 0.0F))
+                    b->trials[b->n++] = &p->trials[qn_trial_at(p, i, k, c)];
+        }
+    b->run = qn_trial_measure;
+    return run_batch(b, p->o->threads, err);
+}
+
+const struct qn_trial *qn_trial_best(const struct qn_point_work *p, size_t kind, float kappa,
+                                     float clip)
+{
+    const struct qn_trial *best = NULL;
+    for (size_t k = 0; k < p->n_kappas * p->n_clips; k++) {
+        const struct qn_trial *t = &p->trials[kind * p->n_kappas * p->n_clips + k];
+        if (!t->errors || (kappa >= 0.0F && t->choice.kappa != kappa) ||
+            (clip >= 0.0F && t->choice.clip != clip))
+            continue;
+        if (!best || t->together.select.squared < best->together.select.squared)
+            best = t;
+    }
+    return best;
+}
+
+static unsigned most_planes(const struct qn_transport_options *o)
+{
+    return o->max_order ? o->max_order : QN_TRANSPORT_ORDER;
+}
+
+/* Whether the options leave ORDER to the choice. */
+static bool is_allowed(const struct qn_transport_options *o, unsigned order, bool sign_plane)
+{
+    if (o->order)
+        return order == o->order;
+    return order + sign_plane <= most_planes(o);
+}
+
+/* The best of METHOD, of the orders that the options allow. */
+static const struct qn_trial *best_of_method(const struct qn_point_work *p,
+                                             enum qn_transport_method method)
+{
+    const struct qn_trial *best = NULL;
+    for (size_t i = 0; i < p->n_kinds; i++) {
+        const struct qn_trial_kind *k = &p->kinds[i];
+        if (k->method != method ||
+            (method == QN_SPLIT &&
+             (k->sign_plane != p->o->sign_plane || !is_allowed(p->o, k->order, k->sign_plane))))
+            continue;
+        const struct qn_trial *t = qn_trial_best(p, i, p->o->kappa, p->o->clip);
+        if (t && (!best || t->together.select.squared < best->together.select.squared))
+            best = t;
+    }
+    return best;
+}
+
+static const struct qn_trial *best_of_order(const struct qn_point_work *p, unsigned order)
+{
+    for (size_t i = 0; i < p->n_kinds; i++)
+        if (p->kinds[i].method == QN_SPLIT && p->kinds[i].order == order && !p->kinds[i].sign_plane)
+            return qn_trial_best(p, i, p->o->kappa, p->o->clip);
+    return NULL;
+}
+
+static bool tries_ridge(const struct qn_transport_options *o, unsigned order)
+{
+    return (o->method == QN_RIDGE || o->method == QN_TRANSPORT_METHODS) && !o->sign_plane &&
+           is_allowed(o, order, false);
+}
+
+/* Of each order, with the shape and scale that are best for split. One after the other: each takes
+ * memory of the order of its features' square. */
+static enum qins_status measure_ridges(struct batch *b, struct qins_error *err)
+{
+    struct qn_point_work *p = b->p;
+    for (unsigned order = 1; order <= QN_TRANSPORT_ORDER; order++) {
+        if (!tries_ridge(p->o, order) || p->rows.channels * order > QN_RIDGE_FEATURES)
+            continue;
+        for (size_t i = 0; i < QN_TRIAL_LAMBDAS; i++) {
+            struct qn_trial *t = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS + i];
+            t->choice = best_of_order(p, order)->choice;
+            t->choice.method = QN_RIDGE;
+            t->choice.ridge = lambdas[i];
+            b->trials[b->n++] = t;
+        }
+    }
+    b->run = qn_trial_measure;
+    return run_batch(b, 1, err);
+}
+
+/* On select rows of each layer, by both figures. */
+static bool is_nowhere_worse(const struct qn_point_work *p, const struct qn_trial *t,
+                             const struct qn_trial *than)
+{
+    for (size_t i = 0; i < p->n_layers; i++)
+        if (!(t->errors[i].select.relative <= than->errors[i].select.relative) ||
+            !(t->errors[i].select.squared <= than->errors[i].select.squared))
+            return false;
+    return true;
+}
+
+static const struct qn_trial *better_ridge(const struct qn_point_work *p, unsigned order,
+                                           const struct qn_trial *than)
+{
+    const struct qn_trial *best = NULL;
+    for (size_t i = 0; i < QN_TRIAL_LAMBDAS; i++) {
+        const struct qn_trial *t = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS + i];
+        if (t->errors && is_nowhere_worse(p, t, than) &&
+            t->together.select.squared < (best ? best : than)->together.select.squared)
+            best = t;
+    }
+    return best;
+}
+
+const struct qn_trial *qn_ridge_best(const struct qn_point_work *p, unsigned order)
+{
+    return better_ridge(p, order, best_of_order(p, order));
+}
+
+static void choose(struct qn_point_work *p)
+{
+    enum qn_transport_method method = p->o->method;
+    const struct qn_trial *ridge = NULL;
+    bool tried = false;
+    for (int m = 0; m < QN_TRANSPORT_METHODS; m++)
+        p->best[m] = best_of_method(p, (enum qn_transport_method)m);
+    for (unsigned order = 1; order <= QN_TRANSPORT_ORDER; order++) {
+        if (!tries_ridge(p->o, order))
+            continue;
+        const struct qn_trial *t = better_ridge(p, order, p->best[QN_SPLIT]);
+        if (t && (!ridge || t->together.select.squared < ridge->together.select.squared))
+            ridge = t;
+        tried = true;
+    }
+    p->fallback = tried && !ridge;
+    if (tried)
+        p->best[QN_RIDGE] = ridge ? ridge : p->best[QN_SPLIT];
+    if (method == QN_TRANSPORT_METHODS)
+        method = tried ? QN_RIDGE : QN_SPLIT;
+    p->chosen = p->best[method];
+}
+
+size_t qn_search_trials(const struct qn_transport_options *o)
+{
+    struct qn_trial_kind kinds[QN_TRIAL_KINDS];
+    float scratch[QN_TRIAL_KAPPAS];
+    const size_t kappas = axis(scratch, qn_transport_kappas, QN_TRANSPORT_KAPPAS, o->kappa);
+    const size_t clips = axis(scratch, qn_transport_clips, QN_TRANSPORT_CLIPS, o->clip);
+    const size_t n_kinds = list_kinds(o, kinds);
+    size_t n = 0;
+    for (size_t i = 0; i < n_kinds; i++)
+        n += kappas * (qn_transport_is_jacobian(kinds[i].method) ? 1 : clips);
+    return n;
+}
+
+enum qins_status qn_search_point(struct qn_point_work *p, const struct qn_search_progress *progress,
+                                 struct qins_error *err)
+{
+    const struct qn_search_progress quiet = {.monitor = progress->monitor};
+    struct batch b = {.p = p, .progress = progress};
+    enum qins_status st = make_grid(p, err);
+    if (st == QINS_OK)
+        st = qn_trials_prepare(p, err);
+    if (st != QINS_OK)
+        return st;
+    b.trials = calloc(p->n_kinds * p->n_kappas * p->n_clips, sizeof *b.trials);
+    b.scratch = calloc(p->o->threads, sizeof *b.scratch);
+    if (!b.trials || !b.scratch)
+        st = qn_fail_memory(err);
+    for (unsigned i = 0; i < p->o->threads && st == QINS_OK; i++)
+        st = qn_trial_scratch_init(&b.scratch[i], p, err);
+    if (st == QINS_OK)
+        st = search_grid(&b, err);
+    b.progress = &quiet;
+    if (st == QINS_OK)
+        st = measure_grid(&b, err);
+    if (st == QINS_OK)
+        st = measure_ridges(&b, err);
+    if (st == QINS_OK)
+        choose(p);
+    for (unsigned i = 0; i < p->o->threads && b.scratch; i++)
+        qn_trial_scratch_finish(&b.scratch[i]);
+    free(b.scratch);
+    free(b.trials);
+    return st;
+}
+
+static void free_errors(struct qn_trial *trials, size_t n)
+{
+    for (size_t i = 0; i < n && trials; i++)
+        free(trials[i].errors);
+    free(trials);
+}
+
+void qn_point_work_finish(struct qn_point_work *p)
+{
+    for (int i = 0; i <= QN_ROWS_TEST; i++)
+        free((float *)p->rows.x[i]);
+    free(p->w);
+    free(p->outputs);
+    free(p->gram);
+    free_errors(p->trials, p->n_kinds * p->n_kappas * p->n_clips);
+    free_errors(p->ridges, (size_t)QN_TRANSPORT_ORDER * QN_TRIAL_LAMBDAS);
+    *p = (struct qn_point_work){0};
+}
