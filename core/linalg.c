@@ -27,6 +27,10 @@ static struct {
     void (*dgemm)(int, int, int, int, int, int, double, const double *, int, const double *, int,
                   double, double *, int);
     void (*dsyrk)(int, int, int, int, int, double, const double *, int, double, double *, int);
+    /* LAPACK, or NULL: Fortran, with the length of the first argument last. */
+    void (*dpotrf)(const char *, const int *, double *, const int *, int *, size_t);
+    void (*dpotrs)(const char *, const int *, const int *, const double *, const int *, double *,
+                   const int *, int *, size_t);
 } blas = {.once = PTHREAD_ONCE_INIT, .turn = PTHREAD_MUTEX_INITIALIZER};
 
 /* Copies the address of NAME into *FUNCTION, a pointer to a pointer to function: C has no cast
@@ -80,6 +84,8 @@ static void load(void)
         dlclose(library);
         return;
     }
+    find(library, "dpotrf_", &blas.dpotrf);
+    find(library, "dpotrs_", &blas.dpotrs);
     void (*set_threads)(int) = NULL;
     if (find(library, "openblas_set_num_threads", &set_threads))
         set_threads(1);
@@ -142,4 +148,31 @@ void qn_dsyrk_upper(size_t n, size_t rows, const double *a, size_t lda, double *
     begin();
     blas.dsyrk(ROW_MAJOR, UPPER, TRANS, (int)n, (int)rows, 1.0, a, (int)lda, 1.0, c, (int)ldc);
     end();
+}
+
+void qn_dsyrk_rows_upper(size_t n, size_t columns, const double *a, size_t lda, double *c,
+                         size_t ldc)
+{
+    begin();
+    blas.dsyrk(ROW_MAJOR, UPPER, NO_TRANS, (int)n, (int)columns, 1.0, a, (int)lda, 1.0, c,
+               (int)ldc);
+    end();
+}
+
+enum qins_status qn_dposv(size_t n, size_t n_rhs, double *a, size_t lda, double *b, size_t ldb,
+                          bool *definite, struct qins_error *err)
+{
+    static const char lower[] = "L"; /* of the column-major matrix, whose rows are our columns */
+    const int order = (int)n, sides = (int)n_rhs, stride_a = (int)lda, stride_b = (int)ldb;
+    int info = 0;
+    if (!blas.dpotrf || !blas.dpotrs)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "libopenblas.so.0 lacks LAPACK (dpotrf, dpotrs), which ridge needs");
+    begin();
+    blas.dpotrf(lower, &order, a, &stride_a, &info, 1);
+    *definite = info == 0;
+    if (info == 0)
+        blas.dpotrs(lower, &order, &sides, a, &stride_a, b, &stride_b, &info, 1);
+    end();
+    return QINS_OK;
 }

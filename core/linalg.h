@@ -22,5 +22,14 @@ void qn_dgemm(bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, cons
               size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
 /* Upper triangle of C[n][n] += A[rows][n]^T A. */
 void qn_dsyrk_upper(size_t n, size_t rows, const double *a, size_t lda, double *c, size_t ldc);
+/* The same with A A^T of A[n][columns]. */
+void qn_dsyrk_rows_upper(size_t n, size_t columns, const double *a, size_t lda, double *c,
+                         size_t ldc);
+/* Solves A X = B by Cholesky's factor of a symmetric A[n][n], whose upper triangle is read and
+ * overwritten. The right sides are the rows of B[n_rhs][n], overwritten by the solutions unless
+ * *DEFINITE is cleared: A is not positive definite. QINS_ERR_UNSUPPORTED where the library was
+ * built without LAPACK. */
+enum qins_status qn_dposv(size_t n, size_t n_rhs, double *a, size_t lda, double *b, size_t ldb,
+                          bool *definite, struct qins_error *err);
 
 #endif
