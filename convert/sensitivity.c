@@ -291,10 +291,9 @@ static enum qins_status measure(struct job *j, size_t first, size_t end,
 /* Tokens that took part, of a tensor that is measured together with others. */
 static double touches(const struct qn_calibration *c, const char *name)
 {
-    for (uint32_t i = 0; c->has_access && i < c->access.n_tensors; i++)
-        if (strcmp(c->access.tensors[i], name) == 0)
-            return (double)c->access.touches[i];
-    return 1.0;
+    uint64_t n = 1;
+    qn_calibration_touches(c, name, &n);
+    return (double)n;
 }
 
 /* What KL targets FIRST ... END - 1 did together, dealt out in proportion to touches and error. */
