@@ -1,14 +1,12 @@
 # Class and touches a token of every tensor: column (layer), row (kind), class (0 unknown, 1 cold,
 # 2 hot), touches, layer's label, kind's label. columns, rows: how many.
-width = 760
 height = 130 + 30 * rows
 load "style.gp"
-set lmargin 24
 set xlabel "layer"
 unset grid
 set xrange [-0.5:columns - 0.5]
 set yrange [rows - 0.5:-0.5]
-set key outside top left horizontal
+set key outside top right horizontal
 set border 0
 set tics scale 0
 shade(c) = c == 2 ? 0xd55e00 : c == 1 ? 0x0072b2 : 0x8b949e
