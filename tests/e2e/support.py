@@ -12,6 +12,17 @@ PROGRAM = pathlib.Path(os.environ.get("QINS_PROGRAM", BUILD_ROOT / "cli" / "qins
 MODEL = SOURCE_ROOT / "examples" / "kjv-1.7m"
 # Larger models and texts, which need not be there.
 SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
+SANITIZER = os.environ.get("QINS_SANITIZER", "none")
+
+
+def less(full, sanitized):
+    """FULL amount of work, or what takes each path once where a sanitizer makes it slow."""
+    return full if SANITIZER == "none" else sanitized
+
+
+def without_gnuplot(folder):
+    """An environment for runs whose pictures nobody looks at: they take seconds. FOLDER: no programs."""
+    return {**os.environ, "PATH": str(folder)}
 
 
 def run_qins(*arguments, check=None, program=PROGRAM, **options):

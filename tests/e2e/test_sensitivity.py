@@ -151,17 +151,25 @@ class Oracle(Folder):
 
 class Runs(Folder):
     RUN = ("--context", 64, "--sensitivity", "--tokens", 500)
+    kept = None
 
     def small(self):
         text = self.dir / "small.txt"
         text.write_bytes(TEXT.read_bytes()[:9000])
         return text
 
+    def whole(self):
+        """The calibration of the small text that several tests start from, made once."""
+        if Runs.kept is None:
+            Runs.kept, _ = self.calibrate(MODEL, "--text", self.small(), *self.RUN, name="whole")
+        return Runs.kept
+
     def test_threads_and_storage(self):
         text = self.small()
         one, _ = self.calibrate(MODEL, "--text", text, *self.RUN, "--threads", 1, name="one")
         three, _ = self.calibrate(MODEL, "--text", text, *self.RUN, "--threads", 3, name="three")
         self.assertEqual(one.read_bytes(), three.read_bytes())
+        self.assertEqual(one.read_bytes(), self.whole().read_bytes())
         # One window on all threads.
         wide = ("--context", 1000, "--sensitivity", "--tokens", 200)
         one, _ = self.calibrate(MODEL, "--text", text, *wide, "--threads", 1, name="w1")
@@ -179,8 +187,7 @@ class Runs(Folder):
         self.assertNotIn("sensitivity", load(plain)[0])
 
     def test_interrupted(self):
-        text = self.small()
-        whole, _ = self.calibrate(MODEL, "--text", text, *self.RUN, name="whole")
+        text, whole = self.small(), self.whole()
         out = self.dir / "out.h5"
         part = pathlib.Path(f"{out}.part")
         command = [str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(text), "-o",
@@ -202,7 +209,7 @@ class Runs(Folder):
     def test_merging(self):
         text = TEXT.read_text()
         parts = []
-        for i, cut in enumerate((slice(0, 1500), slice(1500, 4000))):
+        for i, cut in enumerate((slice(0, 800), slice(800, 2000))):
             (self.dir / f"m{i}.txt").write_text(text[cut])
             parts.append(self.calibrate(MODEL, "--text", self.dir / f"m{i}.txt", *self.RUN[:3],
                                         name=f"m{i}")[0])
@@ -230,7 +237,7 @@ class Runs(Folder):
             self.assertNotIn("sensitivity", load(out)[0])
 
     def test_tampering(self):
-        good, _ = self.calibrate(MODEL, "--text", self.small(), *self.RUN, name="good")
+        good = self.whole()
         bad = self.dir / "bad.h5"
 
         def edit(f, change):
