@@ -53,22 +53,15 @@ static void add_target(struct job *j, struct qn_matrix *x, bool joined)
 
 static void add_experts(struct job *j, struct qn_layer *l)
 {
+    enum { MATRICES = 4 };
     const uint32_t n = j->m->config.n_experts ? j->m->config.n_experts : 1;
-    const bool together = n > QN_SENSITIVITY_EXPERTS;
-    for (uint32_t e = 0; e < n && !together; e++) {
-        add_target(j, &l->mlp[e].gate, false);
-        add_target(j, &l->mlp[e].up, false);
-        add_target(j, &l->mlp[e].gate_up, false);
-        add_target(j, &l->mlp[e].down, false);
+    const bool together = n > QN_SENSITIVITY_EXPERTS; /* each kind of matrix, of all experts */
+    for (uint32_t i = 0; i < n * MATRICES; i++) {
+        const uint32_t e = together ? i % n : i / MATRICES;
+        struct qn_mlp *mlp = &l->mlp[e];
+        struct qn_matrix *const of[MATRICES] = {&mlp->gate, &mlp->up, &mlp->gate_up, &mlp->down};
+        add_target(j, of[together ? i / n : i % MATRICES], together && e > 0);
     }
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].gate, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].up, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].gate_up, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].down, e > 0);
 }
 
 /* The matrices in the order of the forward pass; a head that is the embedding is not listed. */
