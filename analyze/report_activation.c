@@ -124,11 +124,6 @@ static struct grid_figures search(const struct cells *c, unsigned levels, bool u
     return best;
 }
 
-static double decibels(double signal, double error)
-{
-    return signal > 0.0 && error > 0.0 ? 10.0 * log10(signal / error) : (double)NAN;
-}
-
 static void put_rates(const struct cells *c, json_t **j)
 {
     const double signal = c->square[QN_CALIBRATION_CELLS];
@@ -145,17 +140,17 @@ static void put_rates(const struct cells *c, json_t **j)
         qn_json_put(&best, "levels", json_integer(levels));
         qn_json_put(&best, "kappa", qn_json_real(qins.kappa));
         qn_json_put(&best, "clip", qn_json_real(qins.clip));
-        qn_json_put(&best, "sqnr_db", qn_json_real(decibels(signal, qins.error)));
+        qn_json_put(&best, "sqnr_db", qn_json_real(qn_report_decibels(signal, qins.error)));
         qn_json_put(&best, "entropy_bits", qn_json_real(qins.entropy));
         qn_json_put(&row, "bits", json_integer(bits));
         qn_json_put(&row, "qins", json_incref(best));
         json_t *uniform = json_object();
-        qn_json_put(&uniform, "sqnr_db", qn_json_real(decibels(signal, absmax.error)));
+        qn_json_put(&uniform, "sqnr_db", qn_json_real(qn_report_decibels(signal, absmax.error)));
         qn_json_put(&uniform, "entropy_bits", qn_json_real(absmax.entropy));
         qn_json_put(&row, "int_absmax", uniform);
         uniform = json_object();
         qn_json_put(&uniform, "clip", qn_json_real(clip.clip));
-        qn_json_put(&uniform, "sqnr_db", qn_json_real(decibels(signal, clip.error)));
+        qn_json_put(&uniform, "sqnr_db", qn_json_real(qn_report_decibels(signal, clip.error)));
         qn_json_put(&uniform, "entropy_bits", qn_json_real(clip.entropy));
         qn_json_put(&row, "int_clip", uniform);
         qn_json_put(&coders, "bitpack", qn_json_real((double)bits));
