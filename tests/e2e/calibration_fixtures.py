@@ -1,7 +1,5 @@
 """What the tests of qins calibrate share: running it, reading its files, figures from rows."""
 import json
-import pathlib
-import tempfile
 import unittest
 
 import jsonschema
@@ -56,12 +54,10 @@ def point_datasets(data, name):
 
 
 @unittest.skipUnless(h5py, "no h5py")
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-calibrate-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.ids = bible_ids(1500)
         cls.ids_file = cls.save_ids("ids", cls.ids)
         cls.short = cls.dir / "short.txt"

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 SOURCE_ROOT = pathlib.Path(os.environ.get("QINS_SOURCE_ROOT",
@@ -73,6 +74,15 @@ def read_safetensors(path):
             result[name] = np.frombuffer(f.read(end - begin),
                                          types[info["dtype"]]).reshape(info["shape"])
     return result
+
+
+class Folder(unittest.TestCase):
+    """Tests that share a folder, cls.dir, which goes with them."""
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix=f"qins-{cls.__name__.lower()}-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
 
 
 def main():

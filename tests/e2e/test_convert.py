@@ -1,10 +1,8 @@
 """Convert, verify and restore on generated and real models; numpy is the oracle for figures."""
 import json
 import pathlib
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -54,12 +52,10 @@ def report(*arguments):
     return json.loads(support.run_qins(*arguments, "--json", check=0).stdout)
 
 
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-convert-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.rng = np.random.default_rng(20)
 
     def check_figures(self, source, restored, verified):

@@ -3,7 +3,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -23,12 +22,10 @@ OPTIONS = [
 ]
 
 
-class Determinism(unittest.TestCase):
+class Determinism(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-determinism-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.one_thread = {}
         rng = np.random.default_rng(11)
         rows = support.less(1, 3)  # of each, one in so many

@@ -1,9 +1,6 @@
 """qins pipeline: its steps, what it keeps of earlier runs, what it skips, its page."""
 import json
-import pathlib
 import re
-import tempfile
-import unittest
 
 import jsonschema
 import numpy as np
@@ -16,12 +13,10 @@ STEPS = ["calibrate", "plan", "convert", "verify", "analyze", "validate"]
 PSALM = "In the beginning God created the heaven and the earth."
 
 
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-pipeline-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.source = cls.dir / "source.safetensors"
         rng = np.random.default_rng(3)
         support.write_safetensors(cls.source, {
