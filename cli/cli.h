@@ -131,6 +131,7 @@ enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qin
 enum qins_status cli_check_writable(const char *path, struct qins_error *err);
 
 /* Prints to standard output; cli_flush() finds what failed. */
+/* Control characters but line ends and tabs are escaped. */
 void cli_print(const char *format, ...) QN_PRINTF(1, 2);
 void cli_print_json(const json_t *value);
 enum qins_status cli_flush(struct qins_error *err);

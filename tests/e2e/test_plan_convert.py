@@ -356,19 +356,49 @@ class Refusals(Folder):
                          check=0)
         support.run_qins("verify", out, "--against", self.source, check=0)
 
+    def test_target(self):
+        """A plan that was edited to take more than its target is carried out, with a note."""
+        p = copy.deepcopy(self.good)
+        p["summary"] = {"budget": {"target_size_bytes": 1000}}
+        out = self.dir / "target.qins"
+        plan = self.write_plan(p)
+        done = support.run_qins("convert", self.source, "-o", out, "--plan", plan, "--json", check=0)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertIn(f"the archive takes {out.stat().st_size} bytes", done.stderr)
+        self.assertIn("over the plan's target of 1000 ", done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["plan_target_bytes"], 1000)
+        validate(self, report, "convert")
+        done = support.run_qins("convert", self.source, "-o", out, "--plan", plan, "--quiet", check=0)
+        self.assertEqual(done.stderr, "")
+        for enough in ({"target_size_bytes": 1 << 20}, {"target_size_bytes": None}, 7):
+            p["summary"] = {"budget": enough}
+            done = support.run_qins("convert", self.source, "-o", out, "--plan", self.write_plan(p),
+                                    check=0)
+            self.assertEqual(done.stderr, "")
+
+    def test_terminal(self):
+        """What a plan says reaches no terminal as a command."""
+        p = copy.deepcopy(self.good)
+        p["summary"] = {"cost": "c\x1b[31m"}
+        p["tensors"][0].update(reason="r\x1b[31m\x07", candidates=[{"codings": []}])
+        done = support.run_qins("plan", "--explain", "w", self.write_plan(p), check=0)
+        self.assertIn("w: r\\x1b[31m\\x07\ncost: c\\x1b[31m\n", done.stdout)
+
     def test_lines(self):
         self.change(0, "'w'", "not known", kapa=1)
         self.change(0, "'w'", '"levels"', levels=2048)
         self.change(0, "'w'", '"levels"', levels=0)
         self.change(0, "'w'", '"levels"', levels="7")
         self.change(0, "'w'", "4 bits", bits=5)
-        self.change(0, "'w'", '"kappa"', kappa=-1)
-        self.change(0, "'w'", '"clip"', clip=1.5)
-        self.change(0, "'w'", '"group"', group=0)
-        self.change(0, "'w'", '"group"', group="rows")
-        self.change(0, "'w'", '"codec"', codec="tans")
-        self.change(0, "'w'", '"rounding"', rounding="up")
-        self.change(0, "'w'", '"class"', **{"class": "warm"})
+        self.change(0, "'w'", '"kappa" must be null or a number from 0 to 65536', kappa=-1)
+        self.change(0, "'w'", '"clip" must be null or a number from 0.01 to 1', clip=1.5)
+        self.change(0, "'w'", '"group" must be "tensor", "row" or a number', group=0)
+        self.change(0, "'w'", '"group" must be', group="rows")
+        self.change(0, "'w'", '"codec" must be one of store, bitpack, huffman, rle, rle-huffman, zstd',
+                    codec="tans")
+        self.change(0, "'w'", '"rounding" must be "nearest" or "feedback"', rounding="up")
+        self.change(0, "'w'", '"class" must be "hot", "cold" or "unknown"', **{"class": "warm"})
         self.change(0, "'w'", '"access_frequency"', access_frequency=-1)
         self.change(0, "'w'", '"reason"', reason="x" * 256)
         self.change(0, "'w'", '"sensitivity"', sensitivity="much")
@@ -386,6 +416,7 @@ class Refusals(Folder):
         self.refuse(lambda p: p["tensors"].append(line("u", "F32", (1,))), "'u'", "no such tensor")
         self.refuse(lambda p: p["tensors"][0].pop("codec") and None, "'w'", '"codec"')
         self.refuse(lambda p: p["tensors"][0].pop("name") and None, '"name"')
+        self.refuse(lambda p: p["tensors"][0].pop("dtype") and None, "'w'", '"dtype"')
 
     def test_whole(self):
         self.refuse(lambda p: p.update(schema="qins/plan/2"), "no plan")
@@ -393,6 +424,11 @@ class Refusals(Folder):
         self.refuse(lambda p: p.update(tensors={}), '"tensors"')
         self.refuse(lambda p: p.update(summary=[]), '"summary"')
         self.refuse(lambda p: [p], "no plan")
+        path = self.dir / "empty.json"
+        path.touch()
+        done = support.run_qins("convert", self.source, "-o", self.dir / "x.qins", "--plan", path,
+                                check=3)
+        self.assertEqual(done.stderr, f"qins: {path}: it is empty, not JSON\n")
         path = self.dir / "torn.json"
         path.write_text(json.dumps(self.good)[:-3])
         support.run_qins("convert", self.source, "-o", self.dir / "x.qins", "--plan", path, check=3)

@@ -185,7 +185,7 @@ static bool attempt(struct fixture *f, const char *what, int left, bool by_kill)
         assert_true(st == QINS_OK || st == QINS_ERR_INTERRUPTED);
         if (st == QINS_OK)
             return true;
-        assert_int_equal(qn_exists(f->part), strstr(err.message, "--resume") != NULL);
+        assert_int_equal(qn_exists(f->part), strstr(err.message, "; go on") != NULL);
         assert_false(qn_exists(f->out));
         return false;
     }
