@@ -1,7 +1,6 @@
 """qins calibrate --sensitivity against float64 forward passes with each matrix quantised in numpy."""
 import json
 import pathlib
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +10,7 @@ import numpy as np
 import model_fixtures
 import reference_models
 import support
-from calibration_fixtures import MODEL, TEXT, Folder, h5py, load
+from calibration_fixtures import MODEL, TEXT, Folder, load
 
 CONTEXT = 24
 COLUMNS = ("error", "kl", "standard_error", "levels")
@@ -238,7 +237,6 @@ class Runs(Folder):
 
     def test_tampering(self):
         good = self.whole()
-        bad = self.dir / "bad.h5"
 
         def edit(f, change):
             meta = json.loads(f["meta"][()].tobytes())
@@ -272,15 +270,7 @@ class Runs(Folder):
             lambda f: edit(f, lambda s: s.update(tokens=-1)),
             lambda f: edit(f, lambda s: s.update(tensors=["x"] * 1000000)),
         ]
-        for i, change in enumerate(changes):
-            with self.subTest(i):
-                shutil.copy(good, bad)
-                with h5py.File(bad, "r+") as f:
-                    change(f)
-                done = support.run_qins("calibrate", "--merge", good, bad, "-o", self.dir / "x.h5",
-                                        check=3)
-                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-                self.assertIn("bad.h5", done.stderr)
+        self.check_refused(good, changes)
 
     def test_refused(self):
         for arguments in (("--merge", "a", "b"), ("--activations", "a")):
