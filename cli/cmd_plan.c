@@ -29,12 +29,13 @@ static void put_line(struct cli_table *t, const json_t *line, const char *name, 
         cli_cell(t, "%.3f", bits);
 }
 
+/* A scalar stands in the manifest, which is not counted by tensors. */
 static double bits_per_weight(const json_t *tensor)
 {
-    const json_t *extent;
-    double n = 1.0;
+    const json_t *extent, *shape = json_object_get(tensor, "shape");
+    double n = json_array_size(shape) > 0 ? 1.0 : 0.0;
     size_t i;
-    json_array_foreach(json_object_get(tensor, "shape"), i, extent) n *= json_number_value(extent);
+    json_array_foreach(shape, i, extent) n *= json_number_value(extent);
     return n > 0.0 ? 8.0 * cli_number(tensor, "predicted_bytes") / n : NAN;
 }
 
