@@ -1,6 +1,7 @@
 #include "analyze/candidates.h"
 
 #include "analyze/predict.h"
+#include "formats/codec/search.h"
 
 #include <math.h>
 
@@ -68,16 +69,6 @@ static double quick_error(const struct moment_table *t, double n, double kappa, 
     return sum * step * step * (1.0 / 12.0) + (outside > 0.0 ? outside : 0.0);
 }
 
-/* Candidate I: 0, then a geometric series, as in formats/codec/search.c. */
-static double shape_candidate(unsigned i)
-{
-    static const double root_two = 0x1.6a09e667f3bcdp+0;
-    double kappa = i == 0 ? 0.0 : 0.125;
-    for (unsigned k = 1; k < i; k++)
-        kappa *= root_two;
-    return kappa;
-}
-
 struct search {
     const struct qn_density *density;
     bool weighted;
@@ -127,10 +118,10 @@ static void search_quick(struct search *s, const struct moment_table *t)
     unsigned at = 0;
     for (unsigned k = 0; s->kappa < 0.0 && k < SHAPES; k++) {
         double before = best.error;
-        look_up(s, t, shape_candidate(k), &best);
+        look_up(s, t, qn_search_kappa(k), &best);
         at = best.error != before ? k : at;
     }
-    double low = shape_candidate(at > 0 ? at - 1 : 0), high = shape_candidate(at + 1);
+    double low = qn_search_kappa(at > 0 ? at - 1 : 0), high = qn_search_kappa(at + 1);
     for (unsigned k = 1; s->kappa < 0.0 && k < FINE_SHAPES; k++)
         look_up(s, t, low + (high - low) * (double)k / FINE_SHAPES, &best);
     if (s->kappa >= 0.0)
@@ -145,7 +136,7 @@ static void search_coarse(struct search *s, const struct moment_table *t)
     size_t clips = s->clip < 0.0 ? CLIPS : 1;
     for (unsigned k = 0; k < shapes; k += 2)
         for (size_t i = 0; i < clips; i += COARSE_STEP)
-            try_exact(s, s->kappa < 0.0 ? shape_candidate(k) : s->kappa,
+            try_exact(s, s->kappa < 0.0 ? qn_search_kappa(k) : s->kappa,
                       s->clip < 0.0 ? t->u[i] : s->clip);
 }
 

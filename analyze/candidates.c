@@ -18,11 +18,6 @@ enum {
 #define N_FIXED_KAPPAS (sizeof fixed_kappas / sizeof *fixed_kappas)
 #define N_CODED_KAPPAS (sizeof coded_kappas / sizeof *coded_kappas)
 
-static double ratio_db(double signal, double error)
-{
-    return error > 0.0 ? (signal > 0.0 ? qn_decibels(signal / error) : 0.0) : (double)INFINITY;
-}
-
 static void predict(const struct qn_tensor_study *s, struct qn_candidate *c, unsigned what,
                     struct qn_prediction *p)
 {
@@ -35,7 +30,7 @@ static void predict(const struct qn_tensor_study *s, struct qn_candidate *c, uns
         qn_density_at(p->density, 1.0, &all);
         c->error = p->error;
         c->weighted_error = s->weighted ? p->weighted_error : p->error;
-        c->sqnr_db = ratio_db(all.error[2], p->error);
+        c->sqnr_db = qn_sqnr_db(all.error[2], p->error);
     }
     if (what & QN_PREDICT_RELATIVE)
         qn_predict_relative(p, c);

@@ -12,18 +12,13 @@ struct view {
     double weighted_signal;
 };
 
-static double decibels(double signal, double error)
-{
-    return error > 0.0 ? (signal > 0.0 ? qn_decibels(signal / error) : 0.0) : (double)INFINITY;
-}
-
 static double value_of(const struct view *v, const struct qn_candidate *c, enum qn_measure m)
 {
     switch (m) {
     case QN_MEASURE_SQUARED:
         return c->sqnr_db;
     case QN_MEASURE_WEIGHTED:
-        return decibels(v->weighted_signal, c->weighted_error);
+        return qn_sqnr_db(v->weighted_signal, c->weighted_error);
     default:
         return c->p99_rel_error;
     }

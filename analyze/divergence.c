@@ -1,7 +1,5 @@
 #include "analyze/divergence.h"
 
-#include "analyze/perplexity.h"
-
 #include <math.h>
 #include <stdlib.h>
 
@@ -80,17 +78,4 @@ enum qins_status qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t 
         out->quantiles[i] = quantile(kl, tokens, qn_divergence_quantiles[i]);
     out->max_kl = kl[tokens - 1];
     return QINS_OK;
-}
-
-enum qins_status qn_divergence(const struct qn_model *model, const struct qn_model *candidate,
-                               const struct qn_ids *ids,
-                               const struct qn_divergence_options *options,
-                               const struct qn_monitor *monitor, struct qn_divergence *out,
-                               struct qins_error *err)
-{
-    const struct qn_perplexity_options o = {.context = options->context,
-                                            .threads = options->threads,
-                                            .max_windows = options->max_windows};
-    struct qn_perplexity both[2];
-    return qn_perplexity_pair(model, candidate, ids, &o, "divergence", monitor, both, out, err);
 }

@@ -5,12 +5,6 @@
 #include "model/ids.h"
 #include "model/session.h"
 
-struct qn_divergence_options {
-    size_t context; /* tokens of a window; the same windows as qn_perplexity() in QN_PPL_QINS */
-    uint64_t max_windows; /* 0: all; else so many of them, spread over the text */
-    unsigned threads;
-};
-
 enum { QN_DIVERGENCE_QUANTILES = 9 };
 /* 0.001 0.01 0.05 0.1 0.5 0.9 0.95 0.99 0.999 */
 extern const double qn_divergence_quantiles[QN_DIVERGENCE_QUANTILES];
@@ -26,14 +20,8 @@ struct qn_divergence {
     uint64_t windows, tokens;
 };
 
-/* Both models have one vocabulary. Does not depend on the number of threads. */
-enum qins_status qn_divergence(const struct qn_model *model, const struct qn_model *candidate,
-                               const struct qn_ids *ids,
-                               const struct qn_divergence_options *options,
-                               const struct qn_monitor *monitor, struct qn_divergence *out,
-                               struct qins_error *err);
-
-/* Log of the sum of exp(x), in float64. N >= 1. */
+/* Log of the sum of exp(x), N >= 1, in float64: the kernels' log_sum_exp, whose exponentials are
+ * float32, is too coarse for the KL of models that are nearly equal. */
 double qn_log_sum_exp(const float *x, size_t n);
 /* KL(softmax(model) || softmax(candidate)) >= 0 of logits [n], 0 for equal ones; MODEL_LSE is
  * qn_log_sum_exp() of the first. */

@@ -47,8 +47,7 @@ static struct qn_candidate measure(struct table *t, enum qn_granularity g)
         from = to;
     }
     c.error = error > 0.0 ? error : 0.0;
-    c.sqnr_db = c.error > 0.0 ? (t->signal > 0.0 ? qn_decibels(t->signal / c.error) : 0.0)
-                              : (double)INFINITY;
+    c.sqnr_db = qn_sqnr_db(t->signal, c.error);
     qn_predict_rate(t->study, p, &c);
     return c;
 }

@@ -2,6 +2,7 @@
 #ifndef QINS_ANALYZE_LOGARITHM_H
 #define QINS_ANALYZE_LOGARITHM_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -37,6 +38,12 @@ static inline double qn_decibels(double x)
 {
     static const double ten_log10_of_2 = 0x1.8151824c7587fp+1;
     return ten_log10_of_2 * qn_log2(x);
+}
+
+/* Of sums of squares >= 0; infinite without error, 0 for an error of no signal. */
+static inline double qn_sqnr_db(double signal, double error)
+{
+    return error > 0.0 ? (signal > 0.0 ? qn_decibels(signal / error) : 0.0) : (double)INFINITY;
 }
 
 #endif

@@ -150,6 +150,21 @@ void qn_plot_number(struct qn_plotter *p, double value)
         fputs("NaN\t", p->data);
 }
 
+void qn_plot_end_row(struct qn_plotter *p)
+{
+    fputc('\n', p->data);
+}
+
+void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns)
+{
+    if (rows == 0) {
+        for (int i = 0; i < columns; i++)
+            qn_plot_number(p, NAN);
+        qn_plot_end_row(p);
+    }
+    fputs("\n\n", p->data);
+}
+
 enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
                              const char *script, struct qins_error *err)
 {

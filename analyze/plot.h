@@ -36,6 +36,9 @@ enum qins_status qn_plot_begin(struct qn_plotter *p, const char *name, struct qi
 void qn_plot_text(struct qn_plotter *p, const char *text);
 /* A number as a column, NaN where it is not finite. */
 void qn_plot_number(struct qn_plotter *p, double value);
+void qn_plot_end_row(struct qn_plotter *p);
+/* Two blank lines; a block without ROWS gets one of COLUMNS NaN, so that gnuplot finds it. */
+void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns);
 /* Closes the data and adds the plot: NAME.gp is HEAD (assignments of numbers), then SCRIPT. */
 enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
                              const char *script, struct qins_error *err);

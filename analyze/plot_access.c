@@ -88,7 +88,7 @@ static void put_map(struct qn_plotter *p, const struct map *m)
             qn_plot_number(p, c->known ? c->touches / (double)c->known : NAN);
             qn_plot_text(p, label);
             qn_plot_text(p, m->kinds[k]);
-            fputc('\n', p->data);
+            qn_plot_end_row(p);
         }
 }
 
@@ -145,11 +145,11 @@ static void put_ranked(struct qn_plotter *p, double *values, size_t n)
             continue;
         qn_plot_number(p, (double)(i + 1));
         qn_plot_number(p, values[i]);
-        fputc('\n', p->data);
+        qn_plot_end_row(p);
         rows++;
         next = fmax(next + 1.0, (double)(i + 1) * 1.02); /* 1 % of a decade a step */
     }
-    fputs(rows ? "\n\n" : "NaN\tNaN\n\n\n", p->data);
+    qn_plot_end_block(p, rows, 2);
 }
 
 static enum qins_status put_table(struct qn_plotter *p, struct qn_checkpoint *curves,

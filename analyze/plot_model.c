@@ -12,22 +12,6 @@ const char *const qn_plot_names[QN_PLOT_NAMES] = {
 
 enum { MAX_SERIES = 8, MAX_KINDS = 20 };
 
-static void end_row(struct qn_plotter *p)
-{
-    fputc('\n', p->data);
-}
-
-/* Two blank lines; a block that would be empty gets a row of nothing, so that gnuplot finds it. */
-static void end_block(struct qn_plotter *p, size_t rows, int columns)
-{
-    if (rows == 0) {
-        for (int i = 0; i < columns; i++)
-            qn_plot_number(p, NAN);
-        end_row(p);
-    }
-    fputs("\n\n", p->data);
-}
-
 /* KEYS of the items of ARRAY as columns; rows without the first two are left out. */
 static void put_rows(struct qn_plotter *p, const json_t *array, const char *const *keys, int n)
 {
@@ -39,10 +23,10 @@ static void put_rows(struct qn_plotter *p, const json_t *array, const char *cons
             continue;
         for (int k = 0; k < n; k++)
             qn_plot_number(p, qn_report_number(item, keys[k]));
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
-    end_block(p, rows, n);
+    qn_plot_end_block(p, rows, n);
 }
 
 /* Bits and the spread under KEY. */
@@ -59,10 +43,10 @@ static void put_spread(struct qn_plotter *p, const json_t *array, const char *ke
         qn_plot_number(p, qn_report_number(spread, "mean"));
         qn_plot_number(p, qn_report_number(spread, "min"));
         qn_plot_number(p, qn_report_number(spread, "max"));
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
-    end_block(p, rows, 4);
+    qn_plot_end_block(p, rows, 4);
 }
 
 static enum qins_status plot_int_vs_qins(struct qn_plotter *p, const json_t *comparison,
@@ -87,25 +71,28 @@ static enum qins_status plot_int_vs_qins(struct qn_plotter *p, const json_t *com
     return qn_plot_end(p, &plot, "", qn_asset_int_vs_qins_gp, err);
 }
 
-/* Formats' names as labels. */
-static void put_references(struct qn_plotter *p, const json_t *array)
+/* A block each, its name on top. Returns how many. */
+static size_t put_references(struct qn_plotter *p, const json_t *array)
 {
     const json_t *item;
-    size_t i, rows = 0;
+    size_t i, blocks = 0;
     json_array_foreach(array, i, item)
     {
-        if (isnan(qn_report_number(item, "sqnr_db")))
+        if (isnan(qn_report_number(item, "sqnr_db")) || blocks == MAX_SERIES)
             continue;
+        qn_plot_text(p, qn_report_text(item, "name"));
+        qn_plot_end_row(p);
         qn_plot_number(p, qn_report_number(item, "bits_per_weight"));
         qn_plot_number(p, qn_report_number(item, "sqnr_db"));
-        qn_plot_text(p, qn_report_text(item, "name"));
-        end_row(p);
-        rows++;
+        qn_plot_end_row(p);
+        qn_plot_end_block(p, 1, 2);
+        blocks++;
     }
-    end_block(p, rows, 3);
+    return blocks;
 }
 
-static void put_chosen(struct qn_plotter *p, const json_t *report)
+/* Returns how many there are. */
+static size_t put_chosen(struct qn_plotter *p, const json_t *report)
 {
     static const char *const keys[] = {"bits_per_weight", "sqnr_db"};
     const json_t *tensor;
@@ -118,10 +105,11 @@ static void put_chosen(struct qn_plotter *p, const json_t *report)
             continue;
         for (int k = 0; k < 2; k++)
             qn_plot_number(p, qn_report_number(chosen, keys[k]));
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
-    end_block(p, rows, 2);
+    qn_plot_end_block(p, rows, 2);
+    return rows;
 }
 
 static enum qins_status plot_rate_distortion(struct qn_plotter *p, const json_t *report,
@@ -136,11 +124,14 @@ static enum qins_status plot_rate_distortion(struct qn_plotter *p, const json_t 
         .name = "rate-distortion",
         .caption =
             "All matrices together: signal to quantisation noise against bits a weight, with "
-            "the convex hull of every candidate and, where there is a plan, its choices.",
+            "the convex hull of every candidate and, where there is a plan, its choices, one a "
+            "tensor. Packed INT is at its best clip or, dashed, with absmax scales; Q4_0 and the "
+            "like are llama.cpp's formats.",
         .alt = "SQNR against bits a weight of QINS, INT and llama.cpp's formats",
         .tensor = -1};
     const json_t *comparison = json_object_get(report, "comparison");
     const json_t *fixed = json_object_get(comparison, "fixed");
+    char head[64];
     if (json_array_size(fixed) == 0)
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot.name, err);
@@ -150,9 +141,10 @@ static enum qins_status plot_rate_distortion(struct qn_plotter *p, const json_t 
         put_rows(p, fixed, keys[i], 2);
     put_rows(p, json_object_get(comparison, "coded"), coded, 2);
     put_rows(p, json_object_get(comparison, "hull"), hull, 2);
-    put_references(p, json_object_get(comparison, "reference"));
-    put_chosen(p, report);
-    return qn_plot_end(p, &plot, "", qn_asset_rate_distortion_gp, err);
+    size_t chosen = put_chosen(p, report);
+    size_t formats = put_references(p, json_object_get(comparison, "reference"));
+    snprintf(head, sizeof head, "chosen = %zu\nformats = %zu\n", chosen, formats);
+    return qn_plot_end(p, &plot, head, qn_asset_rate_distortion_gp, err);
 }
 
 static void size_label(double bytes, double fp32, char *buf, size_t size)
@@ -244,7 +236,7 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
     qn_plot_text(p, "kind");
     for (int k = 0; k < n; k++)
         qn_plot_text(p, coders[k]);
-    end_row(p);
+    qn_plot_end_row(p);
     json_array_foreach(kinds, i, kind)
     {
         const json_t *bits = json_object_get(kind, "coded_bits");
@@ -254,7 +246,7 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
         qn_plot_text(p, qn_report_text(kind, "kind"));
         for (int k = 0; k < n; k++)
             qn_plot_number(p, qn_report_number(bits, coders[k]));
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
     char head[64];
@@ -287,7 +279,7 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
         qn_plot_number(p, qn_report_number(spread, "mean"));
         qn_plot_number(p, qn_report_number(spread, "min"));
         qn_plot_number(p, qn_report_number(spread, "max"));
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
     if (rows == 0)
@@ -350,12 +342,12 @@ static enum qins_status plot_entropy_by_layer(struct qn_plotter *p, const json_t
     qn_plot_text(p, "layer");
     for (int k = 0; k < n; k++)
         qn_plot_text(p, kinds[k]);
-    end_row(p);
+    qn_plot_end_row(p);
     for (long layer = 0; layer < (long)layers; layer++) {
         qn_plot_number(p, (double)layer);
         for (int k = 0; k < n; k++)
             qn_plot_number(p, layer_entropy(report, kinds[k], layer));
-        end_row(p);
+        qn_plot_end_row(p);
     }
     snprintf(head, sizeof head, "columns = %d\nlast = %ld\n", n, (long)layers - 1);
     return qn_plot_end(p, &plot, head, qn_asset_entropy_by_layer_gp, err);

@@ -9,21 +9,11 @@
 #include <string.h>
 
 enum {
-    MAX_LEVELS = 300, /* more of them are not shown: they would be a red bar */
+    MAX_LEVELS = 1 << 16,
     BINS_PER_BIT = 4, /* of candidates; the best of a bin is shown */
     MAX_SHOWN_BITS = 14,
     N_BINS = BINS_PER_BIT * MAX_SHOWN_BITS,
 };
-
-static void end_row(struct qn_plotter *p)
-{
-    fputc('\n', p->data);
-}
-
-static void end_block(struct qn_plotter *p, size_t rows)
-{
-    fputs(rows == 0 ? "NaN\tNaN\tNaN\n\n\n" : "\n\n", p->data);
-}
 
 /* The column of GRANULARITY in the table of histograms; of a name that is none, the first. */
 static size_t histogram_column(const struct qn_table *t, const char *granularity)
@@ -50,12 +40,15 @@ static double put_histogram(struct qn_plotter *p, const struct qn_table *t, cons
         for (int edge = -1; edge <= 1; edge += 2) {
             qn_plot_number(p, t->data[i * t->columns] + edge / (double)t->rows);
             qn_plot_number(p, share);
-            end_row(p);
+            qn_plot_end_row(p);
         }
     }
-    end_block(p, t->rows);
+    qn_plot_end_block(p, t->rows, 2);
     return isfinite(sum) ? least : 0.0;
 }
+
+/* Of the range from -1 to 1; closer ticks run into each other. */
+static const double least_gap = 1.0 / 80.0;
 
 /* Level l of N stands for clip * t / (1 + kappa (1 - t)), t = l / N (docs/analysis.md). */
 static void put_levels(struct qn_plotter *p, const json_t *chosen)
@@ -63,13 +56,22 @@ static void put_levels(struct qn_plotter *p, const json_t *chosen)
     double n = qn_report_number(chosen, "levels"), kappa = qn_report_number(chosen, "kappa"),
            clip = qn_report_number(chosen, "clip");
     bool good = n >= 1.0 && n <= MAX_LEVELS && kappa >= 0.0 && clip > 0.0;
-    const long last = good ? (long)n : -1; /* n may be NaN, or too large */
-    for (long l = -last; l <= last; l++) {
+    const long last = good ? (long)n : -1;         /* n may be NaN, or too large */
+    const double gap = clip / (n * (1.0 + kappa)); /* around 0, where it is least */
+    long step = 1;
+    char title[32] = "levels";
+    while (step < last && (double)step * gap < least_gap)
+        step *= 2;
+    if (step > 1)
+        snprintf(title, sizeof title, "1 level in %ld", step);
+    qn_plot_text(p, title);
+    qn_plot_end_row(p);
+    for (long l = -(last / step) * step; l <= last; l += step) {
         double t = (double)labs(l) / n;
         double value = (l < 0 ? -clip : clip) * t / (1.0 + kappa * (1.0 - t));
         fprintf(p->data, "%.6g\t0\n%.6g\t1\n%.6g\t0\n", value, value, value);
     }
-    fputs(good ? "\n\n" : "NaN\tNaN\n\n\n", p->data);
+    qn_plot_end_block(p, good, 2);
 }
 
 /* Of the candidates of set CODED, the best of each quarter bit and granularity. */
@@ -97,10 +99,10 @@ static size_t put_candidates(struct qn_plotter *p, const struct qn_table *t, boo
             continue;
         qn_plot_number(p, best[i][0]);
         qn_plot_number(p, best[i][1]);
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
-    end_block(p, rows);
+    qn_plot_end_block(p, rows, 2);
     return rows;
 }
 
@@ -115,26 +117,28 @@ static size_t put_hull(struct qn_plotter *p, const json_t *hull)
             continue;
         qn_plot_number(p, bits);
         qn_plot_number(p, db);
-        end_row(p);
+        qn_plot_end_row(p);
         rows++;
     }
-    end_block(p, rows);
+    qn_plot_end_block(p, rows, 2);
     return rows;
 }
 
+/* On top what chose it. */
 static void put_chosen(struct qn_plotter *p, const json_t *chosen)
 {
     double bits = qn_report_number(chosen, "bits_per_weight");
     bool good = isfinite(bits) && isfinite(qn_report_number(chosen, "sqnr_db"));
+    qn_plot_text(p, json_array_size(json_object_get(chosen, "blocks"))    ? "plan, by rows"
+                    : strcmp(qn_report_text(chosen, "from"), "plan") == 0 ? "plan"
+                                                                          : "8 bits, no plan");
+    qn_plot_end_row(p);
     if (good) {
         qn_plot_number(p, bits);
         qn_plot_number(p, qn_report_number(chosen, "sqnr_db"));
-        qn_plot_text(p, json_array_size(json_object_get(chosen, "blocks"))    ? "plan, by rows"
-                        : strcmp(qn_report_text(chosen, "from"), "plan") == 0 ? "plan"
-                                                                              : "8 bits, no plan");
-        end_row(p);
+        qn_plot_end_row(p);
     }
-    end_block(p, good);
+    qn_plot_end_block(p, good, 2);
 }
 
 static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_input *in,

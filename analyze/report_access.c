@@ -11,12 +11,10 @@ static const double shares[] = {0.01, 0.1};
 double qn_report_touches(const struct qn_report_builder *b, const char *name)
 {
     const struct qn_calibration *c = &b->calibration.c;
-    if (!b->has_calibration || !c->has_access || c->tokens == 0)
+    uint64_t touches;
+    if (!b->has_calibration || c->tokens == 0 || !qn_calibration_touches(c, name, &touches))
         return NAN;
-    for (uint32_t i = 0; i < c->access.n_tensors; i++)
-        if (strcmp(c->access.tensors[i], name) == 0)
-            return (double)c->access.touches[i] / (double)c->tokens;
-    return NAN;
+    return (double)touches / (double)c->tokens;
 }
 
 static int descending(const void *a, const void *b)

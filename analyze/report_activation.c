@@ -2,6 +2,7 @@
  * for a point, which is what a layer that takes codes can have. A cell of the histogram counts as
  * evenly filled, as in densities. */
 #include "analyze/report_build.h"
+#include "formats/codec/level_error.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -57,31 +58,27 @@ static void fill(struct cells *c, const struct qn_calibration_point *p)
     c->bound[QN_CALIBRATION_CELLS] = cell_bound(QN_CALIBRATION_CELLS);
 }
 
-struct moments {
-    double count, sum, square;
-};
-
 /* Of all values below X. */
-static struct moments below(const struct cells *c, double x)
+static struct qn_level_moments below(const struct cells *c, double x)
 {
     const float narrow = (float)x;
     uint32_t bits;
     memcpy(&bits, &narrow, sizeof bits);
     uint32_t cell = bits >> 18;
     if (!(x > 0.0))
-        return (struct moments){0.0, 0.0, 0.0};
+        return (struct qn_level_moments){0.0, 0.0, 0.0};
     if (x >= c->largest || cell >= QN_CALIBRATION_CELLS)
         cell = QN_CALIBRATION_CELLS;
-    struct moments m = {c->count[cell], c->sum[cell], c->square[cell]};
+    struct qn_level_moments m = {c->count[cell], c->sum[cell], c->square[cell]};
     if (cell == QN_CALIBRATION_CELLS)
         return m;
     const double low = c->bound[cell], high = fmin(c->bound[cell + 1], c->largest),
                  n = c->count[cell + 1] - c->count[cell];
     if (high > low && x > low && n > 0.0) {
         const double part = n * fmin((x - low) / (high - low), 1.0);
-        m.count += part;
-        m.sum += part * (low + x) / 2.0;
-        m.square += part * (low * low + low * x + x * x) / 3.0;
+        m.m0 += part;
+        m.m1 += part * (low + x) / 2.0;
+        m.m2 += part * (low * low + low * x + x * x) / 3.0;
     }
     return m;
 }
@@ -91,23 +88,19 @@ static double plogp(double n, double all)
     return n > 0.0 ? -n / all * log2(n / all) : 0.0;
 }
 
-/* Level l stands for s t / (1 + kappa (1 - t)), t = l / N, and takes what encodes to within half a
- * level: |x| = s t / (1 + kappa (1 - t)) at t = (l +- 1/2) / N (docs/analysis.md). */
+/* docs/analysis.md. */
 static void predict(const struct cells *c, unsigned levels, struct grid_figures *f)
 {
     const double s = c->largest * f->clip, n = levels, signed_values = c->negative + c->positive,
                  all = signed_values + c->zeros;
     const double negative = signed_values > 0.0 ? c->negative / signed_values : 0.0;
-    struct moments at = {0.0, 0.0, 0.0};
+    struct qn_level_moments at = {0.0, 0.0, 0.0};
     f->error = f->entropy = 0.0;
     for (unsigned l = 0; l <= levels; l++) {
-        const double t = (double)l / n, edge = ((double)l + 0.5) / n,
-                     value = s * t / (1.0 + f->kappa * (1.0 - t)),
-                     upper = l == levels ? (double)INFINITY
-                                         : s * edge / (1.0 + f->kappa * (1.0 - edge));
-        const struct moments to = below(c, upper);
-        const double count = to.count - at.count;
-        f->error += to.square - at.square - 2.0 * value * (to.sum - at.sum) + value * value * count;
+        const struct qn_level_moments to =
+            below(c, l == levels ? (double)INFINITY : qn_level_bound(l, n, f->kappa, s));
+        const double count = to.m0 - at.m0;
+        f->error += qn_level_error(&at, &to, qn_level_value(l, n, f->kappa, s));
         if (l == 0)
             f->entropy += plogp(count + c->zeros, all);
         else
@@ -131,11 +124,6 @@ static struct grid_figures search(const struct cells *c, unsigned levels, bool u
     return best;
 }
 
-static double decibels(double signal, double error)
-{
-    return signal > 0.0 && error > 0.0 ? 10.0 * log10(signal / error) : (double)NAN;
-}
-
 static void put_rates(const struct cells *c, json_t **j)
 {
     const double signal = c->square[QN_CALIBRATION_CELLS];
@@ -152,17 +140,17 @@ static void put_rates(const struct cells *c, json_t **j)
         qn_json_put(&best, "levels", json_integer(levels));
         qn_json_put(&best, "kappa", qn_json_real(qins.kappa));
         qn_json_put(&best, "clip", qn_json_real(qins.clip));
-        qn_json_put(&best, "sqnr_db", qn_json_real(decibels(signal, qins.error)));
+        qn_json_put(&best, "sqnr_db", qn_json_real(qn_report_decibels(signal, qins.error)));
         qn_json_put(&best, "entropy_bits", qn_json_real(qins.entropy));
         qn_json_put(&row, "bits", json_integer(bits));
         qn_json_put(&row, "qins", json_incref(best));
         json_t *uniform = json_object();
-        qn_json_put(&uniform, "sqnr_db", qn_json_real(decibels(signal, absmax.error)));
+        qn_json_put(&uniform, "sqnr_db", qn_json_real(qn_report_decibels(signal, absmax.error)));
         qn_json_put(&uniform, "entropy_bits", qn_json_real(absmax.entropy));
         qn_json_put(&row, "int_absmax", uniform);
         uniform = json_object();
         qn_json_put(&uniform, "clip", qn_json_real(clip.clip));
-        qn_json_put(&uniform, "sqnr_db", qn_json_real(decibels(signal, clip.error)));
+        qn_json_put(&uniform, "sqnr_db", qn_json_real(qn_report_decibels(signal, clip.error)));
         qn_json_put(&uniform, "entropy_bits", qn_json_real(clip.entropy));
         qn_json_put(&row, "int_clip", uniform);
         qn_json_put(&coders, "bitpack", qn_json_real((double)bits));

@@ -138,7 +138,7 @@ void qn_report_sums_add(struct qn_report_sums *s, const struct qn_sum_input *in)
     s->int_coded_bytes += stored;
 }
 
-static double decibels(double signal, double error)
+double qn_report_decibels(double signal, double error)
 {
     return error > 0.0 && signal > 0.0 ? 10.0 * log10(signal / error) : (double)NAN;
 }
@@ -161,7 +161,7 @@ static json_t *fixed_to_json(const struct qn_report_sums *s, unsigned bits)
     json_t *j = json_object(), *p99 = json_object();
     qn_json_put(&j, "bits", json_integer(bits));
     for (int k = 0; k < QN_CONTENDERS; k++) {
-        qn_json_put(&j, db_keys[k], qn_json_real(decibels(s->signal, f->error[k])));
+        qn_json_put(&j, db_keys[k], qn_json_real(qn_report_decibels(s->signal, f->error[k])));
         qn_json_put(&p99, keys[k],
                     qn_json_real(f->p99[k].weight > 0.0 ? f->p99[k].sum / f->p99[k].weight : NAN));
     }
@@ -191,15 +191,16 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
             json_t *row = json_object();
             qn_json_put(&row, "bits", qn_json_real(bits));
             qn_json_put(&row, "tensors", json_integer((json_int_t)r->tensors));
-            qn_json_put(&row, "qins_sqnr_db", qn_json_real(decibels(signal, r->error[0])));
-            qn_json_put(&row, "int_sqnr_db", qn_json_real(decibels(signal, r->error[1])));
+            qn_json_put(&row, "qins_sqnr_db",
+                        qn_json_real(qn_report_decibels(signal, r->error[0])));
+            qn_json_put(&row, "int_sqnr_db", qn_json_real(qn_report_decibels(signal, r->error[1])));
             qn_json_put(&row, "gain_db", qn_mean_to_json(&r->gain));
             append(&coded, row);
         }
         if (r->any_tensors == s->matrices) {
             json_t *row = json_object();
             qn_json_put(&row, "bits", qn_json_real(bits));
-            qn_json_put(&row, "sqnr_db", qn_json_real(decibels(s->signal, r->any)));
+            qn_json_put(&row, "sqnr_db", qn_json_real(qn_report_decibels(s->signal, r->any)));
             append(&hull, row);
         }
     }
@@ -208,7 +209,8 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
         json_t *row = json_object();
         qn_json_put(&row, "name", json_string(info->name));
         qn_json_put(&row, "bits_per_weight", qn_json_real(8.0 * info->bytes / info->block));
-        qn_json_put(&row, "sqnr_db", qn_json_real(decibels(s->signal, s->reference_error[i])));
+        qn_json_put(&row, "sqnr_db",
+                    qn_json_real(qn_report_decibels(s->signal, s->reference_error[i])));
         append(&reference, row);
     }
     qn_json_put(&j, "granularity", json_string(qn_granularity_name(QN_PER_ROW)));

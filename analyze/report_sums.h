@@ -56,6 +56,9 @@ struct qn_sum_input {
 bool qn_report_is_matrix(const struct qn_tensor *t);
 void qn_report_sums_add(struct qn_report_sums *s, const struct qn_sum_input *in);
 
+/* 10 log10 of the ratio; NaN where one is not above 0. */
+double qn_report_decibels(double signal, double error);
+
 /* "comparison" of the report. */
 json_t *qn_report_comparison(const struct qn_report_sums *s);
 /* "sizes": stages from FP32 on; PLAN and ARCHIVE bytes, <= 0 where there are none. */

@@ -1,6 +1,7 @@
 /* One tensor of the report. */
 #include "analyze/report_build.h"
 #include "analyze/report_tables.h"
+#include "formats/archive/manifest_json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -107,9 +108,7 @@ static void candidate_row(const struct qn_candidate *c, bool coded, const struct
     if (f->study.weighted) {
         struct qn_cumulative all;
         qn_density_at(f->study.density[c->granularity], 1.0, &all);
-        weighted = c->weighted_error > 0.0 && all.weighted[2] > 0.0
-                       ? 10.0 * log10(all.weighted[2] / c->weighted_error)
-                       : (double)NAN;
+        weighted = qn_report_decibels(all.weighted[2], c->weighted_error);
     }
     row[QN_COLUMN_WEIGHTED_SQNR_DB] = (float)weighted;
     row[QN_COLUMN_P50_REL_ERROR] = (float)c->p50_rel_error;
@@ -220,7 +219,7 @@ static json_t *chosen_by_plan(const struct qn_plan_tensor *t, const struct findi
     }
     if (f->compared && t->predicted_error > 0.0) {
         const double rms = f->study.statistics.rms;
-        db = 10.0 * log10(rms * rms * n / t->predicted_error);
+        db = qn_report_decibels(rms * rms * n, t->predicted_error);
     }
     qn_json_put(&j, "sqnr_db", qn_json_real(db));
     qn_json_put(&j, "bits_per_weight", qn_json_real(bits));
@@ -273,17 +272,6 @@ static const char *class_of(const struct qn_plan_tensor *planned, double touches
     return qn_class_name(touches <= QN_COLD_TOUCHES ? QN_CLASS_COLD : QN_CLASS_HOT);
 }
 
-static json_t *shape_of(const struct qn_tensor *t)
-{
-    json_t *j = json_array();
-    for (unsigned i = 0; i < t->rank && j; i++)
-        if (json_array_append_new(j, json_integer((json_int_t)t->shape[i])) != 0) {
-            json_decref(j);
-            j = NULL;
-        }
-    return j;
-}
-
 static json_t *describe(const struct qn_report_builder *b, const struct qn_tensor *t,
                         const struct qn_plan_tensor *planned)
 {
@@ -300,7 +288,7 @@ static json_t *describe(const struct qn_report_builder *b, const struct qn_tenso
     qn_json_put(&j, "component", qn_json_text(component));
     qn_json_put(&j, "layer", layer >= 0 ? json_integer(layer) : json_null());
     qn_json_put(&j, "dtype", json_string(foreign ? t->foreign_type : qins_dtype_name(t->dtype)));
-    qn_json_put(&j, "shape", shape_of(t));
+    qn_json_put(&j, "shape", qn_json_shape(t));
     qn_json_put(&j, "numel", json_integer((json_int_t)t->n_elements));
     qn_json_put(&j, "source_bytes", json_integer((json_int_t)t->n_bytes));
     qn_json_put(&j, "access_frequency", qn_json_real(touches));

@@ -168,17 +168,17 @@ static const struct kind {
 } kinds[N_KINDS] = {
     {"prefill", run_plain}, {"calibrate", run_calibrate}, {"calibrate with gram", run_gram}};
 
-static void fill(struct calibrating *c, struct qn_candidate candidates[N_CANDIDATES],
+static void fill(struct calibrating *c, struct qn_bench_candidate candidates[N_CANDIDATES],
                  struct qn_comparison compared[N_CANDIDATES])
 {
     for (size_t i = 0; i < N_CANDIDATES; i++) {
         const struct kind *k = &kinds[i / 2];
         struct lane *l = &c->lanes[i % 2];
-        candidates[i] = (struct qn_candidate){.name = k->name,
-                                              .threads = l->threads,
-                                              .tokens = c->setup.tokens,
-                                              .run = k->run,
-                                              .ctx = l};
+        candidates[i] = (struct qn_bench_candidate){.name = k->name,
+                                                    .threads = l->threads,
+                                                    .tokens = c->setup.tokens,
+                                                    .run = k->run,
+                                                    .ctx = l};
         compared[i] = (struct qn_comparison){
             .of = &candidates[i], .to = &candidates[i % 2], .overhead = true};
         if (i / 2 == CALIBRATE && !c->setup.options->model)
@@ -189,7 +189,7 @@ static void fill(struct calibrating *c, struct qn_candidate candidates[N_CANDIDA
 enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
                                     struct qins_error *err)
 {
-    struct qn_candidate candidates[N_CANDIDATES];
+    struct qn_bench_candidate candidates[N_CANDIDATES];
     struct qn_comparison compared[N_CANDIDATES];
     struct calibrating c = {0};
     size_t n = N_CANDIDATES;

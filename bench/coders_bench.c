@@ -54,7 +54,7 @@ struct measuring {
     struct qn_chunk_work work;
     struct coding codings[SUBJECTS];
     struct copying copying;
-    struct qn_candidate candidates[CANDIDATES];
+    struct qn_bench_candidate candidates[CANDIDATES];
 };
 
 static double uniform(uint64_t *state) /* (0, 1) */
@@ -157,17 +157,17 @@ static enum qins_status measuring_init(struct measuring *m, struct qins_error *e
         st = make_weights(m, err);
     for (size_t i = 0; i < SUBJECTS && st == QINS_OK; i++) {
         st = encode(m, &subjects[i], &m->codings[i], err);
-        m->candidates[i] = (struct qn_candidate){.name = name_of(&subjects[i]),
-                                                 .threads = 1,
-                                                 .tokens = ELEMENTS,
-                                                 .run = decode_all,
-                                                 .ctx = &m->codings[i]};
+        m->candidates[i] = (struct qn_bench_candidate){.name = name_of(&subjects[i]),
+                                                       .threads = 1,
+                                                       .tokens = ELEMENTS,
+                                                       .run = decode_all,
+                                                       .ctx = &m->codings[i]};
     }
-    m->candidates[SUBJECTS] = (struct qn_candidate){.name = QN_COSTS_MEMORY,
-                                                    .threads = 1,
-                                                    .tokens = ELEMENTS,
-                                                    .run = copy_all,
-                                                    .ctx = &m->copying};
+    m->candidates[SUBJECTS] = (struct qn_bench_candidate){.name = QN_COSTS_MEMORY,
+                                                          .threads = 1,
+                                                          .tokens = ELEMENTS,
+                                                          .run = copy_all,
+                                                          .ctx = &m->copying};
     return st;
 }
 
@@ -195,7 +195,7 @@ static json_t *report_of(const struct measuring *m)
     json_t *median = json_object(), *low = json_object(), *high = json_object();
     json_t *bits = json_object();
     for (size_t i = 0; i < CANDIDATES; i++) {
-        const struct qn_candidate *c = &m->candidates[i];
+        const struct qn_bench_candidate *c = &m->candidates[i];
         struct qn_spread speed = qn_speed(c, QN_CLOCK_CPU);
         double bytes = i < SUBJECTS ? (double)m->codings[i].payloads.size : 4.0 * ELEMENTS;
         qn_json_put(&median, c->name, nanoseconds(speed.median));

@@ -204,7 +204,7 @@ static uint64_t tokens_of(const struct forward *f, const struct kind *k)
 enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
                                   struct qins_error *err)
 {
-    struct qn_candidate candidates[N_CANDIDATES];
+    struct qn_bench_candidate candidates[N_CANDIDATES];
     struct qn_comparison compared[N_COMPARISONS];
     struct forward f = {0};
     *report = NULL;
@@ -212,12 +212,12 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
     for (size_t i = 0; i < N_CANDIDATES; i++) {
         const struct kind *k = &kinds[i / 2];
         struct lane *l = &f.lanes[i % 2];
-        candidates[i] = (struct qn_candidate){.name = k->name,
-                                              .threads = l->threads,
-                                              .busy = k->busy,
-                                              .tokens = tokens_of(&f, k),
-                                              .run = k->run,
-                                              .ctx = l};
+        candidates[i] = (struct qn_bench_candidate){.name = k->name,
+                                                    .threads = l->threads,
+                                                    .busy = k->busy,
+                                                    .tokens = tokens_of(&f, k),
+                                                    .run = k->run,
+                                                    .ctx = l};
     }
     for (size_t i = 0; i < N_COMPARISONS; i++) {
         size_t of = comparisons[i].of, to = comparisons[i].to;

@@ -100,7 +100,7 @@ static void set_busy(struct qn_harness *h, bool busy)
     nanosleep(&hog_settles, NULL);
 }
 
-static enum qins_status take_turn(struct qn_harness *h, struct qn_candidate *c, int round,
+static enum qins_status take_turn(struct qn_harness *h, struct qn_bench_candidate *c, int round,
                                   struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
@@ -113,8 +113,8 @@ static enum qins_status take_turn(struct qn_harness *h, struct qn_candidate *c, 
     return st;
 }
 
-static enum qins_status run_round(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
-                                  int round, const struct qn_monitor *monitor,
+static enum qins_status run_round(struct qn_harness *h, struct qn_bench_candidate *candidates,
+                                  size_t n, int round, const struct qn_monitor *monitor,
                                   struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
@@ -128,7 +128,7 @@ static enum qins_status run_round(struct qn_harness *h, struct qn_candidate *can
     return st;
 }
 
-enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
+enum qins_status qn_measure(struct qn_harness *h, struct qn_bench_candidate *candidates, size_t n,
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err)
 {
@@ -164,12 +164,12 @@ static struct qn_spread spread(double values[QN_BENCH_ROUNDS])
     };
 }
 
-static const double *seconds_of(const struct qn_candidate *c, enum qn_bench_clock clock)
+static const double *seconds_of(const struct qn_bench_candidate *c, enum qn_bench_clock clock)
 {
     return clock == QN_CLOCK_WALL ? c->seconds : c->cpu_seconds;
 }
 
-struct qn_spread qn_speed(const struct qn_candidate *c, enum qn_bench_clock clock)
+struct qn_spread qn_speed(const struct qn_bench_candidate *c, enum qn_bench_clock clock)
 {
     double values[QN_BENCH_ROUNDS];
     for (int i = 0; i < QN_BENCH_ROUNDS; i++)
@@ -177,8 +177,8 @@ struct qn_spread qn_speed(const struct qn_candidate *c, enum qn_bench_clock cloc
     return spread(values);
 }
 
-struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b,
-                                enum qn_bench_clock clock)
+struct qn_spread qn_speed_ratio(const struct qn_bench_candidate *a,
+                                const struct qn_bench_candidate *b, enum qn_bench_clock clock)
 {
     double values[QN_BENCH_ROUNDS];
     for (int i = 0; i < QN_BENCH_ROUNDS; i++)

@@ -27,7 +27,7 @@ struct qn_harness {
 enum qins_status qn_harness_init(struct qn_harness *h, unsigned threads, struct qins_error *err);
 void qn_harness_finish(struct qn_harness *h); /* a zeroed one is accepted */
 
-struct qn_candidate {
+struct qn_bench_candidate {
     const char *name;
     unsigned threads;
     bool busy;       /* run with one processor kept busy by the child */
@@ -41,7 +41,7 @@ struct qn_candidate {
 
 /* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds, of which the first run is
  * one where it is slow. Short runs are repeated to last MIN_SECONDS together. */
-enum qins_status qn_measure(struct qn_harness *h, struct qn_candidate *candidates, size_t n,
+enum qins_status qn_measure(struct qn_harness *h, struct qn_bench_candidate *candidates, size_t n,
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err);
 
@@ -54,9 +54,9 @@ struct qn_spread {
 };
 
 /* Of tokens per second. */
-struct qn_spread qn_speed(const struct qn_candidate *c, enum qn_bench_clock clock);
+struct qn_spread qn_speed(const struct qn_bench_candidate *c, enum qn_bench_clock clock);
 /* Of A's speed over B's, round by round. */
-struct qn_spread qn_speed_ratio(const struct qn_candidate *a, const struct qn_candidate *b,
-                                enum qn_bench_clock clock);
+struct qn_spread qn_speed_ratio(const struct qn_bench_candidate *a,
+                                const struct qn_bench_candidate *b, enum qn_bench_clock clock);
 
 #endif

@@ -135,7 +135,7 @@ static json_t *seconds_report(const double seconds[QN_BENCH_ROUNDS])
     return list;
 }
 
-static json_t *measurement_report(const struct qn_candidate *c)
+static json_t *measurement_report(const struct qn_bench_candidate *c)
 {
     struct qn_spread speed = qn_speed(c, QN_CLOCK_WALL);
     json_t *j = json_object();
@@ -153,7 +153,7 @@ static json_t *measurement_report(const struct qn_candidate *c)
     return j;
 }
 
-static json_t *side(const struct qn_candidate *c)
+static json_t *side(const struct qn_bench_candidate *c)
 {
     json_t *j = json_object();
     qn_json_put(&j, "name", json_string(c->name));
@@ -186,7 +186,7 @@ static json_t *comparison_report(const struct qn_comparison *c)
 }
 
 json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
-                        const struct qn_candidate *candidates, size_t n_candidates,
+                        const struct qn_bench_candidate *candidates, size_t n_candidates,
                         const struct qn_comparison *comparisons, size_t n_comparisons)
 {
     json_t *j = qn_report_begin("qins/bench/1");

@@ -28,14 +28,14 @@ void qn_bench_setup_finish(struct qn_bench_setup *s);
 
 /* OF against TO. */
 struct qn_comparison {
-    const struct qn_candidate *of, *to;
+    const struct qn_bench_candidate *of, *to;
     bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
     double goal;   /* at most, for an overhead; else at least. 0: none */
 };
 
 /* The report of benchmark NAME; NULL when out of memory. */
 json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
-                        const struct qn_candidate *candidates, size_t n_candidates,
+                        const struct qn_bench_candidate *candidates, size_t n_candidates,
                         const struct qn_comparison *comparisons, size_t n_comparisons);
 
 #endif

@@ -117,9 +117,10 @@ enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t ma
 /* A number from MIN to MAX. */
 enum qins_status cli_real(const struct cli *c, enum cli_option_id id, double min, double max,
                           double *out, struct qins_error *err);
-/* "auto", -1, or a finite number >= 0. */
-enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
-                                  struct qins_error *err);
+/* "auto", -1, or a finite number >= 0; how large it may be depends on other options. WANT says
+ * what is. */
+enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, const char *want,
+                                  float *out, struct qins_error *err);
 enum qins_status cli_unsigned(const struct cli *c, enum cli_option_id id, unsigned min,
                               unsigned max, unsigned *out, struct qins_error *err);
 /* --lossless, --bits, --codec, --group, --kappa, --clip and --grid. */
@@ -141,6 +142,7 @@ enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qin
 enum qins_status cli_check_writable(const char *path, struct qins_error *err);
 
 /* Prints to standard output; cli_flush() finds what failed. */
+/* Control characters but line ends and tabs are escaped. */
 void cli_print(const char *format, ...) QN_PRINTF(1, 2);
 void cli_print_json(const json_t *value);
 enum qins_status cli_flush(struct qins_error *err);

@@ -29,26 +29,34 @@ static void put_line(struct cli_table *t, const json_t *line, const char *name, 
         cli_cell(t, "%.3f", bits);
 }
 
+/* A scalar stands in the manifest, which is not counted by tensors. */
 static double bits_per_weight(const json_t *tensor)
 {
-    const json_t *extent;
-    double n = 1.0;
+    const json_t *extent, *shape = json_object_get(tensor, "shape");
+    double n = json_array_size(shape) > 0 ? 1.0 : 0.0;
     size_t i;
-    json_array_foreach(json_object_get(tensor, "shape"), i, extent) n *= json_number_value(extent);
+    json_array_foreach(shape, i, extent) n *= json_number_value(extent);
     return n > 0.0 ? 8.0 * cli_number(tensor, "predicted_bytes") / n : NAN;
+}
+
+/* What COST of a plan with this summary is, and in what. */
+static const char *format_cost(const json_t *summary, double cost, char *buf, size_t size)
+{
+    bool measured = json_is_true(json_object_get(summary, "measured"));
+    snprintf(buf, size, measured ? "mean KL %.4g nats" : "relative squared error %.4g", cost);
+    return buf;
 }
 
 static void print_summary(const json_t *plan)
 {
     const json_t *s = json_object_get(plan, "summary");
-    char size[64];
+    char size[64], cost[64];
     if (!json_is_object(s))
         return;
-    cli_print("policy %s: %s, %.3f bits a weight; predicted %s %.4g\n", cli_string(s, "policy"),
+    cli_print("policy %s: %s, %.3f bits a weight; predicted %s\n", cli_string(s, "policy"),
               cli_bytes(cli_number(s, "predicted_bytes"), size, sizeof size),
               cli_number(s, "predicted_bits_per_weight"),
-              json_is_true(json_object_get(s, "measured")) ? "mean KL" : "relative error",
-              cli_number(s, "predicted_cost"));
+              format_cost(s, cli_number(s, "predicted_cost"), cost, sizeof cost));
 }
 
 static enum qins_status print_plan(const json_t *plan, struct qins_error *err)
@@ -153,6 +161,8 @@ static enum qins_status print_explanation(const json_t *report, struct qins_erro
     cli_print("%s: %s\n", cli_string(line, "name"), cli_string(line, "reason"));
     if (json_array_size(candidates) == 0)
         cli_print("nothing else was considered\n");
+    else if (cli_string(report, "cost")[0])
+        cli_print("cost: %s\n", cli_string(report, "cost"));
     json_array_foreach(candidates, i, item)
     {
         if (json_array_size(candidates) > 1)
@@ -181,6 +191,7 @@ static enum qins_status explain(const char *path, const char *name, json_t **rep
         return st;
     const struct qn_plan_tensor *t = qn_plan_find(&plan, name);
     json_t *all = NULL, *j = NULL, *line;
+    const char *cost;
     if (!t) {
         st = qn_fail_at(err, QINS_ERR_USAGE, path, name, QN_NO_OFFSET, "is not in the plan");
         goto done;
@@ -188,6 +199,8 @@ static enum qins_status explain(const char *path, const char *name, json_t **rep
     all = qn_plan_to_json(&plan);
     line = json_array_get(json_object_get(all, "tensors"), (size_t)(t - plan.tensors));
     j = qn_report_begin("qins/plan-explain/1");
+    cost = json_string_value(json_object_get(plan.summary, "cost"));
+    qn_json_put(&j, "cost", cost ? json_string(cost) : json_null());
     qn_json_put(&j, "line", json_deep_copy(line));
     qn_json_put(&j, "candidates", t->candidates ? json_incref(t->candidates) : json_array());
     json_object_del(json_object_get(j, "line"), "candidates");

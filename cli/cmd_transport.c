@@ -136,9 +136,11 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_BITS, LEAST_BITS, MOST_BITS, &o.bits, err);
     if (st == QINS_OK)
-        st = cli_auto_or_real(c, OPT_KAPPA, &o.kappa, err);
+        st = cli_auto_or_real(c, OPT_KAPPA, "'auto' or a number from 0 to 65536 is needed",
+                              &o.kappa, err);
     if (st == QINS_OK)
-        st = cli_auto_or_real(c, OPT_CLIP, &o.clip, err);
+        st = cli_auto_or_real(c, OPT_CLIP, "'auto' or a number above 0, at most 1, is needed",
+                              &o.clip, err);
     if (st == QINS_OK && o.order && o.max_order)
         st = qn_fail(err, QINS_ERR_USAGE, "'--order K' and '--planes' exclude each other");
     return st == QINS_OK ? qn_transport_make(c->operand[0], c->value[OPT_CALIBRATION],

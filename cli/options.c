@@ -290,8 +290,8 @@ enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *
     return QINS_OK;
 }
 
-enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, float *out,
-                                  struct qins_error *err)
+enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, const char *want,
+                                  float *out, struct qins_error *err)
 {
     char *end;
     if (!c->value[id])
@@ -302,7 +302,7 @@ enum qins_status cli_auto_or_real(const struct cli *c, enum cli_option_id id, fl
     }
     float v = strtof(c->value[id], &end);
     if (end == c->value[id] || *end || !isfinite(v) || v < 0.0F)
-        return bad_value(c, id, "'auto' or a number that is not negative is needed", err);
+        return bad_value(c, id, want, err);
     *out = v;
     return QINS_OK;
 }
@@ -332,6 +332,7 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
                                   struct qins_error *err)
 {
     const char *codec = c->value[OPT_CODEC], *grid = c->value[OPT_GRID];
+    char choices[96];
     qn_plan_options_init(out);
     out->lossless = c->value[OPT_LOSSLESS] != NULL;
     if (out->lossless && c->value[OPT_BITS])
@@ -340,14 +341,16 @@ enum qins_status cli_plan_options(const struct cli *c, struct qn_plan_options *o
     if (st == QINS_OK && codec) {
         out->codec = qn_codec_from_name(codec);
         if (out->codec == QN_CODEC_COUNT)
-            return bad_value(c, OPT_CODEC, options[OPT_CODEC].help, err);
+            return bad_value(c, OPT_CODEC, qn_codec_choices(choices, sizeof choices), err);
     }
     if (st == QINS_OK)
         st = parse_group(c, out, err);
     if (st == QINS_OK)
-        st = cli_auto_or_real(c, OPT_KAPPA, &out->kappa, err);
+        st = cli_auto_or_real(c, OPT_KAPPA, "'auto' or a number from 0 to 65536 is needed",
+                              &out->kappa, err);
     if (st == QINS_OK)
-        st = cli_auto_or_real(c, OPT_CLIP, &out->clip, err);
+        st = cli_auto_or_real(c, OPT_CLIP, "'auto' or a number from 0.01 to 1 is needed",
+                              &out->clip, err);
     if (st != QINS_OK)
         return st;
     if (grid && strcmp(grid, "seed") == 0)

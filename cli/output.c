@@ -15,13 +15,38 @@
 
 static int output_errno; /* of the first write to standard output that failed */
 
+/* Appends TEXT with what a terminal would obey as \xNN. LINES: as it is printed at last, with line
+ * ends and tabs, and with the marks of direction that belong to the writing of many languages.
+ * 0 or an errno. */
+static int put_escaped(FILE *to, const char *text, bool lines)
+{
+    enum { LONGEST_CONTROL = 2 }; /* bytes */
+    int failure = 0;
+    for (size_t hidden = 0; *text && failure == 0; text++) {
+        bool stays = lines && (*text == '\n' || *text == '\t');
+        if (hidden == 0 && !stays)
+            hidden = qn_text_unsafe(text);
+        if (lines && hidden > LONGEST_CONTROL)
+            hidden = 0;
+        if ((hidden ? fprintf(to, "\\x%02x", (unsigned char)*text) : putc(*text, to)) < 0)
+            failure = errno;
+        hidden -= hidden > 0;
+    }
+    return failure;
+}
+
 void cli_print(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    if (vprintf(format, ap) < 0 && output_errno == 0)
-        output_errno = errno;
+    char *text = NULL;
+    if (vasprintf(&text, format, ap) < 0)
+        text = NULL;
     va_end(ap);
+    int failure = text ? put_escaped(stdout, text, true) : ENOMEM;
+    free(text);
+    if (output_errno == 0)
+        output_errno = failure;
 }
 
 void cli_print_json(const json_t *value)
@@ -49,17 +74,6 @@ enum qins_status cli_flush(struct qins_error *err)
         return QINS_OK;
     errno = output_errno;
     return qn_fail_errno(err, NULL, "cannot write to standard output");
-}
-
-/* Appends TEXT with what a terminal would obey as \xNN. */
-static void put_escaped(FILE *to, const char *text)
-{
-    for (size_t hidden = 0; *text; text++) {
-        if (hidden == 0)
-            hidden = qn_text_unsafe(text);
-        fprintf(to, hidden ? "\\x%02x" : "%c", (unsigned char)*text);
-        hidden -= hidden > 0;
-    }
 }
 
 void cli_print_error(const struct qins_error *err, const char *verb)
@@ -123,7 +137,7 @@ static void show_notice(void *ctx, const char *line)
     (void)ctx;
     cli_progress_end();
     fputs("qins: note: ", stderr);
-    put_escaped(stderr, line);
+    put_escaped(stderr, line, false);
     fputc('\n', stderr);
 }
 
@@ -150,7 +164,7 @@ static char *escaped(const char *raw)
     FILE *to = open_memstream(&text, &size);
     if (!to)
         return NULL;
-    put_escaped(to, raw);
+    put_escaped(to, raw, false);
     if (fclose(to) != 0) {
         free(text);
         text = NULL;

@@ -218,14 +218,6 @@ static enum qins_status encode_runs(const struct batch *b, const struct piece *p
     return st;
 }
 
-static bool uses_feedback(const struct qn_archive_tensor *t)
-{
-    bool used = t->n_blocks == 0 && t->plan.rounding == QN_ROUND_FEEDBACK;
-    for (size_t i = 0; i < t->n_blocks; i++)
-        used = used || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
-    return used;
-}
-
 static enum qins_status encode_piece(const struct batch *b, const struct piece *p,
                                      struct qn_workspace *w, struct qn_encode_slot *slot,
                                      struct qins_error *err)
@@ -238,7 +230,7 @@ static enum qins_status encode_piece(const struct batch *b, const struct piece *
     if (st != QINS_OK)
         return st;
     slot->leaf = qn_hash128(w->source.data, w->source.size);
-    if (uses_feedback(t))
+    if (qn_plan_feeds_back(&t->plan, t->blocks, t->n_blocks))
         st = qn_feedback_acquire(b->e->feedback, &t->tensor, &feedback, err);
     if (st == QINS_OK)
         st = encode_runs(b, p, feedback, w, &slot->payload, err);

@@ -154,8 +154,10 @@ enum qins_status qn_calibrate_interrupted(const struct qn_calibrating *job, stru
     char *part = work_path(job, 0, NULL);
     const bool left = job->keep && part && qn_exists(part);
     free(part);
-    return qn_fail(err, QINS_ERR_INTERRUPTED,
-                   left ? "interrupted; go on with --resume" : "interrupted");
+    return qn_fail(err, QINS_ERR_INTERRUPTED, "interrupted%s",
+                   !left            ? ""
+                   : job->o->resume ? "; go on with the same command"
+                                    : "; go on with --resume");
 }
 
 /* Is F, OUT.part, the beginning of this job? Says what differs. */

@@ -226,6 +226,24 @@ static enum qins_status run(struct conversion *c, struct qins_error *err)
     return st;
 }
 
+/* A plan that was edited may take more than it was made for; it is carried out all the same. */
+static void compare_with_target(const struct conversion *c, json_t **j)
+{
+    const json_t *budget = json_object_get(c->lines.plan.summary, "budget");
+    const json_t *size = json_object_get(budget, "target_size_bytes");
+    const double target = json_number_value(size);
+    const double bytes = json_number_value(json_object_get(*j, "archive_bytes"));
+    const double weights = json_number_value(json_object_get(*j, "float_elements"));
+    if (!json_is_number(size))
+        return;
+    qn_json_put(j, "plan_target_bytes", qn_json_real(target));
+    if (bytes > target && weights > 0.0)
+        qn_notice(c->monitor,
+                  "the archive takes %.0f bytes (%.3f bits a weight), over the plan's target of "
+                  "%.0f (%.3f)",
+                  bytes, 8.0 * bytes / weights, target, 8.0 * target / weights);
+}
+
 static enum qins_status make_report(const struct conversion *c, json_t **report,
                                     struct qins_error *err)
 {
@@ -245,6 +263,7 @@ static enum qins_status make_report(const struct conversion *c, json_t **report,
     qn_json_put(&j, "seconds", qn_json_real(seconds));
     qn_json_put(&j, "commit_seconds", qn_json_real(c->ended - c->encoded));
     qn_json_put(&j, "mb_per_s", qn_json_real(1e-6 * (double)input / seconds));
+    compare_with_target(c, &j);
     qn_archive_destroy(a);
     *report = j;
     return j ? QINS_OK : qn_fail_memory(err);

@@ -24,8 +24,9 @@ struct factor {
 
 struct qn_feedback_source {
     struct qn_calibration_file file;
-    bool transposed; /* the model's linear weights, the head's apart */
-    pthread_mutex_t lock;
+    bool transposed;        /* the model's linear weights, the head's apart */
+    pthread_mutex_t making; /* the file, and one factor at a time; taken before LOCK */
+    pthread_mutex_t lock;   /* the list and its counts of users; never for long */
     struct factor *factors; /* the last used first */
 };
 
@@ -47,6 +48,7 @@ enum qins_status qn_feedback_open(struct qn_feedback_source **out, const char *p
     /* A model that qins cannot run has no config, nor a calibration of its own making. */
     if (model && qn_config_find(&model->attachments, &config, &unknown) == QINS_OK)
         s->transposed = config.arch->transposed;
+    pthread_mutex_init(&s->making, NULL);
     pthread_mutex_init(&s->lock, NULL);
     *out = s;
     return QINS_OK;
@@ -71,6 +73,7 @@ void qn_feedback_close(struct qn_feedback_source *s)
     }
     qn_calibration_close(&s->file);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->making);
     free(s);
 }
 
@@ -290,22 +293,47 @@ static void drop_unused(struct qn_feedback_source *s)
     }
 }
 
+/* One more user of F, which comes first from now on. */
 static void put_first(struct qn_feedback_source *s, struct factor *f)
 {
+    f->users++;
     f->next = s->factors;
     s->factors = f;
 }
 
-/* Takes it out of the list; NULL where there is none. */
-static struct factor *take_factor(struct qn_feedback_source *s, size_t point)
+/* The factor, used once more; NULL where there is none. */
+static struct factor *use_factor(struct qn_feedback_source *s, size_t point)
 {
+    pthread_mutex_lock(&s->lock);
     struct factor **at = &s->factors;
     while (*at && (*at)->point != point)
         at = &(*at)->next;
     struct factor *f = *at;
-    if (f)
+    if (f) {
         *at = f->next;
+        put_first(s, f);
+    }
+    pthread_mutex_unlock(&s->lock);
     return f;
+}
+
+/* The factor, made unless another thread made it meanwhile. */
+static enum qins_status use_new_factor(struct qn_feedback_source *s, size_t point,
+                                       struct factor **out, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    pthread_mutex_lock(&s->making);
+    *out = use_factor(s, point);
+    if (!*out) {
+        st = make_factor(s, point, out, err);
+        if (*out) {
+            pthread_mutex_lock(&s->lock);
+            put_first(s, *out);
+            pthread_mutex_unlock(&s->lock);
+        }
+    }
+    pthread_mutex_unlock(&s->making);
+    return st;
 }
 
 static enum qins_status acquire(struct qn_feedback_source *s, const struct qn_tensor *t,
@@ -317,18 +345,8 @@ static enum qins_status acquire(struct qn_feedback_source *s, const struct qn_te
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, s->file.ck->path, t->name, QN_NO_OFFSET,
                           "no rounding with feedback: %s", obstacle);
     size_t point = (size_t)(qn_calibration_find(&s->file.c, t->name) - s->file.c.points);
-    enum qins_status st = QINS_OK;
-    pthread_mutex_lock(&s->lock);
-    struct factor *f = take_factor(s, point);
-    if (!f)
-        st = make_factor(s, point, &f, err);
-    if (f) {
-        f->users++;
-        put_first(s, f);
-    }
-    pthread_mutex_unlock(&s->lock);
-    *out = f;
-    return st;
+    *out = use_factor(s, point);
+    return *out ? QINS_OK : use_new_factor(s, point, out, err);
 }
 
 enum qins_status qn_feedback_acquire(struct qn_feedback_source *s, const struct qn_tensor *t,

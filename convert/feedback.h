@@ -29,7 +29,8 @@ const char *qn_feedback_obstacle(const struct qn_feedback_source *s, const struc
 
 /* The factor for T, which has no obstacle; to be released. Tensors that see the same point share
  * one; the last used is kept, and 64 MiB of others. Each takes 4 n² bytes, 12 n² while it is made,
- * and n³/3 multiplications. Thread-safe: whoever needs a factor that is being made waits.
+ * and n³/3 multiplications. Thread-safe: one is made at a time, and only who needs another
+ * that is not there yet waits for it.
  * QINS_ERR_FORMAT where the matrix is none of real rows (not finite, not positive). */
 enum qins_status qn_feedback_acquire(struct qn_feedback_source *s, const struct qn_tensor *t,
                                      const struct qn_feedback **out, struct qins_error *err);

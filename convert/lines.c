@@ -8,10 +8,7 @@
 
 static bool plan_uses_feedback(const struct qn_plan_tensor *t)
 {
-    bool used = t->n_blocks == 0 && t->line.rounding == QN_ROUND_FEEDBACK;
-    for (size_t i = 0; i < t->n_blocks; i++)
-        used = used || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
-    return used;
+    return qn_plan_feeds_back(&t->line, t->blocks, t->n_blocks);
 }
 
 /* The first tensor of the plan that asks for feedback, or NULL. */

@@ -137,15 +137,6 @@ void qn_plan_work_finish(struct qn_plan_work *w)
     qn_source_destroy(w->source);
 }
 
-static double touches_of(const struct qn_calibration *c, const char *name)
-{
-    const struct qn_access *a = &c->access;
-    for (uint32_t i = 0; i < a->n_tensors; i++)
-        if (strcmp(a->tensors[i], name) == 0)
-            return (double)a->touches[i] / (double)c->tokens;
-    return 0.0; /* the model has no use for it */
-}
-
 static bool is_head(const struct qn_calibration *c, const struct qn_tensor *t)
 {
     for (size_t i = 0; i < c->n_points; i++) {
@@ -161,11 +152,13 @@ void qn_plan_access(const struct qn_plan_work *w, const struct qn_tensor *t,
                     struct qn_tensor_access *out)
 {
     const struct qn_calibration *c = w->calibration;
+    uint64_t touches = 0; /* of what the model has no use for */
     *out = (struct qn_tensor_access){.touches = -1.0};
     out->looked_up = qn_role_of(t->name) == QN_ROLE_EMBEDDING;
     if (!c || !c->has_access || c->tokens == 0)
         return;
-    out->touches = touches_of(c, t->name);
+    qn_calibration_touches(c, t->name, &touches);
+    out->touches = (double)touches / (double)c->tokens;
     out->tokens = c->tokens;
     out->head = is_head(c, t);
     if (!c->access.embedding || t->rank != 2 || t->shape[0] != c->access.vocab)

@@ -53,22 +53,15 @@ static void add_target(struct job *j, struct qn_matrix *x, bool joined)
 
 static void add_experts(struct job *j, struct qn_layer *l)
 {
+    enum { MATRICES = 4 };
     const uint32_t n = j->m->config.n_experts ? j->m->config.n_experts : 1;
-    const bool together = n > QN_SENSITIVITY_EXPERTS;
-    for (uint32_t e = 0; e < n && !together; e++) {
-        add_target(j, &l->mlp[e].gate, false);
-        add_target(j, &l->mlp[e].up, false);
-        add_target(j, &l->mlp[e].gate_up, false);
-        add_target(j, &l->mlp[e].down, false);
+    const bool together = n > QN_SENSITIVITY_EXPERTS; /* each kind of matrix, of all experts */
+    for (uint32_t i = 0; i < n * MATRICES; i++) {
+        const uint32_t e = together ? i % n : i / MATRICES;
+        struct qn_mlp *mlp = &l->mlp[e];
+        struct qn_matrix *const of[MATRICES] = {&mlp->gate, &mlp->up, &mlp->gate_up, &mlp->down};
+        add_target(j, of[together ? i / n : i % MATRICES], together && e > 0);
     }
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].gate, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].up, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].gate_up, e > 0);
-    for (uint32_t e = 0; e < n && together; e++)
-        add_target(j, &l->mlp[e].down, e > 0);
 }
 
 /* The matrices in the order of the forward pass; a head that is the embedding is not listed. */
@@ -291,10 +284,9 @@ static enum qins_status measure(struct job *j, size_t first, size_t end,
 /* Tokens that took part, of a tensor that is measured together with others. */
 static double touches(const struct qn_calibration *c, const char *name)
 {
-    for (uint32_t i = 0; c->has_access && i < c->access.n_tensors; i++)
-        if (strcmp(c->access.tensors[i], name) == 0)
-            return (double)c->access.touches[i];
-    return 1.0;
+    uint64_t n = 1;
+    qn_calibration_touches(c, name, &n);
+    return (double)n;
 }
 
 /* What KL targets FIRST ... END - 1 did together, dealt out in proportion to touches and error. */

@@ -233,12 +233,10 @@ static enum qins_status sweep(struct verification *v, unsigned threads, struct q
 /* null where nothing is quantised; feedback where any of it has that. */
 static json_t *rounding_report(const struct qn_archive_tensor *t)
 {
-    bool feedback = t->n_blocks == 0 && t->plan.rounding == QN_ROUND_FEEDBACK;
-    for (size_t i = 0; i < t->n_blocks; i++)
-        feedback = feedback || t->blocks[i].line.rounding == QN_ROUND_FEEDBACK;
     if (!qn_archive_tensor_is_quantised(t))
         return json_null();
-    return json_string(feedback ? "feedback" : "nearest");
+    return json_string(qn_plan_feeds_back(&t->plan, t->blocks, t->n_blocks) ? "feedback"
+                                                                            : "nearest");
 }
 
 static json_t *tensor_report(const struct verification *v, size_t i)

@@ -21,7 +21,9 @@ json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struc
 {
     json_error_t je;
     if (size == 0) {
-        qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL, (int64_t)base_offset, "JSON: no text at all");
+        qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL,
+                   base_offset ? (int64_t)base_offset : QN_NO_OFFSET,
+                   base_offset ? "JSON: no text at all" : "it is empty, not JSON");
         return NULL;
     }
     json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &je);

@@ -150,6 +150,16 @@ void qn_access_add(struct qn_access *into, const struct qn_access *from)
         into->experts[i] += from->experts[i];
 }
 
+bool qn_calibration_touches(const struct qn_calibration *c, const char *tensor, uint64_t *touches)
+{
+    for (uint32_t i = 0; c->has_access && i < c->access.n_tensors; i++)
+        if (strcmp(c->access.tensors[i], tensor) == 0) {
+            *touches = c->access.touches[i];
+            return true;
+        }
+    return false;
+}
+
 const struct qn_calibration_point *qn_calibration_find(const struct qn_calibration *c,
                                                        const char *name)
 {

@@ -126,6 +126,9 @@ struct qn_calibration {
     uint32_t n_head_rows;
 };
 
+/* Tokens that TENSOR took part in; false where nothing is known of it. */
+bool qn_calibration_touches(const struct qn_calibration *c, const char *tensor, uint64_t *touches);
+
 void qn_calibration_finish(struct qn_calibration *c); /* a zeroed one is accepted */
 
 /* Bytes of the figures of a point. */

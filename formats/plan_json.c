@@ -109,6 +109,12 @@ static enum qins_status bad(struct qins_error *err, const char *key)
     return qn_fail(err, QINS_ERR_FORMAT, "the plan's \"%s\" is missing or invalid", key);
 }
 
+/* WANT: what is possible. */
+static enum qins_status must_be(struct qins_error *err, const char *key, const char *want)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "the plan's \"%s\" must be %s", key, want);
+}
+
 /* Keys of the plan itself, of a tensor, of a block; NULL ends. */
 static const char *const plan_keys[] = {"schema", "qins_version", "summary", "tensors", NULL};
 #define LINE_KEYS                                                                                  \
@@ -202,16 +208,16 @@ static enum qins_status quantiser_from_json(const json_t *j, struct qn_plan_line
     static const float least_clip = 0.01F; /* as the option of convert */
     const json_t *group = json_object_get(j, "group"), *way = json_object_get(j, "rounding");
     if (!shape_from_json(json_object_get(j, "kappa"), 0.0F, QN_MAX_KAPPA, &p->kappa))
-        return bad(err, "kappa");
+        return must_be(err, "kappa", "null or a number from 0 to 65536");
     if (!shape_from_json(json_object_get(j, "clip"), least_clip, 1.0F, &p->clip))
-        return bad(err, "clip");
+        return must_be(err, "clip", "null or a number from 0.01 to 1");
     if (group && !group_from_json(group, p))
-        return bad(err, "group");
+        return must_be(err, "group", "\"tensor\", \"row\" or a number of weights from 1 on");
     if (!way)
         return QINS_OK;
     int index = qn_json_choice(way, qn_rounding_names, QN_ROUNDINGS);
     if (index < 0)
-        return bad(err, "rounding");
+        return must_be(err, "rounding", "\"nearest\" or \"feedback\"");
     p->rounding = (enum qn_rounding)index;
     return QINS_OK;
 }
@@ -242,16 +248,16 @@ static enum qins_status class_from_json(const json_t *j, struct qn_plan_line *p,
     const json_t *reason = json_object_get(j, "reason");
     int index = kind ? qn_json_choice(kind, qn_class_names, QN_CLASSES) : (int)p->access_class;
     if (index < 0)
-        return bad(err, "class");
+        return must_be(err, "class", "\"hot\", \"cold\" or \"unknown\"");
     p->access_class = (enum qn_class)index;
     if (frequency && json_is_null(frequency))
         p->access_frequency = -1.0;
     else if (frequency && json_is_number(frequency) && json_number_value(frequency) >= 0.0)
         p->access_frequency = json_number_value(frequency);
     else if (frequency)
-        return bad(err, "access_frequency");
+        return must_be(err, "access_frequency", "null or a number that is not negative");
     if (reason && !qn_json_short_text(reason, p->reason, sizeof p->reason))
-        return bad(err, "reason");
+        return must_be(err, "reason", "a string of at most 255 bytes");
     return QINS_OK;
 }
 
@@ -262,9 +268,10 @@ static enum qins_status line_from_json(const json_t *j, struct qn_plan_line *p,
     const json_t *codec = json_object_get(j, "codec");
     if (codec) {
         const char *text = json_string_value(codec);
+        char choices[96];
         p->codec = text ? qn_codec_from_name(text) : QN_CODEC_COUNT;
         if (p->codec == QN_CODEC_COUNT)
-            return bad(err, "codec");
+            return must_be(err, "codec", qn_codec_choices(choices, sizeof choices));
     }
     enum qins_status st = class_from_json(j, p, err);
     if (st == QINS_OK)
@@ -341,9 +348,13 @@ static enum qins_status tensor_from_json(const json_t *j, struct qn_plan *out,
 {
     struct qn_tensor described;
     struct qn_plan_tensor *t;
+    const char *name = json_string_value(json_object_get(j, "name"));
     enum qins_status st = qn_json_description(j, "plan", &described, err);
-    if (st != QINS_OK)
+    if (st != QINS_OK) {
+        if (name)
+            qn_error_in_tensor(err, st, name);
         return st;
+    }
     st = qn_plan_add(out, &described, &t, err);
     if (st == QINS_OK)
         st = tensor_fields(j, t, err);

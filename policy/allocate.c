@@ -120,6 +120,19 @@ static bool improve(struct qn_alloc_item *items, size_t n, double room, bool sav
     return best > 0.0;
 }
 
+/* What is left of BUDGET is used up, item by item: a budget of cost (SAVE) or of bytes. */
+static void use_rest(struct qn_alloc_item *items, size_t n, struct work *w, double budget,
+                     bool save, struct qn_allocation *out)
+{
+    for (size_t k = 0; out->met && k < MAX_CHANGES * n; k++) {
+        if (!improve(items, n, budget - (save ? w->cost : w->bytes), save))
+            break;
+        sum_up(items, n, w);
+    }
+    out->bytes = w->bytes;
+    out->cost = w->cost;
+}
+
 enum qins_status qn_allocate_bytes(struct qn_alloc_item *items, size_t n, double budget,
                                    struct qn_allocation *out, struct qins_error *err)
 {
@@ -136,13 +149,7 @@ enum qins_status qn_allocate_bytes(struct qn_alloc_item *items, size_t n, double
         }
         out->multiplier = i < w.n_steps ? w.steps[i].slope : 0.0;
         sum_up(items, n, &w);
-        for (size_t k = 0; out->met && k < MAX_CHANGES * n; k++) {
-            if (!improve(items, n, budget - w.bytes, false))
-                break;
-            sum_up(items, n, &w);
-        }
-        out->bytes = w.bytes;
-        out->cost = w.cost;
+        use_rest(items, n, &w, budget, false, out);
     }
     free(w.steps);
     return st;
@@ -165,13 +172,7 @@ enum qins_status qn_allocate_cost(struct qn_alloc_item *items, size_t n, double 
         }
         out->met = w.cost <= budget;
         out->multiplier = i > 0 ? w.steps[i - 1].slope : 0.0;
-        for (size_t k = 0; out->met && k < MAX_CHANGES * n; k++) {
-            if (!improve(items, n, budget - w.cost, true))
-                break;
-            sum_up(items, n, &w);
-        }
-        out->bytes = w.bytes;
-        out->cost = w.cost;
+        use_rest(items, n, &w, budget, true, out);
     }
     free(w.steps);
     return st;

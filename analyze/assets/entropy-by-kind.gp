@@ -1,8 +1,6 @@
 # Entropy of a code for each kind of tensor: name, mean, least, largest. rows: how many.
-width = 760
 height = 110 + 26 * rows
 load "style.gp"
-set lmargin 24
 set xlabel "entropy of an 8-bit QINS code, bits"
 set yrange [rows - 0.4:-0.6]
 set offsets 0.02, 0.02, 0, 0

@@ -1,11 +1,10 @@
 # Entropy of a weight's code by layer, a column for each kind of tensor, whose name stands on top.
 # The last row is of what has no layer. columns: how many kinds; last: the largest layer.
-width = 760
 height = 460
 load "style.gp"
 set xlabel "layer"
 set ylabel "entropy of an 8-bit QINS code, bits"
-set key outside top left horizontal maxcols 4
+set key outside top left horizontal maxcols 3
 set xrange [-0.3:last + 0.3]
 set yrange [*:8]
 set xtics 0, (last < 16 ? 1 : last < 64 ? 4 : 10)

@@ -73,6 +73,10 @@
     h.textContent = '';
     h.appendChild(button);
   });
+  /* On a phone a tap shows a picture in its full size and back (page.css). */
+  Array.prototype.forEach.call(document.querySelectorAll('figure .scroll'), function (picture) {
+    picture.addEventListener('click', function () { picture.classList.toggle('large'); });
+  });
   form.addEventListener('input', filter);
   form.addEventListener('submit', function (e) { e.preventDefault(); });
   window.addEventListener('hashchange', readPlace);

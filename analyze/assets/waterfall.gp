@@ -1,8 +1,6 @@
 # Sizes from FP32 to the archive: label, bytes, label of the size, colour. rows: how many; largest: bytes.
-width = 760
 height = 90 + 44 * rows
 load "style.gp"
-set lmargin 30
 set border 0
 unset grid
 unset key

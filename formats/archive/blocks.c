@@ -15,6 +15,15 @@ bool qn_blocks_cover(const struct qn_plan_block *blocks, size_t n, uint64_t rows
     return n > 0 && next == rows;
 }
 
+bool qn_plan_feeds_back(const struct qn_plan_line *line, const struct qn_plan_block *blocks,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (blocks[i].line.rounding == QN_ROUND_FEEDBACK)
+            return true;
+    return n == 0 && line->rounding == QN_ROUND_FEEDBACK;
+}
+
 bool qn_archive_tensor_is_quantised(const struct qn_archive_tensor *t)
 {
     for (size_t i = 0; i < t->n_blocks; i++)

@@ -79,6 +79,10 @@ uint64_t qn_manifest_chunks(const struct qn_manifest *m); /* total over tensors 
 
 /* Whether N blocks follow each other, from row 0 on, up to ROWS. */
 bool qn_blocks_cover(const struct qn_plan_block *blocks, size_t n, uint64_t rows);
+/* Whether any of what LINE codes, or else its N blocks where there are some, is rounded with
+ * feedback. */
+bool qn_plan_feeds_back(const struct qn_plan_line *line, const struct qn_plan_block *blocks,
+                        size_t n);
 /* Whether any of it is quantised. */
 bool qn_archive_tensor_is_quantised(const struct qn_archive_tensor *t);
 /* Copies *FROM, its name and blocks included. */

@@ -1,5 +1,6 @@
 #include "formats/codec/codec.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/codec/huffman.h"
@@ -63,4 +64,13 @@ enum qn_codec_id qn_codec_from_name(const char *name)
     while (id < QN_CODEC_COUNT && strcmp(codecs[id].name, name) != 0)
         id++;
     return (enum qn_codec_id)id;
+}
+
+const char *qn_codec_choices(char *buf, size_t size)
+{
+    size_t used = 0;
+    for (unsigned id = 0; id < QN_CODEC_COUNT && used < size; id++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", id ? ", " : "one of ",
+                                 codecs[id].name);
+    return buf;
 }

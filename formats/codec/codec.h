@@ -41,5 +41,7 @@ const struct qn_codec *qn_codec(enum qn_codec_id id);
 const char *qn_codec_name(enum qn_codec_id id);
 /* QN_CODEC_COUNT if there is no such name. Names: store bitpack huffman rle rle-huffman zstd */
 enum qn_codec_id qn_codec_from_name(const char *name);
+/* "one of store, bitpack, ..." in BUF: what messages say is possible. */
+const char *qn_codec_choices(char *buf, size_t size);
 
 #endif

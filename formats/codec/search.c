@@ -180,8 +180,7 @@ static void try_candidate(struct search *s, double kappa, double clip)
     s->found = true;
 }
 
-/* Candidate I of the first round: 0, then a geometric series. */
-static double coarse_kappa(unsigned i)
+double qn_search_kappa(unsigned i)
 {
     static const double root_two = 0x1.6a09e667f3bcdp+0; /* sqrt(2) */
     double kappa = i == 0 ? 0.0 : 0.125;
@@ -196,7 +195,7 @@ static void search_coarse(struct search *s, float kappa, float clip)
     for (unsigned c = 0; c < clips; c++) {
         double this_clip = clip < 0.0f ? (double)(CLIP_STEPS - c) / CLIP_STEPS : (double)clip;
         for (unsigned i = 0; i < shapes; i++)
-            try_candidate(s, kappa < 0.0f ? coarse_kappa(i) : (double)kappa, this_clip);
+            try_candidate(s, kappa < 0.0f ? qn_search_kappa(i) : (double)kappa, this_clip);
     }
 }
 
@@ -205,10 +204,10 @@ static void search_fine(struct search *s, float kappa, float clip)
 {
     const double middle = (double)s->best.clip, step = 0.25 / CLIP_STEPS;
     unsigned i = 0;
-    while (kappa < 0.0f && i < SHAPE_STEPS && (float)coarse_kappa(i) < s->best.kappa)
+    while (kappa < 0.0f && i < SHAPE_STEPS && (float)qn_search_kappa(i) < s->best.kappa)
         i++;
-    double low = coarse_kappa(i > 0 ? i - 1 : 0);
-    double high = coarse_kappa(i < SHAPE_STEPS ? i + 1 : SHAPE_STEPS);
+    double low = qn_search_kappa(i > 0 ? i - 1 : 0);
+    double high = qn_search_kappa(i < SHAPE_STEPS ? i + 1 : SHAPE_STEPS);
 
     for (int c = clip < 0.0f ? -3 : 0; c <= (clip < 0.0f ? 3 : 0); c++) {
         double this_clip = middle + c * step;

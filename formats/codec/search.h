@@ -30,6 +30,9 @@ struct qn_shape_choice {
 struct qn_shape_choice qn_search_shape(const struct qn_hist *h, unsigned levels, float kappa,
                                        float clip);
 
+/* Shape I of those that a search tries first: 0, then a geometric series. */
+double qn_search_kappa(unsigned i);
+
 /* Predicted squared error of one candidate: a cell cut by a level boundary is split assuming
  * uniform density; error += weight * share * ((m - d)^2 + len^2 / 12). */
 double qn_predict_error(const struct qn_hist *h, unsigned levels, float kappa, float clip);

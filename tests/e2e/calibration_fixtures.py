@@ -1,7 +1,6 @@
 """What the tests of qins calibrate share: running it, reading its files, figures from rows."""
 import json
-import pathlib
-import tempfile
+import shutil
 import unittest
 
 import jsonschema
@@ -56,12 +55,10 @@ def point_datasets(data, name):
 
 
 @unittest.skipUnless(h5py, "no h5py")
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-calibrate-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.ids = bible_ids(1500)
         cls.ids_file = cls.save_ids("ids", cls.ids)
         cls.short = cls.dir / "short.txt"
@@ -84,6 +81,19 @@ class Folder(unittest.TestCase):
         jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
         self.assertEqual(report["output_bytes"], out.stat().st_size)
         return out, report
+
+    def check_refused(self, good, changes):
+        """GOOD, each time with one change made to its HDF5, is refused in one line."""
+        bad = self.dir / "bad.h5"
+        for i, change in enumerate(changes):
+            with self.subTest(i):
+                shutil.copy(good, bad)
+                with h5py.File(bad, "r+") as f:
+                    change(f)
+                done = support.run_qins("calibrate", "--merge", good, bad, "-o", self.dir / "x.h5",
+                                        check=3)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                self.assertIn("bad.h5", done.stderr)
 
     def check_against_rows(self, data, name, rows, gram=False):
         """The figures of one point against ROWS, all of them."""

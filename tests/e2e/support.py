@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 SOURCE_ROOT = pathlib.Path(os.environ.get("QINS_SOURCE_ROOT",
@@ -12,6 +13,17 @@ PROGRAM = pathlib.Path(os.environ.get("QINS_PROGRAM", BUILD_ROOT / "cli" / "qins
 MODEL = SOURCE_ROOT / "examples" / "kjv-1.7m"
 # Larger models and texts, which need not be there.
 SHARED = pathlib.Path(os.environ.get("QINS_SHARED_DATA", "/nonexistent"))
+SANITIZER = os.environ.get("QINS_SANITIZER", "none")
+
+
+def less(full, sanitized):
+    """FULL amount of work, or what takes each path once where a sanitizer makes it slow."""
+    return full if SANITIZER == "none" else sanitized
+
+
+def without_gnuplot(folder):
+    """An environment for runs whose pictures nobody looks at: they take seconds. FOLDER: no programs."""
+    return {**os.environ, "PATH": str(folder)}
 
 
 def run_qins(*arguments, check=None, program=PROGRAM, **options):
@@ -62,6 +74,15 @@ def read_safetensors(path):
             result[name] = np.frombuffer(f.read(end - begin),
                                          types[info["dtype"]]).reshape(info["shape"])
     return result
+
+
+class Folder(unittest.TestCase):
+    """Tests that share a folder, cls.dir, which goes with them."""
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix=f"qins-{cls.__name__.lower()}-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
 
 
 def main():

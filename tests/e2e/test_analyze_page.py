@@ -1,6 +1,7 @@
 """index.html of qins analyze in a real browser: no script error, the table filters and sorts."""
 import html.parser
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,10 +11,21 @@ import numpy as np
 
 from support import main, run_qins, write_safetensors
 
+GNUPLOT = shutil.which("gnuplot")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-           "--enable-logging=stderr", "--log-level=0", "--window-size=1400,900"]
+           "--enable-logging=stderr", "--log-level=0"]
+# Says in the document how wide the page, its table and its pictures have become.
+MEASURE = """<script>addEventListener('load', function () {
+  document.querySelectorAll('details').forEach(function (d) { d.open = true; });
+  var wide = 0, images = document.querySelectorAll('figure img');
+  images.forEach(function (i) { wide = Math.max(wide, i.getBoundingClientRect().right); });
+  images[0].click();
+  document.documentElement.dataset.widths = [innerWidth, document.documentElement.scrollWidth, wide,
+    document.getElementById('tensors').getBoundingClientRect().right, images.length,
+    images[0].getBoundingClientRect().width].map(Math.round).join(' ');
+});</script></body>"""
 
 
 class Rows(html.parser.HTMLParser):
@@ -63,11 +75,11 @@ class Page(unittest.TestCase):
     def tearDownClass(cls):
         cls.scratch.cleanup()
 
-    def browse(self, place=""):
+    def browse(self, place="", page="index.html", size="1400,900"):
         with tempfile.TemporaryDirectory(prefix="qins-chromium-") as profile:
             done = subprocess.run(
-                [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "--dump-dom",
-                 f"file://{self.root}/out/index.html{place}"],
+                [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", f"--window-size={size}",
+                 "--dump-dom", f"file://{self.root}/out/{page}{place}"],
                 capture_output=True, text=True, timeout=100)
         console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
         self.assertEqual(console, [])
@@ -93,6 +105,22 @@ class Page(unittest.TestCase):
         _, page = self.browse("#sort=10")
         self.assertEqual([r[0] for r in page.rows], self.names[::-1])
         self.assertEqual(page.sorted, ["descending"])
+
+    @unittest.skipUnless(GNUPLOT, "there is no gnuplot")
+    def test_nothing_is_cut(self):
+        page = self.root / "out" / "measured.html"
+        page.write_text((self.root / "out" / "index.html").read_text().replace("</body>", MEASURE))
+        for size in ("1400,900", "390,800"):
+            text, _ = self.browse(page=page.name, size=size)
+            window, whole, picture, table, pictures, tapped = map(
+                int, re.search(r'data-widths="([\d ]+)"', text)[1].split())
+            self.assertGreater(pictures, len(self.names) // 2)
+            self.assertLessEqual(whole, window)
+            self.assertLessEqual(picture, window)
+            if window >= 1000:
+                self.assertLessEqual(table, window)
+            else:
+                self.assertGreater(tapped, window)  # a tap shows the whole size
 
 
 if __name__ == "__main__":

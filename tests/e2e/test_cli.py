@@ -1,11 +1,8 @@
 """The command line: help, exit codes, one-line errors, and JSON that its schemas describe."""
 import json
 import os
-import pathlib
-import re
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -22,12 +19,10 @@ def schema(name):
     return json.loads((support.SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
 
 
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-cli-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         rng = np.random.default_rng(3)
         cls.source = cls.dir / "source.safetensors"
         cls.matrix = rng.standard_normal((96, 64)).astype("<f4")

@@ -1,14 +1,11 @@
 """qins generate: the reference's greedy continuation, sampling, output, and what it refuses."""
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-import unittest
 
 import jsonschema
 import numpy as np
@@ -41,13 +38,7 @@ def decode(ids):
     return b"".join(TEXT_OF[i] for i in ids).decode(errors="replace")
 
 
-class Folder(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-generate-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
-
+class Folder(support.Folder):
     def ids(self, values, dtype=np.int64):
         path = self.dir / "ids.npy"
         np.save(path, np.array(values, dtype))

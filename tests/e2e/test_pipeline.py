@@ -1,9 +1,6 @@
 """qins pipeline: its steps, what it keeps of earlier runs, what it skips, its page."""
 import json
-import pathlib
 import re
-import tempfile
-import unittest
 
 import jsonschema
 import numpy as np
@@ -16,12 +13,10 @@ STEPS = ["calibrate", "plan", "convert", "verify", "analyze", "validate"]
 PSALM = "In the beginning God created the heaven and the earth."
 
 
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-pipeline-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.source = cls.dir / "source.safetensors"
         rng = np.random.default_rng(3)
         support.write_safetensors(cls.source, {
@@ -41,9 +36,10 @@ class Folder(unittest.TestCase):
         jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
         return report
 
-    def pipeline(self, *arguments):
+    def pipeline(self, *arguments, plots=False):
         """The statuses of its steps, and its report."""
-        done = support.run_qins("pipeline", *arguments, "--json", check=0)
+        env = None if plots else support.without_gnuplot(self.dir)
+        done = support.run_qins("pipeline", *arguments, "--json", check=0, env=env)
         for line in done.stderr.splitlines():
             self.assertTrue(line.startswith("qins: note: "), line)
         report = self.valid("pipeline", done.stdout)
@@ -70,7 +66,7 @@ class Checkpoint(Folder):
         out = self.dir / "run"
         arguments = [self.source, "--text", self.text("text", "In the beginning"), "-o", out]
         done, kept = (["skipped", *[s] * 4, "skipped"] for s in ("done", "kept"))
-        statuses, report = self.pipeline(*arguments)
+        statuses, report = self.pipeline(*arguments, plots=True)
         self.assertEqual(statuses, done)
         self.assertIn("config.json", report["steps"][0]["reason"])
         archive = (out / "model.qins").read_bytes()
@@ -138,12 +134,12 @@ class Model(Folder):
         arguments = [self.model("tiny"), "--text", text, "--heldout", heldout, "-o", out,
                      "--context", "64"]
 
-        def statuses(expected, *more):
-            found, report = self.pipeline(*arguments, *more)
+        def statuses(expected, *more, plots=False):
+            found, report = self.pipeline(*arguments, *more, plots=plots)
             self.assertEqual(found, expected)
             return report
 
-        report = statuses(["done"] * 6)
+        report = statuses(["done"] * 6, plots=True)
         self.assertEqual(report["heldout"], str(heldout))
         calibration = self.valid("calibrate", (out / "calibrate.json").read_text())
         self.assertTrue(calibration["gram"])

@@ -1,16 +1,13 @@
 """convert --plan: plans are honoured or refused; blocks of rows and feedback rounding as a decoder
 written from docs/chunk-payload.md and docs/archive-format.md sees them, and h5py with the plugin."""
 import copy
-import ctypes
 import json
 import os
 import pathlib
 import shutil
 import struct
 import subprocess
-import tempfile
 import unittest
-import zlib
 
 import support
 
@@ -22,6 +19,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
 import test_quant_oracle as oracle  # noqa: E402
+from archive_oracle import archive_chunks, chunk_ranges, decode, expected, leaf_digest  # noqa: E402
 
 try:
     import jsonschema
@@ -47,69 +45,7 @@ def plan(*lines):
     return {"schema": "qins/plan/1", "tensors": list(lines)}
 
 
-def archive_chunks(path):
-    """name -> (manifest's entry, payloads), from the file's own index."""
-    data = path.read_bytes()
-    manifest_at, manifest_size = struct.unpack_from("<QQ", data, 24)
-    table_at, rows = struct.unpack_from("<QQ", data, 48)
-    table = [struct.unpack_from("<QQQ", data, table_at + 24 * i) for i in range(rows)]
-    manifest = json.loads(zlib.decompress(data[manifest_at:manifest_at + manifest_size]))
-    found, next_row = {}, 0
-    for t in manifest["tensors"]:
-        count = len(chunk_ranges(t["shape"]))
-        found[t["name"]] = (t, [data[at:at + size] for at, size, _ in table[next_row:next_row + count]])
-        next_row += count
-    assert next_row == rows
-    return found
-
-
-def chunk_ranges(shape):
-    from test_archive_h5py import chunk_ranges as ranges
-    return ranges(shape)
-
-
-def leaf_digest(pieces):
-    """A fingerprint as docs/archive-format.md has it."""
-    from test_archive_h5py import Hashes
-    hashes = Hashes()
-    return hashes.h128(b"".join(hashes.h128(p) for p in pieces)).hex()
-
-
-def decode(payloads):
-    """The float32 view of F32 chunks, and the headers of all their parts."""
-    values, headers = [], []
-    for payload in payloads:
-        for _, part in oracle.parts(payload):
-            h, got = oracle.decode_payload(part)
-            headers.append(h)
-            values.append(np.frombuffer(got, "<f4") if h["content"] == 0 else got.astype(F))
-    return np.concatenate(values), headers
-
-
-def expected(x, levels, kappa, clip, group):
-    """Rows quantised by numpy; GROUP elements have one scale, or None: all."""
-    out = np.empty_like(x)
-    if group is None:
-        scale = F(clip) * np.abs(x).max()
-        return oracle.dequantise(oracle.quantise(x, levels, kappa, scale), levels, kappa, scale)
-    for r, row in enumerate(x):
-        for i in range(0, row.size, group):
-            part = row[i:i + group]
-            scale = F(clip) * np.abs(part).max()
-            out[r, i:i + group] = oracle.dequantise(
-                oracle.quantise(part, levels, kappa, scale), levels, kappa, scale)
-    return out
-
-
-class Folder(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.dir = pathlib.Path(tempfile.mkdtemp(prefix="qins-test-"))
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.dir)
-
+class Folder(support.Folder):
     def write_plan(self, p, name="plan.json"):
         path = self.dir / name
         path.write_text(json.dumps(p))
@@ -356,19 +292,49 @@ class Refusals(Folder):
                          check=0)
         support.run_qins("verify", out, "--against", self.source, check=0)
 
+    def test_target(self):
+        """A plan that was edited to take more than its target is carried out, with a note."""
+        p = copy.deepcopy(self.good)
+        p["summary"] = {"budget": {"target_size_bytes": 1000}}
+        out = self.dir / "target.qins"
+        plan = self.write_plan(p)
+        done = support.run_qins("convert", self.source, "-o", out, "--plan", plan, "--json", check=0)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertIn(f"the archive takes {out.stat().st_size} bytes", done.stderr)
+        self.assertIn("over the plan's target of 1000 ", done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["plan_target_bytes"], 1000)
+        validate(self, report, "convert")
+        done = support.run_qins("convert", self.source, "-o", out, "--plan", plan, "--quiet", check=0)
+        self.assertEqual(done.stderr, "")
+        for enough in ({"target_size_bytes": 1 << 20}, {"target_size_bytes": None}, 7):
+            p["summary"] = {"budget": enough}
+            done = support.run_qins("convert", self.source, "-o", out, "--plan", self.write_plan(p),
+                                    check=0)
+            self.assertEqual(done.stderr, "")
+
+    def test_terminal(self):
+        """What a plan says reaches no terminal as a command."""
+        p = copy.deepcopy(self.good)
+        p["summary"] = {"cost": "c\x1b[31m"}
+        p["tensors"][0].update(reason="r\x1b[31m\x07", candidates=[{"codings": []}])
+        done = support.run_qins("plan", "--explain", "w", self.write_plan(p), check=0)
+        self.assertIn("w: r\\x1b[31m\\x07\ncost: c\\x1b[31m\n", done.stdout)
+
     def test_lines(self):
         self.change(0, "'w'", "not known", kapa=1)
         self.change(0, "'w'", '"levels"', levels=2048)
         self.change(0, "'w'", '"levels"', levels=0)
         self.change(0, "'w'", '"levels"', levels="7")
         self.change(0, "'w'", "4 bits", bits=5)
-        self.change(0, "'w'", '"kappa"', kappa=-1)
-        self.change(0, "'w'", '"clip"', clip=1.5)
-        self.change(0, "'w'", '"group"', group=0)
-        self.change(0, "'w'", '"group"', group="rows")
-        self.change(0, "'w'", '"codec"', codec="tans")
-        self.change(0, "'w'", '"rounding"', rounding="up")
-        self.change(0, "'w'", '"class"', **{"class": "warm"})
+        self.change(0, "'w'", '"kappa" must be null or a number from 0 to 65536', kappa=-1)
+        self.change(0, "'w'", '"clip" must be null or a number from 0.01 to 1', clip=1.5)
+        self.change(0, "'w'", '"group" must be "tensor", "row" or a number', group=0)
+        self.change(0, "'w'", '"group" must be', group="rows")
+        self.change(0, "'w'", '"codec" must be one of store, bitpack, huffman, rle, rle-huffman, zstd',
+                    codec="tans")
+        self.change(0, "'w'", '"rounding" must be "nearest" or "feedback"', rounding="up")
+        self.change(0, "'w'", '"class" must be "hot", "cold" or "unknown"', **{"class": "warm"})
         self.change(0, "'w'", '"access_frequency"', access_frequency=-1)
         self.change(0, "'w'", '"reason"', reason="x" * 256)
         self.change(0, "'w'", '"sensitivity"', sensitivity="much")
@@ -386,6 +352,7 @@ class Refusals(Folder):
         self.refuse(lambda p: p["tensors"].append(line("u", "F32", (1,))), "'u'", "no such tensor")
         self.refuse(lambda p: p["tensors"][0].pop("codec") and None, "'w'", '"codec"')
         self.refuse(lambda p: p["tensors"][0].pop("name") and None, '"name"')
+        self.refuse(lambda p: p["tensors"][0].pop("dtype") and None, "'w'", '"dtype"')
 
     def test_whole(self):
         self.refuse(lambda p: p.update(schema="qins/plan/2"), "no plan")
@@ -393,6 +360,11 @@ class Refusals(Folder):
         self.refuse(lambda p: p.update(tensors={}), '"tensors"')
         self.refuse(lambda p: p.update(summary=[]), '"summary"')
         self.refuse(lambda p: [p], "no plan")
+        path = self.dir / "empty.json"
+        path.touch()
+        done = support.run_qins("convert", self.source, "-o", self.dir / "x.qins", "--plan", path,
+                                check=3)
+        self.assertEqual(done.stderr, f"qins: {path}: it is empty, not JSON\n")
         path = self.dir / "torn.json"
         path.write_text(json.dumps(self.good)[:-3])
         support.run_qins("convert", self.source, "-o", self.dir / "x.qins", "--plan", path, check=3)

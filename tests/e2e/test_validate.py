@@ -1,10 +1,7 @@
 """qins validate: perplexity by both conventions against references that share no code with it."""
 import json
 import math
-import pathlib
 import shutil
-import tempfile
-import unittest
 
 import jsonschema
 import numpy as np
@@ -43,12 +40,10 @@ def reference_figures(losses):
             "tokens": len(losses)}
 
 
-class Folder(unittest.TestCase):
+class Folder(support.Folder):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="qins-validate-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.dir = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.short = cls.dir / "short.txt"
         cls.short.write_bytes(TEXT.read_bytes()[:6000])
 

@@ -17,13 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define check_ok(call)                                                                             \
-    do {                                                                                           \
-        struct qins_error e_ = {0};                                                                \
-        if ((call) != QINS_OK)                                                                     \
-            fail_msg("%s", e_.message);                                                            \
-    } while (0)
-
 static const char llama[] =
     "{\"model_type\":\"llama\",\"hidden_size\":16,\"intermediate_size\":24,"
     "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
@@ -192,7 +185,7 @@ static bool attempt(struct fixture *f, const char *what, int left, bool by_kill)
         assert_true(st == QINS_OK || st == QINS_ERR_INTERRUPTED);
         if (st == QINS_OK)
             return true;
-        assert_int_equal(qn_exists(f->part), strstr(err.message, "--resume") != NULL);
+        assert_int_equal(qn_exists(f->part), strstr(err.message, "; go on") != NULL);
         assert_false(qn_exists(f->out));
         return false;
     }

@@ -3,7 +3,7 @@
  * say. */
 #include "tests/unit/testing.h"
 
-#include "analyze/divergence.h"
+#include "analyze/perplexity.h"
 #include "convert/sensitivity.h"
 #include "core/linalg.h"
 #include "model/synthetic.h"
@@ -11,13 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define check_ok(call)                                                                             \
-    do {                                                                                           \
-        struct qins_error e_ = {0};                                                                \
-        if ((call) != QINS_OK)                                                                     \
-            fail_msg("%s", e_.message);                                                            \
-    } while (0)
 
 enum { WIDE = 1000 };
 
@@ -217,6 +210,14 @@ static void test_little_memory(void **state)
     qn_calibration_finish(&one);
 }
 
+static void compare(const struct fixture *f, const struct qn_model *candidate,
+                    const struct qn_perplexity_options *o, struct qn_divergence *out)
+{
+    struct qn_perplexity both[2];
+    check_ok(
+        qn_perplexity_pair(f->m, candidate, &f->corpus.ids, o, "divergence", NULL, both, out, &e_));
+}
+
 static void test_divergence(void **state)
 {
     struct fixture *f = *state;
@@ -227,18 +228,18 @@ static void test_divergence(void **state)
     struct qn_model_config config = f->m->config;
     struct qn_model *other = NULL;
     struct qn_divergence same, apart, threads;
-    struct qn_divergence_options o = {.context = CONTEXT, .threads = 1};
+    struct qn_perplexity_options o = {.context = CONTEXT, .threads = 1};
     check_ok(qn_model_create_random(&other, &config, QINS_F32, 6, &e_));
-    check_ok(qn_divergence(f->m, f->m, &f->corpus.ids, &o, NULL, &same, &e_));
+    compare(f, f->m, &o, &same);
     assert_true(same.mean_kl == 0.0 && same.max_kl == 0.0 && same.same_top1 == 1.0);
     assert_int_equal(same.tokens, (TOKENS - 1) / CONTEXT * CONTEXT);
-    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &apart, &e_));
+    compare(f, other, &o, &apart);
     assert_true(apart.mean_kl > 0.0 && apart.quantiles[0] > 0.0 && apart.same_top1 < 1.0);
     o.threads = 3;
-    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &threads, &e_));
+    compare(f, other, &o, &threads);
     assert_memory_equal(&apart, &threads, sizeof apart);
     o.max_windows = 2;
-    check_ok(qn_divergence(f->m, other, &f->corpus.ids, &o, NULL, &threads, &e_));
+    compare(f, other, &o, &threads);
     assert_int_equal(threads.windows, 2);
     qn_model_destroy(other);
 }

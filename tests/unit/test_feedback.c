@@ -11,13 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define check_ok(call)                                                                             \
-    do {                                                                                           \
-        struct qins_error e_ = {0};                                                                \
-        if ((call) != QINS_OK)                                                                     \
-            fail_msg("%s", e_.message);                                                            \
-    } while (0)
-
 static double draw(uint64_t *seed) /* -1 ... 1 */
 {
     return (double)(int64_t)test_random(seed) * 0x1p-63;

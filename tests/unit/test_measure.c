@@ -60,9 +60,9 @@ static enum qins_status note(void *ctx, struct qins_error *err)
     return QINS_OK;
 }
 
-static struct qn_candidate candidate(struct subject *s, unsigned threads, bool busy)
+static struct qn_bench_candidate candidate(struct subject *s, unsigned threads, bool busy)
 {
-    return (struct qn_candidate){
+    return (struct qn_bench_candidate){
         .name = "x", .threads = threads, .busy = busy, .tokens = 10, .run = note, .ctx = s};
 }
 
@@ -76,7 +76,7 @@ static void test_turns(void **state)
 {
     struct record r = {.fail_at = MAX_RUNS};
     struct subject a = {&r, 'a', 2}, b = {&r, 'b', 8};
-    struct qn_candidate list[] = {candidate(&a, 1, false), candidate(&b, 2, true)};
+    struct qn_bench_candidate list[] = {candidate(&a, 1, false), candidate(&b, 2, true)};
     cpu_set_t before, after;
     (void)state;
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
@@ -104,7 +104,7 @@ static void test_repeats(void **state)
 {
     struct record r = {.fail_at = MAX_RUNS};
     struct subject a = {&r, 'a', 10};
-    struct qn_candidate list[] = {candidate(&a, 1, false)};
+    struct qn_bench_candidate list[] = {candidate(&a, 1, false)};
     (void)state;
     assert_int_equal(qn_harness_init(&r.harness, 1, NULL), QINS_OK);
     assert_int_equal(qn_measure(&r.harness, list, 1, 0.025, NULL, NULL), QINS_OK);
@@ -119,7 +119,7 @@ static void test_failure_and_stop(void **state)
 {
     struct record r = {.fail_at = 3};
     struct subject a = {&r, 'a', 0};
-    struct qn_candidate list[] = {candidate(&a, 2, true)};
+    struct qn_bench_candidate list[] = {candidate(&a, 2, true)};
     atomic_bool stop = true;
     struct qn_monitor monitor = {.stop = &stop};
     (void)state;
@@ -170,9 +170,9 @@ static void test_orphan(void **state)
 
 static void test_figures(void **state)
 {
-    struct qn_candidate a = {
+    struct qn_bench_candidate a = {
         .tokens = 6, .seconds = {1, 2, 3, 6, 12}, .cpu_seconds = {1, 2, 3, 6, 12}};
-    struct qn_candidate b = {.tokens = 12, .cpu_seconds = {2, 2, 2, 2, 2}};
+    struct qn_bench_candidate b = {.tokens = 12, .cpu_seconds = {2, 2, 2, 2, 2}};
     (void)state;
     struct qn_spread speed = qn_speed(&a, QN_CLOCK_WALL),
                      ratio = qn_speed_ratio(&b, &a, QN_CLOCK_CPU);

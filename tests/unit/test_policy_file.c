@@ -145,7 +145,7 @@ static void test_refused(void **state)
     static const struct {
         const char *text, *message;
     } cases[] = {
-        {"", "no text"},
+        {"", "it is empty"},
         {"[]", "object"},
         {HEAD "\"rules\": [], \"hot\": 1}", "unknown key \"hot\""},
         {"{\"schema\": \"qins/policy/2\", \"name\": \"t\", \"rules\": []}", "qins/policy/1"},

@@ -9,6 +9,14 @@
 
 #include <cmocka.h>
 
+/* CALL, whose error goes to e_, returns QINS_OK. */
+#define check_ok(call)                                                                             \
+    do {                                                                                           \
+        struct qins_error e_ = {0};                                                                \
+        if ((call) != QINS_OK)                                                                     \
+            fail_msg("%s", e_.message);                                                            \
+    } while (0)
+
 /* xorshift64*: a reproducible stream for test data; *state must not be 0. */
 static inline uint64_t test_random(uint64_t *state)
 {
