@@ -1,5 +1,7 @@
 #include "analyze/validate.h"
 
+#include "formats/transport.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -9,11 +11,39 @@ struct validation {
     const struct qn_validate_options *options;
     const struct qn_monitor *monitor;
     struct qn_model *models[N_MODELS]; /* the candidate may be NULL */
+    struct qn_transport transport;     /* of the candidate; no layers where there is none */
     struct qn_corpus corpus;
     uint32_t context;
 };
 
 static const char *const model_keys[N_MODELS] = {"model", "candidate"};
+
+static json_t *compute_figures(const struct qn_compute_counts *c)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+        bool per_forward;
+    } counts[] = {
+        {"forwards", c->forwards, false},
+        {"products", c->products, true},
+        {"encodes", c->encodes, true},
+        {"decodes", c->decodes, true},
+        {"plane_products", c->plane_products, true},
+        {"coded_values", c->values, false},
+        {"clipped_values", c->clipped, false},
+        {"clamped_outputs", c->clamped, false},
+    };
+    json_t *j = json_object(), *each = json_object();
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        qn_json_put(&j, counts[i].name, json_integer((json_int_t)counts[i].count));
+        if (counts[i].per_forward)
+            qn_json_put(&each, counts[i].name,
+                        qn_json_real((double)counts[i].count / (double)c->forwards));
+    }
+    qn_json_put(&j, "per_forward", each);
+    return j;
+}
 
 static json_t *perplexity_figures(const struct qn_perplexity *p)
 {
@@ -25,6 +55,7 @@ static json_t *perplexity_figures(const struct qn_perplexity *p)
     qn_json_put(&j, "windows", json_integer((json_int_t)p->windows));
     qn_json_put(&j, "seconds", qn_json_real(p->seconds));
     qn_json_put(&j, "tokens_per_s", qn_json_real(p->tokens_per_s));
+    qn_json_put(&j, "compute", compute_figures(&p->compute));
     return j;
 }
 
@@ -126,20 +157,25 @@ static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], str
 static enum qins_status open_models(struct validation *v, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
-    enum qins_status st = qn_model_open(&v->models[MODEL], o->model, o->threads, v->monitor, err);
-    if (st != QINS_OK || !o->candidate)
-        return st;
-    st = qn_model_open(&v->models[CANDIDATE], o->candidate, o->threads, v->monitor, err);
-    if (st != QINS_OK)
+    const char *candidate = o->candidate || !o->transport ? o->candidate : o->model;
+    enum qins_status st = QINS_OK;
+    if (o->transport)
+        st = qn_transport_read(&v->transport, o->transport, v->monitor, err);
+    if (st == QINS_OK)
+        st = qn_model_open(&v->models[MODEL], o->model, o->threads, v->monitor, err);
+    if (st == QINS_OK && candidate)
+        st = qn_model_open(&v->models[CANDIDATE], candidate, o->threads, v->monitor, err);
+    if (st == QINS_OK && o->transport)
+        st = qn_model_go_native(v->models[CANDIDATE], &v->transport, o->transport, err);
+    if (st != QINS_OK || !candidate)
         return st;
     const struct qn_model *m = v->models[MODEL], *c = v->models[CANDIDATE];
     if (c->config.vocab != m->config.vocab)
-        return qn_fail_at(err, QINS_ERR_FORMAT, o->candidate, NULL, QN_NO_OFFSET,
+        return qn_fail_at(err, QINS_ERR_FORMAT, candidate, NULL, QN_NO_OFFSET,
                           "it has %u tokens, the model %s has %u", c->config.vocab, o->model,
                           m->config.vocab);
     if (memcmp(&c->fingerprint, &m->fingerprint, sizeof m->fingerprint) != 0)
-        qn_notice(v->monitor, "%s was not made from %s: fingerprints differ", o->candidate,
-                  o->model);
+        qn_notice(v->monitor, "%s was not made from %s: fingerprints differ", candidate, o->model);
     return QINS_OK;
 }
 
@@ -185,12 +221,36 @@ static json_t *describe_text(const struct validation *v)
     return j;
 }
 
+/* Adds one to the number under NAME. */
+static void count_name(json_t **counts, const char *name)
+{
+    qn_json_put(counts, name, json_integer(json_integer_value(json_object_get(*counts, name)) + 1));
+}
+
+static json_t *describe_transport(const struct validation *v)
+{
+    const struct qn_transport *t = &v->transport;
+    json_t *j = json_object(), *projections = json_object(), *methods = json_object();
+    for (size_t i = 0; i < t->n_layers; i++) {
+        count_name(&projections, qn_projection_name(t->layers[i].projection));
+        count_name(&methods, qn_transport_method_name(t->inputs[t->layers[i].input].method));
+    }
+    qn_json_put(&j, "path", qn_json_text(v->options->transport));
+    qn_json_put(&j, "calibration_fingerprint", qn_json_digest(&t->calibration));
+    qn_json_put(&j, "layers", json_integer((json_int_t)t->n_layers));
+    qn_json_put(&j, "projections", projections);
+    qn_json_put(&j, "methods", methods);
+    return j;
+}
+
 static json_t *begin_report(const struct validation *v)
 {
     json_t *j = qn_report_begin("qins/validation/1");
     for (int i = 0; i < N_MODELS; i++)
         if (v->models[i])
             qn_json_put(&j, model_keys[i], describe_model(v->models[i]));
+    if (v->options->transport)
+        qn_json_put(&j, "transport", describe_transport(v));
     qn_json_put(&j, "text", describe_text(v));
     return j;
 }
@@ -227,6 +287,7 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
     }
     json_decref(results);
     qn_corpus_finish(&v.corpus);
+    qn_transport_finish(&v.transport);
     for (int i = 0; i < N_MODELS; i++)
         qn_model_destroy(v.models[i]);
     return st;

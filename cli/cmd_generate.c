@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "core/linalg.h"
+#include "formats/transport.h"
 #include "model/generate.h"
 
 #include <inttypes.h>
@@ -129,6 +130,20 @@ static enum qins_status read_prompt(struct generating *g, struct qins_error *err
     return QINS_OK;
 }
 
+static enum qins_status open_model(struct generating *g, struct qins_error *err)
+{
+    const struct cli *c = g->c;
+    const char *file = c->value[OPT_TRANSPORT];
+    struct qn_transport t = {0};
+    enum qins_status st = file ? qn_transport_read(&t, file, &c->monitor, err) : QINS_OK;
+    if (st == QINS_OK)
+        st = qn_model_open(&g->model, c->operand[0], c->threads, &c->monitor, err);
+    if (st == QINS_OK && file)
+        st = qn_model_go_native(g->model, &t, file, err);
+    qn_transport_finish(&t);
+    return st;
+}
+
 static enum qins_status generate(struct generating *g, struct qins_error *err)
 {
     struct qn_session_options o = {.positions = g->prompt.count + g->options.max_tokens};
@@ -193,6 +208,8 @@ static enum qins_status make_report(const struct generating *g, struct qins_erro
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
     qn_json_put(&j, "model", qn_json_text(g->model->path));
     qn_json_put(&j, "fingerprint", qn_json_digest(&g->model->fingerprint));
+    if (g->c->value[OPT_TRANSPORT])
+        qn_json_put(&j, "transport", qn_json_text(g->c->value[OPT_TRANSPORT]));
     qn_json_put(&j, "temperature", qn_json_real(s->temperature));
     qn_json_put(&j, "top_k", s->top_k ? json_integer(s->top_k) : json_null());
     qn_json_put(&j, "top_p", qn_json_real(s->top_p));
@@ -227,7 +244,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         (struct qn_generate_options){.token = take_token, .ctx = &g, .monitor = &c->monitor};
     enum qins_status st = read_options(&g, err);
     if (st == QINS_OK)
-        st = qn_model_open(&g.model, c->operand[0], c->threads, &c->monitor, err);
+        st = open_model(&g, err);
     if (st == QINS_OK)
         st = read_prompt(&g, err);
     if (st == QINS_OK)
@@ -246,7 +263,7 @@ const struct cli_verb cli_generate = {
     .usage = "generate MODEL --prompt TEXT [options]",
     .example = "qins generate model/ --prompt 'In the beginning' --tokens 64",
     .options = {OPT_PROMPT, OPT_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
-                OPT_TOKENIZER, OPT_IDS},
+                OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT},
     .help = {{OPT_TOKENS, "how many tokens at most (default 128)"}},
     .n_operands = 1,
     .run = run,

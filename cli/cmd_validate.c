@@ -22,6 +22,25 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *r
     cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
 }
 
+/* What coding the inputs of native layers took. */
+static void print_compute(const char *who, const json_t *figures)
+{
+    const json_t *compute = json_object_get(figures, "compute"),
+                 *each = json_object_get(compute, "per_forward");
+    const double coded = cli_number(compute, "coded_values"),
+                 clipped = cli_number(compute, "clipped_values"),
+                 clamped = cli_number(compute, "clamped_outputs");
+    if (!(coded > 0.0))
+        return;
+    cli_print("%s, each forward pass: %.4g inputs coded, %.4g decodes, %.4g plane products, %.4g "
+              "products of plain weights; %.3g %% of values clipped\n",
+              who, cli_number(each, "encodes"), cli_number(each, "decodes"),
+              cli_number(each, "plane_products"), cli_number(each, "products"),
+              100.0 * clipped / coded);
+    if (clamped > 0.0)
+        cli_print("%s: %.0f outputs were clamped before they were decoded\n", who, clamped);
+}
+
 static enum qins_status print_perplexity(const json_t *report, const json_t *test,
                                          struct qins_error *err)
 {
@@ -47,6 +66,8 @@ static enum qins_status print_perplexity(const json_t *report, const json_t *tes
                   cli_number(kl, "mean"), cli_number(kl, "standard_error"),
                   cli_number(tails, "p50"), cli_number(tails, "p99"), cli_number(kl, "max"),
                   100.0 * cli_number(kl, "same_top1"));
+    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++)
+        print_compute(whos[i], json_object_get(test, whos[i]));
     return st;
 }
 
@@ -86,7 +107,8 @@ static enum qins_status print_tables(const json_t *report, struct qins_error *er
 /* Inputs stay what they are, and an output that cannot be written is told before the work. */
 static enum qins_status check_output(const struct cli *c, struct qins_error *err)
 {
-    const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER]};
+    const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER],
+                           c->value[OPT_TRANSPORT]};
     const char *output = c->value[OPT_OUTPUT];
     enum qins_status st = QINS_OK;
     if (!output)
@@ -104,6 +126,7 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
     *o = (struct qn_validate_options){
         .model = c->operand[0],
         .candidate = c->operand[1],
+        .transport = c->value[OPT_TRANSPORT],
         .text = c->value[OPT_TEXT],
         .ids = c->value[OPT_IDS],
         .tokenizer = c->value[OPT_TOKENIZER],
@@ -138,8 +161,8 @@ const struct cli_verb cli_validate = {
     .summary = "Measures how well a model, and an archive of it, predict a text.",
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
-    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER,
-                OPT_IDS},
+    .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,
+                OPT_TRANSPORT},
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"}},
     .n_operands = 2,

@@ -1,7 +1,10 @@
 /* Test-only: logits of a model for given tokens, for references written in Python.
  *   forward_tool MODEL IDS.npy OUT.npy [--batch N] [--threads N] [--positions N] [--split K]
+ *                [--transport T.h5]
  * writes float32 logits [tokens][vocab]. --positions is the context of the session (default: as
- * many as there are tokens); --split K runs the last K tokens one at a time, through the cache. */
+ * many as there are tokens); --split K runs the last K tokens one at a time, through the cache;
+ * with --transport the layers that it holds run natively. */
+#include "formats/transport.h"
 #include "model/ids.h"
 #include "model/session.h"
 
@@ -12,7 +15,7 @@
 enum { DEFAULT_BATCH = 512 }; /* the session's */
 
 struct request {
-    const char *model, *ids, *out;
+    const char *model, *ids, *out, *transport;
     size_t batch, threads, positions, split;
 };
 
@@ -32,7 +35,9 @@ static bool parse(struct request *r, int argc, char **argv)
     r->ids = argv[2];
     r->out = argv[3];
     for (int i = 4; i < argc; i += 2) {
-        bool known = false;
+        bool known = strcmp(argv[i], "--transport") == 0;
+        if (known)
+            r->transport = argv[i + 1];
         for (size_t k = 0; k < sizeof options / sizeof *options; k++)
             if (strcmp(argv[i], options[k].name) == 0) {
                 *options[k].value = strtoull(argv[i + 1], NULL, 10);
@@ -106,6 +111,20 @@ static enum qins_status compute(const struct request *r, const struct qn_model *
     return st;
 }
 
+/* The model, some of its layers native if that is asked for. */
+static enum qins_status open_model(const struct request *r, struct qn_model **m,
+                                   struct qins_error *err)
+{
+    struct qn_transport t = {0};
+    enum qins_status st = r->transport ? qn_transport_read(&t, r->transport, NULL, err) : QINS_OK;
+    if (st == QINS_OK)
+        st = qn_model_open(m, r->model, (unsigned)r->threads, NULL, err);
+    if (st == QINS_OK && r->transport)
+        st = qn_model_go_native(*m, &t, r->transport, err);
+    qn_transport_finish(&t);
+    return st;
+}
+
 int main(int argc, char **argv)
 {
     struct request r;
@@ -115,11 +134,11 @@ int main(int argc, char **argv)
     char line[1024];
     if (!parse(&r, argc, argv)) {
         fputs("usage: forward_tool MODEL IDS.npy OUT.npy [--batch N] [--threads N] "
-              "[--positions N] [--split K]\n",
+              "[--positions N] [--split K] [--transport T.h5]\n",
               stderr);
         return QINS_ERR_USAGE;
     }
-    enum qins_status st = qn_model_open(&m, r.model, (unsigned)r.threads, NULL, &err);
+    enum qins_status st = open_model(&r, &m, &err);
     if (st == QINS_OK && r.threads > 1)
         st = qn_pool_create(&pool, (unsigned)r.threads, &err);
     if (st == QINS_OK)
