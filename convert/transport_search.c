@@ -11,6 +11,8 @@ const float qn_transport_clips[QN_TRANSPORT_CLIPS] = {1.0F, 0.85F, 0.7F, 0.6F,  
                                                       0.4F, 0.35F, 0.3F, 0.25F, 0.2F};
 const float qn_transport_kappas[QN_TRANSPORT_KAPPAS] = {
     0.0F, 0.125F, 0.25F, 0.5F, 0.75F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F, 8.0F, 12.0F, 16.0F};
+/* Ridges of more features are solved one at a time: each takes memory of their square. */
+enum { SMALL_FEATURES = 2048 };
 /* Over the mean diagonal of the features' Gram matrix; an infinite one is split. */
 static const double lambdas[QN_TRIAL_LAMBDAS] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0};
 
@@ -51,6 +53,14 @@ size_t qn_trial_at(const struct qn_point_work *p, size_t kind, size_t kappa, siz
     return (kind * p->n_kappas + kappa) * p->n_clips + clip;
 }
 
+static bool all_square(const struct qn_point_work *p)
+{
+    bool square = true;
+    for (size_t i = 0; i < p->n_layers; i++)
+        square &= p->layers[i].part.out == p->rows.channels;
+    return square;
+}
+
 static enum qins_status make_grid(struct qn_point_work *p, struct qins_error *err)
 {
     p->n_kappas = axis(p->kappas, qn_transport_kappas, QN_TRANSPORT_KAPPAS, p->o->kappa);
@@ -68,6 +78,7 @@ static enum qins_status make_grid(struct qn_point_work *p, struct qins_error *er
                                .order = p->kinds[i].order,
                                .sign_plane = p->kinds[i].sign_plane,
                                .levels = p->levels,
+                               .square = all_square(p),
                                .kappa = p->kappas[k],
                                .clip = p->clips[c]},
                     .plain_output = p->kinds[i].plain_output,
@@ -76,12 +87,18 @@ static enum qins_status make_grid(struct qn_point_work *p, struct qins_error *er
     return QINS_OK;
 }
 
-/* Trials that are run side by side. */
+/* Trials that one worker runs: N of them, STEP apart. */
+struct task {
+    struct qn_trial *first;
+    size_t n, step;
+};
+
+/* Tasks that are run side by side. */
 struct batch {
     struct qn_point_work *p;
-    struct qn_trial **trials;
+    struct task *tasks;
     size_t n;
-    enum qins_status (*run)(const struct qn_point_work *p, struct qn_trial *t,
+    enum qins_status (*run)(const struct qn_point_work *p, const struct task *t,
                             struct qn_trial_scratch *s, struct qins_error *err);
     struct qn_trial_scratch *scratch; /* [threads] */
     const struct qn_search_progress *progress;
@@ -90,22 +107,24 @@ struct batch {
 static enum qins_status run_item(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
 {
     struct batch *b = ctx;
-    return b->run(b->p, b->trials[item], &b->scratch[slot], err);
+    return b->run(b->p, &b->tasks[item], &b->scratch[slot], err);
 }
 
 static enum qins_status count_item(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
 {
     struct batch *b = ctx;
     (void)slot;
-    (void)item;
     (void)err;
-    if (b->progress->tick)
-        b->progress->tick(b->progress->ctx, 1);
+    b->progress->tick(b->progress->ctx, b->tasks[item].n);
     return QINS_OK;
 }
 
-/* Runs b->trials, and empties the list. */
-static enum qins_status run_batch(struct batch *b, unsigned threads, struct qins_error *err)
+/* Runs b->tasks by RUN, and empties the list. */
+static enum qins_status
+run_batch(struct batch *b, unsigned threads,
+          enum qins_status (*run)(const struct qn_point_work *p, const struct task *t,
+                                  struct qn_trial_scratch *s, struct qins_error *err),
+          struct qins_error *err)
 {
     const struct qn_ordered job = {.work = run_item,
                                    .emit = count_item,
@@ -114,20 +133,40 @@ static enum qins_status run_batch(struct batch *b, unsigned threads, struct qins
                                    .slots = threads,
                                    .end = b->n,
                                    .monitor = b->progress->monitor};
+    b->run = run;
     const enum qins_status st = qn_run_ordered(&job, err);
     b->n = 0;
     return st;
 }
 
+static enum qins_status search(const struct qn_point_work *p, const struct task *t,
+                               struct qn_trial_scratch *s, struct qins_error *err)
+{
+    return qn_trial_search(p, t->first, t->n, t->step, s, err);
+}
+
+/* Orders of one shape and scale go together. */
 static enum qins_status search_grid(struct batch *b, struct qins_error *err)
 {
     struct qn_point_work *p = b->p;
-    const size_t n = p->n_kappas * p->n_clips;
-    for (size_t i = 0; i < p->n_kinds; i++)
-        for (size_t k = 0; k < n && !qn_transport_is_jacobian(p->kinds[i].method); k++)
-            b->trials[b->n++] = &p->trials[i * n + k];
-    b->run = qn_trial_search;
-    return run_batch(b, p->o->threads, err);
+    const size_t step = p->n_kappas * p->n_clips;
+    for (size_t i = 0, n; i < p->n_kinds; i += n) {
+        n = p->kinds[i].method == QN_SPLIT ? QN_TRANSPORT_ORDER : 1;
+        for (size_t k = 0; k < step && !qn_transport_is_jacobian(p->kinds[i].method); k++)
+            b->tasks[b->n++] = (struct task){&p->trials[i * step + k], n, step};
+    }
+    return run_batch(b, p->o->threads, search, err);
+}
+
+static enum qins_status measure(const struct qn_point_work *p, const struct task *t,
+                                struct qn_trial_scratch *s, struct qins_error *err)
+{
+    struct qn_fit fit = {0};
+    enum qins_status st = qn_fit_make(&p->rows, &t->first->choice, &fit, err);
+    if (st == QINS_OK)
+        st = qn_trial_measure(p, t->first, &fit, s, err);
+    qn_fit_finish(&fit);
+    return st;
 }
 
 static size_t best_clip(const struct qn_point_work *p, size_t kind, size_t kappa)
@@ -152,10 +191,9 @@ static enum qins_status measure_grid(struct batch *b, struct qins_error *err)
             for (size_t c = 0; c < p->n_clips; c++)
                 if ((c == 0 || c == best || p->clips[c] == p->o->clip) &&
                     (!jacobian || p->kappas[k] > 0.0F))
-                    b->trials[b->n++] = &p->trials[qn_trial_at(p, i, k, c)];
+                    b->tasks[b->n++] = (struct task){&p->trials[qn_trial_at(p, i, k, c)], 1, 0};
         }
-    b->run = qn_trial_measure;
-    return run_batch(b, p->o->threads, err);
+    return run_batch(b, p->o->threads, measure, err);
 }
 
 const struct qn_trial *qn_trial_best(const struct qn_point_work *p, size_t kind, float kappa,
@@ -218,24 +256,40 @@ static bool tries_ridge(const struct qn_transport_options *o, unsigned order)
            is_allowed(o, order, false);
 }
 
-/* Of each order, with the shape and scale that are best for split. One after the other: each takes
- * memory of the order of its features' square. */
+/* One order's ridges. */
+static enum qins_status measure_ridge(const struct qn_point_work *p, const struct task *t,
+                                      struct qn_trial_scratch *s, struct qins_error *err)
+{
+    struct qn_ridge *ridge = NULL;
+    enum qins_status st = qn_ridge_create(&p->rows, &t->first->choice, &ridge, err);
+    for (size_t i = 0; i < t->n && st == QINS_OK; i++) {
+        struct qn_fit fit = {0};
+        st = qn_ridge_solve(ridge, t->first[i].choice.ridge, &fit, err);
+        if (st == QINS_OK)
+            st = qn_trial_measure(p, &t->first[i], &fit, s, err);
+        qn_fit_finish(&fit);
+    }
+    qn_ridge_destroy(ridge);
+    return st;
+}
+
+/* Of each order, with the shape and scale that are best for split. */
 static enum qins_status measure_ridges(struct batch *b, struct qins_error *err)
 {
     struct qn_point_work *p = b->p;
+    const bool small = p->rows.channels * QN_TRANSPORT_ORDER <= SMALL_FEATURES;
     for (unsigned order = 1; order <= QN_TRANSPORT_ORDER; order++) {
+        struct qn_trial *first = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS];
         if (!tries_ridge(p->o, order) || p->rows.channels * order > QN_RIDGE_FEATURES)
             continue;
         for (size_t i = 0; i < QN_TRIAL_LAMBDAS; i++) {
-            struct qn_trial *t = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS + i];
-            t->choice = best_of_order(p, order)->choice;
-            t->choice.method = QN_RIDGE;
-            t->choice.ridge = lambdas[i];
-            b->trials[b->n++] = t;
+            first[i].choice = best_of_order(p, order)->choice;
+            first[i].choice.method = QN_RIDGE;
+            first[i].choice.ridge = lambdas[i];
         }
+        b->tasks[b->n++] = (struct task){first, QN_TRIAL_LAMBDAS, 1};
     }
-    b->run = qn_trial_measure;
-    return run_batch(b, 1, err);
+    return run_batch(b, small ? p->o->threads : 1, measure_ridge, err);
 }
 
 /* On select rows of each layer, by both figures. */
@@ -299,39 +353,52 @@ size_t qn_search_trials(const struct qn_transport_options *o)
     const size_t n_kinds = list_kinds(o, kinds);
     size_t n = 0;
     for (size_t i = 0; i < n_kinds; i++)
-        n += kappas * (qn_transport_is_jacobian(kinds[i].method) ? 1 : clips);
+        n += qn_transport_is_jacobian(kinds[i].method) ? 0 : kappas * clips;
     return n;
+}
+
+/* The part that is worth a progress bar is the search. */
+static void no_tick(void *ctx, size_t trials)
+{
+    (void)ctx;
+    (void)trials;
+}
+
+static enum qins_status run_batches(struct batch *b, struct qins_error *err)
+{
+    const struct qn_search_progress quiet = {.tick = no_tick, .monitor = b->progress->monitor};
+    enum qins_status st = search_grid(b, err);
+    b->progress = &quiet;
+    if (st == QINS_OK)
+        st = measure_grid(b, err);
+    if (st == QINS_OK)
+        st = measure_ridges(b, err);
+    return st;
 }
 
 enum qins_status qn_search_point(struct qn_point_work *p, const struct qn_search_progress *progress,
                                  struct qins_error *err)
 {
-    const struct qn_search_progress quiet = {.monitor = progress->monitor};
     struct batch b = {.p = p, .progress = progress};
     enum qins_status st = make_grid(p, err);
     if (st == QINS_OK)
         st = qn_trials_prepare(p, err);
     if (st != QINS_OK)
         return st;
-    b.trials = calloc(p->n_kinds * p->n_kappas * p->n_clips, sizeof *b.trials);
+    b.tasks = calloc(p->n_kinds * p->n_kappas * p->n_clips, sizeof *b.tasks);
     b.scratch = calloc(p->o->threads, sizeof *b.scratch);
-    if (!b.trials || !b.scratch)
+    if (!b.tasks || !b.scratch)
         st = qn_fail_memory(err);
     for (unsigned i = 0; i < p->o->threads && st == QINS_OK; i++)
         st = qn_trial_scratch_init(&b.scratch[i], p, err);
     if (st == QINS_OK)
-        st = search_grid(&b, err);
-    b.progress = &quiet;
-    if (st == QINS_OK)
-        st = measure_grid(&b, err);
-    if (st == QINS_OK)
-        st = measure_ridges(&b, err);
+        st = run_batches(&b, err);
     if (st == QINS_OK)
         choose(p);
     for (unsigned i = 0; i < p->o->threads && b.scratch; i++)
         qn_trial_scratch_finish(&b.scratch[i]);
     free(b.scratch);
-    free(b.trials);
+    free(b.tasks);
     return st;
 }
 

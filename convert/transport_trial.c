@@ -136,18 +136,23 @@ static enum qins_status add_search_block(const struct qn_point_work *p, const st
     return QINS_OK;
 }
 
-enum qins_status qn_trial_search(const struct qn_point_work *p, struct qn_trial *t,
-                                 struct qn_trial_scratch *s, struct qins_error *err)
+enum qins_status qn_trial_search(const struct qn_point_work *p, struct qn_trial *t, size_t n,
+                                 size_t step, struct qn_trial_scratch *s, struct qins_error *err)
 {
     const float *x = p->rows.x[QN_ROWS_SELECT];
-    struct qn_fit fit = {0};
-    double error = 0.0;
-    enum qins_status st = qn_fit_make(&p->rows, &t->choice, &fit, err);
-    for (size_t first = 0; first < p->search_rows && st == QINS_OK; first += BLOCK_ROWS)
-        st = add_search_block(p, &fit, x + first * p->rows.channels,
-                              block_rows(p->search_rows, first), s, &error, err);
-    qn_fit_finish(&fit);
-    t->search = error;
+    const struct qn_fit_choice *most = &t[(n - 1) * step].choice;
+    struct qn_fit fits[QN_TRANSPORT_ORDER] = {{.channels = 0}};
+    enum qins_status st = most->method == QN_SPLIT ? qn_fit_make_orders(&p->rows, most, fits, err)
+                                                   : qn_fit_make(&p->rows, most, fits, err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        double error = 0.0;
+        for (size_t first = 0; first < p->search_rows && st == QINS_OK; first += BLOCK_ROWS)
+            st = add_search_block(p, &fits[i], x + first * p->rows.channels,
+                                  block_rows(p->search_rows, first), s, &error, err);
+        t[i * step].search = error;
+    }
+    for (size_t i = 0; i < QN_TRANSPORT_ORDER; i++)
+        qn_fit_finish(&fits[i]);
     return st;
 }
 
@@ -156,7 +161,7 @@ struct measurement {
     const struct qn_point_work *p;
     const struct qn_trial *t;
     struct qn_trial_scratch *s;
-    struct qn_fit fit;
+    const struct qn_fit *fit;
     struct qn_fit_output *ends;         /* [n_layers], of Jacobians */
     struct qn_output_sums (*errors)[2]; /* [n_layers] */
 };
@@ -166,7 +171,7 @@ static enum qins_status add_linear(struct measurement *m, const float *x, size_t
 {
     const struct qn_point_work *p = m->p;
     const float *w = p->w;
-    enum qins_status st = input_differences(&m->fit, x, rows, m->s, err);
+    enum qins_status st = input_differences(m->fit, x, rows, m->s, err);
     for (size_t i = 0; i < p->n_layers && st == QINS_OK; i++) {
         const size_t out = p->layers[i].part.out;
         multiply(m->s->differences, rows, p->rows.channels, w, out, m->s->outputs);
@@ -185,7 +190,7 @@ static enum qins_status add_jacobian(struct measurement *m, const float *x, size
     for (size_t i = 0; i < p->n_layers && st == QINS_OK; i++) {
         const size_t out = p->layers[i].part.out;
         multiply(x, rows, p->rows.channels, w, out, m->s->outputs);
-        st = qn_fit_outputs(&m->fit, &m->ends[i], w, out, x, rows, m->s->values, err);
+        st = qn_fit_outputs(m->fit, &m->ends[i], w, out, x, rows, m->s->values, err);
         for (size_t k = 0; k < rows * out && st == QINS_OK; k++) {
             const double d = m->s->values[k] - (double)m->s->outputs[k];
             m->errors[i][part].abs += fabs(d);
@@ -206,7 +211,7 @@ static enum qins_status make_ends(struct measurement *m, struct qins_error *err)
         return qn_fail_memory(err);
     for (size_t i = 0; i < p->n_layers && st == QINS_OK; i++) {
         const size_t out = p->layers[i].part.out;
-        st = qn_fit_output_make(&m->fit, &p->rows, w, out, &m->ends[i], err);
+        st = qn_fit_output_make(m->fit, &p->rows, w, out, &m->ends[i], err);
         if (m->t->plain_output)
             m->ends[i].alpha = 0.0;
         w += out * p->rows.channels;
@@ -244,7 +249,7 @@ static void sum_up(const struct measurement *m, struct qn_trial *t)
     }
     t->together =
         (struct qn_trial_errors){figures(errors[0], outputs[0]), figures(errors[1], outputs[1])};
-    t->clamped = m->fit.clamped;
+    t->clamped = m->fit->clamped;
     for (size_t i = 0; i < p->n_layers && m->ends; i++)
         t->clamped += m->ends[i].clamped;
 }
@@ -253,9 +258,7 @@ static enum qins_status run_measurement(struct measurement *m, struct qins_error
 {
     const struct qn_point_work *p = m->p;
     const bool jacobian = qn_transport_is_jacobian(m->t->choice.method);
-    enum qins_status st = qn_fit_make(&p->rows, &m->t->choice, &m->fit, err);
-    if (st == QINS_OK && jacobian)
-        st = make_ends(m, err);
+    enum qins_status st = jacobian ? make_ends(m, err) : QINS_OK;
     for (int part = QN_ROWS_SELECT; part <= QN_ROWS_TEST; part++)
         for (size_t first = 0; first < p->rows.rows[part] && st == QINS_OK; first += BLOCK_ROWS) {
             const float *x = p->rows.x[part] + first * p->rows.channels;
@@ -267,9 +270,10 @@ static enum qins_status run_measurement(struct measurement *m, struct qins_error
 }
 
 enum qins_status qn_trial_measure(const struct qn_point_work *p, struct qn_trial *t,
-                                  struct qn_trial_scratch *s, struct qins_error *err)
+                                  const struct qn_fit *fit, struct qn_trial_scratch *s,
+                                  struct qins_error *err)
 {
-    struct measurement m = {.p = p, .t = t, .s = s};
+    struct measurement m = {.p = p, .t = t, .s = s, .fit = fit};
     m.errors = calloc(p->n_layers, sizeof *m.errors);
     t->errors = calloc(p->n_layers, sizeof *t->errors);
     enum qins_status st = m.errors && t->errors ? run_measurement(&m, err) : qn_fail_memory(err);
@@ -279,6 +283,5 @@ enum qins_status qn_trial_measure(const struct qn_point_work *p, struct qn_trial
         qn_fit_output_finish(&m.ends[i]);
     free(m.ends);
     free(m.errors);
-    qn_fit_finish(&m.fit);
     return st;
 }

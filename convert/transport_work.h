@@ -97,12 +97,13 @@ void qn_trial_scratch_finish(struct qn_trial_scratch *s); /* a zeroed one is acc
 
 /* Sums of the outputs that trials are measured against, and what makes a search short. */
 enum qins_status qn_trials_prepare(struct qn_point_work *p, struct qins_error *err);
-/* Sets t->search. */
-enum qins_status qn_trial_search(const struct qn_point_work *p, struct qn_trial *t,
-                                 struct qn_trial_scratch *s, struct qins_error *err);
-/* Sets t->errors and what goes with them. */
+/* Sets the search of N trials, STEP apart, that differ in their order alone, 1 … N. */
+enum qins_status qn_trial_search(const struct qn_point_work *p, struct qn_trial *t, size_t n,
+                                 size_t step, struct qn_trial_scratch *s, struct qins_error *err);
+/* Sets t->errors and what goes with them; FIT is what t's choice makes of the fit rows. */
 enum qins_status qn_trial_measure(const struct qn_point_work *p, struct qn_trial *t,
-                                  struct qn_trial_scratch *s, struct qins_error *err);
+                                  const struct qn_fit *fit, struct qn_trial_scratch *s,
+                                  struct qins_error *err);
 
 /* Number of a trial, of the grid's. */
 size_t qn_trial_at(const struct qn_point_work *p, size_t kind, size_t kappa, size_t clip);
