@@ -1,8 +1,8 @@
 #include "cli/cli.h"
 
 #include "core/linalg.h"
-#include "formats/transport.h"
 #include "model/generate.h"
+#include "model/native.h"
 
 #include <inttypes.h>
 #include <math.h>
