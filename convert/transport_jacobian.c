@@ -86,16 +86,19 @@ static enum qins_status look_at_outputs(const struct qn_fit_rows *r, const float
     const size_t rows = r->rows[QN_ROWS_FIT];
     double *x = qn_fit_widen(r, QN_ROWS_FIT);
     double *y = malloc((rows * n_out + 1) * sizeof *y);
-    enum qins_status st = QINS_OK;
-    if (!x || !y)
+    enum qins_status st;
+    if (!x || !y) {
         st = qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = qn_fit_products(x, rows, r->channels, w, n_out, y, err);
+        goto done;
+    }
+    st = qn_fit_products(x, rows, r->channels, w, n_out, y, err);
+    if (st != QINS_OK)
+        goto done;
     *largest = 0;
-    for (size_t i = 0; i < rows * n_out && st == QINS_OK; i++)
+    for (size_t i = 0; i < rows * n_out; i++)
         *largest = fmax(*largest, fabs(y[i]));
-    if (st == QINS_OK)
-        means(y, rows, n_out, mean);
+    means(y, rows, n_out, mean);
+done:
     free(y);
     free(x);
     return st;
@@ -141,13 +144,15 @@ enum qins_status qn_fit_jacobian_output(const struct qn_fit *f, const struct qn_
 {
     const bool tangent = f->choice.method == QN_JACOBIAN_TANGENT;
     double largest = 0;
-    double *mean = malloc((n_out + 1) * sizeof *mean);
+    double *mean = calloc(n_out + 1, sizeof *mean);
     out->scale = calloc(n_out + 1, sizeof *out->scale);
     out->offset = tangent ? calloc(n_out + 1, sizeof *out->offset) : NULL;
     enum qins_status st = QINS_OK;
-    if (!mean || !out->scale || (tangent && !out->offset))
+    if (!mean || !out->scale || (tangent && !out->offset)) {
         st = qn_fail_memory(err);
-    if (st == QINS_OK && !is_empty(f, r))
+        goto done;
+    }
+    if (!is_empty(f, r))
         st = look_at_outputs(r, w, n_out, mean, &largest, err);
     if (st == QINS_OK && largest > 0) {
         out->alpha = tangent ? (double)f->choice.kappa / largest : input_alpha(f);
@@ -157,6 +162,7 @@ enum qins_status qn_fit_jacobian_output(const struct qn_fit *f, const struct qn_
         make_tangent(f, w, n_out, mean, out);
     else if (st == QINS_OK)
         st = make_literal(f, r, n_out, out, err);
+done:
     free(mean);
     return st;
 }

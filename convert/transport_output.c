@@ -132,17 +132,19 @@ static enum qins_status ridge_planes(const struct qn_fit *f, const float *w, siz
     const size_t n = f->channels, features = n * f->planes;
     double *columns = malloc((features * n + 1) * sizeof *columns); /* the map's, as rows */
     double *product = malloc((features * n_out + 1) * sizeof *product);
-    enum qins_status st = QINS_OK;
-    if (!columns || !product)
+    enum qins_status st;
+    if (!columns || !product) {
         st = qn_fail_memory(err);
-    for (size_t i = 0; i < features && st == QINS_OK; i++)
+        goto done;
+    }
+    for (size_t i = 0; i < features; i++)
         for (size_t j = 0; j < n; j++)
             columns[i * n + j] = f->map[j * features + i];
-    if (st == QINS_OK)
-        st = qn_fit_products(columns, features, n, w, n_out, product, err);
+    st = qn_fit_products(columns, features, n, w, n_out, product, err);
     for (size_t i = 0; i < n_out && st == QINS_OK; i++)
         for (size_t k = 0; k < features; k++)
             planes[i * features + k] = narrow(product[k * n_out + i]);
+done:
     free(product);
     free(columns);
     return st;

@@ -38,10 +38,12 @@ static enum qins_status look_at_rows(struct qn_ridge *r, const struct qn_fit_row
     double *table = qn_fit_features(&r->split);
     uint16_t *codes = malloc((n + 1) * sizeof *codes);
     double trace = 0;
-    enum qins_status st = QINS_OK;
-    if (!table || !codes)
+    enum qins_status st;
+    if (!table || !codes) {
         st = qn_fail_memory(err);
-    for (size_t i = 0; i < r->rows && st == QINS_OK; i++) {
+        goto done;
+    }
+    for (size_t i = 0; i < r->rows; i++) {
         double *phi = r->phi + i * r->features;
         qn_fit_encode(&r->split, x + i * n, n, codes);
         for (size_t f = 0; f < r->features; f++) {
@@ -49,11 +51,11 @@ static enum qins_status look_at_rows(struct qn_ridge *r, const struct qn_fit_row
             trace += phi[f] * phi[f];
         }
     }
-    if (st == QINS_OK)
-        st = qn_fit_apply(&r->split, x, r->rows, residual, err);
+    r->mean_diagonal = trace / (double)r->features;
+    st = qn_fit_apply(&r->split, x, r->rows, residual, err);
     for (size_t i = 0; i < r->rows * n && st == QINS_OK; i++)
         residual[i] = (double)x[i] - residual[i];
-    r->mean_diagonal = trace / (double)r->features;
+done:
     free(codes);
     free(table);
     return st;
@@ -93,12 +95,14 @@ static enum qins_status prepare(struct qn_ridge *r, const struct qn_fit_rows *in
     r->gram = calloc(r->order * r->order, sizeof *r->gram);
     r->sides = malloc(n * r->order * sizeof *r->sides);
     residual = malloc(r->rows * n * sizeof *residual);
-    if (!r->phi || !r->gram || !r->sides || !residual)
+    if (!r->phi || !r->gram || !r->sides || !residual) {
         st = qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = look_at_rows(r, in, residual, err);
+        goto done;
+    }
+    st = look_at_rows(r, in, residual, err);
     if (st == QINS_OK)
         make_equations(r, residual);
+done:
     free(residual);
     return st;
 }

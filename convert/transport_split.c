@@ -40,23 +40,23 @@ static void finish(struct normal_equations *e)
     free(e->channels);
 }
 
-static enum qins_status init(struct normal_equations *e, unsigned levels, size_t channels,
-                             struct qins_error *err)
+/* False when out of memory. */
+static bool init(struct normal_equations *e, unsigned levels, size_t channels)
 {
     const size_t n = (size_t)levels + 1;
     *e = (struct normal_equations){.levels = levels,
-                                   .powers = malloc(n * sizeof *e->powers),
-                                   .sums = malloc(n * BLOCK * sizeof *e->sums),
+                                   .powers = calloc(n, sizeof *e->powers),
+                                   .sums = calloc(n * BLOCK, sizeof *e->sums),
                                    .pooled = calloc(n, sizeof *e->pooled),
                                    .channels = calloc(channels + 1, sizeof *e->channels)};
     if (!e->powers || !e->sums || !e->pooled || !e->channels)
-        return qn_fail_memory(err);
+        return false;
     for (size_t l = 0; l < n; l++) {
         e->powers[l][0] = 1.0;
         for (size_t p = 1; p < EVEN; p++)
             e->powers[l][p] = e->powers[l][p - 1] * ((double)l / (double)levels);
     }
-    return QINS_OK;
+    return true;
 }
 
 static void add_level(struct moments *m, const double *powers, struct level_sums s)
@@ -210,21 +210,23 @@ enum qins_status qn_fit_make_orders(const struct qn_fit_rows *r, const struct qn
     for (unsigned i = 0; i < c->order && i < QN_TRANSPORT_ORDER; i++)
         out[i] = (struct qn_fit){0};
     enum qins_status st = qn_fit_start(r, &choice, &whole, err);
-    if (st == QINS_OK)
-        st = init(&e, c->levels, r->channels, err);
-    if (st == QINS_OK) {
-        qn_fit_grid(&choice, &grid);
-        for (size_t j = 0; j < r->channels; j += BLOCK)
-            add_block(&e, r, &grid, whole.scale, j,
-                      r->channels - j < BLOCK ? r->channels - j : BLOCK);
-        add_pseudo_rows(&e, &grid, whole.scale);
+    if (st != QINS_OK)
+        return st;
+    if (!init(&e, c->levels, r->channels)) {
+        st = qn_fail_memory(err);
+        goto done;
     }
+    qn_fit_grid(&choice, &grid);
+    for (size_t j = 0; j < r->channels; j += BLOCK)
+        add_block(&e, r, &grid, whole.scale, j, r->channels - j < BLOCK ? r->channels - j : BLOCK);
+    add_pseudo_rows(&e, &grid, whole.scale);
     for (unsigned i = 0; i < c->order && st == QINS_OK; i++) {
         choice.order = i + 1;
         st = qn_fit_start(r, &choice, &out[i], err);
         if (st == QINS_OK)
             st = solve_order(&e, &out[i], err);
     }
+done:
     finish(&e);
     return st;
 }

@@ -289,14 +289,14 @@ def print_expected(out):
         number = lambda v: 'INFINITY' if np.isinf(v) else f'{float(v)!r}'
         flag = lambda v: 'true' if v else 'false'
         corner = ', '.join(number(v) for v in native[:2, :3].ravel())
-        out.write(f'    {{"{name}",\n     {n_fit}, {flag(outlier)}, {n_out},\n'
+        out.write(f'    {{"{name}",\n     {n_fit}, {n_out},\n'
                   f'     {{.method = {METHODS[given["method"]]}, .order = {given.get("order", 1)}, '
                   f'.sign_plane = {flag(given.get("sign_plane"))}, '
                   f'.levels = {given.get("levels", 127)},\n'
                   f'      .kappa = {given["kappa"]}F, .clip = {given.get("clip", 1.0)}F, '
                   f'.ridge = {number(given.get("ridge", 1.0))}, '
                   f'.square = {flag(given.get("square"))}}},\n'
-                  f'     {flag(not given.get("output_decoded", True))},\n'
+                  f'     {flag(outlier)}, {flag(not given.get("output_decoded", True))},\n'
                   f'     {{{number(relative)}, {number(squared)}}},\n     {{{corner}}}}},\n')
     out.write('};\n')
 

@@ -15,11 +15,9 @@ enum { CHANNELS = 8, TEST_ROWS = 40, MOST_ROWS = 300, MOST_OUT = 8, SEED = 20251
 
 struct expected_case {
     const char *name;
-    size_t fit_rows;
-    bool outlier;
-    size_t n_out;
+    size_t fit_rows, n_out;
     struct qn_fit_choice choice;
-    bool plain_output;
+    bool outlier, plain_output;
     struct qn_fit_error error; /* on test rows */
     double corner[6];          /* outputs 0 … 2 of test rows 0 and 1 */
 };
@@ -207,7 +205,7 @@ static void check_all_finite(const struct data *d, const struct qn_fit_choice *c
     assert_int_equal(qn_fit_output_make(&f, &d->rows, d->w[0], MOST_OUT, &o, &err), QINS_OK);
     assert_int_equal(qn_fit_outputs(&f, &o, d->w[0], MOST_OUT, d->test[0], TEST_ROWS, y, &err),
                      QINS_OK);
-    check_finite(y, TEST_ROWS * MOST_OUT);
+    check_finite(y, (size_t)TEST_ROWS * MOST_OUT);
     check_finite(f.coefficients, (size_t)f.planes * CHANNELS);
     check_finite(f.map, (size_t)f.planes * CHANNELS * CHANNELS);
     check_finite(o.scale, MOST_OUT);
@@ -276,7 +274,7 @@ static void test_finite(void **state)
     d.fit[3][2] = 1e-42F;
     set_rows(&d, 20);
     check_every_choice(&d);
-    for (size_t i = 0; i < 20 * CHANNELS; i++)
+    for (size_t i = 0; i < (size_t)20 * CHANNELS; i++)
         d.fit[i / CHANNELS][i % CHANNELS] = i % 3 ? -3e38F : 1e-40F;
     memset(d.w, 0, sizeof d.w);
     d.w[1][1] = 0.5F;
@@ -334,7 +332,7 @@ static void test_orders(void **state)
         assert_int_equal(qn_fit_make(&d.rows, &choice, &one, NULL), QINS_OK);
         assert_int_equal(fits[i].planes, i + 2);
         assert_memory_equal(one.coefficients, fits[i].coefficients,
-                            one.planes * CHANNELS * sizeof(double));
+                            (size_t)one.planes * CHANNELS * sizeof(double));
         qn_fit_finish(&one);
         qn_fit_finish(&fits[i]);
     }
