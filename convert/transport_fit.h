@@ -5,10 +5,11 @@
 
 #include "formats/transport.h"
 
-/* Pseudo-rows of a channel's fit, together, and the least share of one level: DESIGN 2.5's
- * measured choices. */
+/* Pseudo-rows of a channel's fit, together, and the least share of one signed level. Measured: a
+ * floor of 1e-4 gives levels that next to no rows reach a fortieth of the pseudo-rows, and order 4
+ * at kappa 3 errs by a tenth more on test rows. */
 #define QN_FIT_PSEUDO_ROWS 300.0
-#define QN_FIT_LEVEL_FLOOR 1e-4
+#define QN_FIT_LEVEL_FLOOR 1e-5
 /* n_in * order of a joint fit at most: its Gram matrix is 512 MiB. */
 enum { QN_RIDGE_FEATURES = 8192 };
 
