@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 enum {
-    OUTPUT_BLOCK = 256, /* rows of W that are widened at a time */
+    OUTPUT_BLOCK = 256, /* rows of W that are widened at a time, */
+    DECODE_BLOCK = 256, /* and decoded values */
 };
 
 void qn_fit_finish(struct qn_fit *f)
@@ -182,10 +183,12 @@ static void look_up(const struct qn_fit *f, const double *table, const uint16_t 
 static void decode_row(const struct qn_fit *f, const struct qn_grid *g, const uint16_t *codes,
                        double *out)
 {
-    float value;
-    for (size_t j = 0; j < f->channels; j++) {
-        qn_dequantise(g, f->scale, codes + j, 1, &value);
-        out[j] = (double)value;
+    float values[DECODE_BLOCK];
+    for (size_t j = 0; j < f->channels; j += DECODE_BLOCK) {
+        const size_t count = f->channels - j < DECODE_BLOCK ? f->channels - j : DECODE_BLOCK;
+        qn_dequantise(g, f->scale, codes + j, count, values);
+        for (size_t i = 0; i < count; i++)
+            out[j + i] = (double)values[i];
     }
 }
 

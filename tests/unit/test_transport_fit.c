@@ -149,6 +149,16 @@ static void check_stored(const struct data *d, const struct qn_fit *f,
     free(l.output_offset);
 }
 
+/* A clamp leaves 0 or the largest output that the floor lets through. */
+static void check_clamped(const struct qn_fit_output *o, const double *native, size_t n)
+{
+    uint64_t clamped = 0;
+    const double most = o->alpha > 0 ? (1 - o->floor) / (o->alpha * o->floor) : 0;
+    for (size_t i = 0; i < n && o->alpha > 0; i++)
+        clamped += native[i] == 0 || fabs(native[i]) >= most;
+    assert_int_equal(o->clamped, clamped);
+}
+
 static void check_case(const struct expected_case *c)
 {
     static struct data d;
@@ -171,6 +181,7 @@ static void check_case(const struct expected_case *c)
     for (size_t i = 0; i < 6; i++)
         assert_near(native[i / 3 * c->n_out + i % 3], c->corner[i], 1e-7);
     check_stored(&d, &f, &o, c->n_out, native);
+    check_clamped(&o, native, TEST_ROWS * c->n_out);
     assert_int_equal(f.clamped, 0);
     qn_fit_output_finish(&o);
     qn_fit_finish(&f);
@@ -372,6 +383,18 @@ static void refuse(const struct qn_fit_rows *r, struct qn_fit_choice c, enum qin
     qn_fit_finish(&f);
 }
 
+/* A fit for square layers, and one that is not. */
+static void refuse_output(const struct data *d, const struct qn_fit_choice *c, size_t n_out)
+{
+    struct qn_fit f;
+    struct qn_fit_output o;
+    struct qins_error err;
+    assert_int_equal(qn_fit_make(&d->rows, c, &f, &err), QINS_OK);
+    assert_int_equal(qn_fit_output_make(&f, &d->rows, d->w[0], n_out, &o, &err), QINS_ERR_USAGE);
+    qn_fit_output_finish(&o);
+    qn_fit_finish(&f);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -394,6 +417,11 @@ static void test_refused(void **state)
     c.method = QN_JACOBIAN_TANGENT;
     c.kappa = 0.0F;
     refuse(&d.rows, c, QINS_ERR_UNSUPPORTED);
+    c = good;
+    c.method = QN_RIDGE;
+    c.method = QN_JACOBIAN_LITERAL;
+    c.square = true;
+    refuse_output(&d, &c, MOST_OUT - 1);
     c = good;
     c.method = QN_RIDGE;
     struct qn_fit_rows wide = {.channels = QN_RIDGE_FEATURES / 2 + 1, .abs_max = 1.0F};
