@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_META = 64 << 20 }; /* bytes: over 100 000 points of a calibration */
-
 enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, const char *path,
                                   enum qins_dtype dtype, unsigned rank, const uint64_t *shape,
                                   struct qins_error *err)
@@ -31,6 +29,9 @@ enum qins_status qn_described_add_meta(struct qn_tensor_list *list, json_t *meta
     if (!*text)
         return qn_fail_memory(err);
     const uint64_t size = strlen(*text);
+    if (size > QN_MAX_META)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "its description takes %llu bytes, %d at most",
+                       (unsigned long long)size, (int)QN_MAX_META);
     return qn_tensor_list_add(list, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &size, NULL, err);
 }
 
@@ -114,7 +115,7 @@ enum qins_status qn_described_meta(const struct qn_described *d, struct qn_buf *
                                    struct qins_error *err)
 {
     const struct qn_tensor *t = find(d, QN_META);
-    if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > MAX_META)
+    if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > QN_MAX_META)
         return qn_fail(err, QINS_ERR_FORMAT, "it is no %s: there is no /%s", d->what, QN_META);
     out->size = 0;
     enum qins_status st = qn_buf_reserve(out, (size_t)t->n_bytes + 1, err);

@@ -8,6 +8,7 @@
 #include "formats/checkpoint.h"
 
 #define QN_META "meta"
+enum { QN_MAX_META = 64 << 20 }; /* bytes: over 100 000 points of a calibration */
 
 /* Adds the dataset PATH, which begins with '/', to LIST, under the name that the reader of HDF5
  * will give it, with dots for slashes, and that name with its path to PATHS. */
@@ -15,7 +16,7 @@ enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, co
                                   enum qins_dtype dtype, unsigned rank, const uint64_t *shape,
                                   struct qins_error *err);
 /* Adds /meta; *text, on the heap, is what it is to hold. Takes over META, which may be NULL when
- * memory was short. */
+ * memory was short. QINS_ERR_UNSUPPORTED where it is too long to be read again. */
 enum qins_status qn_described_add_meta(struct qn_tensor_list *list, json_t *meta, char **text,
                                        struct qins_error *err);
 /* What the HDF5 writer wants to know of PATHS. */

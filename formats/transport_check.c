@@ -55,13 +55,13 @@ static enum qins_status check_input(const struct qn_transport_input *in, struct 
     return QINS_OK;
 }
 
-/* What follows the product. Decoding divides by |z|, at least the floor, and by alpha. */
+/* What follows the product. Decoding divides by alpha and by |z|, which is at least the floor. */
 static enum qins_status check_output(const struct qn_transport_layer *l, bool jacobian,
                                      struct qins_error *err)
 {
     const float alpha = l->output_alpha, floor = l->output_floor;
     if (!(alpha >= 0.0F && alpha <= FLT_MAX && floor >= 0.0F && floor <= 1.0F) ||
-        (alpha > 0.0F && !isfinite((1.0F / floor - 1.0F) / alpha)))
+        (alpha > 0.0F && !isfinite((1.0F - floor) / (alpha * floor))))
         return fail(err, l->tensor, "its output's alpha or floor is out of range");
     if (!jacobian && (alpha > 0.0F || floor > 0.0F))
         return fail(err, l->tensor, "its output's alpha or floor does not fit its method");

@@ -30,11 +30,26 @@ struct writing {
     uint64_t done, total; /* bytes */
 };
 
+/* The report grows by tens of kilobytes a layer; where that is too much for /meta, it stays out. */
+static enum qins_status add_meta(struct writing *w, const struct qn_transport *t,
+                                 struct qins_error *err)
+{
+    struct qn_transport bare = *t;
+    bare.study = NULL;
+    enum qins_status st =
+        qn_described_add_meta(&w->tensors, qn_transport_to_json(t), &w->meta, err);
+    if (st == QINS_ERR_UNSUPPORTED && t->study) {
+        free(w->meta);
+        st = qn_described_add_meta(&w->tensors, qn_transport_to_json(&bare), &w->meta, err);
+    }
+    return st;
+}
+
 static enum qins_status describe(struct writing *w, struct qn_transport *t, struct qins_error *err)
 {
     enum qins_status st = qn_transport_check(t, err);
     if (st == QINS_OK)
-        st = qn_described_add_meta(&w->tensors, qn_transport_to_json(t), &w->meta, err);
+        st = add_meta(w, t, err);
     if (st == QINS_OK && !(w->paths = json_object()))
         st = qn_fail_memory(err);
     if (st == QINS_OK)

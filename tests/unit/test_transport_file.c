@@ -355,6 +355,32 @@ static void test_file(void **state)
     free(path);
 }
 
+/* A study too long for /meta stays out; the transport can be read. */
+static void test_long_study(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/qins-transport-XXXXXX";
+    struct qn_transport t, again;
+    const int fd = mkstemp(path);
+    char *text = malloc(QN_MAX_META);
+    assert_true(fd >= 0);
+    assert_non_null(text);
+    memset(text, 'a', QN_MAX_META);
+    sample(&t);
+    assert_int_equal(json_object_set_new(t.study, "long", json_stringn(text, QN_MAX_META)), 0);
+    check_ok(qn_transport_write(&t, path, NULL, &e_));
+    check_ok(qn_transport_read(&again, path, NULL, &e_));
+    assert_null(again.study);
+    json_decref(t.study);
+    t.study = NULL;
+    assert_same(&t, &again, true);
+    qn_transport_finish(&again);
+    qn_transport_finish(&t);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    free(text);
+}
+
 /* What is not sound is not written. */
 static void test_writing_checks(void **state)
 {
@@ -372,7 +398,7 @@ int main(void)
         cmocka_unit_test(test_names),          cmocka_unit_test(test_features),
         cmocka_unit_test(test_checks),         cmocka_unit_test(test_description),
         cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_writing_checks),
+        cmocka_unit_test(test_writing_checks), cmocka_unit_test(test_long_study),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
