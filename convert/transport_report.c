@@ -126,7 +126,7 @@ struct lines {
     size_t n, chosen;
 };
 
-/* METHOD is t's but for a ridge that fell back. */
+/* METHOD is t's but for the best ridge, where it fell back on split. */
 static void add_line(struct lines *l, const struct qn_trial *t, enum qn_transport_method method,
                      const char *choice)
 {
@@ -145,7 +145,8 @@ static void add_line(struct lines *l, const struct qn_trial *t, enum qn_transpor
     qn_json_put(&j, "clip", qn_json_real(short_real(c->clip)));
     qn_json_put(&j, "bits", count(l->p->o->bits));
     qn_json_put(&j, "ridge", real_or_null(c->method == QN_RIDGE, c->ridge));
-    qn_json_put(&j, "fallback", json_boolean(c->method != method));
+    qn_json_put(&j, "fallback",
+                json_boolean(c->method != method || (method == QN_RIDGE && isinf(c->ridge))));
     qn_json_put(&j, "output_decoded", literal ? json_boolean(!t->plain_output) : json_null());
     qn_json_put(&j, "clamped", count(t->clamped));
     qn_json_put(&j, "relative_error_select", qn_json_real(e->select.relative));
@@ -179,8 +180,6 @@ static json_t *methods_of(struct lines *l)
     l->chosen = SIZE_MAX;
     for (int method = 0; method < QN_TRANSPORT_METHODS; method++) {
         add_line(l, p->best[method], (enum qn_transport_method)method, "best");
-        for (unsigned order = 1; order <= QN_TRANSPORT_ORDER && method == QN_RIDGE; order++)
-            add_line(l, qn_ridge_best(p, order), QN_RIDGE, "order");
         for (size_t i = 0; i < p->n_kinds; i++)
             if (p->kinds[i].method == (enum qn_transport_method)method)
                 add_kind(l, i);
@@ -222,9 +221,12 @@ json_t *qn_transport_report_layer(const struct qn_point_work *p, size_t layer, s
     struct lines lines = {.p = p, .layer = layer};
     json_t *j = json_object(), *curves = json_array();
     for (size_t i = 0; i < p->n_kinds; i++) {
-        const bool jacobian = qn_transport_is_jacobian(p->kinds[i].method);
-        append(&curves, curve_of(p, layer, i, true));
-        if (!jacobian)
+        const bool ridge = p->kinds[i].method == QN_RIDGE;
+        if (ridge && i + 1 < p->n_kinds && p->kinds[i + 1].method == QN_RIDGE)
+            continue; /* only the highest order was measured at every shape */
+        if (!ridge)
+            append(&curves, curve_of(p, layer, i, true));
+        if (!qn_transport_is_jacobian(p->kinds[i].method))
             append(&curves, curve_of(p, layer, i, false));
     }
     json_t *methods = methods_of(&lines);

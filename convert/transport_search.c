@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* DESIGN 2.5: shares of the largest input; and shapes from INT's to where eight bits are past
  * their best for any layer that was measured. */
@@ -14,7 +15,26 @@ const float qn_transport_kappas[QN_TRANSPORT_KAPPAS] = {
 /* Ridges of more features are solved one at a time: each takes memory of their square. */
 enum { SMALL_FEATURES = 2048 };
 /* Over the mean diagonal of the features' Gram matrix; an infinite one is split. */
-static const double lambdas[QN_TRIAL_LAMBDAS] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0};
+static const double lambdas[] = {1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0};
+enum { N_LAMBDAS = sizeof lambdas / sizeof *lambdas };
+
+static unsigned most_planes(const struct qn_transport_options *o)
+{
+    return o->max_order ? o->max_order : QN_TRANSPORT_ORDER;
+}
+
+/* Whether the options leave ORDER to the choice. */
+static bool is_allowed(const struct qn_transport_options *o, unsigned order, bool sign_plane)
+{
+    if (o->order)
+        return order == o->order;
+    return order + sign_plane <= most_planes(o);
+}
+
+static bool tries_ridge(const struct qn_transport_options *o)
+{
+    return (o->method == QN_RIDGE || o->method == QN_TRANSPORT_METHODS) && !o->sign_plane;
+}
 
 /* The values of a table, and the user's own behind them. */
 static size_t axis(float *out, const float *table, size_t n, float own)
@@ -38,6 +58,9 @@ static size_t list_kinds(const struct qn_transport_options *o, struct qn_trial_k
         kinds[n++] = (struct qn_trial_kind){.method = QN_SPLIT, .order = k};
     for (unsigned k = 1; k <= QN_TRANSPORT_ORDER && (all || o->sign_plane); k++)
         kinds[n++] = (struct qn_trial_kind){.method = QN_SPLIT, .order = k, .sign_plane = true};
+    for (unsigned k = 1; k <= QN_TRANSPORT_ORDER && tries_ridge(o); k++)
+        if (is_allowed(o, k, false))
+            kinds[n++] = (struct qn_trial_kind){.method = QN_RIDGE, .order = k};
     if (all || o->method == QN_JACOBIAN_LITERAL) {
         kinds[n++] = (struct qn_trial_kind){.method = QN_JACOBIAN_LITERAL, .order = 1};
         kinds[n++] =
@@ -67,8 +90,7 @@ static enum qins_status make_grid(struct qn_point_work *p, struct qins_error *er
     p->n_clips = axis(p->clips, qn_transport_clips, QN_TRANSPORT_CLIPS, p->o->clip);
     p->n_kinds = list_kinds(p->o, p->kinds);
     p->trials = calloc(p->n_kinds * p->n_kappas * p->n_clips, sizeof *p->trials);
-    p->ridges = calloc((size_t)QN_TRANSPORT_ORDER * QN_TRIAL_LAMBDAS, sizeof *p->ridges);
-    if (!p->trials || !p->ridges)
+    if (!p->trials)
         return qn_fail_memory(err);
     for (size_t i = 0; i < p->n_kinds; i++)
         for (size_t k = 0; k < p->n_kappas; k++)
@@ -145,6 +167,12 @@ static enum qins_status search(const struct qn_point_work *p, const struct task 
     return qn_trial_search(p, t->first, t->n, t->step, s, err);
 }
 
+/* The others are measured without a search of their own. */
+static bool is_searched(enum qn_transport_method m)
+{
+    return m == QN_SPLIT || m == QN_DECODE;
+}
+
 /* Orders of one shape and scale go together. */
 static enum qins_status search_grid(struct batch *b, struct qins_error *err)
 {
@@ -152,7 +180,7 @@ static enum qins_status search_grid(struct batch *b, struct qins_error *err)
     const size_t step = p->n_kappas * p->n_clips;
     for (size_t i = 0, n; i < p->n_kinds; i += n) {
         n = p->kinds[i].method == QN_SPLIT ? QN_TRANSPORT_ORDER : 1;
-        for (size_t k = 0; k < step && !qn_transport_is_jacobian(p->kinds[i].method); k++)
+        for (size_t k = 0; k < step && is_searched(p->kinds[i].method); k++)
             b->tasks[b->n++] = (struct task){&p->trials[i * step + k], n, step};
     }
     return run_batch(b, p->o->threads, search, err);
@@ -185,12 +213,12 @@ static enum qins_status measure_grid(struct batch *b, struct qins_error *err)
 {
     struct qn_point_work *p = b->p;
     for (size_t i = 0; i < p->n_kinds; i++)
-        for (size_t k = 0; k < p->n_kappas; k++) {
-            const bool jacobian = qn_transport_is_jacobian(p->kinds[i].method);
-            const size_t best = jacobian ? 0 : best_clip(p, i, k);
+        for (size_t k = 0; k < p->n_kappas && p->kinds[i].method != QN_RIDGE; k++) {
+            const bool searched = is_searched(p->kinds[i].method);
+            const size_t best = searched ? best_clip(p, i, k) : 0;
             for (size_t c = 0; c < p->n_clips; c++)
                 if ((c == 0 || c == best || p->clips[c] == p->o->clip) &&
-                    (!jacobian || p->kappas[k] > 0.0F))
+                    (searched || p->kappas[k] > 0.0F))
                     b->tasks[b->n++] = (struct task){&p->trials[qn_trial_at(p, i, k, c)], 1, 0};
         }
     return run_batch(b, p->o->threads, measure, err);
@@ -211,19 +239,6 @@ const struct qn_trial *qn_trial_best(const struct qn_point_work *p, size_t kind,
     return best;
 }
 
-static unsigned most_planes(const struct qn_transport_options *o)
-{
-    return o->max_order ? o->max_order : QN_TRANSPORT_ORDER;
-}
-
-/* Whether the options leave ORDER to the choice. */
-static bool is_allowed(const struct qn_transport_options *o, unsigned order, bool sign_plane)
-{
-    if (o->order)
-        return order == o->order;
-    return order + sign_plane <= most_planes(o);
-}
-
 /* The best of METHOD, of the orders that the options allow. */
 static const struct qn_trial *best_of_method(const struct qn_point_work *p,
                                              enum qn_transport_method method)
@@ -242,56 +257,6 @@ static const struct qn_trial *best_of_method(const struct qn_point_work *p,
     return best;
 }
 
-static const struct qn_trial *best_of_order(const struct qn_point_work *p, unsigned order)
-{
-    for (size_t i = 0; i < p->n_kinds; i++)
-        if (p->kinds[i].method == QN_SPLIT && p->kinds[i].order == order && !p->kinds[i].sign_plane)
-            return qn_trial_best(p, i, p->o->kappa, p->o->clip);
-    return NULL;
-}
-
-static bool tries_ridge(const struct qn_transport_options *o, unsigned order)
-{
-    return (o->method == QN_RIDGE || o->method == QN_TRANSPORT_METHODS) && !o->sign_plane &&
-           is_allowed(o, order, false);
-}
-
-/* One order's ridges. */
-static enum qins_status measure_ridge(const struct qn_point_work *p, const struct task *t,
-                                      struct qn_trial_scratch *s, struct qins_error *err)
-{
-    struct qn_ridge *ridge = NULL;
-    enum qins_status st = qn_ridge_create(&p->rows, &t->first->choice, &ridge, err);
-    for (size_t i = 0; i < t->n && st == QINS_OK; i++) {
-        struct qn_fit fit = {0};
-        st = qn_ridge_solve(ridge, t->first[i].choice.ridge, &fit, err);
-        if (st == QINS_OK)
-            st = qn_trial_measure(p, &t->first[i], &fit, s, err);
-        qn_fit_finish(&fit);
-    }
-    qn_ridge_destroy(ridge);
-    return st;
-}
-
-/* Of each order, with the shape and scale that are best for split. */
-static enum qins_status measure_ridges(struct batch *b, struct qins_error *err)
-{
-    struct qn_point_work *p = b->p;
-    const bool small = p->rows.channels * QN_TRANSPORT_ORDER <= SMALL_FEATURES;
-    for (unsigned order = 1; order <= QN_TRANSPORT_ORDER; order++) {
-        struct qn_trial *first = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS];
-        if (!tries_ridge(p->o, order) || p->rows.channels * order > QN_RIDGE_FEATURES)
-            continue;
-        for (size_t i = 0; i < QN_TRIAL_LAMBDAS; i++) {
-            first[i].choice = best_of_order(p, order)->choice;
-            first[i].choice.method = QN_RIDGE;
-            first[i].choice.ridge = lambdas[i];
-        }
-        b->tasks[b->n++] = (struct task){first, QN_TRIAL_LAMBDAS, 1};
-    }
-    return run_batch(b, small ? p->o->threads : 1, measure_ridge, err);
-}
-
 /* On select rows of each layer, by both figures. */
 static bool is_nowhere_worse(const struct qn_point_work *p, const struct qn_trial *t,
                              const struct qn_trial *than)
@@ -303,44 +268,103 @@ static bool is_nowhere_worse(const struct qn_point_work *p, const struct qn_tria
     return true;
 }
 
-static const struct qn_trial *better_ridge(const struct qn_point_work *p, unsigned order,
-                                           const struct qn_trial *than)
+static size_t kind_of(const struct qn_point_work *p, enum qn_transport_method method,
+                      unsigned order)
+{
+    size_t i = 0;
+    while (p->kinds[i].method != method || p->kinds[i].order != order)
+        i++;
+    return i;
+}
+
+/* Measures T with each lambda, and leaves the best one's errors in it; where split is better,
+ * split's. */
+static enum qins_status measure_ridge(const struct qn_point_work *p, const struct task *task,
+                                      struct qn_trial_scratch *s, struct qins_error *err)
+{
+    struct qn_trial *t = task->first;
+    const struct qn_trial *split = t - task->step;
+    struct qn_ridge *ridge = NULL;
+    enum qins_status st = qn_ridge_create(&p->rows, &t->choice, &ridge, err);
+    t->choice.ridge = INFINITY;
+    t->together = split->together;
+    t->errors = malloc(p->n_layers * sizeof *t->errors);
+    if (st == QINS_OK && !t->errors)
+        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        memcpy(t->errors, split->errors, p->n_layers * sizeof *t->errors);
+    for (size_t i = 0; i < N_LAMBDAS && st == QINS_OK; i++) {
+        struct qn_trial with = {.choice = t->choice};
+        struct qn_fit fit = {0};
+        with.choice.ridge = lambdas[i];
+        st = qn_ridge_solve(ridge, lambdas[i], &fit, err);
+        if (st == QINS_OK)
+            st = qn_trial_measure(p, &with, &fit, s, err);
+        qn_fit_finish(&fit);
+        if (st == QINS_OK && is_nowhere_worse(p, &with, split) &&
+            with.together.select.squared < t->together.select.squared) {
+            struct qn_trial worse = *t;
+            *t = with;
+            with = worse;
+        }
+        free(with.errors);
+    }
+    qn_ridge_destroy(ridge);
+    return st;
+}
+
+/* With the scale that is best for split: of each order with the best shape, of the highest one
+ * with every shape. */
+static enum qins_status measure_ridges(struct batch *b, struct qins_error *err)
+{
+    struct qn_point_work *p = b->p;
+    const bool small = p->rows.channels * QN_TRANSPORT_ORDER <= SMALL_FEATURES;
+    const size_t kind_step = p->n_kappas * p->n_clips;
+    for (size_t i = 0; i < p->n_kinds; i++) {
+        const unsigned order = p->kinds[i].order;
+        if (p->kinds[i].method != QN_RIDGE || p->rows.channels * order > QN_RIDGE_FEATURES)
+            continue;
+        const bool highest = i + 1 == p->n_kinds || p->kinds[i + 1].method != QN_RIDGE;
+        const size_t split = kind_of(p, QN_SPLIT, order);
+        const struct qn_trial *best = qn_trial_best(p, split, p->o->kappa, p->o->clip);
+        for (size_t k = 0; k < kind_step; k++) {
+            const struct qn_trial *t = &p->trials[split * kind_step + k];
+            if (t == best || (highest && t == qn_trial_best(p, split, t->choice.kappa, p->o->clip)))
+                b->tasks[b->n++] =
+                    (struct task){&p->trials[i * kind_step + k], 1, (i - split) * kind_step};
+        }
+    }
+    return run_batch(b, small ? p->o->threads : 1, measure_ridge, err);
+}
+
+/* The best of ridge that is nowhere worse than the best of split, or NULL. */
+static const struct qn_trial *best_ridge(const struct qn_point_work *p)
 {
     const struct qn_trial *best = NULL;
-    for (size_t i = 0; i < QN_TRIAL_LAMBDAS; i++) {
-        const struct qn_trial *t = &p->ridges[(order - 1) * (size_t)QN_TRIAL_LAMBDAS + i];
-        if (t->errors && is_nowhere_worse(p, t, than) &&
-            t->together.select.squared < (best ? best : than)->together.select.squared)
+    for (size_t k = 0; k < p->n_kinds * p->n_kappas * p->n_clips; k++) {
+        const struct qn_trial *t = &p->trials[k];
+        if (t->choice.method == QN_RIDGE && t->errors && isfinite(t->choice.ridge) &&
+            (p->o->kappa < 0.0F || t->choice.kappa == p->o->kappa) &&
+            is_nowhere_worse(p, t, p->best[QN_SPLIT]) &&
+            t->together.select.squared < (best ? best : p->best[QN_SPLIT])->together.select.squared)
             best = t;
     }
     return best;
 }
 
-const struct qn_trial *qn_ridge_best(const struct qn_point_work *p, unsigned order)
-{
-    return better_ridge(p, order, best_of_order(p, order));
-}
-
 static void choose(struct qn_point_work *p)
 {
     enum qn_transport_method method = p->o->method;
-    const struct qn_trial *ridge = NULL;
-    bool tried = false;
     for (int m = 0; m < QN_TRANSPORT_METHODS; m++)
         p->best[m] = best_of_method(p, (enum qn_transport_method)m);
-    for (unsigned order = 1; order <= QN_TRANSPORT_ORDER; order++) {
-        if (!tries_ridge(p->o, order))
-            continue;
-        const struct qn_trial *t = better_ridge(p, order, p->best[QN_SPLIT]);
-        if (t && (!ridge || t->together.select.squared < ridge->together.select.squared))
-            ridge = t;
-        tried = true;
+    if (tries_ridge(p->o)) {
+        p->best[QN_RIDGE] = best_ridge(p);
+        p->fallback = !p->best[QN_RIDGE];
+        if (p->fallback)
+            p->best[QN_RIDGE] = p->best[QN_SPLIT];
     }
-    p->fallback = tried && !ridge;
-    if (tried)
-        p->best[QN_RIDGE] = ridge ? ridge : p->best[QN_SPLIT];
     if (method == QN_TRANSPORT_METHODS)
-        method = tried ? QN_RIDGE : QN_SPLIT;
+        method = tries_ridge(p->o) ? QN_RIDGE : QN_SPLIT;
     p->chosen = p->best[method];
 }
 
@@ -353,7 +377,7 @@ size_t qn_search_trials(const struct qn_transport_options *o)
     const size_t n_kinds = list_kinds(o, kinds);
     size_t n = 0;
     for (size_t i = 0; i < n_kinds; i++)
-        n += qn_transport_is_jacobian(kinds[i].method) ? 0 : kappas * clips;
+        n += is_searched(kinds[i].method) ? kappas * clips : 0;
     return n;
 }
 
@@ -417,6 +441,5 @@ void qn_point_work_finish(struct qn_point_work *p)
     free(p->outputs);
     free(p->gram);
     free_errors(p->trials, p->n_kinds * p->n_kappas * p->n_clips);
-    free_errors(p->ridges, (size_t)QN_TRANSPORT_ORDER * QN_TRIAL_LAMBDAS);
     *p = (struct qn_point_work){0};
 }

@@ -27,11 +27,10 @@ enum qins_status qn_fitted_layers_select(struct qn_model *m, const char *text,
 enum {
     QN_TRIAL_KAPPAS = QN_TRANSPORT_KAPPAS + 1, /* and the user's own */
     QN_TRIAL_CLIPS = QN_TRANSPORT_CLIPS + 1,
-    /* decode; split of each order; with a sign plane; literal with its output decoded and not;
-     * tangent */
-    QN_TRIAL_KINDS = 1 + 2 * QN_TRANSPORT_ORDER + 3,
-    QN_TRIAL_LAMBDAS = 8, /* of ridge */
-    QN_LEAST_ROWS = 16,   /* of a part */
+    /* decode; split of each order, with a sign plane, too, and ridge; literal with its output
+     * decoded and not; tangent */
+    QN_TRIAL_KINDS = 1 + 3 * QN_TRANSPORT_ORDER + 3,
+    QN_LEAST_ROWS = 16, /* of a part */
 };
 
 /* Errors on select and test rows. */
@@ -39,7 +38,8 @@ struct qn_trial_errors {
     struct qn_fit_error select, test;
 };
 
-/* One choice for an input, and what came of it. */
+/* One choice for an input, and what came of it. A ridge that is worse than split of that order,
+ * shape and scale has its errors, and an infinite choice.ridge: which is split. */
 struct qn_trial {
     struct qn_fit_choice choice;
     bool plain_output; /* of QN_JACOBIAN_LITERAL: its D is left out */
@@ -78,9 +78,8 @@ struct qn_point_work {
     struct qn_trial_kind kinds[QN_TRIAL_KINDS];
     size_t n_kinds;
     struct qn_trial *trials; /* [n_kinds][n_kappas][n_clips] */
-    struct qn_trial *ridges; /* [QN_TRANSPORT_ORDER][QN_TRIAL_LAMBDAS] */
-    /* By method the best of what the options allow, and what was chosen; each of `trials` or
-     * `ridges`, or NULL where the method was not tried. */
+    /* By method the best of what the options allow, and what was chosen; NULL where the method was
+     * not tried. */
     const struct qn_trial *best[QN_TRANSPORT_METHODS], *chosen;
     bool fallback;       /* ridge was tried and is worse than split: its best is split's */
     uint64_t clipped[2]; /* values of select and test rows beyond the chosen scale */
@@ -111,8 +110,6 @@ size_t qn_trial_at(const struct qn_point_work *p, size_t kind, size_t kappa, siz
  * KAPPA or CLIP >= 0 of those alone. NULL where there is none. */
 const struct qn_trial *qn_trial_best(const struct qn_point_work *p, size_t kind, float kappa,
                                      float clip);
-/* The ridge of that order, or NULL where split is better. */
-const struct qn_trial *qn_ridge_best(const struct qn_point_work *p, unsigned order);
 
 /* What is done of a point's trials is told to TICK, from the calling thread. */
 struct qn_search_progress {
