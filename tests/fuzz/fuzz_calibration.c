@@ -1,58 +1,12 @@
 /* A calibration's description and figures: what is accepted must survive the way back. The input is
  * the JSON of /meta up to a NUL; the bytes behind it, over and over, are the contents of every
  * dataset that the JSON describes. */
-#include "core/buf.h"
-#include "core/bytes.h"
 #include "formats/calibration_layout.h"
-#include "formats/described.h"
-
-#include <stdlib.h>
+#include "tests/fuzz/described_fuzzing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_BYTES = 4 << 20 };
-
-/* A checkpoint with the datasets of the layout. */
-struct pretender {
-    struct qn_checkpoint base;
-    const uint8_t *meta, *fill;
-    size_t meta_size, fill_size;
-};
-
-static enum qins_status read_range(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
-                                   void *dst, size_t size, struct qins_error *err)
-{
-    const struct pretender *p = (const struct pretender *)ck;
-    uint8_t *out = dst;
-    (void)err;
-    for (size_t i = 0; i < size; i++)
-        out[i] = tensor == 0    ? p->meta[offset + i]
-                 : p->fill_size ? p->fill[(offset + i) % p->fill_size]
-                                : 0;
-    return QINS_OK;
-}
-
-static void destroy(struct qn_checkpoint *ck)
-{
-    qn_tensor_list_finish(&ck->tensors);
-    free(ck->path);
-    free(ck);
-}
-
-static const struct qn_checkpoint_ops ops = {
-    .format = "pretended", .read = read_range, .destroy = destroy};
-
-static void must(bool good)
-{
-    if (!good)
-        abort();
-}
-
-static void add(struct pretender *p, const struct qn_tensor *t)
-{
-    must(qn_tensor_list_add(&p->base.tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
-                            t->shape, NULL, NULL) == QINS_OK);
-}
 
 static void round_trip(const struct qn_calibration *c)
 {
@@ -72,24 +26,13 @@ static void round_trip(const struct qn_calibration *c)
 /* Loads the figures and touches what is read by rows. */
 static void load(const struct qn_calibration *c, const uint8_t *data, size_t meta_size, size_t size)
 {
-    struct pretender *p = calloc(1, sizeof *p);
     struct qn_calibration_layout layout;
     struct qn_calibration_file f;
     struct qins_error err = {0};
-    const uint64_t extent = meta_size;
-    must(p != NULL);
-    *p = (struct pretender){.base = {.ops = &ops, .path = qn_strdup("fuzz", NULL)},
-                            .meta = data,
-                            .meta_size = meta_size,
-                            .fill = data + meta_size + 1,
-                            .fill_size = size - meta_size - 1};
-    must(qn_tensor_list_add(&p->base.tensors, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &extent,
-                            NULL, NULL) == QINS_OK);
     must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
-    for (size_t i = 0; i < layout.tensors.count; i++)
-        add(p, &layout.tensors.items[i]);
+    struct qn_checkpoint *ck = pretend(data, meta_size, size, &layout.tensors);
     qn_calibration_layout_finish(&layout);
-    if (qn_calibration_load(&f, &p->base, true, &err) != QINS_OK) {
+    if (qn_calibration_load(&f, ck, true, &err) != QINS_OK) {
         must(err.message[0] != '\0');
         return;
     }

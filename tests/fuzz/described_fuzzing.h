@@ -1,0 +1,68 @@
+/* A checkpoint that pretends to be a file which describes itself (formats/described.h): /meta, and
+ * datasets whose contents are a few bytes over and over. */
+#ifndef QINS_TESTS_DESCRIBED_FUZZING_H
+#define QINS_TESTS_DESCRIBED_FUZZING_H
+
+#include "formats/described.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void must(bool good)
+{
+    if (!good)
+        abort();
+}
+
+struct pretender {
+    struct qn_checkpoint base;
+    const uint8_t *meta, *fill;
+    size_t meta_size, fill_size;
+};
+
+static enum qins_status read_range(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
+                                   void *dst, size_t size, struct qins_error *err)
+{
+    const struct pretender *p = (const struct pretender *)ck;
+    uint8_t *out = dst;
+    (void)err;
+    for (size_t i = 0; i < size; i++)
+        out[i] = tensor == 0    ? p->meta[offset + i]
+                 : p->fill_size ? p->fill[(offset + i) % p->fill_size]
+                                : 0;
+    return QINS_OK;
+}
+
+static void destroy(struct qn_checkpoint *ck)
+{
+    qn_tensor_list_finish(&ck->tensors);
+    free(ck->path);
+    free(ck);
+}
+
+/* One of the input, which is the text up to a NUL at META_SIZE and what fills the datasets behind
+ * it, and of DATASETS beside /meta. Never NULL. */
+static struct qn_checkpoint *pretend(const uint8_t *data, size_t meta_size, size_t size,
+                                     const struct qn_tensor_list *datasets)
+{
+    static const struct qn_checkpoint_ops ops = {
+        .format = "pretended", .read = read_range, .destroy = destroy};
+    const uint64_t extent = meta_size;
+    struct pretender *p = calloc(1, sizeof *p);
+    must(p != NULL);
+    *p = (struct pretender){.base = {.ops = &ops, .path = qn_strdup("fuzz", NULL)},
+                            .meta = data,
+                            .meta_size = meta_size,
+                            .fill = data + meta_size + 1,
+                            .fill_size = size - meta_size - 1};
+    must(qn_tensor_list_add(&p->base.tensors, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &extent,
+                            NULL, NULL) == QINS_OK);
+    for (size_t i = 0; i < datasets->count; i++) {
+        const struct qn_tensor *t = &datasets->items[i];
+        must(qn_tensor_list_add(&p->base.tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
+                                t->shape, NULL, NULL) == QINS_OK);
+    }
+    return &p->base;
+}
+
+#endif
