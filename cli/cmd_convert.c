@@ -50,6 +50,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     struct qn_convert_options options = {.threads = c->threads,
                                          .plan_file = c->value[OPT_PLAN],
                                          .calibration = c->value[OPT_CALIBRATION],
+                                         .transport = c->value[OPT_TRANSPORT],
                                          .resume = c->value[OPT_RESUME] != NULL};
     bool given = false;
     enum qins_status st = check_plan_alone(c, err);
@@ -71,7 +72,8 @@ const struct cli_verb cli_convert = {
     .usage = "convert PATH -o OUT.qins [options]",
     .example = "qins convert model/ -o model.qins --bits 6 --codec huffman",
     .options = {OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP,
-                OPT_GRID, OPT_PLAN, OPT_CALIBRATION, OPT_ROUNDING, OPT_RESUME},
+                OPT_GRID, OPT_PLAN, OPT_CALIBRATION, OPT_ROUNDING, OPT_TRANSPORT, OPT_RESUME},
+    .help = {{OPT_TRANSPORT, "layers that the archive's model is to run natively"}},
     .n_operands = 1,
     .needs_output = true,
     .run = run,

@@ -360,7 +360,7 @@ static enum qins_status open_all(struct capture *a, const char *model, const cha
     if (st == QINS_OK)
         st = qn_checkpoint_open(&a->ck, file, a->monitor, err);
     if (st == QINS_OK && model)
-        st = qn_model_open(&a->m, model, a->o->threads, a->monitor, err);
+        st = qn_model_open_plain(&a->m, model, a->o->threads, a->monitor, err);
     if (st == QINS_OK && a->m)
         st = qn_taps_init(&a->taps, a->m, err);
     if (st == QINS_OK && a->m)

@@ -278,7 +278,7 @@ enum qins_status qn_calibrate(const char *model, const char *out,
     struct qn_corpus corpus = {0};
     enum qins_status st = refuse_inputs(model, out, options, err);
     if (st == QINS_OK)
-        st = qn_model_open(&m, model, options->threads, monitor, err);
+        st = qn_model_open_plain(&m, model, options->threads, monitor, err);
     if (st == QINS_OK)
         st = qn_corpus_open(&corpus, m, &options->corpus, err);
     if (st == QINS_OK)

@@ -9,6 +9,7 @@
 #include "formats/archive/reader.h"
 #include "formats/archive/spool.h"
 #include "formats/archive/writer.h"
+#include "formats/transport_archive.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct conversion {
     const struct qn_convert_options *options;
     const struct qn_monitor *monitor;
     struct qn_checkpoint *source;
+    struct qn_transport transport;  /* that it carries; without layers where there is none */
     struct qn_digest source_digest; /* when it was opened */
     bool source_changed;
     struct qn_lines lines;
@@ -269,7 +271,8 @@ static enum qins_status make_report(const struct conversion *c, json_t **report,
     return j ? QINS_OK : qn_fail_memory(err);
 }
 
-/* The output may be neither plan nor calibration. */
+/* The output may be neither plan nor calibration; nor transport, which is among the source's files.
+ */
 static enum qins_status refuse_options(const struct qn_convert_options *options, const char *out,
                                        struct qins_error *err)
 {
@@ -277,6 +280,16 @@ static enum qins_status refuse_options(const struct qn_convert_options *options,
         qn_refuse_input(&(struct qn_inputs){.file = options->plan_file}, out, err);
     if (st == QINS_OK)
         st = qn_refuse_input(&(struct qn_inputs){.file = options->calibration}, out, err);
+    return st;
+}
+
+/* The source carries the transport from now on. */
+static enum qins_status load_transport(struct conversion *c, struct qins_error *err)
+{
+    const char *file = c->options->transport;
+    enum qins_status st = qn_transport_read(&c->transport, file, c->monitor, err);
+    if (st == QINS_OK)
+        st = qn_transport_carry(&c->source, &c->transport, file, err);
     return st;
 }
 
@@ -292,22 +305,26 @@ enum qins_status qn_convert(const char *path, const char *out,
                         "is an archive already; restore it first to convert it anew");
     if (st == QINS_OK)
         st = qn_checkpoint_open(&c.source, path, monitor, err);
+    if (st == QINS_OK)
+        st = qn_check_types(c.source, err);
+    if (st == QINS_OK && options->transport)
+        st = load_transport(&c, err);
     struct qn_inputs inputs = {.checkpoint = c.source};
     if (st == QINS_OK)
         st = qn_refuse_input(&inputs, out, err);
     if (st == QINS_OK)
         st = qn_source_digest(c.source, &c.source_digest, err);
     if (st == QINS_OK)
-        st = qn_check_types(c.source, err);
-    if (st == QINS_OK)
         st = refuse_options(options, out, err);
     if (st == QINS_OK)
-        st = qn_lines_open(&c.lines, path, c.source, options, monitor, err);
+        st = qn_lines_open(&c.lines, path, c.source, options->transport ? &c.transport : NULL,
+                           options, monitor, err);
     if (st == QINS_OK)
         st = run(&c, err);
     if (st == QINS_OK && report)
         st = make_report(&c, report, err);
     qn_lines_close(&c.lines);
     qn_checkpoint_destroy(c.source);
+    qn_transport_finish(&c.transport);
     return st;
 }

@@ -18,9 +18,9 @@ struct qn_convert_options {
 };
 
 /* Converts PATH (file or folder) to the archive OUT. The archive's bytes depend on the source
- * and the plan options alone. Memory does not grow with the tensors. *report (schema
- * qins/convert/1; may be NULL) belongs to the caller. Errors: QINS_ERR_UNSUPPORTED for types
- * that cannot be converted and for NaN or infinity under a quantiser, with names;
+ * and the plan options alone. Memory does not grow with the tensors; a transport is held whole.
+ * *report (schema qins/convert/1; may be NULL) belongs to the caller. Errors: QINS_ERR_UNSUPPORTED
+ * for types that cannot be converted and for NaN or infinity under a quantiser, with names;
  * QINS_ERR_FORMAT for a plan that does not fit the source, with the tensor's name;
  * QINS_ERR_USAGE where OUT or OUT.part is an input or OUT.part belongs to another job;
  * QINS_ERR_IO where a source file changed meanwhile. */

@@ -1,7 +1,8 @@
 #include "convert/lines.h"
 
 #include "convert/sources.h"
-#include "model/source.h"
+#include "formats/transport_archive.h"
+#include "model/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,20 +21,22 @@ static const struct qn_plan_tensor *first_with_feedback(const struct qn_plan *p)
     return NULL;
 }
 
+/* What was made from a model is of this one, all of which is read to tell. */
 static enum qins_status check_model(const struct qn_lines *l, const char *path,
                                     const struct qn_monitor *monitor, struct qins_error *err)
 {
-    const struct qn_calibration *c = qn_feedback_calibration(l->feedback);
-    struct qn_source *source = NULL;
+    const struct qn_calibration *c = l->feedback ? qn_feedback_calibration(l->feedback) : NULL;
     struct qn_digest model;
-    if (!c->model_name) /* rows captured elsewhere */
+    if (c && !c->model_name) /* rows captured elsewhere */
+        c = NULL;
+    if (!c && !l->transport)
         return QINS_OK;
-    enum qins_status st = qn_source_open(&source, path, monitor, err);
-    if (st == QINS_OK)
-        st = qn_source_run(source, NULL, l->options->threads, monitor, &model, err);
-    if (st == QINS_OK)
+    enum qins_status st = qn_model_fingerprint(path, l->options->threads, monitor, &model, err);
+    if (st == QINS_OK && c)
         st = qn_calibration_check_model(c, l->options->calibration, &model, path, err);
-    qn_source_destroy(source);
+    if (st == QINS_OK && l->transport && memcmp(&l->transport->model, &model, sizeof model) != 0)
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, l->options->transport, NULL, QN_NO_OFFSET,
+                        "it was made for another model than %s: fingerprints differ", path);
     return st;
 }
 
@@ -46,7 +49,7 @@ static const char *obstacle(const struct qn_lines *l, const struct qn_tensor *t)
 static enum qins_status check_planned(const struct qn_lines *l, const struct qn_checkpoint *ck,
                                       struct qins_error *err)
 {
-    for (size_t i = 0; i < ck->tensors.count; i++) {
+    for (size_t i = 0; i < l->own; i++) {
         const struct qn_tensor *t = &ck->tensors.items[i];
         const struct qn_plan_tensor *p = qn_plan_at(&l->plan, i, t->name);
         const char *why = plan_uses_feedback(p) ? obstacle(l, t) : NULL;
@@ -63,7 +66,7 @@ static void notice_others(const struct qn_lines *l, const struct qn_checkpoint *
 {
     const struct qn_tensor *first = NULL;
     size_t n = 0;
-    for (size_t i = 0; i < ck->tensors.count; i++) {
+    for (size_t i = 0; i < l->own; i++) {
         const struct qn_tensor *t = &ck->tensors.items[i];
         struct qn_plan_line line;
         qn_default_plan(t, &l->options->plan, &line);
@@ -83,9 +86,10 @@ static enum qins_status open_plan(struct qn_lines *l, const struct qn_checkpoint
                                   bool *feedback, struct qins_error *err)
 {
     const char *file = l->options->plan_file;
+    const struct qn_tensor_list own = {.items = ck->tensors.items, .count = l->own};
     enum qins_status st = qn_plan_load(file, &l->plan, err);
     if (st == QINS_OK)
-        st = qn_plan_check(&l->plan, file, &ck->tensors, err);
+        st = qn_plan_check(&l->plan, file, &own, err);
     if (st != QINS_OK)
         return st;
     const struct qn_plan_tensor *wants = first_with_feedback(&l->plan);
@@ -97,29 +101,32 @@ static enum qins_status open_plan(struct qn_lines *l, const struct qn_checkpoint
 }
 
 enum qins_status qn_lines_open(struct qn_lines *l, const char *path, const struct qn_checkpoint *ck,
+                               const struct qn_transport *transport,
                                const struct qn_convert_options *options,
                                const struct qn_monitor *monitor, struct qins_error *err)
 {
     bool feedback =
         !options->plan_file && !options->plan.lossless && options->rounding == QN_ROUND_FEEDBACK;
     enum qins_status st = QINS_OK;
-    *l = (struct qn_lines){.options = options};
+    *l = (struct qn_lines){.options = options, .transport = transport, .own = ck->tensors.count};
+    while (transport && l->own > 0 && qn_is_transport_tensor(ck->tensors.items[l->own - 1].name))
+        l->own--;
     if (options->plan_file)
         st = open_plan(l, ck, &feedback, err);
     else if (feedback && !options->calibration)
         st = qn_fail(err, QINS_ERR_USAGE, "rounding with feedback needs a calibration");
     else if (feedback && options->plan.grid != QN_GRID_QINS)
         st = qn_fail(err, QINS_ERR_USAGE, "the seed grid is not rounded with feedback");
-    if (st != QINS_OK || !feedback)
-        return st;
-    st = qn_feedback_open(&l->feedback, options->calibration, ck, monitor, err);
+    if (st == QINS_OK && feedback)
+        st = qn_feedback_open(&l->feedback, options->calibration, ck, monitor, err);
     if (st == QINS_OK)
         st = check_model(l, path, monitor, err);
-    if (st == QINS_OK && options->plan_file)
-        st = check_planned(l, ck, err);
-    else if (st == QINS_OK)
-        notice_others(l, ck, monitor);
-    return st;
+    if (st != QINS_OK || !feedback)
+        return st;
+    if (options->plan_file)
+        return check_planned(l, ck, err);
+    notice_others(l, ck, monitor);
+    return QINS_OK;
 }
 
 void qn_lines_close(struct qn_lines *l)
@@ -129,11 +136,54 @@ void qn_lines_close(struct qn_lines *l)
     *l = (struct qn_lines){0};
 }
 
+/* The line of all rows, or else of the first block that has most of them. */
+static const struct qn_plan_line *main_line(const struct qn_plan_tensor *p)
+{
+    const struct qn_plan_block *most = p->blocks;
+    for (size_t i = 1; i < p->n_blocks; i++)
+        if (p->blocks[i].row_end - p->blocks[i].row_begin > most->row_end - most->row_begin)
+            most = &p->blocks[i];
+    return most ? &most->line : &p->line;
+}
+
+static void transport_line(const struct qn_lines *l, const struct qn_tensor *t,
+                           struct qn_plan_line *out)
+{
+    const struct qn_plan_options *options = &l->options->plan;
+    const struct qn_plan_options lossless = {.lossless = true, .codec = options->codec};
+    const size_t layer = qn_transport_planes_of(l->transport, t->name);
+    char reason[sizeof out->reason];
+    if (layer == SIZE_MAX) {
+        qn_default_plan(t, &lossless, out);
+        snprintf(out->reason, sizeof out->reason, "small figures of a transport: lossless");
+        return;
+    }
+    qn_default_plan(t, options, out);
+    snprintf(reason, sizeof reason, "%s", out->reason);
+    if (l->options->plan_file) {
+        const char *weight = l->transport->layers[layer].tensor;
+        *out = *main_line(qn_plan_find(&l->plan, weight));
+        out->rounding = QN_ROUND_NEAREST;
+        if (out->content == QN_CONTENT_QINS)
+            out->kappa = out->clip = -1.0F;
+        snprintf(reason, sizeof reason, "coded as '%.150s' is", weight);
+    }
+    if (out->content == QN_CONTENT_QINS && out->group_kind == QN_GROUP_ROW) {
+        out->group_kind = QN_GROUP_BLOCK; /* a row of the tensor is one of every plane */
+        out->group = t->shape[2];
+    }
+    snprintf(out->reason, sizeof out->reason, "planes of a transport: %.220s", reason);
+}
+
 enum qins_status qn_lines_get(const struct qn_lines *l, size_t index, struct qn_archive_tensor *out,
                               struct qins_error *err)
 {
     out->blocks = NULL;
     out->n_blocks = 0;
+    if (index >= l->own) {
+        transport_line(l, &out->tensor, &out->plan);
+        return QINS_OK;
+    }
     if (!l->options->plan_file) {
         qn_default_plan(&out->tensor, &l->options->plan, &out->plan);
         if (l->feedback && out->plan.content == QN_CONTENT_QINS && !obstacle(l, &out->tensor)) {
@@ -185,5 +235,7 @@ enum qins_status qn_lines_digest(struct qn_hasher *h, const struct qn_convert_op
         st = add_plan(h, options->plan_file, err);
     if (st == QINS_OK && options->calibration)
         st = qn_source_add_file(h, options->calibration, err);
+    if (st == QINS_OK && options->transport)
+        st = qn_source_add_file(h, options->transport, err);
     return st;
 }

@@ -43,6 +43,8 @@ enum qins_status qn_match_tensors(const struct qn_manifest *m, const struct qn_t
         struct named key = {.name = t->name};
         struct named *found = bsearch(&key, names, list->count, sizeof *names, compare);
         out[i] = (struct qn_match){.source = QN_NO_TENSOR};
+        if (!found && qn_is_transport_tensor(t->name))
+            continue;
         if (!found) {
             snprintf(out[i].problem, sizeof out[i].problem, "missing in the source");
             continue;

@@ -12,8 +12,8 @@ struct qn_match {
     char problem[160];
 };
 
-/* Fills one record for each tensor of the manifest. *extra gets the index of the first tensor
- * of LIST that the archive lacks, or QN_NO_TENSOR. */
+/* Fills one record for each tensor of the manifest. Those of a transport are not missed in LIST.
+ * *extra gets the index of the first tensor of LIST that the archive lacks, or QN_NO_TENSOR. */
 enum qins_status qn_match_tensors(const struct qn_manifest *m, const struct qn_tensor_list *list,
                                   struct qn_match *out, size_t *extra, struct qins_error *err);
 

@@ -1,6 +1,7 @@
 #include "convert/report.h"
 
 #include "formats/plan.h"
+#include "formats/transport_archive.h"
 
 #include <math.h>
 
@@ -60,6 +61,8 @@ static json_t *archive_tensor_report(const struct qn_archive *a, size_t index)
     const struct qn_archive_tensor *t = &a->manifest.tensors[index];
     uint64_t coded = qn_archive_tensor_bytes(a, index);
     json_t *j = tensor_report(&t->tensor);
+    if (qn_is_transport_tensor(t->tensor.name))
+        qn_json_put(&j, "transport", json_true());
     qn_json_put(&j, "coded_bytes", integer(coded));
     qn_json_put(&j, "coded_bits_per_element",
                 qn_json_real(per_element(coded, t->tensor.n_elements)));
@@ -83,6 +86,21 @@ static json_t *attachment_report(const char *name, uint64_t size)
     return j;
 }
 
+/* What a transport takes in the archive, null where there is none. */
+static json_t *transport_report(const struct qn_archive *a)
+{
+    const size_t own = qn_manifest_own_tensors(&a->manifest);
+    uint64_t coded = 0;
+    if (!qn_archive_has_transport(a))
+        return json_null();
+    for (size_t i = own; i < a->manifest.n_tensors; i++)
+        coded += qn_archive_tensor_bytes(a, i);
+    json_t *j = json_object();
+    qn_json_put(&j, "tensors", integer(a->manifest.n_tensors - own));
+    qn_json_put(&j, "coded_bytes", integer(coded));
+    return j;
+}
+
 json_t *qn_archive_report(const struct qn_archive *a, const char *schema)
 {
     json_t *j = qn_report_begin(schema), *tensors = json_array(), *files = json_array();
@@ -98,6 +116,7 @@ json_t *qn_archive_report(const struct qn_archive *a, const char *schema)
     qn_json_put(&j, "archive_bytes", integer(a->file.size));
     qn_json_put(&j, "float_elements", integer(qn_archive_float_elements(a)));
     qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(a)));
+    qn_json_put(&j, "transport", transport_report(a));
     qn_json_put(&j, "attachments", files);
     qn_json_put(&j, "tensors", tensors);
     return j;

@@ -22,6 +22,7 @@ struct restore_slot {
 
 struct restoration {
     struct qn_archive *archive;
+    size_t n; /* tensors of the model; a transport's stay behind */
     const struct qn_restore_options *options;
     const struct qn_monitor *monitor;
     struct qn_tensor_list tensors; /* as they are to be written */
@@ -180,7 +181,8 @@ static enum qins_status describe_tensors(struct restoration *r, struct qins_erro
 {
     const struct qn_manifest *m = &r->archive->manifest;
     enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < m->n_tensors && st == QINS_OK; i++) {
+    r->n = qn_manifest_own_tensors(m);
+    for (size_t i = 0; i < r->n && st == QINS_OK; i++) {
         const struct qn_tensor *t = &m->tensors[i].tensor;
         struct qn_tensor *mine;
         st = qn_tensor_list_add(&r->tensors, t->name, strlen(t->name), target_type(r, t->dtype),
@@ -202,7 +204,7 @@ static enum qins_status write_tensors(struct restoration *r, const struct qn_ten
                              .slots = threads > 1 ? 2 * threads : 1,
                              .monitor = r->monitor};
     const struct qn_manifest *m = &r->archive->manifest;
-    enum qins_status st = qn_chunk_map_init(&r->map, m->n_tensors, count_chunks, m, err);
+    enum qins_status st = qn_chunk_map_init(&r->map, r->n, count_chunks, m, err);
     r->slots = calloc(job.slots, sizeof *r->slots);
     if (st == QINS_OK && !r->slots)
         st = qn_fail_memory(err);
@@ -215,7 +217,7 @@ static enum qins_status write_tensors(struct restoration *r, const struct qn_ten
         st = qn_run_ordered(&job, err);
     }
     if (st == QINS_OK)
-        st = write_scalars(r, m->n_tensors, err);
+        st = write_scalars(r, r->n, err);
     if (st == QINS_OK)
         st = qn_check_stop(r->monitor, err);
     if (st == QINS_OK)

@@ -2,6 +2,7 @@
 
 #include "convert/report.h"
 #include "core/file.h"
+#include "formats/archive/manifest.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -92,6 +93,10 @@ enum qins_status qn_check_types(const struct qn_checkpoint *ck, struct qins_erro
         if (t->dtype == QINS_DTYPE_INVALID)
             return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
                               "its type %s cannot be converted", t->foreign_type);
+        if (qn_is_transport_tensor(t->name))
+            return qn_fail_at(err, QINS_ERR_UNSUPPORTED, ck->path, t->name, QN_NO_OFFSET,
+                              "names that begin with '" QN_TRANSPORT_PREFIX
+                              "' are those of transports in archives");
     }
     return QINS_OK;
 }

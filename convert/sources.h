@@ -25,7 +25,7 @@ enum qins_status qn_refuse_model_input(const char *model, const char *const *fil
 enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struct qins_error *err);
 
 /* QINS_ERR_UNSUPPORTED, naming tensor and type, where the checkpoint has a tensor that can be
- * listed but not converted. */
+ * listed but not converted, or one whose name only a transport's may have. */
 enum qins_status qn_check_types(const struct qn_checkpoint *ck, struct qins_error *err);
 
 /* Digest of name, size and times of change of the files that the checkpoint was opened

@@ -187,7 +187,7 @@ static enum qins_status open_inputs(struct qn_transport_job *j, const char *mode
     if (st == QINS_OK)
         st = qn_hash_file(j->calibration, &j->t.calibration, err);
     if (st == QINS_OK)
-        st = qn_model_open(&j->m, model, j->o.threads, j->monitor, err);
+        st = qn_model_open_plain(&j->m, model, j->o.threads, j->monitor, err);
     if (st != QINS_OK)
         return st;
     j->t.model = j->m->fingerprint;

@@ -6,6 +6,7 @@
 #include "convert/shape.h"
 #include "convert/work.h"
 #include "core/bytes.h"
+#include "formats/transport_archive.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -49,7 +50,8 @@ static uint64_t count_chunks(const void *ctx, size_t i)
 
 static bool comparable(const struct verification *v, size_t tensor)
 {
-    return v->source && v->verdicts[tensor].match.problem[0] == '\0';
+    const struct qn_match *m = &v->verdicts[tensor].match;
+    return v->source && m->source != QN_NO_TENSOR && m->problem[0] == '\0';
 }
 
 /* A payload that decodes but is not what the manifest says was put together by hand. */
@@ -239,6 +241,17 @@ static json_t *rounding_report(const struct qn_archive_tensor *t)
                                                                             : "nearest");
 }
 
+/* Its arrays have been decoded one by one; now what they are together. */
+static enum qins_status check_transport(const struct verification *v, struct qins_error *err)
+{
+    struct qn_transport t = {0};
+    enum qins_status st = qn_archive_has_transport(v->archive)
+                              ? qn_transport_from_archive(&t, v->archive, err)
+                              : QINS_OK;
+    qn_transport_finish(&t);
+    return st;
+}
+
 static json_t *tensor_report(const struct verification *v, size_t i)
 {
     const struct qn_archive_tensor *t = &v->archive->manifest.tensors[i];
@@ -248,6 +261,8 @@ static json_t *tensor_report(const struct verification *v, size_t i)
     json_t *j = json_object();
     qn_json_put(&j, "name", json_string(t->tensor.name));
     qn_json_put(&j, "dtype", json_string(qins_dtype_name(t->tensor.dtype)));
+    if (qn_is_transport_tensor(t->tensor.name))
+        qn_json_put(&j, "transport", json_true());
     qn_json_put(&j, "ok", json_boolean(r->match.problem[0] == '\0'));
     qn_json_put(&j, "problem", r->match.problem[0] ? qn_json_text(r->match.problem) : json_null());
     qn_json_put(&j, "content",
@@ -354,6 +369,8 @@ enum qins_status qn_verify(const char *archive, const char *against, unsigned th
     enum qins_status st = prepare(&v, archive, against, err);
     if (st == QINS_OK)
         st = sweep(&v, threads, err);
+    if (st == QINS_OK)
+        st = check_transport(&v, err);
     if (st == QINS_OK) {
         st = judge(&v, err);
         json_t *j = report ? make_report(&v, st == QINS_OK, qn_seconds() - begun) : NULL;

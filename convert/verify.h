@@ -9,7 +9,8 @@
  * damage is QINS_ERR_FORMAT. With AGAINST (may be NULL) also: the same tensors with the same
  * types and shapes, source fingerprints, lossless tensors bit-equal, every quantised code what
  * the stored parameters make of the source value; where that does not hold, QINS_ERR_CHECK with
- * the first tensors named. Quality figures are reported, not judged. *report (schema
+ * the first tensors named. A transport is no part of that: it has to be sound, and its tensors are
+ * not looked for in AGAINST. Quality figures are reported, not judged. *report (schema
  * qins/verify/1; may be NULL) is set on QINS_OK and on QINS_ERR_CHECK and belongs to the
  * caller. */
 enum qins_status qn_verify(const char *archive, const char *against, unsigned threads,

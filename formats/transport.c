@@ -168,8 +168,3 @@ uint64_t qn_transport_array_elements(const struct qn_transport_array *a)
         n *= a->shape[i];
     return n;
 }
-
-bool qn_is_transport_tensor(const char *name)
-{
-    return strncmp(name, QN_TRANSPORT_PREFIX, strlen(QN_TRANSPORT_PREFIX)) == 0;
-}

@@ -12,6 +12,7 @@
 
 #include "core/hash.h"
 #include "core/json.h"
+#include "formats/archive/manifest.h" /* the names of a transport's tensors */
 #include "formats/calibration.h"
 
 #define QN_TRANSPORT_SCHEMA "qins/transport-weights/1"
@@ -121,14 +122,8 @@ enum { QN_LAYER_ARRAYS = 3 }; /* at most, of a layer */
 bool qn_transport_array(struct qn_transport *t, size_t *at, struct qn_transport_array *out);
 uint64_t qn_transport_array_elements(const struct qn_transport_array *a);
 
-/* In an archive the arrays are tensors of these names behind the model's own, and the description
- * is an attachment. They are no part of the model: its fingerprint, restored files and comparisons
- * with its checkpoint leave them out. */
-#define QN_TRANSPORT_PREFIX     "qins.transport."
-#define QN_TRANSPORT_ATTACHMENT ".transport.json"
-bool qn_is_transport_tensor(const char *name);
-
-/* Writes PATH, which appears complete or not at all. The bytes depend on the transport alone. */
+/* Writes PATH, which appears complete or not at all. The bytes depend on the transport alone. A
+ * study that would make /meta longer than QN_MAX_META (formats/described.h) is left out. */
 enum qins_status qn_transport_write(struct qn_transport *t, const char *path,
                                     const struct qn_monitor *monitor, struct qins_error *err);
 /* The file may come from anybody: libhdf5 parses it in a process of its own, everything is

@@ -30,7 +30,7 @@ static enum qins_status open_archive(struct qn_source *s, struct qins_error *err
     if (st == QINS_OK)
         st = qn_archive_read_files(s->archive, &s->files, err);
     if (st == QINS_OK) {
-        s->n_tensors = s->archive->manifest.n_tensors;
+        s->n_tensors = qn_manifest_own_tensors(&s->archive->manifest);
         s->format = s->archive->manifest.source_format;
     }
     return st;

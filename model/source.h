@@ -26,8 +26,9 @@ struct qn_source_work {
 };
 void qn_source_work_finish(struct qn_source_work *w);
 
-/* Opens a checkpoint of any format, a Hugging Face folder or an archive. An archive's chunks may
- * not claim more bytes than its file has, so that what it decodes to is really in it. */
+/* Opens a checkpoint of any format, a Hugging Face folder or an archive, of which a transport's
+ * tensors are left out. An archive's chunks may not claim more bytes than its file has, so that
+ * what it decodes to is really in it. */
 enum qins_status qn_source_open(struct qn_source **out, const char *path,
                                 const struct qn_monitor *monitor, struct qins_error *err);
 void qn_source_destroy(struct qn_source *s); /* accepts NULL */

@@ -1,5 +1,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "formats/transport_archive.h"
+#include "model/native.h"
 #include "model/source.h"
 #include "model/weights_plan.h"
 
@@ -308,8 +310,26 @@ static void finish(struct loading *l)
     qn_model_destroy(l->m);
 }
 
-enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
-                               const struct qn_monitor *monitor, struct qins_error *err)
+/* The archive's model runs as its transport says. */
+static enum qins_status go_native(struct loading *l, struct qins_error *err)
+{
+    const struct qn_archive *a = l->source->archive;
+    struct qn_transport t = {0};
+    if (!a || !qn_archive_has_transport(a))
+        return QINS_OK;
+    enum qins_status st = qn_transport_from_archive(&t, a, err);
+    if (st == QINS_OK)
+        st = qn_model_go_native(l->m, &t, l->m->path, err);
+    if (st == QINS_OK)
+        qn_notice(l->monitor, "%s carries a transport: %zu of its layers run natively", l->m->path,
+                  t.n_layers);
+    qn_transport_finish(&t);
+    return st;
+}
+
+static enum qins_status open_model(struct qn_model **out, const char *path, bool plain,
+                                   unsigned threads, const struct qn_monitor *monitor,
+                                   struct qins_error *err)
 {
     struct loading l = {.monitor = monitor};
     *out = NULL;
@@ -323,12 +343,26 @@ enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned
         l.m->path = qn_strdup(path, err);
         st = l.m->path ? QINS_OK : QINS_ERR_MEMORY;
     }
+    if (st == QINS_OK && !plain)
+        st = go_native(&l, err);
     if (st == QINS_OK) {
         *out = l.m;
         l.m = NULL;
     }
     finish(&l);
     return qn_error_in_file(err, st, path);
+}
+
+enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
+                               const struct qn_monitor *monitor, struct qins_error *err)
+{
+    return open_model(out, path, false, threads, monitor, err);
+}
+
+enum qins_status qn_model_open_plain(struct qn_model **out, const char *path, unsigned threads,
+                                     const struct qn_monitor *monitor, struct qins_error *err)
+{
+    return open_model(out, path, true, threads, monitor, err);
 }
 
 enum qins_status qn_model_check(const char *path, struct qn_model_config *config,

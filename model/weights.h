@@ -62,9 +62,13 @@ struct qn_model {
  * quantised tensors decode to F32. Every tensor that the architecture needs must be there with
  * the right shape (QINS_ERR_FORMAT, naming it); what is left over is noted, unless it is known
  * to mean nothing (rotary_emb.inv_freq, attn.bias masks). The fingerprint of an archive is that
- * of the checkpoint it was made from. THREADS read and decode. */
+ * of the checkpoint it was made from; where it carries a transport, the model goes native
+ * (model/native.h) and MONITOR takes a notice of it. THREADS read and decode. */
 enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
                                const struct qn_monitor *monitor, struct qins_error *err);
+/* The model itself: a transport in its archive is passed over. */
+enum qins_status qn_model_open_plain(struct qn_model **out, const char *path, unsigned threads,
+                                     const struct qn_monitor *monitor, struct qins_error *err);
 void qn_model_destroy(struct qn_model *m); /* accepts NULL */
 
 /* Whether qn_model_open() has a model to run at PATH: config, names, types and shapes of the

@@ -30,6 +30,19 @@ void qn_manifest_finish(struct qn_manifest *m)
     *m = (struct qn_manifest){0};
 }
 
+bool qn_is_transport_tensor(const char *name)
+{
+    return strncmp(name, QN_TRANSPORT_PREFIX, strlen(QN_TRANSPORT_PREFIX)) == 0;
+}
+
+size_t qn_manifest_own_tensors(const struct qn_manifest *m)
+{
+    size_t n = m->n_tensors;
+    while (n > 0 && qn_is_transport_tensor(m->tensors[n - 1].tensor.name))
+        n--;
+    return n;
+}
+
 uint64_t qn_manifest_chunks(const struct qn_manifest *m)
 {
     if (m->n_tensors == 0)
@@ -216,6 +229,16 @@ static enum qins_status file_from_json(const json_t *j, struct qn_manifest *out,
     return st == QINS_OK ? qn_manifest_add_file(out, &f, err) : st;
 }
 
+static enum qins_status check_order(const struct qn_manifest *m, struct qins_error *err)
+{
+    const size_t own = qn_manifest_own_tensors(m);
+    for (size_t i = 0; i < own; i++)
+        if (qn_is_transport_tensor(m->tensors[i].tensor.name))
+            return qn_fail_at(err, QINS_ERR_FORMAT, NULL, m->tensors[i].tensor.name, QN_NO_OFFSET,
+                              "it is a transport's and stands among the model's own tensors");
+    return QINS_OK;
+}
+
 static enum qins_status tensors_from_json(const json_t *tensors, struct qn_manifest *out,
                                           struct qins_error *err)
 {
@@ -239,7 +262,7 @@ static enum qins_status tensors_from_json(const json_t *tensors, struct qn_manif
         st = names.items ? qn_tensor_list_check_unique(&names, err) : qn_fail_memory(err);
         free(names.items);
     }
-    return st;
+    return st == QINS_OK ? check_order(out, err) : st;
 }
 
 static enum qins_status manifest_from_json(const json_t *j, struct qn_manifest *out,

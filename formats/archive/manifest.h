@@ -70,6 +70,15 @@ struct qn_manifest {
 
 void qn_manifest_finish(struct qn_manifest *m);
 
+/* A transport (formats/transport.h) in an archive: its arrays are tensors of such names behind the
+ * model's own, its description is an attachment. They are no part of the model: its fingerprint,
+ * restored files and comparisons with its checkpoint leave them out. */
+#define QN_TRANSPORT_PREFIX     "qins.transport."
+#define QN_TRANSPORT_ATTACHMENT "qins.transport.json"
+bool qn_is_transport_tensor(const char *name);
+/* How many tensors are the model's own; they come first. */
+size_t qn_manifest_own_tensors(const struct qn_manifest *m);
+
 /* Copies *T, name and blocks included, and fills layout and first_chunk. */
 enum qins_status qn_manifest_add(struct qn_manifest *m, const struct qn_archive_tensor *t,
                                  struct qins_error *err);

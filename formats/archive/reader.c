@@ -279,8 +279,9 @@ enum qins_status qn_archive_read_files(const struct qn_archive *a, struct qn_att
 
 uint64_t qn_archive_float_elements(const struct qn_archive *a)
 {
+    const size_t own = qn_manifest_own_tensors(&a->manifest);
     uint64_t n = 0;
-    for (size_t i = 0; i < a->manifest.n_tensors; i++)
+    for (size_t i = 0; i < own; i++)
         if (qn_dtype_is_float(a->manifest.tensors[i].tensor.dtype))
             n += a->manifest.tensors[i].tensor.n_elements;
     return n;

@@ -52,7 +52,8 @@ enum qins_status qn_archive_file_read(const struct qn_archive *a, size_t file, s
 enum qins_status qn_archive_read_files(const struct qn_archive *a, struct qn_attachment_list *files,
                                        struct qins_error *err);
 
-/* Elements of all float tensors, and 8 * size of the archive / that; NaN where there are none. */
+/* Elements of the model's own float tensors, and 8 * size of the archive, all that is in it, /
+ * that; NaN where there are none. */
 uint64_t qn_archive_float_elements(const struct qn_archive *a);
 double qn_archive_bits_per_weight(const struct qn_archive *a);
 
