@@ -161,10 +161,13 @@ static enum qins_status open_models(struct validation *v, struct qins_error *err
     enum qins_status st = QINS_OK;
     if (o->transport)
         st = qn_transport_read(&v->transport, o->transport, v->monitor, err);
+    /* A model is compared with itself as it is, whatever its archive carries. */
     if (st == QINS_OK)
-        st = qn_model_open(&v->models[MODEL], o->model, o->threads, v->monitor, err);
+        st = (candidate == o->model ? qn_model_open_plain : qn_model_open)(
+            &v->models[MODEL], o->model, o->threads, v->monitor, err);
     if (st == QINS_OK && candidate)
-        st = qn_model_open(&v->models[CANDIDATE], candidate, o->threads, v->monitor, err);
+        st = (o->transport ? qn_model_open_plain : qn_model_open)(&v->models[CANDIDATE], candidate,
+                                                                  o->threads, v->monitor, err);
     if (st == QINS_OK && o->transport)
         st = qn_model_go_native(v->models[CANDIDATE], &v->transport, o->transport, err);
     if (st != QINS_OK || !candidate)
