@@ -12,7 +12,7 @@ import numpy as np
 import support
 
 VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "calibrate", "plan", "generate", "validate",
-         "analyze", "bench"]
+         "analyze", "transport", "bench"]
 
 
 def schema(name):
