@@ -9,7 +9,7 @@
  * floor of 1e-4 gives levels that next to no rows reach a fortieth of the pseudo-rows, and order 4
  * at kappa 3 errs by a tenth more on test rows. */
 #define QN_FIT_PSEUDO_ROWS 300.0
-#define QN_FIT_LEVEL_FLOOR 1e-5
+#define QN_FIT_LEVEL_FLOOR 1e-6
 /* n_in * order of a joint fit at most: its Gram matrix is 512 MiB. */
 enum { QN_RIDGE_FEATURES = 8192 };
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 PSEUDO_ROWS = 300.0
-LEVEL_FLOOR = 1e-5
+LEVEL_FLOOR = 1e-6
 LEAST_Z = 1e-12
 
 
