@@ -209,6 +209,8 @@ static json_t *describe_model(const struct qn_model *m)
         qn_json_put(&j, "archive_bytes", json_integer((json_int_t)m->archive.bytes));
         qn_json_put(&j, "bits_per_weight", qn_json_real(m->archive.bits_per_weight));
     }
+    if (m->native)
+        qn_json_put(&j, "native", json_true());
     return j;
 }
 

@@ -210,6 +210,8 @@ static enum qins_status make_report(const struct generating *g, struct qins_erro
     qn_json_put(&j, "fingerprint", qn_json_digest(&g->model->fingerprint));
     if (g->c->value[OPT_TRANSPORT])
         qn_json_put(&j, "transport", qn_json_text(g->c->value[OPT_TRANSPORT]));
+    if (g->model->native)
+        qn_json_put(&j, "native", json_true());
     qn_json_put(&j, "temperature", qn_json_real(s->temperature));
     qn_json_put(&j, "top_k", s->top_k ? json_integer(s->top_k) : json_null());
     qn_json_put(&j, "top_p", qn_json_real(s->top_p));

@@ -4,7 +4,8 @@
 
 static enum qins_status print_table(const json_t *report, struct qins_error *err)
 {
-    const json_t *tensor, *tensors = json_object_get(report, "tensors");
+    const json_t *tensor, *tensors = json_object_get(report, "tensors"),
+                          *transport = json_object_get(report, "transport");
     bool archive = json_object_get(report, "archive_bytes") != NULL;
     static const char *const heads[] = {"tensor", "dtype", "shape", "bytes", "coded", "coding"};
     struct cli_table t;
@@ -34,6 +35,9 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
         cli_print(" in %s, %s", cli_bytes(cli_number(report, "archive_bytes"), a, sizeof a),
                   cli_bits(report, d, sizeof d));
     cli_print(" (%s%s)\n", archive ? "archive of " : "", cli_string(report, "source_format"));
+    if (json_is_object(transport))
+        cli_print("%.0f of them, %s, are a transport's\n", cli_number(transport, "tensors"),
+                  cli_bytes(cli_number(transport, "coded_bytes"), a, sizeof a));
     return st;
 }
 

@@ -32,7 +32,10 @@ static void tensor_row(struct cli_table *t, const json_t *tensor)
     figure_cell(t, true, 3, cli_number(tensor, "max_abs_error"), "-");
     figure_cell(t, true, 3, cli_number(tensor, "p99_rel_error"), "-");
     figure_cell(t, true, 3, cli_number(tensor, "max_rel_error"), "-");
-    cli_cell(t, "%s", problem[0] ? problem : "ok");
+    cli_cell(t, "%s",
+             problem[0]                                           ? problem
+             : json_is_true(json_object_get(tensor, "transport")) ? "sound, a transport's"
+                                                                  : "ok");
 }
 
 static enum qins_status print_table(const json_t *report, struct qins_error *err)

@@ -1,7 +1,8 @@
-/* Archives whose hashes are all right: open, list, decode a chunk of each tensor, read files.
+/* Archives whose hashes are all right: open, list, decode a chunk of each tensor, read files and
+ * the transport.
  * Input is an archive, or, so that the fuzzer need not learn zlib, what to make one of: 4 bytes
  * (size of the manifest's JSON, number of chunks), the JSON, and payloads of equal size. */
-#include "formats/archive/reader.h"
+#include "formats/transport_archive.h"
 #include "tests/unit/archive_reseal.h"
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_TENSORS = 64 };
+enum { MAX_TENSORS = 64, MAX_ELEMENTS = 1 << 20 };
 
 static void decode_some(const struct qn_archive *a)
 {
@@ -30,6 +31,20 @@ static void decode_some(const struct qn_archive *a)
     free(decoded);
     qn_buf_finish(&payload);
     qn_chunk_work_finish(&work);
+}
+
+/* Few bytes in a file may be many tensors that repeat a value; only small ones are tried. */
+static void read_transport(const struct qn_archive *a)
+{
+    struct qn_transport t;
+    uint64_t elements = 0;
+    for (size_t i = qn_manifest_own_tensors(&a->manifest); i < a->manifest.n_tensors; i++)
+        if (!qn_add_u64(elements, a->manifest.tensors[i].tensor.n_elements, &elements))
+            return;
+    if (!qn_archive_has_transport(a) || elements > MAX_ELEMENTS)
+        return;
+    qn_transport_from_archive(&t, a, NULL);
+    qn_transport_finish(&t);
 }
 
 /* [user block][payloads][chunk table][manifest]; NULL if DATA is too short. */
@@ -91,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (qn_archive_check_hash(a, NULL, NULL) != QINS_OK)
             abort();
         decode_some(a);
+        read_transport(a);
     }
     qn_archive_destroy(a);
     free(image);

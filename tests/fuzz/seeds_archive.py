@@ -27,10 +27,12 @@ def main(fixture, corpus):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([fixture, folder], check=True)
         data = (Path(folder) / "small.qins").read_bytes()
+        transport = (Path(folder) / "transport.qins").read_bytes()
         spool = (Path(folder) / "small.part").read_bytes()
         manifest, chunks = index(data)
         samples, _ = index((Path(folder) / "samples.qins").read_bytes())
     save("archive", "small.qins", data)
+    save("archive", "transport.qins", transport)
     save("archive", "user-block-only", data[:512])
     save("spool", "small.part", spool)
     save("spool", "head-only", spool[:40])

@@ -1,10 +1,12 @@
 /* Writes what other programs need to check archives by: in the folder named, samples.qins with
  * one tensor of each kind, N.source and N.view with the bytes of tensor N as the checkpoint had
  * them and as qins_read() yields them, samples.json with their descriptions; small.qins and
- * small.part, an archive and a spool of a few tensors, as seeds for fuzzing. */
+ * small.part, an archive and a spool of a few tensors, and transport.qins, which carries a
+ * transport, as seeds for fuzzing. */
 #include "formats/archive/spool.h"
 #include "formats/archive/writer.h"
 #include "tests/unit/archive_samples.h"
+#include "tests/unit/carried_transport.h"
 
 static const struct qn_plan_block blocks[] = {
     {0, 3, {QN_CONTENT_QINS, QN_CODEC_HUFFMAN, 15, 0.5f, 1.0f, QN_GROUP_ROW, .reason = ""}, 0},
@@ -25,7 +27,8 @@ static const struct test_tensor small[] = {
 };
 enum { N_SMALL = sizeof small / sizeof *small };
 
-static void write_archive(const char *path, const struct test_tensor *list, size_t n)
+static void write_archive(const char *path, const struct test_tensor *list, size_t n,
+                          const char *transport)
 {
     struct qn_archive_writer *w;
     struct qn_attachment_list files = {0};
@@ -35,6 +38,10 @@ static void write_archive(const char *path, const struct test_tensor *list, size
         test_send(qn_archive_writer_sink(w), &list[i]);
     test_ok(qn_attachment_add(&files, "config.json", "{\"a\": 1}\n", 9, &err), &err);
     test_ok(qn_attachment_add(&files, "empty", NULL, 0, &err), &err);
+    if (transport)
+        test_ok(
+            qn_attachment_add(&files, QN_TRANSPORT_ATTACHMENT, transport, strlen(transport), &err),
+            &err);
     test_ok(qn_archive_writer_commit(w, &files, NULL, &err), &err);
     qn_archive_writer_destroy(w);
     qn_attachment_list_finish(&files);
@@ -91,8 +98,9 @@ int main(int argc, char **argv)
     if (argc != 2 || strlen(argv[1]) >= sizeof test_folder)
         return 2;
     snprintf(test_folder, sizeof test_folder, "%s", argv[1]);
-    write_archive(test_file("samples.qins"), samples, N_SAMPLES);
-    write_archive(test_file("small.qins"), small, N_SMALL);
+    write_archive(test_file("samples.qins"), samples, N_SAMPLES, NULL);
+    write_archive(test_file("small.qins"), small, N_SMALL, NULL);
+    write_archive(test_file("transport.qins"), carried, N_CARRIED, TEST_TRANSPORT);
     write_spool(test_file("small.part"));
     test_ok(qins_open(&a, test_file("samples.qins"), &err), &err);
     for (size_t i = 0; i < N_SAMPLES; i++)
