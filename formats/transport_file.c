@@ -102,12 +102,12 @@ static enum qins_status read_arrays(struct qn_described *d, struct qn_transport 
 {
     enum qins_status st = QINS_OK;
     struct qn_transport_array a;
-    size_t i = 0, tensor;
-    for (size_t at = 0; st == QINS_OK && qn_transport_array(t, &at, &a); i++) {
-        st = qn_described_match(d, &arrays->items[i], &tensor, err);
+    size_t at = 0, tensor;
+    for (size_t i = 0; i < arrays->count && st == QINS_OK && qn_transport_array(t, &at, &a); i++) {
+        const struct qn_tensor *want = &arrays->items[i];
+        st = qn_described_match(d, want, &tensor, err);
         if (st == QINS_OK)
-            st = qn_checkpoint_read(d->ck, tensor, 0, *a.data, (size_t)arrays->items[i].n_bytes,
-                                    err);
+            st = qn_checkpoint_read(d->ck, tensor, 0, *a.data, (size_t)want->n_bytes, err);
     }
     return st;
 }

@@ -165,7 +165,7 @@ static enum qins_status take_inputs(const json_t *j, struct qn_transport *t, str
     void *items = NULL;
     enum qins_status st = take_list(j, "inputs", sizeof *t->inputs, &list, &items, err);
     t->inputs = items;
-    for (size_t i = 0; st == QINS_OK && i < json_array_size(list); i++)
+    for (size_t i = 0; st == QINS_OK && items && i < json_array_size(list); i++)
         st = take_input(json_array_get(list, i), &t->inputs[t->n_inputs++], err);
     return st;
 }
@@ -176,7 +176,7 @@ static enum qins_status take_layers(const json_t *j, struct qn_transport *t, str
     void *items = NULL;
     enum qins_status st = take_list(j, "layers", sizeof *t->layers, &list, &items, err);
     t->layers = items;
-    for (size_t i = 0; st == QINS_OK && i < json_array_size(list); i++)
+    for (size_t i = 0; st == QINS_OK && items && i < json_array_size(list); i++)
         st = take_layer(json_array_get(list, i), &t->layers[t->n_layers++], err);
     return st;
 }
@@ -222,6 +222,8 @@ static enum qins_status make_arrays(const json_t *j, uint64_t left, struct qn_tr
 {
     const json_t *layers = json_object_get(j, "layers");
     enum qins_status st = QINS_OK;
+    if (!t->inputs || !t->layers)
+        return qn_fail_memory(err);
     for (size_t i = 0; i < t->n_inputs && st == QINS_OK; i++) {
         struct qn_transport_input *in = &t->inputs[i];
         if (qn_transport_has_coefficients(in->method))

@@ -283,8 +283,10 @@ static void test_hostile_values(void **state)
     struct qn_transport t;
     sample(&t);
     json_t *sound = qn_transport_to_json(&t), *value;
-    json_t *bad[] = {json_true(),     json_array(),    json_string("x"),       json_integer(-1),
-                     json_real(-0.5), json_real(1e39), json_integer(INT64_MAX)};
+    enum { N_BAD = 7 };
+    json_t *bad[N_BAD] = {
+        json_true(),     json_array(),    json_string("x"),       json_integer(-1),
+        json_real(-0.5), json_real(1e39), json_integer(INT64_MAX)};
     const char *key;
     assert_non_null(sound);
     for (unsigned place = 0; place < 3; place++)
@@ -295,7 +297,7 @@ static void test_hostile_values(void **state)
             json_t *j = json_deep_copy(sound);
             assert_int_equal(json_object_del(part(j, place), key), 0);
             assert_refused(j, key);
-            for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+            for (size_t k = 0; k < N_BAD; k++) {
                 /* "x" may be a name, and a list, a boolean or a scale another one. */
                 if ((json_is_boolean(value) && k == 0) || (json_is_array(value) && k == 1) ||
                     (json_is_string(value) && k == 2) || (json_is_real(value) && k == 6))
@@ -305,7 +307,7 @@ static void test_hostile_values(void **state)
             }
             json_decref(j);
         }
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+    for (size_t k = 0; k < N_BAD; k++)
         json_decref(bad[k]);
     json_decref(sound);
     qn_transport_finish(&t);
