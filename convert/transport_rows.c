@@ -138,13 +138,15 @@ static enum qins_status read_rows(struct qn_transport_job *j, const struct qn_tr
     const size_t channels = point->channels;
     size_t filled[3] = {0};
     float *parts[3] = {NULL}, *block = malloc(READ_ROWS * channels * sizeof *block);
-    enum qins_status st = block ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
     bool finite = true;
     for (int i = 0; i <= QN_ROWS_TEST; i++) {
         p->rows.x[i] = parts[i] = malloc(g->rows[i] * channels * sizeof *parts[i]);
         p->rows.rows[i] = g->rows[i];
-        if (!parts[i] && st == QINS_OK)
-            st = qn_fail_memory(err);
+    }
+    if (!block || !parts[QN_ROWS_FIT] || !parts[QN_ROWS_SELECT] || !parts[QN_ROWS_TEST]) {
+        free(block);
+        return qn_fail_memory(err);
     }
     for (uint32_t first = 0, n; first < point->n_kept && st == QINS_OK; first += n) {
         n = point->n_kept - first < READ_ROWS ? point->n_kept - first : READ_ROWS;

@@ -277,7 +277,33 @@ static size_t kind_of(const struct qn_point_work *p, enum qn_transport_method me
     return i;
 }
 
-/* Measures T with each lambda, and leaves the best one's errors in it; where split is better,
+/* Measures T with LAMBDA, and leaves it so if it is better than it was and nowhere worse than
+ * SPLIT. */
+static enum qins_status try_lambda(const struct qn_point_work *p, struct qn_ridge *ridge,
+                                   double lambda, const struct qn_trial *split, struct qn_trial *t,
+                                   struct qn_trial_scratch *s, struct qins_error *err)
+{
+    struct qn_trial with = {.choice = t->choice};
+    struct qn_fit fit = {0};
+    with.choice.ridge = lambda;
+    enum qins_status st = qn_ridge_solve(ridge, lambda, &fit, err);
+    if (st == QINS_OK)
+        st = qn_trial_measure(p, &with, &fit, s, err);
+    qn_fit_finish(&fit);
+    if (st == QINS_OK && is_nowhere_worse(p, &with, split) &&
+        with.together.select.squared < t->together.select.squared) {
+        struct qn_trial_errors *before = t->errors;
+        t->choice = with.choice;
+        t->together = with.together;
+        t->clamped = with.clamped;
+        t->errors = with.errors;
+        with.errors = before;
+    }
+    free(with.errors);
+    return st;
+}
+
+/* Measures a trial with each lambda, and leaves the best one's errors in it; where split is better,
  * split's. */
 static enum qins_status measure_ridge(const struct qn_point_work *p, const struct task *task,
                                       struct qn_trial_scratch *s, struct qins_error *err)
@@ -285,30 +311,15 @@ static enum qins_status measure_ridge(const struct qn_point_work *p, const struc
     struct qn_trial *t = task->first;
     const struct qn_trial *split = t - task->step;
     struct qn_ridge *ridge = NULL;
-    enum qins_status st = qn_ridge_create(&p->rows, &t->choice, &ridge, err);
+    t->errors = malloc(p->n_layers * sizeof *t->errors);
+    if (!t->errors)
+        return qn_fail_memory(err);
+    memcpy(t->errors, split->errors, p->n_layers * sizeof *t->errors);
     t->choice.ridge = INFINITY;
     t->together = split->together;
-    t->errors = malloc(p->n_layers * sizeof *t->errors);
-    if (st == QINS_OK && !t->errors)
-        st = qn_fail_memory(err);
-    if (st == QINS_OK)
-        memcpy(t->errors, split->errors, p->n_layers * sizeof *t->errors);
-    for (size_t i = 0; i < N_LAMBDAS && st == QINS_OK; i++) {
-        struct qn_trial with = {.choice = t->choice};
-        struct qn_fit fit = {0};
-        with.choice.ridge = lambdas[i];
-        st = qn_ridge_solve(ridge, lambdas[i], &fit, err);
-        if (st == QINS_OK)
-            st = qn_trial_measure(p, &with, &fit, s, err);
-        qn_fit_finish(&fit);
-        if (st == QINS_OK && is_nowhere_worse(p, &with, split) &&
-            with.together.select.squared < t->together.select.squared) {
-            struct qn_trial worse = *t;
-            *t = with;
-            with = worse;
-        }
-        free(with.errors);
-    }
+    enum qins_status st = qn_ridge_create(&p->rows, &t->choice, &ridge, err);
+    for (size_t i = 0; i < N_LAMBDAS && st == QINS_OK; i++)
+        st = try_lambda(p, ridge, lambdas[i], split, t, s, err);
     qn_ridge_destroy(ridge);
     return st;
 }
@@ -390,13 +401,15 @@ static void no_tick(void *ctx, size_t trials)
 
 static enum qins_status run_batches(struct batch *b, struct qins_error *err)
 {
-    const struct qn_search_progress quiet = {.tick = no_tick, .monitor = b->progress->monitor};
+    const struct qn_search_progress *loud = b->progress;
+    const struct qn_search_progress quiet = {.tick = no_tick, .monitor = loud->monitor};
     enum qins_status st = search_grid(b, err);
     b->progress = &quiet;
     if (st == QINS_OK)
         st = measure_grid(b, err);
     if (st == QINS_OK)
         st = measure_ridges(b, err);
+    b->progress = loud;
     return st;
 }
 

@@ -276,7 +276,11 @@ enum qins_status qn_trial_measure(const struct qn_point_work *p, struct qn_trial
     struct measurement m = {.p = p, .t = t, .s = s, .fit = fit};
     m.errors = calloc(p->n_layers, sizeof *m.errors);
     t->errors = calloc(p->n_layers, sizeof *t->errors);
-    enum qins_status st = m.errors && t->errors ? run_measurement(&m, err) : qn_fail_memory(err);
+    if (!m.errors || !t->errors) {
+        free(m.errors);
+        return qn_fail_memory(err);
+    }
+    enum qins_status st = run_measurement(&m, err);
     if (st == QINS_OK)
         sum_up(&m, t);
     for (size_t i = 0; i < p->n_layers && m.ends; i++)
