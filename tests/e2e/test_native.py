@@ -256,6 +256,18 @@ class Validate(Folder):
         self.assertEqual(report["candidate"]["path"], str(archive))
         self.assertEqual(report["tests"]["perplexity"]["kl"], alone["tests"]["perplexity"]["kl"])
 
+    def test_archive_that_carries_one(self):
+        """Beside itself with another transport it is the model without any."""
+        archive = self.dir / "m.qins"
+        run_qins("convert", self.model, "-o", archive, "--transport", self.file, "--quiet", check=0)
+        arguments = ("--ids", self.ids, "--context", 32)
+        test = self.report("validate", archive, *arguments, "--transport",
+                           self.file)["tests"]["perplexity"]
+        self.assertEqual([test[who]["compute"]["per_forward"]["encodes"]
+                          for who in ("model", "candidate")], [0, 6])
+        test = self.report("validate", self.model, archive, *arguments)["tests"]["perplexity"]
+        self.assertEqual(test["candidate"]["compute"]["per_forward"]["encodes"], 6)
+
     def test_generate(self):
         prompt = self.dir / "prompt.npy"
         np.save(prompt, [5, 6, 7])
