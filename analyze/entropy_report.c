@@ -30,6 +30,8 @@ static enum qins_status open_inputs(struct qn_report_builder *b, const char *pat
     if (st == QINS_OK && o->archive)
         st = qn_archive_open(&b->archive, o->archive, err);
     if (st == QINS_OK)
+        st = qn_report_open_transport(b, path, err);
+    if (st == QINS_OK)
         st = qn_curves_init(&b->curves, err);
     b->extra = st == QINS_OK ? calloc(1, sizeof *b->extra) : NULL;
     b->tensors = json_array();
@@ -47,6 +49,7 @@ static void finish(struct qn_report_builder *b)
     qn_curves_finish(&b->curves);
     qn_archive_destroy(b->archive);
     qn_plan_finish(&b->plan);
+    qn_report_close_transport(b);
     if (b->has_calibration)
         qn_calibration_close(&b->calibration);
     qn_source_destroy(b->source);
@@ -71,7 +74,8 @@ static enum qins_status check_same_model(const struct qn_report_builder *b, stru
             return qn_fail_at(err, QINS_ERR_FORMAT, o->plan, t->name, QN_NO_OFFSET,
                               "the plan is of another model: no such tensor of this shape");
     }
-    for (size_t i = 0; b->archive && i < b->archive->manifest.n_tensors; i++) {
+    const size_t archived = b->archive ? qn_manifest_own_tensors(&b->archive->manifest) : 0;
+    for (size_t i = 0; i < archived; i++) {
         const struct qn_tensor *t = &b->archive->manifest.tensors[i].tensor;
         if (!has_tensor(b, t->name, t->rank, t->shape))
             return qn_fail_at(err, QINS_ERR_FORMAT, o->archive, t->name, QN_NO_OFFSET,
@@ -137,7 +141,7 @@ static json_t *describe_archive(const struct qn_report_builder *b)
 static void put_archived(const struct qn_report_builder *b)
 {
     const struct qn_archive *a = b->archive;
-    for (size_t i = 0; a && i < a->manifest.n_tensors; i++) {
+    for (size_t i = 0; a && i < qn_manifest_own_tensors(&a->manifest); i++) {
         const struct qn_archive_tensor *t = &a->manifest.tensors[i];
         size_t index = qn_source_find(b->source, t->tensor.name);
         double bytes = t->tensor.rank == 0 ? (double)t->tensor.n_bytes : 0.0;
@@ -164,8 +168,10 @@ static enum qins_status assemble(struct qn_report_builder *b, const char *path, 
                                  struct qins_error *err)
 {
     long layers;
-    json_t *access = NULL, *kinds = qn_report_kinds(b->tensors, &layers);
+    json_t *access = NULL, *transport = NULL, *kinds = qn_report_kinds(b->tensors, &layers);
     enum qins_status st = qn_report_access(b, &access, err);
+    if (st == QINS_OK)
+        st = qn_report_transport(b, &transport, err);
     put_archived(b);
     json_t *j = qn_report_begin(QN_ENTROPY_SCHEMA);
     qn_json_put(&j, "model", describe_model(b, path, layers));
@@ -178,6 +184,7 @@ static enum qins_status assemble(struct qn_report_builder *b, const char *path, 
     qn_json_put(&j, "comparison", qn_report_comparison(&b->sums));
     qn_json_put(&j, "extra_compression", qn_extra_sum_to_json(b->extra, b->sums.matrix_elements));
     qn_json_put(&j, "access", access);
+    qn_json_put(&j, "transport", transport);
     qn_json_put(&j, "kinds", kinds);
     qn_json_put(&j, "tensors", json_incref(b->tensors));
     *report = j;
@@ -197,6 +204,8 @@ static enum qins_status study(struct qn_report_builder *b, const char *path, jso
         if (st == QINS_OK)
             st = qn_error_in_file(err, qn_report_add_tensor(b, i, err), path);
     }
+    if (st == QINS_OK)
+        st = qn_report_add_planes(b, err);
     if (st == QINS_OK)
         st = qn_report_add_activations(b, err);
     return st == QINS_OK ? assemble(b, path, report, err) : st;
@@ -219,6 +228,8 @@ static enum qins_status draw(const char *dir, const json_t *report,
         st = qn_plot_model(&p, &in, err);
     if (st == QINS_OK)
         st = qn_plot_access(&p, &in, err);
+    if (st == QINS_OK)
+        st = qn_plot_transport(&p, &in, err);
     if (st == QINS_OK)
         st = qn_plot_tensors(&p, &in, monitor, err);
     if (st == QINS_OK)

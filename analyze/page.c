@@ -42,6 +42,24 @@ void qn_page_text(FILE *to, const char *text)
     }
 }
 
+void qn_page_name(FILE *to, const char *name)
+{
+    while (*name) {
+        char part[64];
+        size_t n = 0;
+        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._", name[n - 1])))
+            n++;
+        while (n > 1 && ((unsigned char)name[n] & 0xc0) == 0x80) /* not inside a character */
+            n--;
+        memcpy(part, name, n);
+        part[n] = '\0';
+        qn_page_text(to, part);
+        name += n;
+        if (*name && strchr("._", name[-1]))
+            fputs("<wbr>", to);
+    }
+}
+
 /* A whole number, thousands apart by narrow spaces. */
 static void put_whole(FILE *to, double value)
 {
@@ -163,13 +181,18 @@ static void put_title(FILE *to, const json_t *report)
     fputs("; ", to);
     qn_page_text(to, qn_report_text(model, "format"));
     put_file(to, report, "calibration", "calibration");
+    put_file(to, report, "transport", "transport");
     put_file(to, report, "plan", "plan");
     put_file(to, report, "archive", "archive");
     fputs("; studied by qins ", to);
     qn_page_text(to, qn_report_text(report, "qins_version"));
     fputs("</p>\n<nav><a href=\"#finding\">Finding</a><a href=\"#rates\">Rate and distortion</a>"
           "<a href=\"#sizes\">Sizes</a><a href=\"#extra\">Extra compression</a>"
-          "<a href=\"#access\">Hot and cold</a><a href=\"#kinds\">Kinds</a>"
+          "<a href=\"#access\">Hot and cold</a>",
+          to);
+    if (json_is_object(json_object_get(report, "transport")))
+        fputs("<a href=\"#native\">Native compute</a>", to);
+    fputs("<a href=\"#kinds\">Kinds</a>"
           "<a href=\"#remarks\">Remarks</a><a href=\"#list\">Every tensor</a></nav>\n",
           to);
 }
@@ -192,6 +215,7 @@ static void put_page(FILE *to, const json_t *report, const struct qn_plotter *p)
     qn_page_extra(to, report);
     qn_page_access(to, report);
     put_pictures(to, p, access);
+    qn_page_transport(to, report, p);
     fputs("<h2 id=\"kinds\">Kinds of tensors</h2>\n", to);
     put_pictures(to, p, kinds);
     qn_page_kinds(to, report);

@@ -13,6 +13,8 @@ enum qins_status qn_page_write(const char *path, const json_t *report, const str
 
 /* For its parts: text with what HTML takes for markup escaped. */
 void qn_page_text(FILE *to, const char *text);
+/* A name, which may break after each of its parts. */
+void qn_page_name(FILE *to, const char *name);
 /* A number with DIGITS decimals, or a dash where there is none. */
 void qn_page_number(FILE *to, int digits, double value);
 void qn_page_bytes(FILE *to, double bytes);
@@ -22,12 +24,14 @@ void qn_page_cell(FILE *to, int digits, double value);
 /* The picture of a plot that was drawn, inline. */
 void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot);
 
-/* Parts (analyze/page_parts.c, page_table.c). */
+/* Parts (analyze/page_parts.c, page_table.c, page_transport.c). */
 void qn_page_tiles(FILE *to, const json_t *report);
 void qn_page_finding(FILE *to, const json_t *report);
 void qn_page_comparison(FILE *to, const json_t *report);
 void qn_page_extra(FILE *to, const json_t *report);
 void qn_page_access(FILE *to, const json_t *report);
+/* Layers on coded inputs, with P's pictures; nothing where there are none. */
+void qn_page_transport(FILE *to, const json_t *report, const struct qn_plotter *p);
 void qn_page_kinds(FILE *to, const json_t *report);
 void qn_page_remarks(FILE *to, const json_t *report);
 /* The table of tensors, with the pictures that P has of them. */

@@ -44,25 +44,6 @@ static void put_shape(FILE *to, const json_t *tensor)
     fputs(json_array_size(shape) ? "</td>" : "scalar</td>", to);
 }
 
-/* A name may break after each of its parts. */
-static void put_name(FILE *to, const char *name)
-{
-    while (*name) {
-        char part[64];
-        size_t n = 0;
-        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._", name[n - 1])))
-            n++;
-        while (n > 1 && ((unsigned char)name[n] & 0xc0) == 0x80) /* not inside a character */
-            n--;
-        memcpy(part, name, n);
-        part[n] = '\0';
-        qn_page_text(to, part);
-        name += n;
-        if (*name && strchr("._", name[-1]))
-            fputs("<wbr>", to);
-    }
-}
-
 static void put_text_cell(FILE *to, const char *text)
 {
     fputs("<td>", to);
@@ -121,9 +102,9 @@ static void put_row(FILE *to, const json_t *t, size_t index, const struct qn_plo
     fputs("\"><td class=\"name\">", to);
     if (picture)
         fprintf(to, "<a href=\"#%s\">", picture->name);
-    put_name(to, name);
+    qn_page_name(to, name);
     fputs(picture ? "</a></td><td class=\"kind\">" : "</td><td class=\"kind\">", to);
-    put_name(to, qn_report_text(t, "component"));
+    qn_page_name(to, qn_report_text(t, "component"));
     fputs("</td>", to);
     qn_page_cell(to, 0, qn_report_number(t, "layer"));
     fprintf(to, "<td class=\"%s\">",

@@ -111,7 +111,8 @@ static enum qins_status plot_map(struct qn_plotter *p, const json_t *report, str
     m->per_column = layers > MAX_COLUMNS ? (int)ceil(fmin(layers, 1e6) / MAX_COLUMNS) : 1;
     json_array_foreach(json_object_get(report, "kinds"), i, kind)
     {
-        if (m->n_kinds < MAX_KINDS && !json_is_true(json_object_get(kind, "activation")))
+        if (m->n_kinds < MAX_KINDS && !json_is_true(json_object_get(kind, "activation")) &&
+            !json_is_true(json_object_get(kind, "transport")))
             m->kinds[m->n_kinds++] = qn_report_text(kind, "kind");
     }
     fill_map(m, report);

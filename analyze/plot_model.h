@@ -19,8 +19,19 @@ enum qins_status qn_plot_model(struct qn_plotter *p, const struct qn_plot_input 
                                struct qins_error *err);
 enum qins_status qn_plot_access(struct qn_plotter *p, const struct qn_plot_input *in,
                                 struct qins_error *err);
+/* Those of "transport" in the report are all named "transport-…". */
+enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_input *in,
+                                   struct qins_error *err);
 /* Adds those of tensors that have curves. */
 enum qins_status qn_plot_tensors(struct qn_plotter *p, const struct qn_plot_input *in,
                                  const struct qn_monitor *monitor, struct qins_error *err);
+
+/* Of a layer in a transport's study, as shown: lines of its methods, NULL where there are none, and
+ * their relative errors on test rows, NaN then. */
+struct qn_native_errors {
+    const json_t *line, *decode_line, *clip_line;
+    double chosen, decode, clip, absmax; /* clip, absmax: the uniform grid */
+};
+void qn_native_errors(const json_t *layer, struct qn_native_errors *out);
 
 #endif

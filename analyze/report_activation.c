@@ -171,6 +171,36 @@ static void put_rates(const struct cells *c, json_t **j)
     qn_json_put(j, "chosen", chosen ? chosen : json_null());
 }
 
+/* On the grid on which layers take them as codes, where a transport says so. */
+static json_t *on_transport(const struct qn_report_builder *b, const char *name,
+                            const struct cells *c)
+{
+    const struct qn_transport *t = &b->transport;
+    const double all = c->zeros + c->negative + c->positive;
+    size_t i = 0;
+    while (i < t->n_inputs && strcmp(t->inputs[i].name, name) != 0)
+        i++;
+    if (i == t->n_inputs || !(c->largest > 0.0) || !(t->inputs[i].scale > 0.0F))
+        return json_null();
+    const double scale = (double)t->inputs[i].scale;
+    const unsigned levels = t->inputs[i].levels;
+    struct grid_figures f = {.kappa = (double)t->inputs[i].kappa, .clip = scale / c->largest};
+    const struct qn_level_moments inside = below(c, scale);
+    predict(c, levels, &f);
+    json_t *j = json_object();
+    qn_json_put(&j, "input", json_integer((json_int_t)i));
+    qn_json_put(&j, "levels", json_integer(levels));
+    qn_json_put(&j, "kappa", qn_json_real(f.kappa));
+    qn_json_put(&j, "scale", qn_json_real(scale));
+    qn_json_put(&j, "clip", qn_json_real(f.clip));
+    qn_json_put(&j, "sqnr_db",
+                qn_json_real(qn_report_decibels(c->square[QN_CALIBRATION_CELLS], f.error)));
+    qn_json_put(&j, "entropy_bits", qn_json_real(f.entropy));
+    qn_json_put(&j, "clipped_share",
+                qn_json_real((c->count[QN_CALIBRATION_CELLS] - inside.m0) / all));
+    return j;
+}
+
 static json_t *statistics(const struct cells *c, const struct qn_calibration_point *p)
 {
     const double all = c->negative + c->zeros + c->positive;
@@ -219,6 +249,7 @@ static json_t *describe(const struct qn_report_builder *b, const struct qn_calib
     qn_json_put(&j, "statistics", p->rows ? statistics(c, p) : json_null());
     qn_json_put(&j, "remarks", remarks);
     put_rates(c, &j);
+    qn_json_put(&j, "transport", on_transport(b, p->name, c));
     return j;
 }
 

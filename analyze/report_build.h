@@ -6,6 +6,7 @@
 #include "analyze/report_curves.h"
 #include "analyze/report_sums.h"
 #include "formats/plan.h"
+#include "model/native.h"
 
 struct qn_report_builder {
     const struct qn_analyze_options *options;
@@ -14,7 +15,10 @@ struct qn_report_builder {
     bool has_calibration, has_plan;
     struct qn_calibration_file calibration;
     struct qn_plan plan;
-    struct qn_archive *archive; /* or NULL */
+    struct qn_archive *archive;    /* or NULL */
+    struct qn_transport transport; /* without layers where there is none */
+    struct qn_model *model;        /* that it is of; or NULL */
+    json_t *stages;                /* of "transport" in the report */
     struct qn_curves curves;
     struct qn_report_sums sums;
     struct qn_extra_sum *extra; /* of all matrices */
@@ -26,6 +30,25 @@ struct qn_report_builder {
 /* Studies tensor INDEX of the source; appends it to b->tensors and its curves. */
 enum qins_status qn_report_add_tensor(struct qn_report_builder *b, size_t index,
                                       struct qins_error *err);
+/* The same of tensor INDEX of another SOURCE, which is no part of the model's sums: what is known
+ * before, DESCRIBED, is the function's. */
+enum qins_status qn_report_add_made(struct qn_report_builder *b, const struct qn_source *source,
+                                    size_t index, json_t *described, struct qins_error *err);
+
+/* Opens the transport of the options, where there is one, and PATH as a model; counts its stages.
+ * QINS_ERR_* as qn_model_go_native() where it is another model's. */
+enum qins_status qn_report_open_transport(struct qn_report_builder *b, const char *path,
+                                          struct qins_error *err);
+void qn_report_close_transport(struct qn_report_builder *b);
+/* Appends planes of its layers, studied like weights. */
+enum qins_status qn_report_add_planes(struct qn_report_builder *b, struct qins_error *err);
+/* "transport" of the report, null without one; adds its curves. */
+enum qins_status qn_report_transport(struct qn_report_builder *b, json_t **out,
+                                     struct qins_error *err);
+/* "stages" there: what a forward pass does when more and more of its layers are native. */
+enum qins_status qn_report_stages(struct qn_report_builder *b, json_t **out,
+                                  struct qins_error *err);
+
 /* Appends the activations of the calibration. */
 enum qins_status qn_report_add_activations(struct qn_report_builder *b, struct qins_error *err);
 

@@ -86,9 +86,21 @@ void qn_report_component(const char *name, long *layer, char *component, size_t 
         add(component, size, &(struct part){name, strlen(name)});
 }
 
+/* In the order of the report. */
+enum matter { MATTER_WEIGHT, MATTER_TRANSPORT, MATTER_ACTIVATION };
+
+static enum matter matter_of(const json_t *tensor)
+{
+    const char *kind = qn_report_text(tensor, "kind");
+    if (strcmp(kind, "activation") == 0)
+        return MATTER_ACTIVATION;
+    return strcmp(kind, "transport") == 0 ? MATTER_TRANSPORT : MATTER_WEIGHT;
+}
+
 struct kind {
     const char *name;
-    bool activation, layered;
+    enum matter matter;
+    bool layered;
     double elements, bytes, tensors;
     struct qn_mean entropy;
     json_t *coded; /* coder -> sum of bits times elements */
@@ -121,7 +133,7 @@ static void add_tensor(struct kind *k, const json_t *t)
     qn_mean_add(&k->entropy, qn_report_number(json_object_get(t, "entropy_bits"), eight), n);
     const json_t *coded = json_object_get(json_object_get(t, "coded_bits"), eight);
     /* All coders' figures of a kind are of the same tensors. */
-    if (json_is_object(json_object_get(t, "encoded")) || k->activation)
+    if (json_is_object(json_object_get(t, "encoded")) || k->matter == MATTER_ACTIVATION)
         add_coded(k, coded, n);
 }
 
@@ -134,7 +146,8 @@ static json_t *kind_to_json(const struct kind *k)
         qn_json_put(&coded, coder, qn_json_real(json_number_value(value) / k->coded_elements));
     }
     qn_json_put(&j, "kind", json_string(k->name));
-    qn_json_put(&j, "activation", json_boolean(k->activation));
+    qn_json_put(&j, "activation", json_boolean(k->matter == MATTER_ACTIVATION));
+    qn_json_put(&j, "transport", json_boolean(k->matter == MATTER_TRANSPORT));
     qn_json_put(&j, "layered", json_boolean(k->layered));
     qn_json_put(&j, "tensors", json_integer((json_int_t)k->tensors));
     qn_json_put(&j, "elements", qn_json_real(k->elements));
@@ -144,12 +157,12 @@ static json_t *kind_to_json(const struct kind *k)
     return j;
 }
 
-/* Weights before activations, then by elements, then as they came. */
+/* Weights, planes of transports, activations, then by elements, then as they came. */
 static int compare(const void *a, const void *b)
 {
     const struct kind *x = a, *y = b;
-    if (x->activation != y->activation)
-        return x->activation ? 1 : -1;
+    if (x->matter != y->matter)
+        return x->matter > y->matter ? 1 : -1;
     if (x->elements != y->elements)
         return x->elements < y->elements ? 1 : -1;
     return x->order < y->order ? -1 : 1;
@@ -171,11 +184,8 @@ json_t *qn_report_kinds(const json_t *tensors, long *layers)
             double layer = qn_report_number(t, "layer");
             size_t k = at ? (size_t)json_integer_value(at) : n;
             if (k == n) {
-                kinds[n] = (struct kind){.name = name,
-                                         .activation =
-                                             strcmp(qn_report_text(t, "kind"), "activation") == 0,
-                                         .coded = json_object(),
-                                         .order = n};
+                kinds[n] = (struct kind){
+                    .name = name, .matter = matter_of(t), .coded = json_object(), .order = n};
                 json_object_set_new(index, name, json_integer((json_int_t)n++));
             }
             add_tensor(&kinds[k], t);

@@ -34,13 +34,13 @@ static void finish(struct findings *f)
     qn_comparison_finish(&f->comparison);
 }
 
-static enum qins_status find_out(struct qn_report_builder *b, size_t index, struct findings *f,
-                                 struct qins_error *err)
+static enum qins_status find_out(struct qn_report_builder *b, const struct qn_source *source,
+                                 size_t index, struct findings *f, struct qins_error *err)
 {
     const struct qn_study_options o = {.calibration = b->has_calibration ? &b->calibration.c : NULL,
                                        .threads = b->options->threads};
     enum qins_status st =
-        qn_study_tensor(b->source, index, &o, b->done, b->total, b->monitor, &f->study, err);
+        qn_study_tensor(source, index, &o, b->done, b->total, b->monitor, &f->study, err);
     if (st != QINS_OK || !f->study.density[qn_report_granularity(&f->study)])
         return st;
     st = qn_candidates_fixed(&f->study, &f->fixed, err);
@@ -54,11 +54,11 @@ static enum qins_status find_out(struct qn_report_builder *b, size_t index, stru
     st = qn_extra_compression(&f->study, &f->extra, err);
     f->has_extra = st == QINS_OK;
     if (st == QINS_OK)
-        st = qn_reference_lines(b->source, index, &f->study, sample_elements, f->references, err);
+        st = qn_reference_lines(source, index, &f->study, sample_elements, f->references, err);
     const struct qn_fixed_comparison *eight =
         qn_report_fixed(&f->comparison, qn_report_granularity(&f->study), CHOSEN_BITS);
     if (st == QINS_OK && eight) {
-        st = qn_encode_check(b->source, index, &f->study,
+        st = qn_encode_check(source, index, &f->study,
                              &eight->best[QN_CONTENDER_QINS][QN_MEASURE_SQUARED], sample_elements,
                              &f->true_sizes, err);
         f->encoded = st == QINS_OK;
@@ -339,16 +339,16 @@ static void add_to_sums(struct qn_report_builder *b, const struct findings *f,
         b->plan_bytes += planned->predicted_bytes;
 }
 
-enum qins_status qn_report_add_tensor(struct qn_report_builder *b, size_t index,
-                                      struct qins_error *err)
+/* Takes J, what is known of the tensor before. */
+static enum qins_status add(struct qn_report_builder *b, const struct qn_source *source,
+                            size_t index, const struct qn_plan_tensor *planned, json_t *j,
+                            struct qins_error *err)
 {
     struct findings f = {0};
-    const struct qn_tensor *t = b->source->tensors[index].tensor;
-    const struct qn_plan_tensor *planned = b->has_plan ? qn_plan_find(&b->plan, t->name) : NULL;
-    json_t *j = describe(b, t, planned);
+    const struct qn_tensor *t = source->tensors[index].tensor;
     enum qins_status st = QINS_OK;
     if (t->dtype != QINS_DTYPE_INVALID)
-        st = find_out(b, index, &f, err);
+        st = find_out(b, source, index, &f, err);
     if (st == QINS_OK && !f.study.tensor)
         f.study.tensor = t; /* of a type that cannot be read */
     if (st == QINS_OK)
@@ -362,7 +362,8 @@ enum qins_status qn_report_add_tensor(struct qn_report_builder *b, size_t index,
     }
     if (st == QINS_OK) {
         qn_json_put(&j, "chosen", planned ? chosen_by_plan(planned, &f) : chosen_by_default(&f));
-        add_to_sums(b, &f, planned);
+        if (source == b->source)
+            add_to_sums(b, &f, planned);
         if (json_array_append_new(b->tensors, j) != 0)
             st = qn_fail_memory(err);
         j = NULL;
@@ -371,4 +372,18 @@ enum qins_status qn_report_add_tensor(struct qn_report_builder *b, size_t index,
     json_decref(j);
     finish(&f);
     return st == QINS_ERR_INTERRUPTED ? st : qn_error_in_tensor(err, st, t->name);
+}
+
+enum qins_status qn_report_add_tensor(struct qn_report_builder *b, size_t index,
+                                      struct qins_error *err)
+{
+    const struct qn_tensor *t = b->source->tensors[index].tensor;
+    const struct qn_plan_tensor *planned = b->has_plan ? qn_plan_find(&b->plan, t->name) : NULL;
+    return add(b, b->source, index, planned, describe(b, t, planned), err);
+}
+
+enum qins_status qn_report_add_made(struct qn_report_builder *b, const struct qn_source *source,
+                                    size_t index, json_t *described, struct qins_error *err)
+{
+    return add(b, source, index, NULL, described, err);
 }

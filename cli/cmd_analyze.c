@@ -48,7 +48,8 @@ static enum qins_status refuse_inside(const char *model, const char *dir, struct
 
 static enum qins_status check_output(const struct cli *c, struct qins_error *err)
 {
-    const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_PLAN], c->value[OPT_ARCHIVE]};
+    const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_TRANSPORT], c->value[OPT_PLAN],
+                           c->value[OPT_ARCHIVE]};
     const char *dir = c->value[OPT_OUTPUT];
     enum qins_status st = refuse_inside(c->operand[0], dir, err);
     if (st == QINS_OK && qn_exists(dir) && !qn_is_directory(dir))
@@ -65,7 +66,8 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
 
 static enum qins_status run_replot(struct cli *c, struct qins_error *err)
 {
-    static const enum cli_option_id others[] = {OPT_OUTPUT, OPT_CALIBRATION, OPT_PLAN, OPT_ARCHIVE};
+    static const enum cli_option_id others[] = {OPT_OUTPUT, OPT_CALIBRATION, OPT_TRANSPORT,
+                                                OPT_PLAN, OPT_ARCHIVE};
     if (c->operand[0])
         return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s': '--replot' takes one folder",
                        c->operand[0]);
@@ -79,6 +81,7 @@ static enum qins_status run_replot(struct cli *c, struct qins_error *err)
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     const struct qn_analyze_options options = {.calibration = c->value[OPT_CALIBRATION],
+                                               .transport = c->value[OPT_TRANSPORT],
                                                .plan = c->value[OPT_PLAN],
                                                .archive = c->value[OPT_ARCHIVE],
                                                .threads = c->threads};
@@ -137,8 +140,9 @@ const struct cli_verb cli_analyze = {
     .usage = "analyze PATH -o DIR [options]",
     .more_usage = {"analyze --replot DIR"},
     .example = "qins analyze model/ --calibration A.h5 -o study/",
-    .options = {OPT_OUTPUT, OPT_CALIBRATION, OPT_PLAN, OPT_ARCHIVE, OPT_REPLOT},
+    .options = {OPT_OUTPUT, OPT_CALIBRATION, OPT_TRANSPORT, OPT_PLAN, OPT_ARCHIVE, OPT_REPLOT},
     .help = {{OPT_OUTPUT, "folder for report, curves, plots and page"},
+             {OPT_TRANSPORT, "study these native layers, too"},
              {OPT_PLAN, "show the choices of this plan"}},
     .n_operands = 1,
     .optional_operands = 1,

@@ -124,13 +124,17 @@ static bool is_quantised(const struct qn_source *s, size_t index)
 
 enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index)
 {
-    return is_quantised(s, index) ? QINS_F32 : s->tensors[index].tensor->dtype;
+    return s->values || is_quantised(s, index) ? QINS_F32 : s->tensors[index].tensor->dtype;
 }
 
 enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_t first,
                                 uint64_t count, struct qn_source_work *work, void *dst,
                                 struct qins_error *err)
 {
+    if (s->values) {
+        memcpy(dst, s->values[s->tensors[index].number] + first, (size_t)count * sizeof(float));
+        return QINS_OK;
+    }
     if (s->archive)
         return qn_archive_decode(s->archive, s->tensors[index].number, first, count,
                                  is_quantised(s, index), &work->chunk, &work->payload, dst, err);

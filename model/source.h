@@ -13,7 +13,8 @@ struct qn_source {
     char *path;
     const char *format;               /* "safetensors", …: of the checkpoint, once or now */
     struct qn_checkpoint *checkpoint; /* this */
-    struct qn_archive *archive;       /* or that */
+    struct qn_archive *archive;       /* or that, */
+    const float *const *values; /* or float32 values in memory, of each tensor by its number */
     struct qn_attachment_list files;
     size_t n_tensors;
     struct qn_source_tensor *tensors; /* sorted by name */
