@@ -37,6 +37,9 @@ json_t *qn_json_digest(const struct qn_digest *d);
  * freed and becomes NULL, so that a caller checks once, at the end. */
 void qn_json_put(json_t **j, const char *key, json_t *value);
 
+/* The same for the end of the array *J. */
+void qn_json_append(json_t **j, json_t *value);
+
 /* {"schema": SCHEMA, "qins_version": ...} */
 json_t *qn_report_begin(const char *schema);
 
