@@ -12,14 +12,6 @@ static json_t *integer(uint64_t value)
 }
 
 /* Appends ITEM, taking it over; *array is NULL after a failure. */
-static void append(json_t **array, json_t *item)
-{
-    if (json_array_append_new(*array, item) != 0) {
-        json_decref(*array);
-        *array = NULL;
-    }
-}
-
 json_t *qn_report_statistics(const struct qn_statistics *s)
 {
     const struct {
@@ -51,7 +43,7 @@ json_t *qn_report_statistics(const struct qn_statistics *s)
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
         qn_json_put(&j, reals[i].key, qn_json_real(reals[i].value));
     for (unsigned i = 0; i < s->element_bytes && i < 8; i++)
-        append(&bytes, qn_json_real(s->byte_entropy_bits[i]));
+        qn_json_append(&bytes, qn_json_real(s->byte_entropy_bits[i]));
     qn_json_put(&j, "byte_entropy_bits", bytes);
     const char *fits = qins_dtype_name(s->fits_dtype);
     qn_json_put(&j, "fits_dtype", fits ? json_string(fits) : json_null());
@@ -64,34 +56,34 @@ json_t *qn_report_remarks(const struct qn_tensor_study *s)
     char text[256];
     json_t *j = json_array();
     if (*qn_statistics_remark(t, s->tensor->dtype, text, sizeof text))
-        append(&j, json_string(text));
+        qn_json_append(&j, json_string(text));
     const uint64_t bad = t->n_nan + t->n_infinite;
     if (bad > 0) {
         snprintf(text, sizeof text,
                  "%llu values are no finite numbers, the first at %.0f: it cannot be quantised",
                  (unsigned long long)bad, s->first_bad);
-        append(&j, json_string(text));
+        qn_json_append(&j, json_string(text));
     }
     if (t->n > 0 && t->zeros == t->n) {
-        append(&j, json_string("all values are zero"));
+        qn_json_append(&j, json_string("all values are zero"));
     } else if (t->n > 1 && t->distinct_values == 1) {
-        append(&j, json_string("all values are equal"));
+        qn_json_append(&j, json_string("all values are equal"));
     } else if (t->zeros * 10 > t->n) {
         snprintf(text, sizeof text, "%.1f %% of the values are exactly zero",
                  100.0 * (double)t->zeros / (double)t->n);
-        append(&j, json_string(text));
+        qn_json_append(&j, json_string(text));
     }
     if (t->rows > 1 && t->duplicate_rows > 0 && t->zeros != t->n) {
         snprintf(text, sizeof text, "%llu of %llu rows repeat an earlier one",
                  (unsigned long long)t->duplicate_rows, (unsigned long long)t->rows);
-        append(&j, json_string(text));
+        qn_json_append(&j, json_string(text));
     }
     /* Of a million Gaussian values the largest is 5 times the RMS; beyond 30 times, one scale for a
      * whole tensor leaves 8-bit codes of most weights below 4. */
     if (t->rms > 0.0 && t->abs_max / t->rms > 30.0) {
         snprintf(text, sizeof text, "an outlier: the largest magnitude is %.3g times the RMS",
                  t->abs_max / t->rms);
-        append(&j, json_string(text));
+        qn_json_append(&j, json_string(text));
     }
     return j;
 }
@@ -201,7 +193,7 @@ json_t *qn_report_fixed_rates(const struct qn_comparison *c, enum qn_granularity
         qn_json_put(&row, "bits", json_integer(f->bits));
         for (int k = 0; k < QN_CONTENDERS; k++)
             qn_json_put(&row, keys[k], contender(f, (enum qn_contender)k, n));
-        append(&j, row);
+        qn_json_append(&j, row);
     }
     return j;
 }
@@ -216,7 +208,7 @@ json_t *qn_report_references(const struct qn_reference_line lines[QN_BLOCK_FORMA
         qn_json_put(&row, "rmse", qn_json_real(lines[i].rmse));
         qn_json_put(&row, "sqnr_db", qn_json_real(lines[i].sqnr_db));
         qn_json_put(&row, "fits", json_boolean(lines[i].fits));
-        append(&j, row);
+        qn_json_append(&j, row);
     }
     return j;
 }
@@ -237,7 +229,7 @@ json_t *qn_report_extra(const struct qn_extra_table *t)
         qn_json_put(&row, "claimed_low", claim ? qn_json_real(r->claimed_low) : json_null());
         qn_json_put(&row, "claimed_high", claim ? qn_json_real(r->claimed_high) : json_null());
         qn_json_put(&row, "honest", json_boolean(i == t->honest));
-        append(&j, row);
+        qn_json_append(&j, row);
     }
     return j;
 }

@@ -143,14 +143,6 @@ double qn_report_decibels(double signal, double error)
     return error > 0.0 && signal > 0.0 ? 10.0 * log10(signal / error) : (double)NAN;
 }
 
-static void append(json_t **array, json_t *item)
-{
-    if (json_array_append_new(*array, item) != 0) {
-        json_decref(*array);
-        *array = NULL;
-    }
-}
-
 static json_t *fixed_to_json(const struct qn_report_sums *s, unsigned bits)
 {
     static const char *const keys[QN_CONTENDERS] = {"qins", "int_absmax", "int_clip"};
@@ -182,7 +174,7 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
     json_t *j = json_object(), *fixed = json_array(), *coded = json_array(), *hull = json_array(),
            *reference = json_array();
     for (unsigned bits = QN_SUM_MIN_BITS; s->matrices && bits <= QN_SUM_MAX_BITS; bits++)
-        append(&fixed, fixed_to_json(s, bits));
+        qn_json_append(&fixed, fixed_to_json(s, bits));
     for (size_t i = 0; s->matrices && i < QN_SUM_RATES; i++) {
         const struct qn_rate_sum *r = &s->rates[i];
         const double bits = (double)i / 4.0;
@@ -195,13 +187,13 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
                         qn_json_real(qn_report_decibels(signal, r->error[0])));
             qn_json_put(&row, "int_sqnr_db", qn_json_real(qn_report_decibels(signal, r->error[1])));
             qn_json_put(&row, "gain_db", qn_mean_to_json(&r->gain));
-            append(&coded, row);
+            qn_json_append(&coded, row);
         }
         if (r->any_tensors == s->matrices) {
             json_t *row = json_object();
             qn_json_put(&row, "bits", qn_json_real(bits));
             qn_json_put(&row, "sqnr_db", qn_json_real(qn_report_decibels(s->signal, r->any)));
-            append(&hull, row);
+            qn_json_append(&hull, row);
         }
     }
     for (int i = 0; s->references && i < QN_BLOCK_FORMATS; i++) {
@@ -211,7 +203,7 @@ json_t *qn_report_comparison(const struct qn_report_sums *s)
         qn_json_put(&row, "bits_per_weight", qn_json_real(8.0 * info->bytes / info->block));
         qn_json_put(&row, "sqnr_db",
                     qn_json_real(qn_report_decibels(s->signal, s->reference_error[i])));
-        append(&reference, row);
+        qn_json_append(&reference, row);
     }
     qn_json_put(&j, "granularity", json_string(qn_granularity_name(QN_PER_ROW)));
     qn_json_put(&j, "matrices", json_integer((json_int_t)s->matrices));
@@ -243,7 +235,7 @@ json_t *qn_report_sizes(const struct qn_report_sums *s, double plan, double arch
         qn_json_put(&row, "stage", json_string(stages[i].stage));
         qn_json_put(&row, "bytes", qn_json_real(stages[i].bytes));
         qn_json_put(&row, "measured", json_boolean(stages[i].measured));
-        append(&j, row);
+        qn_json_append(&j, row);
     }
     return j;
 }

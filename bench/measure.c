@@ -96,6 +96,9 @@ static void set_busy(struct qn_harness *h, bool busy)
     if (h->hog <= 0 || h->hog_runs == busy)
         return;
     kill(h->hog, busy ? SIGCONT : SIGSTOP);
+    /* A process stops when it is scheduled next, which a busy machine may put off. */
+    while (waitpid(h->hog, NULL, busy ? WCONTINUED : WUNTRACED) < 0 && errno == EINTR)
+        ;
     h->hog_runs = busy;
     nanosleep(&hog_settles, NULL);
 }

@@ -70,14 +70,6 @@ static json_t *archive_tensor_report(const struct qn_archive *a, size_t index)
     return j;
 }
 
-static void append(json_t **array, json_t *value)
-{
-    if (json_array_append_new(*array, value) != 0) {
-        json_decref(*array);
-        *array = NULL;
-    }
-}
-
 static json_t *attachment_report(const char *name, uint64_t size)
 {
     json_t *j = json_object();
@@ -106,11 +98,12 @@ json_t *qn_archive_report(const struct qn_archive *a, const char *schema)
     json_t *j = qn_report_begin(schema), *tensors = json_array(), *files = json_array();
     uint64_t input = 0;
     for (size_t i = 0; i < a->manifest.n_tensors; i++) {
-        append(&tensors, archive_tensor_report(a, i));
+        qn_json_append(&tensors, archive_tensor_report(a, i));
         input += a->manifest.tensors[i].tensor.n_bytes;
     }
     for (size_t i = 0; i < a->manifest.n_files; i++)
-        append(&files, attachment_report(a->manifest.files[i].name, a->manifest.files[i].size));
+        qn_json_append(&files,
+                       attachment_report(a->manifest.files[i].name, a->manifest.files[i].size));
     qn_json_put(&j, "source_format", json_string(a->manifest.source_format));
     qn_json_put(&j, "input_bytes", integer(input));
     qn_json_put(&j, "archive_bytes", integer(a->file.size));
@@ -127,12 +120,12 @@ static json_t *checkpoint_report(const struct qn_checkpoint *ck)
     json_t *j = qn_report_begin("qins/inspect/1"), *tensors = json_array(), *files = json_array();
     uint64_t bytes = 0;
     for (size_t i = 0; i < ck->tensors.count; i++) {
-        append(&tensors, tensor_report(&ck->tensors.items[i]));
+        qn_json_append(&tensors, tensor_report(&ck->tensors.items[i]));
         bytes += ck->tensors.items[i].n_bytes;
     }
     for (size_t i = 0; i < ck->attachments.count; i++)
-        append(&files,
-               attachment_report(ck->attachments.items[i].name, ck->attachments.items[i].size));
+        qn_json_append(&files, attachment_report(ck->attachments.items[i].name,
+                                                 ck->attachments.items[i].size));
     qn_json_put(&j, "kind", json_string("checkpoint"));
     qn_json_put(&j, "path", qn_json_text(ck->path));
     qn_json_put(&j, "source_format", json_string(ck->ops->format));

@@ -117,6 +117,14 @@ void qn_json_put(json_t **j, const char *key, json_t *value)
     }
 }
 
+void qn_json_append(json_t **j, json_t *value)
+{
+    if (json_array_append_new(*j, value) != 0) {
+        json_decref(*j);
+        *j = NULL;
+    }
+}
+
 json_t *qn_report_begin(const char *schema)
 {
     json_t *j = json_object();

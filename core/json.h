@@ -39,6 +39,9 @@ bool qn_json_hex(const json_t *value, uint8_t *out, size_t size);
  * freed and becomes NULL, so that a caller checks once, at the end. */
 void qn_json_put(json_t **j, const char *key, json_t *value);
 
+/* The same for the end of the array *J. */
+void qn_json_append(json_t **j, json_t *value);
+
 /* {"schema": SCHEMA, "qins_version": ...} */
 json_t *qn_report_begin(const char *schema);
 

@@ -126,7 +126,7 @@ class Resuming(Folder):
             self.assertFalse(out.exists())
             self.assertIn(process.returncode, (130, -signal.SIGKILL), message)
             seen[number] += part.exists()
-            if "--resume" in message:
+            if "go on with the same command" in message:
                 self.assertTrue(part.exists())
         if process.returncode != 0:
             support.run_qins("calibrate", MODEL, "--text", text, "-o", out, *self.RUN, "--resume",

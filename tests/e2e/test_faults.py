@@ -16,8 +16,8 @@ import numpy as np
 
 import support
 
-KILLS = 20
-ROWS, COLUMNS, MATRICES = 4096, 1024, 12  # 16 MiB each, 192 MiB in all
+KILLS = support.less(20, 6)
+ROWS, COLUMNS, MATRICES = 4096, 1024, support.less(12, 3)  # 16 MiB each
 
 
 def digest(path):

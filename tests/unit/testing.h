@@ -4,8 +4,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -16,6 +18,12 @@
         if ((call) != QINS_OK)                                                                     \
             fail_msg("%s", e_.message);                                                            \
     } while (0)
+
+/* Each path once, where repetition takes minutes: under valgrind, as .ci/run says. */
+static inline bool test_briefly(void)
+{
+    return getenv("QINS_BRIEF_TESTS") != NULL;
+}
 
 /* xorshift64*: a reproducible stream for test data; *state must not be 0. */
 static inline uint64_t test_random(uint64_t *state)
