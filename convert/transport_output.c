@@ -130,7 +130,7 @@ static enum qins_status ridge_planes(const struct qn_fit *f, const float *w, siz
                                      float *planes, struct qins_error *err)
 {
     const size_t n = f->channels, features = n * f->planes;
-    double *columns = malloc((features * n + 1) * sizeof *columns); /* the map's, as rows */
+    double *columns = calloc(features * n + 1, sizeof *columns); /* the map's, as rows */
     double *product = malloc((features * n_out + 1) * sizeof *product);
     enum qins_status st;
     if (!columns || !product) {
