@@ -89,8 +89,8 @@ QINS_API enum qins_status qins_open(qins_archive **out, const char *path, struct
 /* Accepts NULL. */
 QINS_API void qins_close(qins_archive *archive);
 
-/* Those of a transport, whose names begin with "qins.transport.", are among them, behind the model's
- * own (docs/archive-format.md). */
+/* Those of a transport, whose names begin with "qins.transport.", are among them, behind the
+ * model's own (docs/archive-format.md). */
 QINS_API size_t qins_tensor_count(const qins_archive *archive);
 
 /* INDEX < qins_tensor_count(); fills *info. */
