@@ -84,10 +84,11 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     cli_table_begin(&t, "lllrrrrrrr", heads);
     json_array_foreach(json_object_get(report, "layers"), i, layer) put_layer(&t, layer, all);
     enum qins_status st = cli_table_print(&t, err);
+    const size_t layers = json_array_size(json_object_get(report, "layers"));
+    const size_t inputs = json_array_size(json_object_get(report, "inputs"));
     const size_t skipped = json_array_size(json_object_get(report, "skipped"));
-    cli_print("%zu layers on %zu inputs, errors as mean |dy| / mean |y|: %s, %.2f s\n",
-              json_array_size(json_object_get(report, "layers")),
-              json_array_size(json_object_get(report, "inputs")),
+    cli_print("%zu layer%s on %zu input%s, errors as mean |dy| / mean |y|: %s, %.2f s\n", layers,
+              layers == 1 ? "" : "s", inputs, inputs == 1 ? "" : "s",
               cli_bytes(cli_number(report, "output_bytes"), size, sizeof size),
               cli_number(report, "seconds"));
     if (skipped > 0)

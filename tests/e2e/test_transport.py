@@ -261,7 +261,7 @@ class Options(Folder):
                                 V2, "-o", self.dir / "table.h5", check=0)
         self.assertIn(V2, done.stdout)
         self.assertIn("INT8, clipped", done.stdout)
-        self.assertIn("1 layers on 1 inputs", done.stdout)
+        self.assertIn("1 layer on 1 input,", done.stdout)
 
 
 class Errors(Folder):
