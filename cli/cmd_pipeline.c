@@ -15,9 +15,9 @@ static enum qins_status print_summary(const json_t *report, struct qins_error *e
     json_array_foreach(json_object_get(report, "steps"), i, step)
     {
         if (strcmp(cli_string(step, "status"), "skipped") == 0)
-            cli_print("%-9s skipped: %s\n", cli_string(step, "name"), cli_string(step, "reason"));
+            cli_print("%-18s skipped: %s\n", cli_string(step, "name"), cli_string(step, "reason"));
         else
-            cli_print("%-9s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
+            cli_print("%-18s %s, %.2f s\n", cli_string(step, "name"), cli_string(step, "status"),
                       cli_number(step, "seconds"));
     }
     cli_print("%s -> %s, %s, %s; see %s%sindex.html\n",

@@ -13,6 +13,8 @@ static const char *const file_names[QN_PIPELINE_FILES] = {
     [QN_FILE_CALIBRATION] = "calibration.h5",
     [QN_FILE_CALIBRATION_PART] = "calibration.h5.part",
     [QN_FILE_CALIBRATE_REPORT] = "calibrate.json",
+    [QN_FILE_TRANSPORT] = "transport.h5",
+    [QN_FILE_TRANSPORT_REPORT] = "transport.json",
     [QN_FILE_PLAN] = "plan.json",
     [QN_FILE_ARCHIVE] = "model.qins",
     [QN_FILE_ARCHIVE_PART] = "model.qins.part",
@@ -22,6 +24,7 @@ static const char *const file_names[QN_PIPELINE_FILES] = {
     [QN_FILE_ANALYSIS_REPORT] = "analysis/entropy_analysis.json",
     [QN_FILE_ANALYSIS_PAGE] = "analysis/index.html",
     [QN_FILE_VALIDATE_REPORT] = "validation.json",
+    [QN_FILE_NATIVE_REPORT] = "validation-transport.json",
     [QN_FILE_PAGE] = "index.html",
 };
 
@@ -185,10 +188,17 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
         enum qn_pipeline_step step;
         enum qn_pipeline_file file;
     } made[] = {
-        {QN_STEP_ANALYZE, QN_FILE_ANALYSIS_PAGE},      {QN_STEP_CONVERT, QN_FILE_ARCHIVE},
-        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATION},      {QN_STEP_PLAN, QN_FILE_PLAN},
-        {QN_STEP_CONVERT, QN_FILE_CONVERT_REPORT},     {QN_STEP_VERIFY, QN_FILE_VERIFY_REPORT},
-        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATE_REPORT}, {QN_STEP_VALIDATE, QN_FILE_VALIDATE_REPORT},
+        {QN_STEP_ANALYZE, QN_FILE_ANALYSIS_PAGE},
+        {QN_STEP_CONVERT, QN_FILE_ARCHIVE},
+        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATION},
+        {QN_STEP_PLAN, QN_FILE_PLAN},
+        {QN_STEP_CONVERT, QN_FILE_CONVERT_REPORT},
+        {QN_STEP_VERIFY, QN_FILE_VERIFY_REPORT},
+        {QN_STEP_CALIBRATE, QN_FILE_CALIBRATE_REPORT},
+        {QN_STEP_VALIDATE, QN_FILE_VALIDATE_REPORT},
+        {QN_STEP_TRANSPORT, QN_FILE_TRANSPORT},
+        {QN_STEP_TRANSPORT, QN_FILE_TRANSPORT_REPORT},
+        {QN_STEP_NATIVE, QN_FILE_NATIVE_REPORT},
     };
     const char *files[sizeof made / sizeof *made];
     struct qn_summary s = {.pipeline = report,
@@ -196,6 +206,8 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
                            .convert = p->reports[QN_STEP_CONVERT],
                            .verify = p->reports[QN_STEP_VERIFY],
                            .validate = p->reports[QN_STEP_VALIDATE],
+                           .transport = p->reports[QN_STEP_TRANSPORT],
+                           .native = p->reports[QN_STEP_NATIVE],
                            .files = files};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         if (p->reports[made[i].step])

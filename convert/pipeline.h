@@ -21,16 +21,20 @@ struct qn_pipeline_options {
  * most QN_CALIBRATE_LARGE, so that one pass does, and sensitivities where weights times matrices
  * are at most this [on two cores about 15 minutes: 10^14 multiplications with 4096 tokens]. */
 #define QN_PIPELINE_SENSITIVITY UINT64_C(10000000000)
+/* Rows of each point that it keeps for the transport, where they and the Gram matrices take at most
+ * QN_CALIBRATE_LARGE. */
+#define QN_PIPELINE_ROWS 2048
 
-/* Calibrates the model on the text, plans how each tensor is coded, converts it to DIR/model.qins
- * by that plan, verifies that against the model, studies it (DIR/analysis/), measures perplexity
- * and divergence on the text, and writes a report of each step and DIR/index.html, a page that
- * needs nothing else. A step that an earlier run finished for the same sources and options is not
- * done again; a DIR/plan.json that was edited by hand since is kept and carried out. Where the
- * checkpoint is no language model that can be run on the text, calibration and validation are
- * skipped, and the report says why; so is the plan of a uniform run. *report (schema
- * qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK (the archive
- * is not what the model makes of it). */
+/* Calibrates the model on the text, fits native layers (every v_proj: DIR/transport.h5), plans how
+ * each tensor is coded, converts it to DIR/model.qins by that plan, verifies that against the
+ * model, studies it (DIR/analysis/), measures perplexity and divergence on the text, of the archive
+ * and of the model with those native layers, and writes a report of each step and DIR/index.html, a
+ * page that needs nothing else. A step that an earlier run finished for the same sources and
+ * options is not done again; a DIR/plan.json that was edited by hand since is kept and carried out.
+ * Where the checkpoint is no language model that can be run on the text, calibration and validation
+ * are skipped, and the report says why; so is the plan of a uniform run, and so are native layers
+ * where the calibration has too few rows. *report (schema qins/pipeline/1) belongs to the caller;
+ * it is set on QINS_OK and on QINS_ERR_CHECK (the archive is not what the model makes of it). */
 enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
@@ -40,7 +44,8 @@ struct qn_summary {
     const char *name;                   /* of the model */
     const json_t *pipeline;             /* the report of the run, */
     const json_t *convert, *verify;     /* and of its steps */
-    const json_t *calibrate, *validate; /* NULL where they were skipped */
+    const json_t *calibrate, *validate; /* NULL where they were skipped, */
+    const json_t *transport, *native;   /* these, too: the fit, and the model validated with it */
     const char *const *files;           /* in the page's folder, to link to */
     size_t n_files;
 };

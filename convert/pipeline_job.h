@@ -9,6 +9,8 @@ enum qn_pipeline_file {
     QN_FILE_CALIBRATION,
     QN_FILE_CALIBRATION_PART,
     QN_FILE_CALIBRATE_REPORT,
+    QN_FILE_TRANSPORT,
+    QN_FILE_TRANSPORT_REPORT,
     QN_FILE_PLAN,
     QN_FILE_ARCHIVE,
     QN_FILE_ARCHIVE_PART,
@@ -18,6 +20,7 @@ enum qn_pipeline_file {
     QN_FILE_ANALYSIS_REPORT, /* and what is in it */
     QN_FILE_ANALYSIS_PAGE,
     QN_FILE_VALIDATE_REPORT,
+    QN_FILE_NATIVE_REPORT,
     QN_FILE_PAGE,
     QN_PIPELINE_FILES,
 };
@@ -25,11 +28,13 @@ enum qn_pipeline_file {
 /* In their order. */
 enum qn_pipeline_step {
     QN_STEP_CALIBRATE,
+    QN_STEP_TRANSPORT,
     QN_STEP_PLAN,
     QN_STEP_CONVERT,
     QN_STEP_VERIFY,
     QN_STEP_ANALYZE, /* so late that it can show plan and archive */
     QN_STEP_VALIDATE,
+    QN_STEP_NATIVE, /* validates the model with the transport */
     QN_PIPELINE_STEPS,
 };
 
@@ -40,6 +45,7 @@ struct qn_pipeline {
     char *files[QN_PIPELINE_FILES];
     uint32_t context; /* tokens of a window of the steps that run the model; 0: it cannot be run, */
     char why[512];    /* and why */
+    char no_transport[512];                            /* why there is none */
     struct qn_digest source, text, heldout, tokenizer; /* of the inputs */
     char jobs[QN_PIPELINE_STEPS][33];                  /* what decides a step's outcome, */
     json_t *reports[QN_PIPELINE_STEPS];                /* NULL: skipped */

@@ -75,11 +75,20 @@ static enum qins_status set_convert_job(struct qn_pipeline *p, struct qins_error
     return st;
 }
 
+static void set_transport_job(struct qn_pipeline *p)
+{
+    char text[96];
+    snprintf(text, sizeof text, "transport %s %s", qins_version(), p->jobs[QN_STEP_CALIBRATE]);
+    const struct qn_digest d = qn_hash128(text, strlen(text));
+    set_job(p, QN_STEP_TRANSPORT, &d);
+}
+
 static void set_analyze_job(struct qn_pipeline *p)
 {
     char text[160];
-    snprintf(text, sizeof text, "analyze %s %s %s", qins_version(),
+    snprintf(text, sizeof text, "analyze %s %s %s %s", qins_version(),
              p->reports[QN_STEP_CALIBRATE] ? p->jobs[QN_STEP_CALIBRATE] : "-",
+             p->reports[QN_STEP_TRANSPORT] ? p->jobs[QN_STEP_TRANSPORT] : "-",
              p->jobs[QN_STEP_CONVERT]);
     const struct qn_digest d = qn_hash128(text, strlen(text));
     set_job(p, QN_STEP_ANALYZE, &d);
@@ -89,10 +98,13 @@ enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step st
                                  struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    struct qn_digest archive;
+    struct qn_digest made;
     switch (step) {
     case QN_STEP_CALIBRATE:
         set_run_job(p, step, &p->source, &p->text);
+        break;
+    case QN_STEP_TRANSPORT:
+        set_transport_job(p);
         break;
     case QN_STEP_PLAN:
         st = set_plan_job(p, err);
@@ -104,8 +116,12 @@ enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step st
         set_analyze_job(p);
         break;
     case QN_STEP_VALIDATE:
-        archive = qn_hash128(p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);
-        set_run_job(p, step, &archive, &p->heldout);
+        made = qn_hash128(p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);
+        set_run_job(p, step, &made, &p->heldout);
+        break;
+    case QN_STEP_NATIVE:
+        made = qn_hash128(p->jobs[QN_STEP_TRANSPORT], sizeof *p->jobs);
+        set_run_job(p, step, &made, &p->heldout);
         break;
     default:
         memcpy(p->jobs[step], p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);

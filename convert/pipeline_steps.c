@@ -4,6 +4,7 @@
 #include "analyze/validate.h"
 #include "convert/calibrate.h"
 #include "convert/gram.h"
+#include "convert/transport.h"
 #include "convert/verify.h"
 #include "core/bytes.h"
 #include "core/clock.h"
@@ -45,15 +46,19 @@ static enum qins_status put_calibration_hash(const struct qn_pipeline *p, json_t
 static void choose_measurements(const struct qn_model *m, struct qn_calibrate_options *o)
 {
     struct qn_tap_list taps = {0};
-    uint64_t bytes = 0, matrices = 2, sum = 0;
+    uint64_t bytes = 0, matrices = 2, sum = 0, row = 0;
     const uint64_t experts = m->config.n_experts ? m->config.n_experts : 1;
     bool gram = qn_taps_init(&taps, m, NULL) == QINS_OK;
     for (size_t i = 0; i < taps.n && gram; i++) {
         bytes = qn_gram_bytes(taps.points[i].channels);
         gram = qn_add_u64(sum, bytes, &sum) && sum <= QN_CALIBRATE_LARGE;
     }
+    for (size_t i = 0; i < taps.n; i++)
+        row += taps.points[i].channels * sizeof(float);
     qn_taps_finish(&taps);
     o->sample.gram = gram;
+    if (gram && row * QN_PIPELINE_ROWS <= QN_CALIBRATE_LARGE - sum)
+        o->sample.keep_rows = QN_PIPELINE_ROWS;
     /* Four of attention, and three of each MLP; many experts are measured together. */
     matrices += m->config.n_layers * (4 + 3 * (experts > QN_SENSITIVITY_EXPERTS ? 1 : experts));
     o->sensitivity = m->n_parameters <= QN_PIPELINE_SENSITIVITY / matrices;
@@ -98,6 +103,40 @@ static bool calibration_stands(const struct qn_pipeline *p, const json_t *report
         return false;
     qn_digest_hex(&d, found);
     return same_text(text_of(report, "calibration_hash"), found);
+}
+
+static enum qins_status transport(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    const struct qn_transport_options o = {.method = QN_SPLIT,
+                                           .bits = 8,
+                                           .kappa = -1.0F,
+                                           .clip = -1.0F,
+                                           .threads = p->convert.threads};
+    struct qins_error unfit = {0};
+    enum qins_status st =
+        qn_transport_make(p->o->model, p->files[QN_FILE_CALIBRATION], p->files[QN_FILE_TRANSPORT],
+                          &o, p->monitor, report, &unfit);
+    if (st == QINS_ERR_UNSUPPORTED || st == QINS_ERR_USAGE) {
+        qins_error_format(&unfit, p->no_transport, sizeof p->no_transport);
+        return QINS_OK;
+    }
+    if (st != QINS_OK && err)
+        *err = unfit;
+    return st;
+}
+
+static bool transport_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    struct qn_transport t = {0};
+    struct qn_digest d;
+    (void)report;
+    const bool stands =
+        p->kept[QN_STEP_CALIBRATE] && qn_exists(p->files[QN_FILE_TRANSPORT]) &&
+        qn_transport_read(&t, p->files[QN_FILE_TRANSPORT], p->monitor, NULL) == QINS_OK &&
+        qn_hash_file(p->files[QN_FILE_CALIBRATION], &d, NULL) == QINS_OK &&
+        memcmp(&d, &t.calibration, sizeof d) == 0;
+    qn_transport_finish(&t);
+    return stands;
 }
 
 static enum qins_status plan(struct qn_pipeline *p, json_t **report, struct qins_error *err)
@@ -158,6 +197,7 @@ static enum qins_status analyze(struct qn_pipeline *p, json_t **report, struct q
 {
     const struct qn_analyze_options o = {
         .calibration = p->reports[QN_STEP_CALIBRATE] ? p->files[QN_FILE_CALIBRATION] : NULL,
+        .transport = p->reports[QN_STEP_TRANSPORT] ? p->files[QN_FILE_TRANSPORT] : NULL,
         .plan = p->reports[QN_STEP_PLAN] ? p->files[QN_FILE_PLAN] : NULL,
         .archive = p->files[QN_FILE_ARCHIVE],
         .threads = p->convert.threads};
@@ -170,15 +210,34 @@ static bool analysis_stands(const struct qn_pipeline *p, const json_t *report)
     return qn_exists(p->files[QN_FILE_ANALYSIS_PAGE]);
 }
 
-static enum qins_status validate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+static enum qins_status run_validation(struct qn_pipeline *p, const char *archive,
+                                       const char *native, json_t **report, struct qins_error *err)
 {
     struct qn_validate_options o = {.model = p->o->model,
-                                    .candidate = p->files[QN_FILE_ARCHIVE],
+                                    .candidate = archive,
+                                    .transport = native,
                                     .text = p->o->heldout ? p->o->heldout : p->o->text,
                                     .tokenizer = p->o->tokenizer,
                                     .context = p->context,
                                     .threads = p->convert.threads};
     return qn_validate(&o, p->monitor, report, err);
+}
+
+static enum qins_status validate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
+{
+    return run_validation(p, p->files[QN_FILE_ARCHIVE], NULL, report, err);
+}
+
+static enum qins_status validate_native(struct qn_pipeline *p, json_t **report,
+                                        struct qins_error *err)
+{
+    return run_validation(p, NULL, p->files[QN_FILE_TRANSPORT], report, err);
+}
+
+static bool native_validation_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    (void)report;
+    return p->kept[QN_STEP_TRANSPORT];
 }
 
 static bool validation_stands(const struct qn_pipeline *p, const json_t *report)
@@ -206,12 +265,16 @@ static const struct step {
 } steps[QN_PIPELINE_STEPS] = {
     [QN_STEP_CALIBRATE] = {"calibrate", QN_FILE_CALIBRATE_REPORT, true, calibrate,
                            calibration_stands, NULL},
+    [QN_STEP_TRANSPORT] = {"transport", QN_FILE_TRANSPORT_REPORT, true, transport, transport_stands,
+                           NULL},
     [QN_STEP_PLAN] = {"plan", QN_FILE_PLAN, false, plan, plan_stands, "summary"},
     [QN_STEP_CONVERT] = {"convert", QN_FILE_CONVERT_REPORT, false, convert, archive_stands, NULL},
     [QN_STEP_VERIFY] = {"verify", QN_FILE_VERIFY_REPORT, false, verify, verification_stands, NULL},
     [QN_STEP_ANALYZE] = {"analyze", QN_FILE_ANALYSIS_REPORT, false, analyze, analysis_stands, NULL},
     [QN_STEP_VALIDATE] = {"validate", QN_FILE_VALIDATE_REPORT, true, validate, validation_stands,
                           NULL},
+    [QN_STEP_NATIVE] = {"validate-transport", QN_FILE_NATIVE_REPORT, true, validate_native,
+                        native_validation_stands, NULL},
 };
 
 /* The report in PATH if it is of JOB, or NULL. */
@@ -240,6 +303,14 @@ static enum qins_status save_report(const struct step *s, const char *path, cons
 
 static const char uniform_reason[] = "the options choose one coding for all tensors";
 
+static const char *why_skipped(const struct qn_pipeline *p, enum qn_pipeline_step step)
+{
+    if (step == QN_STEP_PLAN)
+        return uniform_reason;
+    const bool native = step == QN_STEP_TRANSPORT || step == QN_STEP_NATIVE;
+    return native && p->no_transport[0] ? p->no_transport : p->why;
+}
+
 static enum qins_status note_step(struct qn_pipeline *p, enum qn_pipeline_step step, double seconds,
                                   struct qins_error *err)
 {
@@ -249,7 +320,7 @@ static enum qins_status note_step(struct qn_pipeline *p, enum qn_pipeline_step s
     qn_json_put(&j, "status", json_string(skipped ? "skipped" : p->kept[step] ? "kept" : "done"));
     qn_json_put(&j, "seconds", skipped ? json_null() : qn_json_real(seconds));
     if (skipped)
-        qn_json_put(&j, "reason", qn_json_text(step == QN_STEP_PLAN ? uniform_reason : p->why));
+        qn_json_put(&j, "reason", qn_json_text(why_skipped(p, step)));
     return json_array_append_new(p->steps, j) == 0 ? QINS_OK : qn_fail_memory(err);
 }
 
@@ -290,7 +361,8 @@ enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step s
     double begun = qn_seconds();
     enum qins_status st = QINS_OK;
     const bool cannot = steps[step].runs_model && p->context == 0;
-    const bool unwanted = step == QN_STEP_PLAN && p->o->uniform;
+    const bool unwanted = (step == QN_STEP_PLAN && p->o->uniform) ||
+                          (step == QN_STEP_NATIVE && !p->reports[QN_STEP_TRANSPORT]);
     if (step == QN_STEP_CONVERT && !p->o->uniform)
         direct_convert(p);
     if (!cannot && !unwanted)

@@ -132,33 +132,39 @@ static void put_number(FILE *to, const char *prefix, int digits, bool scientific
 
 static const char end_of_table[] = "</table></div>\n";
 
-static void put_divergence(FILE *to, const json_t *kl)
+static void put_divergence(FILE *to, const json_t *kl, const char *whose)
 {
     if (kl)
         fprintf(to,
-                "<p>KL divergence of the archive's predictions from the model's: mean %.3g nats a "
+                "<p>KL divergence of the %s predictions from the model's: mean %.3g nats a "
                 "token (standard error %.1g), median %.2g, 99 %% of tokens below %.2g, largest "
                 "%.2g. Both find the same token likeliest at %.2f %%.</p>\n",
-                number_of(kl, "mean"), number_of(kl, "standard_error"),
+                whose, number_of(kl, "mean"), number_of(kl, "standard_error"),
                 number_of(json_object_get(kl, "quantiles"), "p50"),
                 number_of(json_object_get(kl, "quantiles"), "p99"), number_of(kl, "max"),
                 100.0 * number_of(kl, "same_top1"));
 }
 
-/* How well model and archive predict the text. */
-static void put_prediction(FILE *to, const json_t *validate)
+/* What is measured beside the model. */
+struct candidate {
+    const char *heading, *name, *less, *whose;
+};
+
+/* How well model and candidate predict the text. */
+static void put_prediction(FILE *to, const json_t *validate, const struct candidate *c)
 {
-    static const char *const keys[] = {"model", "candidate"}, *const names[] = {"model", "archive"};
+    static const char *const keys[] = {"model", "candidate"};
+    const char *const names[] = {"model", c->name};
     const json_t *test = json_object_get(json_object_get(validate, "tests"), "perplexity");
     const json_t *difference = json_object_get(test, "difference");
     if (!test)
         return;
     fprintf(to,
-            "<h2>Prediction of the text</h2>\n<p>Windows of %.0f tokens, every next token "
+            "<h2>%s</h2>\n<p>Windows of %.0f tokens, every next token "
             "scored.</p>\n<div class=\"scroll\"><table>\n<tr><th></th>"
             "<th class=\"n\">perplexity</th><th class=\"n\">mean NLL</th>"
             "<th class=\"n\">standard error</th><th class=\"n\">tokens</th></tr>\n",
-            number_of(test, "context"));
+            c->heading, number_of(test, "context"));
     for (int i = 0; i < 2; i++) {
         const json_t *f = json_object_get(test, keys[i]);
         fprintf(to, "<tr><td>%s</td>", names[i]);
@@ -168,13 +174,47 @@ static void put_prediction(FILE *to, const json_t *validate)
         put_number(to, "", 0, false, number_of(f, "tokens"));
         fputs("</tr>\n", to);
     }
-    fputs("<tr><td>archive less model, token by token</td><td class=\"n\">\xc3\x97 ", to);
-    fprintf(to, "%.6f</td>", number_of(difference, "perplexity_ratio"));
+    fprintf(to, "<tr><td>%s, token by token</td><td class=\"n\">\xc3\x97 %.6f</td>", c->less,
+            number_of(difference, "perplexity_ratio"));
     put_number(to, "", 6, false, number_of(difference, "mean_nll"));
     put_number(to, "", 6, false, number_of(difference, "standard_error"));
     fputs("<td></td></tr>\n", to);
     fputs(end_of_table, to);
-    put_divergence(to, json_object_get(test, "kl"));
+    put_divergence(to, json_object_get(test, "kl"), c->whose);
+}
+
+static const struct candidate archive = {"Prediction of the text", "archive", "archive less model",
+                                         "archive's"},
+                              native = {"Prediction with native layers", "model, layers native",
+                                        "native less plain", "native model's"};
+
+/* Layers on coded inputs: what was fitted, and what the model is worth with them. */
+static void put_native(FILE *to, const json_t *transport, const json_t *validate)
+{
+    const json_t *compute = json_object_get(
+        json_object_get(json_object_get(json_object_get(validate, "tests"), "perplexity"),
+                        "candidate"),
+        "compute");
+    const json_t *each = json_object_get(compute, "per_forward");
+    if (!transport)
+        return;
+    put_prediction(to, validate, &native);
+    fprintf(to, "<p>%zu layers (", json_array_size(json_object_get(transport, "layers")));
+    put_text(to, text_of(json_object_get(transport, "settings"), "layers"));
+    fprintf(to, ") on %zu coded inputs of %.0f bits, fitted to the calibration.",
+            json_array_size(json_object_get(transport, "inputs")),
+            number_of(json_object_get(transport, "settings"), "bits"));
+    if (each)
+        fprintf(to,
+                " A forward pass codes %.0f tensors, decodes %.0f and makes %.0f products of "
+                "planes beside %.0f plain ones; %.3g of a million coded values were beyond the "
+                "scale and clipped.",
+                number_of(each, "encodes"), number_of(each, "decodes"),
+                number_of(each, "plane_products"), number_of(each, "products"),
+                1e6 * number_of(compute, "clipped_values") / number_of(compute, "coded_values"));
+    fputs(" Errors by layer, curves and the case for and against: "
+          "<a href=\"analysis/index.html#native\">native compute</a> in the analysis.</p>\n",
+          to);
 }
 
 /* Items in the order of a figure of theirs, largest first; those without one are left out. */
@@ -420,7 +460,8 @@ static void put_page(FILE *to, const struct qn_summary *s)
     fputs("</p>\n", to);
     put_tiles(to, s->pipeline);
     put_links(to, s);
-    put_prediction(to, s->validate);
+    put_prediction(to, s->validate, &archive);
+    put_native(to, s->transport, s->native);
     put_calibration(to, s->calibrate);
     put_skipped(to, s->pipeline);
     put_chart(to, s->convert);
