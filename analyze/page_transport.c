@@ -85,18 +85,18 @@ static void put_work(FILE *to, const struct summary *s, const json_t *stages)
     const json_t *last = json_array_get(stages, json_array_size(stages) - 1),
                  *a = json_object_get(last, "pattern_a"), *b = json_object_get(last, "pattern_b");
     const double planes = qn_report_number(b, "plane_products"),
-                 decodes = qn_report_number(a, "decodes");
+                 replaced = qn_report_number(a, "products") - qn_report_number(b, "products");
     if (!json_is_object(last))
         return;
     fprintf(to,
             "Work: counted in a forward pass, the native layers decode %.0f tensors where decoding "
             "before each product decodes %.0f, and make %.0f products of planes in place of %.0f "
             "products",
-            qn_report_number(b, "decodes"), decodes, planes, decodes);
+            qn_report_number(b, "decodes"), qn_report_number(a, "decodes"), planes, replaced);
     if (s->work > 0.0 && s->plane_work > 0.0)
         fprintf(to, ", <b>%.2f \xc3\x97</b> the multiply-adds", s->plane_work / s->work);
     fputs(
-        ". Since W\xe2\x82\x96 = W diag(c\xe2\x82\x96), K products of planes equal K "
+        ". Since split's W\xe2\x82\x96 = W diag(c\xe2\x82\x96), K products of planes equal K "
         "multiply-adds an activation and one product, and a decode by table is cheaper still: on "
         "ordinary hardware K \xe2\x89\xa5 2 saves no work over decoding each activation once, and "
         "K = 1 wants \xce\xba \xe2\x86\x92 0. The case of native layers rests on what the "

@@ -119,11 +119,13 @@ static void add_layer(struct curves *c, const json_t *layer)
     c->layers++;
 }
 
-static void put_curves(struct qn_plotter *p, const struct curves *c, const char *title, char *known)
+/* *LEAST: of the errors shown. */
+static void put_curves(struct qn_plotter *p, const struct curves *c, const char *title, char *known,
+                       double *least)
 {
     qn_plot_text(p, title);
     qn_plot_end_row(p);
-    qn_plot_end_block(p, 0, 2);
+    qn_plot_end_block(p, 1, 1);
     for (int s = 0; s < SERIES; s++) {
         size_t rows = 0;
         for (size_t i = 0; i < c->kappas; i++) {
@@ -132,6 +134,7 @@ static void put_curves(struct qn_plotter *p, const struct curves *c, const char 
                 continue;
             qn_plot_number(p, c->kappa[i]);
             qn_plot_number(p, error);
+            *least = fmin(*least, error);
             qn_plot_end_row(p);
             rows++;
         }
@@ -145,6 +148,7 @@ static void put_curves(struct qn_plotter *p, const struct curves *c, const char 
             continue;
         qn_plot_number(p, mean_of(&c->ridge_kappa[k], c->layers) - 1.0);
         qn_plot_number(p, error);
+        *least = fmin(*least, error);
         qn_plot_number(p, k + 1);
         qn_plot_end_row(p);
         rows++;
@@ -159,16 +163,17 @@ static enum qins_status plot_curves(struct qn_plotter *p, const struct curves *c
                                     struct qins_error *err)
 {
     char known[SERIES + 2], head[192];
+    double least = 1.0;
     if (c->layers == 0 || c->kappas == 0)
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot->name, err);
     if (st != QINS_OK)
         return st;
-    put_curves(p, c, title, known);
+    put_curves(p, c, title, known, &least);
     const double absmax = mean_of(&c->absmax, c->layers), clip = mean_of(&c->clip, c->layers);
-    snprintf(head, sizeof head, "absmax = %.9g\nclip = %.9g\nbits = %.0f\nknown = \"%s\"\n",
-             isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits > 0.0 ? bits : 8.0,
-             known);
+    snprintf(head, sizeof head,
+             "absmax = %.9g\nclip = %.9g\nbits = %.0f\nlow = %.3g\nknown = \"%s\"\n",
+             isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits, 0.7 * least, known);
     return qn_plot_end(p, plot, head, qn_asset_transport_error_gp, err);
 }
 
@@ -245,30 +250,48 @@ static size_t projections_of(const json_t *layers, const char *names[MAX_PROJECT
     return n;
 }
 
-static enum qins_status plot_errors(struct qn_plotter *p, const json_t *study,
-                                    struct qins_error *err)
+static double bits_of(const json_t *study)
 {
-    static const char representative[] =
-        "Error of one layer (the one in the middle by its error) against kappa, best scale each, "
-        "on test rows. The lower, the better; decoding before the product bounds the others.";
-    static const char several[] =
-        "The same for all layers of a kind: geometric mean. Dotted: with a plane of signs.";
-    const json_t *layers = json_object_get(study, "layers"), *layer = median_layer(layers);
     const double bits = qn_report_number(json_object_get(study, "settings"), "bits");
-    const char *names[MAX_PROJECTIONS];
-    const size_t n = projections_of(layers, names);
+    return bits > 0.0 ? bits : 8.0;
+}
+
+static enum qins_status plot_one_layer(struct qn_plotter *p, const json_t *study,
+                                       struct qins_error *err)
+{
+    const struct qn_plot plot = {
+        .name = "transport-error",
+        .caption = "Error of one layer (the one in the middle by its error) against kappa, best "
+                   "scale each, on test rows. Decoding before the product bounds the others; "
+                   "dotted: split with a plane of signs besides.",
+        .alt = "error of a native layer against kappa",
+        .tensor = -1};
+    const json_t *layer = median_layer(json_object_get(study, "layers"));
     struct curves *c = calloc(1, sizeof *c);
-    struct qn_plot plot = {.name = "transport-error",
-                           .caption = representative,
-                           .alt = "error of a native layer against kappa",
-                           .tensor = -1};
-    size_t i;
-    char title[96];
     if (!c)
         return qn_fail_memory(err);
     if (layer)
         add_layer(c, layer);
-    enum qins_status st = plot_curves(p, c, &plot, qn_report_text(layer, "name"), bits, err);
+    enum qins_status st =
+        plot_curves(p, c, &plot, qn_report_text(layer, "name"), bits_of(study), err);
+    free(c);
+    return st;
+}
+
+static enum qins_status plot_projections(struct qn_plotter *p, const json_t *study,
+                                         struct qins_error *err)
+{
+    struct qn_plot plot = {.caption = "Error against kappa, the geometric mean of all native "
+                                      "layers of a kind.",
+                           .alt = "error of native layers of a kind against kappa",
+                           .tensor = -1};
+    const json_t *layers = json_object_get(study, "layers"), *layer;
+    const char *names[MAX_PROJECTIONS];
+    const size_t n = projections_of(layers, names);
+    struct curves *c = malloc(sizeof *c);
+    enum qins_status st = c ? QINS_OK : qn_fail_memory(err);
+    size_t i;
+    char title[96];
     for (size_t k = 0; k < n && st == QINS_OK; k++) {
         *c = (struct curves){0};
         json_array_foreach(layers, i, layer)
@@ -276,10 +299,9 @@ static enum qins_status plot_errors(struct qn_plotter *p, const json_t *study,
             if (is_text(layer, "projection", names[k]))
                 add_layer(c, layer);
         }
-        plot.caption = several;
         snprintf(plot.name, sizeof plot.name, "transport-error-%zu", k + 1);
         snprintf(title, sizeof title, "%.40s, mean of %zu", names[k], c->layers);
-        st = plot_curves(p, c, &plot, title, bits, err);
+        st = plot_curves(p, c, &plot, title, bits_of(study), err);
     }
     free(c);
     return st;
@@ -313,7 +335,6 @@ static enum qins_status plot_layers(struct qn_plotter *p, const json_t *study,
     const json_t *layers = json_object_get(study, "layers"), *layer;
     const char *names[MAX_PROJECTIONS];
     const size_t n = projections_of(layers, names), step = json_array_size(layers) / MAX_ROWS + 1;
-    const double bits = qn_report_number(json_object_get(study, "settings"), "bits");
     size_t i, seen = 0, rows = 0;
     char head[64];
     enum qins_status st = qn_plot_begin(p, plot.name, err);
@@ -331,7 +352,7 @@ static enum qins_status plot_layers(struct qn_plotter *p, const json_t *study,
         }
     if (rows == 0)
         return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\nbits = %.0f\n", rows, bits > 0.0 ? bits : 8.0);
+    snprintf(head, sizeof head, "rows = %zu\nbits = %.0f\n", rows, bits_of(study));
     return qn_plot_end(p, &plot, head, qn_asset_transport_layers_gp, err);
 }
 
@@ -397,7 +418,8 @@ static void put_plane(struct qn_plotter *p, const struct qn_table *t, size_t pla
             sum += t->data[i * t->columns + plane];
         const double deviation =
             median != 0.0 ? sum / (double)(end - first) / median - 1.0 : (double)NAN;
-        qn_plot_number(p, ((double)first + (double)end) / 2.0);
+        qn_plot_number(p, (double)first);
+        qn_plot_number(p, (double)end);
         qn_plot_number(p, (double)row);
         qn_plot_number(p, fmin(fmax(deviation, -1.0), 1.0));
         qn_plot_text(p, text);
@@ -455,7 +477,7 @@ static enum qins_status plot_maps(struct qn_plotter *p, const struct qn_plot_inp
     for (size_t k = 0; k < n && st == QINS_OK; k++) {
         struct map m = {.transport = transport, .projection = names[k], .curves = in->curves};
         const json_t *input;
-        char head[96];
+        char head[64];
         size_t i;
         snprintf(plot.name, sizeof plot.name, "transport-map-%zu", k + 1);
         st = qn_plot_begin(p, plot.name, err);
@@ -464,8 +486,7 @@ static enum qins_status plot_maps(struct qn_plotter *p, const struct qn_plot_inp
             if (st == QINS_OK)
                 st = put_input(p, &m, i, input, err);
         }
-        snprintf(head, sizeof head, "rows = %zu\nchannels = %zu\nwide = %.9g\n", m.rows, m.channels,
-                 m.channels > MAX_COLUMNS ? (double)m.channels / MAX_COLUMNS : 1.0);
+        snprintf(head, sizeof head, "rows = %zu\nchannels = %zu\n", m.rows, m.channels);
         if (st == QINS_OK)
             st = m.rows ? qn_plot_end(p, &plot, head, qn_asset_transport_map_gp, err)
                         : qn_plot_drop(p, plot.name, err);
@@ -480,10 +501,12 @@ enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_in
                  *study = json_object_get(transport, "study");
     if (!json_is_object(transport))
         return QINS_OK;
-    enum qins_status st = plot_errors(p, study, err);
+    enum qins_status st = plot_one_layer(p, study, err);
     if (st == QINS_OK)
         st = plot_layers(p, study, err);
     if (st == QINS_OK)
         st = plot_decodes(p, transport, err);
+    if (st == QINS_OK)
+        st = plot_projections(p, study, err);
     return st == QINS_OK ? plot_maps(p, in, transport, err) : st;
 }

@@ -1,5 +1,5 @@
-# Coefficients: middle of the channels that share a cell, row, deviation from the row's median,
-# row's name. rows, channels: how many; wide: channels of a cell.
+# Coefficients: first of the channels that share a cell, end of them, row, deviation from the row's
+# median, row's name. rows, channels: how many.
 height = 130 + 18 * rows
 load "style.gp"
 set xlabel "channel"
@@ -15,5 +15,5 @@ set cbrange [-1:1]
 set cbtics ("-100 %%" -1, "-50 %%" -0.5, "median" 0, "+50 %%" 0.5, "+100 %%" 1) font ",12" textcolor rgb ink
 set colorbox horizontal user origin graph 0, screen 1 - 34.0 / height size graph 1, screen 12.0 / height noborder
 set tmargin 4
-plot data using 1:2:($1-0.5*wide):($1+0.5*wide):($2-0.47):($2+0.47):3:ytic(4) with boxxyerror fillstyle solid 1 noborder linecolor palette notitle
+plot data using 1:3:1:2:($3-0.47):($3+0.47):4:ytic(5) with boxxyerror fillstyle solid 1 noborder linecolor palette notitle
 set output

@@ -9,7 +9,8 @@ import model_fixtures
 import support
 
 HELDOUT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-STEPS = ["calibrate", "plan", "convert", "verify", "analyze", "validate"]
+STEPS = ["calibrate", "transport", "plan", "convert", "verify", "analyze", "validate",
+         "validate-transport"]
 PSALM = "In the beginning God created the heaven and the earth."
 
 
@@ -65,7 +66,7 @@ class Checkpoint(Folder):
     def test_steps_and_what_is_kept(self):
         out = self.dir / "run"
         arguments = [self.source, "--text", self.text("text", "In the beginning"), "-o", out]
-        done, kept = (["skipped", *[s] * 4, "skipped"] for s in ("done", "kept"))
+        done, kept = (["skipped"] * 2 + [s] * 4 + ["skipped"] * 2 for s in ("done", "kept"))
         statuses, report = self.pipeline(*arguments, plots=True)
         self.assertEqual(statuses, done)
         self.assertIn("config.json", report["steps"][0]["reason"])
@@ -78,7 +79,8 @@ class Checkpoint(Folder):
         damaged[len(archive) // 2] ^= 1
         (out / "model.qins").write_bytes(damaged)
         self.assertEqual(self.pipeline(*arguments)[0],
-                         ["skipped", "kept", "done", "done", "kept", "skipped"])
+                         ["skipped", "skipped", "kept", "done", "done", "kept", "skipped",
+                          "skipped"])
         self.assertEqual((out / "model.qins").read_bytes(), archive)
         self.assertEqual(sorted(p.name for p in out.iterdir()),
                          ["analysis", "convert.json", "index.html", "model.qins", "plan.json",
@@ -94,8 +96,8 @@ class Checkpoint(Folder):
         out, plain = self.dir / "by-hand", self.dir / "plain.qins"
         arguments = [self.source, "--text", self.text("some", PSALM), "-o", out]
         statuses, report = self.pipeline(*arguments, "--bits", "4")
-        self.assertEqual(statuses, ["skipped", "skipped", "done", "done", "done", "skipped"])
-        self.assertIn("one coding", report["steps"][1]["reason"])
+        self.assertEqual(statuses, ["skipped"] * 3 + ["done"] * 3 + ["skipped"] * 2)
+        self.assertIn("one coding", report["steps"][2]["reason"])
         self.assertFalse((out / "plan.json").exists())
         self.assertIn("plan skipped", (out / "index.html").read_text())
         support.run_qins("convert", self.source, "-o", plain, "--bits", "4", check=0)
@@ -115,14 +117,15 @@ class Checkpoint(Folder):
                     **{"class": "cold", "reason": "because I say so"})
         (out / "plan.json").write_text(json.dumps(plan))
         self.assertEqual(self.pipeline(*arguments)[0],
-                         ["skipped", "kept", "done", "done", "done", "skipped"])
+                         ["skipped", "skipped", "kept", "done", "done", "done", "skipped",
+                          "skipped"])
         made = json.loads((out / "convert.json").read_text())["tensors"]
         found = next(t for t in made if t["name"] == "up.weight")
         self.assertEqual((found["levels"], found["codec"], found["reason"]),
                          (15, "huffman", "because I say so"))
         # Other options make another plan.
         self.assertEqual(self.pipeline(*arguments, "--target-bits", "9")[0],
-                         ["skipped", *["done"] * 4, "skipped"])
+                         ["skipped"] * 2 + ["done"] * 4 + ["skipped"] * 2)
         self.assertNotIn("because I say so", (out / "plan.json").read_text())
 
 
@@ -139,7 +142,7 @@ class Model(Folder):
             self.assertEqual(found, expected)
             return report
 
-        report = statuses(["done"] * 6, plots=True)
+        report = statuses(["done"] * 8, plots=True)
         self.assertEqual(report["heldout"], str(heldout))
         calibration = self.valid("calibrate", (out / "calibrate.json").read_text())
         self.assertTrue(calibration["gram"])
@@ -155,22 +158,30 @@ class Model(Folder):
             self.assertIn(shown, page)
         widest = max(calibration["points"], key=lambda p: max(-p["min"], p["max"]) / p["rms"])
         self.assertIn(f"<tr><td>{widest['name']}</td>", page)
-        links = re.findall(r'<a href="([^"]+)"', page)
+        transport = self.valid("transport", (out / "transport.json").read_text())
+        self.assertEqual([layer["projection"] for layer in transport["layers"]], ["v_proj"])
+        native = self.valid("validation", (out / "validation-transport.json").read_text())
+        self.assertEqual(native["tests"]["perplexity"]["candidate"]["compute"]["per_forward"]
+                         ["encodes"], 1)
+        self.assertIn(f"{native['tests']['perplexity']['candidate']['perplexity']:.4f}", page)
+        links = [link.split("#")[0] for link in re.findall(r'<a href="([^"]+)"', page)]
         self.assertTrue(all((out / link).exists() for link in links))
         self.assertIn("analysis/index.html", links)
         self.assertEqual(sorted({link.split("/")[0] for link in links} | {"index.html"}),
                          sorted(p.name for p in out.iterdir()))
         archive = json.loads((out / "convert.json").read_text())["archive_hash"]
         self.assertEqual(validation["candidate"]["archive_hash"], archive)
-        statuses(["kept"] * 6)
-        statuses(["kept", "skipped", *["done"] * 4], "--bits", "4")
-        statuses(["kept", "kept", *["done"] * 4])
+        statuses(["kept"] * 8)
+        statuses(["kept", "kept", "skipped", *["done"] * 4, "kept"], "--bits", "4")
+        statuses([*["kept"] * 3, *["done"] * 4, "kept"])
+        (out / "transport.h5").unlink()
+        statuses(["kept", "done", *["kept"] * 5, "done"])
         (out / "calibration.h5").write_bytes(b"other")
         # Rounding with feedback reads it: a new file, a new archive.
-        statuses(["done", "kept", *["done"] * 4])
+        statuses(["done", "done", "kept", *["done"] * 5])
         heldout.write_text(PSALM)
         # Shorter windows, for calibration too.
-        statuses(["done"] * 6)
+        statuses(["done"] * 8)
 
 
 class CannotRun(Folder):
@@ -178,8 +189,8 @@ class CannotRun(Folder):
         """The model is converted all the same; no text is run through it, for a reason."""
         out = self.dir / f"{model.name}-run"
         statuses, report = self.pipeline(model, "--text", HELDOUT, "-o", out, "--bits", "8", *more)
-        self.assertEqual(statuses, ["skipped", "skipped", "done", "done", "done", "skipped"])
-        for step in report["steps"][::5]:
+        self.assertEqual(statuses, ["skipped"] * 3 + ["done"] * 3 + ["skipped"] * 2)
+        for step in report["steps"][:2] + report["steps"][6:]:
             for word in words:
                 self.assertIn(word, step["reason"])
             self.assertNotIn("--ids", step["reason"])
@@ -210,9 +221,11 @@ class CannotRun(Folder):
         tokenizer.write_bytes((support.MODEL / "tokenizer.json").read_bytes())
         arguments = [bare, "--text", text, "-o", self.dir / "bare-run", "--tokenizer", tokenizer,
                      "--bits", "8"]
-        again = ["done", "skipped", "kept", "kept", "done", "done"]
-        for expected in (again, ["kept", "skipped"] + ["kept"] * 4):
-            self.assertEqual(self.pipeline(*arguments)[0], expected)
+        again = ["done", "skipped", "skipped", "kept", "kept", "done", "done", "skipped"]
+        for expected in (again, ["kept"] + ["skipped"] * 2 + ["kept"] * 4 + ["skipped"]):
+            statuses, report = self.pipeline(*arguments)
+            self.assertEqual(statuses, expected)
+            self.assertIn("rows", report["steps"][1]["reason"])
         tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text())))
         self.assertEqual(self.pipeline(*arguments)[0], again)
         # Tokens that the model does not have show only when the text is read.
@@ -224,7 +237,7 @@ class CannotRun(Folder):
         text.write_text("God " * 40000 + "zq")
         (self.dir / "bare-run" / "validation.json").unlink()
         statuses, report = self.pipeline(*arguments)
-        self.assertEqual(statuses, ["skipped", "skipped", "kept", "kept", "done", "skipped"])
+        self.assertEqual(statuses, ["skipped"] * 3 + ["kept"] * 2 + ["done"] + ["skipped"] * 2)
         self.assertIn("5000", report["steps"][0]["reason"])
 
 
