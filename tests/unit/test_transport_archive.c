@@ -43,7 +43,10 @@ static void test_sound(void **state)
     struct qn_archive *a;
     struct qins_error err;
     write_archive(carried, N_CARRIED, TEST_TRANSPORT);
-    test_ok(read_archive(&t, &err), &err);
+    if (read_archive(&t, &err) != QINS_OK || !t.inputs || !t.layers) {
+        fail_msg("%s", test_error(&err));
+        return;
+    }
     assert_int_equal(t.n_inputs, 2);
     assert_int_equal(t.n_layers, 2);
     for (size_t i = 1; i < N_CARRIED; i++) {
