@@ -38,7 +38,8 @@ static enum qins_status open_inputs(struct qn_report_builder *b, const char *pat
     if (st == QINS_OK && (!b->extra || !b->tensors))
         st = qn_fail_memory(err);
     for (size_t i = 0; st == QINS_OK && i < b->source->n_tensors; i++)
-        b->total += b->source->tensors[i].tensor->n_bytes;
+        b->source_bytes += b->source->tensors[i].tensor->n_bytes;
+    b->total += b->source_bytes;
     return st;
 }
 
@@ -112,7 +113,7 @@ static json_t *describe_model(const struct qn_report_builder *b, const char *pat
     qn_json_put(&j, "layers", json_integer(layers));
     qn_json_put(&j, "float_elements", json_integer((json_int_t)b->sums.float_elements));
     qn_json_put(&j, "matrix_elements", json_integer((json_int_t)b->sums.matrix_elements));
-    qn_json_put(&j, "source_bytes", json_integer((json_int_t)b->total));
+    qn_json_put(&j, "source_bytes", json_integer((json_int_t)b->source_bytes));
     return j;
 }
 

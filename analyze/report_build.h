@@ -22,9 +22,10 @@ struct qn_report_builder {
     struct qn_curves curves;
     struct qn_report_sums sums;
     struct qn_extra_sum *extra; /* of all matrices */
-    uint64_t done, total;       /* bytes of tensors */
-    double plan_bytes;          /* predicted; NaN where a tensor has no prediction */
-    json_t *tensors;            /* the array of the report */
+    uint64_t source_bytes;
+    uint64_t done, total; /* bytes of tensors and planes */
+    double plan_bytes;    /* predicted; NaN where a tensor has no prediction */
+    json_t *tensors;      /* the array of the report */
 };
 
 /* Studies tensor INDEX of the source; appends it to b->tensors and its curves. */
