@@ -149,7 +149,7 @@ static void put_layers(FILE *to, const json_t *report, const json_t *layers, dou
             "<th class=\"n\">planes</th><th class=\"n\">\xce\xba</th><th class=\"n\">clip</th>"
             "<th class=\"n\">error, %%</th><th class=\"n\">decoded before, %%</th>"
             "<th class=\"n\">INT%.0f best clip, %%</th><th class=\"n\">INT%.0f absmax, %%</th>"
-            "<th class=\"n\">entropy of an input's code, bits</th></tr></thead><tbody>\n",
+            "<th class=\"n\">code entropy, bits</th></tr></thead><tbody>\n",
             bits, bits);
     json_array_foreach(layers, i, layer)
     {

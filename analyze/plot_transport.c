@@ -289,9 +289,11 @@ static enum qins_status plot_projections(struct qn_plotter *p, const json_t *stu
     const char *names[MAX_PROJECTIONS];
     const size_t n = projections_of(layers, names);
     struct curves *c = malloc(sizeof *c);
-    enum qins_status st = c ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
     size_t i;
     char title[96];
+    if (!c)
+        return qn_fail_memory(err);
     for (size_t k = 0; k < n && st == QINS_OK; k++) {
         *c = (struct curves){0};
         json_array_foreach(layers, i, layer)

@@ -117,7 +117,9 @@ enum qins_status qn_report_add_planes(struct qn_report_builder *b, struct qins_e
         const uint64_t n = (uint64_t)l->out * b->transport.inputs[l->input].channels;
         largest = n > largest ? n : largest;
     }
-    if (largest > SIZE_MAX / sizeof *x || (largest > 0 && !(x = malloc(largest * sizeof *x))))
+    if (largest < SIZE_MAX / sizeof *x)
+        x = malloc((largest + 1) * sizeof *x);
+    if (!x)
         return qn_fail_memory(err);
     for (size_t i = 0; i < b->transport.n_layers; i++) {
         const struct qn_transport_layer *l = &b->transport.layers[i];

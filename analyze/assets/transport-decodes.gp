@@ -1,6 +1,6 @@
 # Counts of a forward pass by stage: its name, decodes of pattern A, of B, products of planes of B.
 # rows: how many; largest: of the counts.
-height = 110 + 58 * rows
+height = 150 + 62 * rows
 load "style.gp"
 set xlabel "in one forward pass"
 set yrange [rows - 0.4:-0.6]

@@ -26,7 +26,7 @@ set tmargin at screen 1 - 152.0 / height
 set bmargin at screen 62.0 / height
 set key at screen 0.15, screen 1 - 28.0 / height left top horizontal maxcols 3
 set logscale y
-set xlabel "kappa"
+set xlabel "kappa" offset 0,0.4
 set ylabel "mean |difference| / mean |output|" offset 0.5,0
 set format y "%g"
 set yrange [low:3]
@@ -37,7 +37,7 @@ set xrange [at(0):at(16)]
 set xtics ("0" at(0), "0.5" at(0.5), "1" at(1), "2" at(2), "3" at(3), "4" at(4), "6" at(6), "8" at(8), "12" at(12), "16" at(16))
 has(i) = known[i:i] eq "1"
 name(i, text) = has(i) ? text : ""
-array tone[4] = [purple, orange, sky, blue]
+array tone[4] = [purple, orange, green, blue]
 plot (absmax > 0 ? absmax : NaN) with lines dashtype 2 linewidth 2 linecolor rgb soft title (absmax > 0 ? sprintf("INT%d absmax", bits) : ""), \
      (clip > 0 ? clip : NaN) with lines dashtype 4 linewidth 2 linecolor rgb ink title (clip > 0 ? sprintf("INT%d, best clip", bits) : ""), \
      data index 1 using (at($1)):2 with lines linewidth 3 linecolor rgb ink title name(1, "decoded before"), \
@@ -46,7 +46,7 @@ plot (absmax > 0 ? absmax : NaN) with lines dashtype 2 linewidth 2 linecolor rgb
      data index 10 using (at($1)):2 with lines linewidth 1.5 linecolor rgb red title name(10, "literal, decoded"), \
      data index 11 using (at($1)):2 with lines dashtype 2 linewidth 1.5 linecolor rgb red title name(11, "literal, plain"), \
      data index 12 using (at($1)):2 with lines dashtype 4 linewidth 1.5 linecolor rgb red title name(12, "tangent"), \
-     data index 13 using (at($1)):2 with points pointtype 12 pointsize 1.1 linewidth 2 linecolor rgb green title name(13, "ridge, by K"), \
+     data index 13 using (at($1)):2 with points pointtype 12 pointsize 1.1 linewidth 2 linecolor rgb sky title name(13, "ridge, by K"), \
      data index 13 using (at($1)):2:(sprintf("%d", $3)) with labels noenhanced offset 1,0.5 textcolor rgb ink font ",11" notitle
 unset multiplot
 set output

@@ -10,7 +10,7 @@ set tics scale 0
 set xrange [0:channels]
 set yrange [rows - 0.5:-0.5]
 set ytics font ",12"
-set palette defined (-1 blue, 0 "#e8ebef", 1 red)
+set palette defined (-1 blue, 0 "#dfe4ea", 1 red)
 set cbrange [-1:1]
 set cbtics ("-100 %%" -1, "-50 %%" -0.5, "median" 0, "+50 %%" 0.5, "+100 %%" 1) font ",12" textcolor rgb ink
 set colorbox horizontal user origin graph 0, screen 1 - 34.0 / height size graph 1, screen 12.0 / height noborder
