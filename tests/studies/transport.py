@@ -199,6 +199,7 @@ def study_models(study):
         ("all, decoded before the product", study.transport("decode", "--layers", "all",
                                                             "--method", "decode")),
         ("all, INT8 at its best clip", study.transport("int8", *int8)),
+        ("all, κ 3, s at max: K 2", study.transport("k2", *fixed, "--order", 2)),
         ("all, κ 3, s at max: K 3", study.transport("k3", *fixed, "--order", 3)),
         ("all, κ 3, s at max: K 4", study.transport("k4", *fixed, "--order", 4)),
         ("all, κ 3, s at max: decoded", study.transport("d3", *fixed, "--method", "decode")),
