@@ -35,6 +35,10 @@ static enum qins_status check_options(struct qn_transport_job *j, struct qins_er
         return qn_fail(err, QINS_ERR_USAGE, "kappa or clip is out of range");
     if (o->sign_plane && !splits)
         return qn_fail(err, QINS_ERR_USAGE, "only the method 'split' has a sign plane");
+    if (o->sign_plane && o->max_order == 1)
+        return qn_fail(
+            err, QINS_ERR_USAGE,
+            "'--sign-plane' takes a plane of its own: '--planes' of 2 or more is needed");
     if (o->order && !splits && o->method != QN_RIDGE)
         return qn_fail(err, QINS_ERR_USAGE, "the method '%s' has no order",
                        qn_transport_method_name(o->method));

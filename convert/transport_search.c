@@ -363,12 +363,12 @@ static const struct qn_trial *best_ridge(const struct qn_point_work *p)
     return best;
 }
 
-static void choose(struct qn_point_work *p)
+static enum qins_status choose(struct qn_point_work *p, struct qins_error *err)
 {
     enum qn_transport_method method = p->o->method;
     for (int m = 0; m < QN_TRANSPORT_METHODS; m++)
         p->best[m] = best_of_method(p, (enum qn_transport_method)m);
-    if (tries_ridge(p->o)) {
+    if (tries_ridge(p->o) && p->best[QN_SPLIT]) {
         p->best[QN_RIDGE] = best_ridge(p);
         p->fallback = !p->best[QN_RIDGE];
         if (p->fallback)
@@ -377,6 +377,9 @@ static void choose(struct qn_point_work *p)
     if (method == QN_TRANSPORT_METHODS)
         method = tries_ridge(p->o) ? QN_RIDGE : QN_SPLIT;
     p->chosen = p->best[method];
+    return p->chosen
+               ? QINS_OK
+               : qn_fail(err, QINS_ERR_UNSUPPORTED, "nothing that the options allow was tried");
 }
 
 size_t qn_search_trials(const struct qn_transport_options *o)
@@ -431,7 +434,7 @@ enum qins_status qn_search_point(struct qn_point_work *p, const struct qn_search
     if (st == QINS_OK)
         st = run_batches(&b, err);
     if (st == QINS_OK)
-        choose(p);
+        st = choose(p, err);
     for (unsigned i = 0; i < p->o->threads && b.scratch; i++)
         qn_trial_scratch_finish(&b.scratch[i]);
     free(b.scratch);

@@ -272,11 +272,14 @@ class Errors(Folder):
                           ("--planes", 0), ("--order", 2, "--planes", 3), ("--kappa", "nan"),
                           ("--clip", 0), ("--clip", 1.5), ("--kappa", -2),
                           ("--method", "jacobian-tangent", "--kappa", 0),
+                          ("--planes", 1, "--sign-plane"),
+                          ("--planes", 1, "--sign-plane", "--method", "all"),
                           ("--method", "ridge", "--sign-plane"), ("--method", "decode", "--order", 2),
                           ("another",)):
             with self.subTest(arguments=arguments):
                 self.fails(2, *arguments)
         self.assertIn("w_proj", self.fails(2, "--layers", "w_proj"))
+        self.assertIn("'--planes' of 2 or more", self.fails(2, "--planes", 1, "--sign-plane"))
         support.run_qins("transport", MODEL, "-o", self.dir / "never.h5", check=2)
 
     def test_inputs_stay(self):
