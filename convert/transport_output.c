@@ -83,11 +83,6 @@ struct qn_fit_error qn_fit_compare(const double *y, const double *native, size_t
     return (struct qn_fit_error){ratio(error, sum), ratio(squared_error, squares)};
 }
 
-static float narrow(double x)
-{
-    return (float)fmin(fmax(x, -(double)FLT_MAX), (double)FLT_MAX);
-}
-
 /* N float32 of X into *OUT; NULL stays NULL. */
 static enum qins_status store(const double *x, size_t n, float **out, struct qins_error *err)
 {
@@ -98,7 +93,7 @@ static enum qins_status store(const double *x, size_t n, float **out, struct qin
     if (!*out)
         return qn_fail_memory(err);
     for (size_t i = 0; i < n; i++)
-        (*out)[i] = narrow(x[i]);
+        (*out)[i] = qn_transport_narrow(x[i]);
     return QINS_OK;
 }
 
@@ -115,14 +110,14 @@ enum qins_status qn_fit_store_input(const struct qn_fit *f, struct qn_transport_
     return store(f->coefficients, f->planes * f->channels, &in->coefficients, err);
 }
 
-/* W diag(c_k), in float32 as where they are made from stored coefficients. */
+/* W diag(c_k), as where they are made from stored coefficients (model/native.c). */
 static void split_planes(const struct qn_fit *f, const float *w, size_t n_out, float *planes)
 {
     const size_t n = f->channels, features = n * f->planes;
     for (size_t i = 0; i < n_out; i++)
         for (size_t k = 0; k < features; k++)
             planes[i * features + k] =
-                narrow((double)w[i * n + k % n] * (double)narrow(f->coefficients[k]));
+                qn_transport_product(w[i * n + k % n], qn_transport_narrow(f->coefficients[k]));
 }
 
 /* W times the map, [channels][features]. */
@@ -143,7 +138,7 @@ static enum qins_status ridge_planes(const struct qn_fit *f, const float *w, siz
     st = qn_fit_products(columns, features, n, w, n_out, product, err);
     for (size_t i = 0; i < n_out && st == QINS_OK; i++)
         for (size_t k = 0; k < features; k++)
-            planes[i * features + k] = narrow(product[k * n_out + i]);
+            planes[i * features + k] = qn_transport_narrow(product[k * n_out + i]);
 done:
     free(product);
     free(columns);
@@ -181,8 +176,8 @@ enum qins_status qn_fit_store_layer(const struct qn_fit *f, const struct qn_fit_
     if (st == QINS_OK && o)
         st = store(o->offset, n_out, &layer->output_offset, err);
     if (o) {
-        layer->output_alpha = narrow(o->alpha);
-        layer->output_floor = narrow(o->floor);
+        layer->output_alpha = qn_transport_narrow(o->alpha);
+        layer->output_floor = qn_transport_narrow(o->floor);
     }
     return st;
 }

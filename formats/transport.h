@@ -15,6 +15,8 @@
 #include "formats/archive/manifest.h" /* the names of a transport's tensors */
 #include "formats/calibration.h"
 
+#include <float.h>
+
 #define QN_TRANSPORT_SCHEMA "qins/transport-weights/1"
 
 enum { QN_TRANSPORT_ORDER = 4, QN_TRANSPORT_PLANES = QN_TRANSPORT_ORDER + 1 };
@@ -89,6 +91,17 @@ struct qn_transport {
 
 /* Planes of features of an input: order, one more with a sign plane, 0 for QN_DECODE. */
 unsigned qn_transport_planes(const struct qn_transport_input *in);
+/* X as a transport's float32: what is beyond their range becomes the last of it, so that no plane
+ * is infinite; a NaN stays one. */
+static inline float qn_transport_narrow(double x)
+{
+    return x > (double)FLT_MAX ? FLT_MAX : x < -(double)FLT_MAX ? -FLT_MAX : (float)x;
+}
+/* Element of W diag(c_k): the product is made in double, where it is exact, and narrowed. */
+static inline float qn_transport_product(float w, float c)
+{
+    return qn_transport_narrow((double)w * (double)c);
+}
 /* TABLE[planes][2 N + 1]: the features by code; of QN_DECODE one plane, the decoded values. */
 enum qins_status qn_transport_features(const struct qn_transport_input *in, float *table,
                                        struct qins_error *err);
