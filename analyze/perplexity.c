@@ -3,9 +3,11 @@
 #include "analyze/prediction.h"
 #include "core/clock.h"
 #include "model/kernels.h"
+#include "model/native.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,10 +107,11 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
     struct job *j = ctx;
     struct sums *s = &j->slots[slot];
     for (int i = 0; i < QN_PREDICTORS && j->run.models[i]; i++) {
-        if (!isfinite(s->sum[i]))
-            return qn_fail_at(err, QINS_ERR_FORMAT, j->run.models[i]->path, NULL, QN_NO_OFFSET,
-                              "the model's logits are not finite in window %" PRIu64,
-                              window_of(j, item));
+        if (!isfinite(s->sum[i])) {
+            char where[64];
+            snprintf(where, sizeof where, "in window %" PRIu64, window_of(j, item));
+            return qn_model_not_finite(j->run.models[i], where, err);
+        }
         j->total.sum[i] += s->sum[i];
         j->total.squares[i] += s->squares[i];
     }

@@ -2,8 +2,10 @@
 
 #include "core/clock.h"
 #include "model/kernels.h"
+#include "model/native.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct generation {
@@ -63,9 +65,9 @@ static enum qins_status decode(struct generation *g, struct qins_error *err)
         }
         qn_session_logits(g->session, qn_session_last_batch(g->session) - 1, 1, g->logits);
         if (!isfinite(qn_kernels()->log_sum_exp(g->logits, g->model->config.vocab))) {
-            st = qn_fail_at(err, QINS_ERR_FORMAT, g->model->path, NULL, QN_NO_OFFSET,
-                            "the model's logits at position %zu are not finite",
-                            qn_session_position(g->session) - 1);
+            char where[64];
+            snprintf(where, sizeof where, "at position %zu", qn_session_position(g->session) - 1);
+            st = qn_model_not_finite(g->model, where, err);
             break;
         }
         uint32_t id = qn_sample(g->sampler, g->logits);

@@ -38,7 +38,7 @@ static enum qins_status copy_floats(const float *from, size_t n, float **to, str
     return QINS_OK;
 }
 
-/* W diag(c_k), planes side by side in a row. */
+/* W diag(c_k), planes side by side in a row, as convert/transport_output.c stores them. */
 static enum qins_status multiply_planes(const struct qn_transport_input *in,
                                         const struct qn_linear_part *where, unsigned planes,
                                         struct qn_native_part *part, struct qins_error *err)
@@ -52,7 +52,7 @@ static enum qins_status multiply_planes(const struct qn_transport_input *in,
         qn_part_row(where, i, row);
         for (size_t k = 0; k < planes; k++)
             for (size_t j = 0; j < n; j++)
-                to[k * n + j] = row[j] * in->coefficients[k * n + j];
+                to[k * n + j] = qn_transport_product(row[j], in->coefficients[k * n + j]);
     }
     free(row);
     return QINS_OK;
@@ -161,9 +161,6 @@ static enum qins_status add_layer(const struct making *k, const struct qn_transp
     if (st != QINS_OK)
         return st;
     struct qn_native_matrix *matrix = matrix_of(x, where.matrix);
-    for (size_t i = 0; i < matrix->n_parts; i++)
-        if (matrix->parts[i].first == where.first)
-            return bad_layer(k, l, "it is there twice", err);
     struct qn_native_part *grown =
         realloc(matrix->parts, (matrix->n_parts + 1) * sizeof *matrix->parts);
     if (!grown)
@@ -207,6 +204,9 @@ static enum qins_status make_native(const struct making *k, struct qins_error *e
     k->m->native = x;
     if (!x)
         return qn_fail_memory(err);
+    x->file = qn_strdup(k->file, err);
+    if (!x->file)
+        return QINS_ERR_MEMORY;
     x->inputs = calloc(k->t->n_inputs + 1, sizeof *x->inputs);
     x->matrices = calloc(k->t->n_layers + 1, sizeof *x->matrices);
     if (!x->inputs || !x->matrices)
@@ -240,6 +240,20 @@ enum qins_status qn_model_go_native(struct qn_model *m, const struct qn_transpor
     return st;
 }
 
+enum qins_status qn_model_not_finite(const struct qn_model *m, const char *where,
+                                     struct qins_error *err)
+{
+    const char *file = m->native ? m->native->file : NULL;
+    if (!file)
+        return qn_fail_at(err, QINS_ERR_FORMAT, m->path, NULL, QN_NO_OFFSET,
+                          "the model's logits are not finite %s", where);
+    if (m->path && strcmp(file, m->path) == 0)
+        return qn_fail_at(err, QINS_ERR_FORMAT, m->path, NULL, QN_NO_OFFSET,
+                          "with the transport that it carries the logits are not finite %s", where);
+    return qn_fail_at(err, QINS_ERR_FORMAT, m->path, NULL, QN_NO_OFFSET,
+                      "with the transport %s the logits are not finite %s", file, where);
+}
+
 static void finish_matrix(struct qn_native_matrix *x)
 {
     for (size_t i = 0; i < x->n_parts; i++) {
@@ -262,6 +276,7 @@ void qn_model_drop_native(struct qn_model *m)
         free(x->inputs[i].table);
     free(x->matrices);
     free(x->inputs);
+    free(x->file);
     free(x);
     m->native = NULL;
 }

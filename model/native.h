@@ -35,12 +35,17 @@ bool qn_model_part(struct qn_model *m, enum qn_projection projection, uint32_t l
 /* Rows of the part, widened, into DST[out][in]: W as layers multiply by it. */
 void qn_part_weights(const struct qn_linear_part *part, float *dst);
 
-/* From now on M's sessions run those layers natively: planes are made (W diag(c_k) in float32,
- * planes times the memory of the layer) and M keeps what it needs of T. Before any session of M is
+/* From now on M's sessions run those layers natively: planes are made (W diag(c_k), in double and
+ * narrowed to float32, with nothing infinite: qn_transport_product(); planes times the memory of
+ * the layer) and M keeps what it needs of T. Before any session of M is
  * made. QINS_ERR_UNSUPPORTED, naming both, where T is another model's; QINS_ERR_FORMAT where a
  * layer is not there or has another shape. FILE names T in messages. */
 enum qins_status qn_model_go_native(struct qn_model *m, const struct qn_transport *t,
                                     const char *file, struct qins_error *err);
+/* Fails with QINS_ERR_FORMAT: M's logits are not finite WHERE ("in window 3"). The transport is
+ * named where there is one, for it may be its fault. */
+enum qins_status qn_model_not_finite(const struct qn_model *m, const char *where,
+                                     struct qins_error *err);
 /* Frees what that made; of qn_model_destroy(). Accepts models without. */
 void qn_model_drop_native(struct qn_model *m);
 

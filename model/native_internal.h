@@ -39,6 +39,7 @@ struct qn_native_matrix {
 };
 
 struct qn_native {
+    char *file; /* that the transport is from; the archive itself where it carries one */
     struct qn_native_input *inputs; /* as the transport's */
     size_t n_inputs;
     struct qn_native_matrix *matrices;

@@ -5,6 +5,7 @@
 #include "model/session_internal.h"
 #include "model/synthetic.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -495,12 +496,65 @@ static void test_refusals(void **state)
     qn_model_destroy(m);
 }
 
+/* A product beyond float32 is the last number of it, as where planes are stored. */
+static void test_huge_products(void **state)
+{
+    const struct {
+        float w, c, plane;
+    } cases[] = {{1e30f, 1e30f, FLT_MAX},       {-1e30f, 1e30f, -FLT_MAX},
+                 {1e30f, -1e30f, -FLT_MAX},     {FLT_MAX, 1.0f, FLT_MAX},
+                 {1e-30f, 1e-30f, 0.0f},        {3.0f, 0.1f, 3.0f * 0.1f},
+                 {FLT_MAX, 1.0000001f, FLT_MAX}};
+    (void)state;
+    struct qn_model *m = make_model(&qn_arch_llama, QINS_F32);
+    struct qn_transport t = make_transport(m, 1 << QN_PROJECTION_V, &recipes[0].recipe);
+    const struct qn_matrix *v = &m->layers[0].v;
+    float *w = (float *)(uintptr_t)v->data;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_true(qn_transport_product(cases[i].w, cases[i].c) == cases[i].plane);
+        w[i] = cases[i].w;
+        t.inputs[t.layers[0].input].coefficients[i] = cases[i].c;
+    }
+    assert_true(isnan(qn_transport_product(NAN, 1.0f)));
+    go_native(m, &t);
+    const float *planes = v->native->parts[0].owned;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(planes[i] == cases[i].plane);
+    for (size_t i = 0; i < v->out * v->in; i++)
+        assert_true(isfinite(planes[i]));
+    qn_transport_finish(&t);
+    qn_model_destroy(m);
+}
+
+/* What is said where logits are not finite names the transport. */
+static void test_not_finite(void **state)
+{
+    struct qn_model *m = make_model(&qn_arch_llama, QINS_F32);
+    struct qn_transport t = make_transport(m, ALL, &recipes[1].recipe);
+    struct qins_error err;
+    (void)state;
+    assert_int_equal(qn_model_not_finite(m, "in window 3", &err), QINS_ERR_FORMAT);
+    assert_string_equal(err.message, "the model's logits are not finite in window 3");
+    go_native(m, &t);
+    assert_int_equal(qn_model_not_finite(m, "in window 3", &err), QINS_ERR_FORMAT);
+    assert_string_equal(err.message,
+                        "with the transport t.h5 the logits are not finite in window 3");
+    assert_string_equal(err.file, m->path);
+    assert_int_equal(qn_model_go_native(m, &t, m->path, &err), QINS_OK);
+    assert_int_equal(qn_model_not_finite(m, "in window 3", &err), QINS_ERR_FORMAT);
+    assert_string_equal(err.message,
+                        "with the transport that it carries the logits are not finite in window 3");
+    qn_transport_finish(&t);
+    qn_model_destroy(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products), cmocka_unit_test(test_fine_grid),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_clipping), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_products),      cmocka_unit_test(test_fine_grid),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_clipping),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_huge_products), cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
