@@ -10,6 +10,7 @@
 #include "formats/archive/spool.h"
 #include "formats/archive/writer.h"
 #include "formats/transport_archive.h"
+#include "model/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -283,11 +284,17 @@ static enum qins_status refuse_options(const struct qn_convert_options *options,
     return st;
 }
 
-/* The source carries the transport from now on. */
+/* The source carries the transport from now on, if it is this model's. */
 static enum qins_status load_transport(struct conversion *c, struct qins_error *err)
 {
     const char *file = c->options->transport;
+    struct qn_digest model;
     enum qins_status st = qn_transport_read(&c->transport, file, c->monitor, err);
+    if (st == QINS_OK)
+        st = qn_model_fingerprint(c->path, c->options->threads, c->monitor, &model, err);
+    if (st == QINS_OK && memcmp(&c->transport.model, &model, sizeof model) != 0)
+        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, file, NULL, QN_NO_OFFSET,
+                        "it was made for another model than %s: fingerprints differ", c->path);
     if (st == QINS_OK)
         st = qn_transport_carry(&c->source, &c->transport, file, err);
     return st;

@@ -21,7 +21,8 @@ static const struct qn_plan_tensor *first_with_feedback(const struct qn_plan *p)
     return NULL;
 }
 
-/* What was made from a model is of this one, all of which is read to tell. */
+/* A calibration that was made from a model is of this one, all of which is read to tell, unless a
+ * transport of it did. */
 static enum qins_status check_model(const struct qn_lines *l, const char *path,
                                     const struct qn_monitor *monitor, struct qins_error *err)
 {
@@ -29,15 +30,15 @@ static enum qins_status check_model(const struct qn_lines *l, const char *path,
     struct qn_digest model;
     if (c && !c->model_name) /* rows captured elsewhere */
         c = NULL;
-    if (!c && !l->transport)
+    if (!c)
         return QINS_OK;
-    enum qins_status st = qn_model_fingerprint(path, l->options->threads, monitor, &model, err);
-    if (st == QINS_OK && c)
-        st = qn_calibration_check_model(c, l->options->calibration, &model, path, err);
-    if (st == QINS_OK && l->transport && memcmp(&l->transport->model, &model, sizeof model) != 0)
-        st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, l->options->transport, NULL, QN_NO_OFFSET,
-                        "it was made for another model than %s: fingerprints differ", path);
-    return st;
+    enum qins_status st = QINS_OK;
+    if (l->transport)
+        model = l->transport->model;
+    else
+        st = qn_model_fingerprint(path, l->options->threads, monitor, &model, err);
+    return st == QINS_OK ? qn_calibration_check_model(c, l->options->calibration, &model, path, err)
+                         : st;
 }
 
 static const char *obstacle(const struct qn_lines *l, const struct qn_tensor *t)

@@ -16,9 +16,10 @@ struct qn_lines {
 };
 
 /* Loads and checks plan and calibration, for CK, which was opened from PATH and may carry a
- * TRANSPORT; before threads start. QINS_ERR_FORMAT, naming the tensor, where the plan does not fit;
- * QINS_ERR_USAGE where a calibration is missing; QINS_ERR_UNSUPPORTED where calibration or
- * transport are another model's. */
+ * TRANSPORT, of this model; before threads start. QINS_ERR_FORMAT, naming the tensor, where the
+ * plan does not fit; QINS_ERR_USAGE where a calibration is missing; QINS_ERR_UNSUPPORTED where it
+ * is another model's.
+ */
 enum qins_status qn_lines_open(struct qn_lines *l, const char *path, const struct qn_checkpoint *ck,
                                const struct qn_transport *transport,
                                const struct qn_convert_options *options,
