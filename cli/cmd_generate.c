@@ -137,7 +137,8 @@ static enum qins_status open_model(struct generating *g, struct qins_error *err)
     struct qn_transport t = {0};
     enum qins_status st = file ? qn_transport_read(&t, file, &c->monitor, err) : QINS_OK;
     if (st == QINS_OK)
-        st = qn_model_open(&g->model, c->operand[0], c->threads, &c->monitor, err);
+        st = (file ? qn_model_open_plain : qn_model_open)(&g->model, c->operand[0], c->threads,
+                                                          &c->monitor, err);
     if (st == QINS_OK && file)
         st = qn_model_go_native(g->model, &t, file, err);
     qn_transport_finish(&t);
@@ -266,7 +267,8 @@ const struct cli_verb cli_generate = {
     .example = "qins generate model/ --prompt 'In the beginning' --tokens 64",
     .options = {OPT_PROMPT, OPT_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
                 OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT},
-    .help = {{OPT_TOKENS, "how many tokens at most (default 128)"}},
+    .help = {{OPT_TOKENS, "how many tokens at most (default 128)"},
+             {OPT_TRANSPORT, "run natively as FILE says, whatever MODEL carries"}},
     .n_operands = 1,
     .run = run,
 };

@@ -13,7 +13,12 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *r
     if (!figures)
         return;
     cli_cell(t, "%s", who);
-    cli_cell(t, "%s", cli_string(json_object_get(report, who), "path"));
+    const char *path = cli_string(json_object_get(report, who), "path");
+    const json_t *transport = json_object_get(report, "transport");
+    if (transport && strcmp(who, "candidate") == 0) /* the one that it is of */
+        cli_cell(t, "%s with %s", path, cli_string(transport, "path"));
+    else
+        cli_cell(t, "%s", path);
     cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
@@ -164,7 +169,8 @@ const struct cli_verb cli_validate = {
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,
                 OPT_TRANSPORT},
     .help = {{OPT_TEXT, "text that is to be predicted"},
-             {OPT_OUTPUT, "write the report there, too"}},
+             {OPT_OUTPUT, "write the report there, too"},
+             {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"}},
     .n_operands = 2,
     .optional_operands = 1,
     .run = run,

@@ -245,6 +245,7 @@ class Validate(Folder):
         shown = run_qins("validate", *arguments, check=0).stdout
         self.assertIn("6 inputs coded, 3 decodes, 27 plane products, 13 products", shown)
         self.assertIn(f"{100.0 * native['clipped_values'] / values:.3g} % of values clipped", shown)
+        self.assertIn(f"{self.model} with {self.file}", shown)
 
     def test_candidate(self):
         """An archive of the model runs natively, too."""
@@ -275,12 +276,38 @@ class Validate(Folder):
                              "--transport", self.file)
         self.assertEqual(report["transport"], str(self.file))
         self.assertEqual(len(report["ids"]), 8)
+        # An archive's own is not spoken of where a file takes its place.
+        archive = self.dir / "m.qins"
+        run_qins("convert", self.model, "-o", archive, "--lossless", "--transport", self.file,
+                 "--quiet", check=0)
+        done = run_qins("generate", archive, "--ids", prompt, "--tokens", 8, check=0)
+        self.assertIn("carries a transport", done.stderr)
+        done = run_qins("generate", archive, "--ids", prompt, "--tokens", 8, "--json",
+                        "--transport", self.file, check=0)
+        self.assertNotIn("carries a transport", done.stderr)
+        self.assertEqual(json.loads(done.stdout)["ids"], report["ids"])
+
+    def test_not_finite(self):
+        """The message names the transport: it may be its fault."""
+        for key, array in self.recipe.arrays.items():
+            if key.endswith("/coefficients"):
+                self.recipe.arrays[key] = np.full_like(array, 3e38)
+        write_transport(self.file, self.recipe.meta, self.recipe.arrays)
+        prompt = self.dir / "prompt.npy"
+        np.save(prompt, [5, 6, 7])
+        for verb, *options in (("validate", "--ids", self.ids, "--context", 32),
+                               ("generate", "--ids", prompt)):
+            done = run_qins(verb, self.model, *options, "--transport", self.file, check=3)
+            self.assertIn(f"{self.model}: with the transport {self.file} the logits are not finite",
+                          done.stderr)
 
     def test_refused(self):
         other, *_ = self.make("phi3")
-        for verb in ("validate", "generate"):
-            done = run_qins(verb, other, "--ids", self.ids, "--transport", self.file, check=3)
-            self.assertIn("made for another model", done.stderr)
+        for verb in ("validate", "generate", "convert"):
+            options = ("-o", self.dir / "o.qins") if verb == "convert" else ("--ids", self.ids)
+            done = run_qins(verb, other, *options, "--transport", self.file, check=3)
+            self.assertIn(f"made for another model than {other}", done.stderr)
+            self.assertIn(str(self.file), done.stderr)
             self.assertEqual(len(done.stderr.splitlines()), 1)
         done = run_qins("validate", self.model, "--ids", self.ids, "--transport", self.file, "-o",
                         self.file, check=2)
