@@ -14,7 +14,8 @@
 
 enum {
     LEAST_BITS = 6,
-    MOST_BITS = 8, /* of a coded input */
+    MOST_BITS = 8,         /* of a coded input */
+    MAX_REPORT = 64 << 20, /* bytes of an earlier one; theirs are some KB a layer */
 };
 #define REPORT_SCHEMA "qins/transport/1"
 
@@ -241,9 +242,33 @@ static enum qins_status tell(const struct qn_transport_job *j, const char *out, 
     return r ? QINS_OK : qn_fail_memory(err);
 }
 
+/* That a report can be put at PATH, and that what stands there is an earlier one. */
+static enum qins_status check_report(const char *path, struct qins_error *err)
+{
+    struct qn_output o;
+    struct stat info;
+    enum qins_status st = qn_output_create(&o, path, err);
+    if (st != QINS_OK)
+        return st;
+    qn_output_abandon(&o);
+    if (stat(path, &info) != 0)
+        return QINS_OK;
+    json_t *there = qn_json_load(path, MAX_REPORT, NULL);
+    const char *schema = json_string_value(json_object_get(there, "schema"));
+    if (!schema || strcmp(schema, REPORT_SCHEMA) != 0)
+        st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
+                        "the report goes there, and what is there is no transport's report; "
+                        "choose another name by '-o'");
+    json_decref(there);
+    return st;
+}
+
+/* Both are written under other names before either is put in place. Their writers
+ * replace the empty temporary files. */
 static enum qins_status write_result(struct qn_transport_job *j, const char *out, const char *path,
                                      struct qins_error *err)
 {
+    struct qn_output transport = {.fd = -1}, report = {.fd = -1};
     enum qins_status st = QINS_OK;
     j->t.study = make_study(j);
     if (!j->t.study)
@@ -251,8 +276,20 @@ static enum qins_status write_result(struct qn_transport_job *j, const char *out
     if (st == QINS_OK)
         st = qn_transport_check(&j->t, err);
     if (st == QINS_OK)
-        st = qn_transport_write(&j->t, out, j->monitor, err);
-    return st == QINS_OK ? qn_json_save(path, j->t.study, err) : st;
+        st = qn_output_create(&report, path, err);
+    if (st == QINS_OK)
+        st = qn_json_save(report.temp_path, j->t.study, err);
+    if (st == QINS_OK)
+        st = qn_output_create(&transport, out, err);
+    if (st == QINS_OK)
+        st = qn_transport_write(&j->t, transport.temp_path, j->monitor, err);
+    if (st == QINS_OK)
+        st = qn_output_commit(&report, err);
+    if (st == QINS_OK)
+        st = qn_output_commit(&transport, err);
+    qn_output_abandon(&report);
+    qn_output_abandon(&transport);
+    return st;
 }
 
 enum qins_status qn_transport_make(const char *model, const char *calibration, const char *out,
@@ -268,6 +305,8 @@ enum qins_status qn_transport_make(const char *model, const char *calibration, c
         st = qn_refuse_model_input(model, &calibration, 1, out, err);
     if (st == QINS_OK)
         st = qn_refuse_model_input(model, &calibration, 1, path, err);
+    if (st == QINS_OK)
+        st = check_report(path, err);
     if (st == QINS_OK)
         st = open_inputs(&j, model, err);
     if (st == QINS_OK)

@@ -293,6 +293,31 @@ class Errors(Folder):
         self.assertEqual(self.calibration.read_bytes(), before)
         self.assertEqual(json_twin.read_bytes(), before)
 
+    def refused(self, code, out):
+        done = support.run_qins("transport", MODEL, "--calibration", self.calibration, "--layers",
+                                V2, "-o", out, check=code)
+        self.assertIn(str(out.with_suffix(".json")), done.stderr)
+        self.assertEqual(list(out.parent.glob("*.tmp-*")), [])
+
+    def test_reports_that_cannot_be_written(self):
+        taken = self.dir / "taken.json"
+        taken.mkdir()
+        self.refused(4, taken.with_suffix(".h5"))
+        self.assertFalse(taken.with_suffix(".h5").exists())
+        for text in ('{"schema": "qins/plan/1"}', "[1]", "a note", ""):
+            own = self.dir / "own.json"
+            own.write_text(text)
+            self.refused(2, own.with_suffix(".h5"))
+            self.assertEqual(own.read_text(), text)
+            self.assertFalse(own.with_suffix(".h5").exists())
+
+    def test_a_transport_replaces_an_earlier_one(self):
+        more = ("--layers", V2, "--method", "decode")
+        for kappa in (1, 2):
+            report, meta, _ = self.transport(*more, "--kappa", kappa, name="twice")
+            self.assertEqual(meta["inputs"][0]["kappa"], kappa)
+        self.assertEqual(list(self.dir.glob("*.tmp-*")), [])
+
     def calibrate(self, name, *arguments, model=MODEL):
         out = self.dir / f"{name}.h5"
         support.run_qins("calibrate", model, *arguments, "-o", out, check=0)
