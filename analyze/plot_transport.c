@@ -16,6 +16,9 @@ enum {
     MAX_PROJECTIONS = 8
 };
 
+/* Larger errors are left out of pictures: an output of that error is worth nothing. */
+#define MOST_SHOWN 3.0
+
 /* Curves in their order in the data, as assets/transport-error.gp has it. */
 enum series {
     SERIES_DECODE,
@@ -119,9 +122,9 @@ static void add_layer(struct curves *c, const json_t *layer)
     c->layers++;
 }
 
-/* *LEAST: of the errors shown. */
+/* *LEAST and *MOST: of the errors shown. */
 static void put_curves(struct qn_plotter *p, const struct curves *c, const char *title, char *known,
-                       double *least)
+                       double *least, double *most)
 {
     qn_plot_text(p, title);
     qn_plot_end_row(p);
@@ -135,6 +138,7 @@ static void put_curves(struct qn_plotter *p, const struct curves *c, const char 
             qn_plot_number(p, c->kappa[i]);
             qn_plot_number(p, error);
             *least = fmin(*least, error);
+            *most = fmax(*most, error);
             qn_plot_end_row(p);
             rows++;
         }
@@ -163,17 +167,18 @@ static enum qins_status plot_curves(struct qn_plotter *p, const struct curves *c
                                     struct qins_error *err)
 {
     char known[SERIES + 2], head[192];
-    double least = 1.0;
+    double least = 1.0, most = 0.1;
     if (c->layers == 0 || c->kappas == 0)
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot->name, err);
     if (st != QINS_OK)
         return st;
-    put_curves(p, c, title, known, &least);
+    put_curves(p, c, title, known, &least, &most);
     const double absmax = mean_of(&c->absmax, c->layers), clip = mean_of(&c->clip, c->layers);
     snprintf(head, sizeof head,
-             "absmax = %.9g\nclip = %.9g\nbits = %.0f\nlow = %.3g\nknown = \"%s\"\n",
-             isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits, 0.7 * least, known);
+             "absmax = %.9g\nclip = %.9g\nbits = %.0f\nlow = %.3g\nhigh = %.3g\nknown = \"%s\"\n",
+             isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits, 0.7 * least,
+             fmin(1.3 * most, MOST_SHOWN), known);
     return qn_plot_end(p, plot, head, qn_asset_transport_error_gp, err);
 }
 
@@ -262,8 +267,9 @@ static enum qins_status plot_one_layer(struct qn_plotter *p, const json_t *study
     const struct qn_plot plot = {
         .name = "transport-error",
         .caption = "Error of one layer (the one in the middle by its error) against kappa, best "
-                   "scale each, on test rows. Decoding before the product bounds the others; "
-                   "dotted: split with a plane of signs besides.",
+                   "scale each, on test rows. Split comes down to about what decoding before the "
+                   "product leaves on the same grid; ridge, which mixes channels, may go below. "
+                   "Dotted: split with a plane of signs besides. Errors above 3 are left out.",
         .alt = "error of a native layer against kappa",
         .tensor = -1};
     const json_t *layer = median_layer(json_object_get(study, "layers"));
@@ -329,7 +335,7 @@ static enum qins_status plot_layers(struct qn_plotter *p, const json_t *study,
 {
     struct qn_plot plot = {.name = "transport-layers",
                            .caption = "Error of each native layer on test rows, mean |difference| "
-                                      "over mean |output|, beside the bound of decoding its input "
+                                      "over mean |output|, beside decoding its input "
                                       "and the clipped uniform grid. Of many layers some, evenly "
                                       "spread.",
                            .alt = "error of each native layer",

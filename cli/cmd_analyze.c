@@ -119,6 +119,21 @@ static enum qins_status print_comparison(const json_t *report, struct qins_error
     return cli_table_print(&t, err);
 }
 
+static void print_transport(const json_t *transport)
+{
+    const json_t *stages = json_object_get(transport, "stages"),
+                 *all = json_array_get(stages, json_array_size(stages) - 1),
+                 *a = json_object_get(all, "pattern_a"), *b = json_object_get(all, "pattern_b");
+    if (!all)
+        return;
+    cli_print(
+        "%zu native layers on %zu coded inputs: a forward pass decodes %.0f tensors, not %.0f, "
+        "and makes %.0f products of planes\n",
+        json_array_size(json_object_get(transport, "layers")),
+        json_array_size(json_object_get(transport, "inputs")), cli_number(b, "decodes"),
+        cli_number(a, "decodes"), cli_number(b, "plane_products"));
+}
+
 static enum qins_status print(const json_t *report, struct qins_error *err)
 {
     const json_t *model = json_object_get(report, "model"), *stage;
@@ -131,6 +146,7 @@ static enum qins_status print(const json_t *report, struct qins_error *err)
         cli_print("  %-28s %s\n", cli_string(stage, "stage"),
                   cli_bytes(cli_number(stage, "bytes"), size, sizeof size));
     }
+    print_transport(json_object_get(report, "transport"));
     return print_comparison(report, err);
 }
 

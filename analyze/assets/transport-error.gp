@@ -1,8 +1,12 @@
 # Error of native layers against kappa. Blocks: 0 what it is of; 1 decoding before the product; 2 to 5
 # split by order; 6 to 9 with a plane of signs; 10 to 12 the Jacobian formulas; 13 ridge: kappa,
-# error, order. absmax, clip: errors of the uniform grid, or 0; low: below all errors; known: "1" for
+# error, order. absmax, clip: errors of the uniform grid, or 0; low, high: bounds of errors; known: "1" for
 # each block from 1 on that has points.
-height = 580
+has(i) = known[i:i] eq "1"
+keys = (absmax > 0) + (clip > 0)
+do for [i=1:strlen(known)] { if (has(i) && (i < 6 || i > 9)) { keys = keys + 1 } }
+top = 34 + 19 * ((keys + 1) / 2)
+height = 405 + top
 load "style.gp"
 set multiplot
 # The name.
@@ -22,20 +26,19 @@ set tics nomirror textcolor rgb ink
 set grid linecolor rgb grid linetype 1 linewidth 0.7
 set lmargin at screen 0.15
 set rmargin at screen 0.965
-set tmargin at screen 1 - 152.0 / height
+set tmargin at screen 1 - (1.0 * top) / height
 set bmargin at screen 62.0 / height
-set key at screen 0.15, screen 1 - 28.0 / height left top horizontal maxcols 3
+set key at screen 0.15, screen 1 - 28.0 / height left top horizontal maxcols 2 samplen 2.5 spacing 1 font ",12"
 set logscale y
 set xlabel "kappa" offset 0,0.4
 set ylabel "mean |difference| / mean |output|" offset 0.5,0
 set format y "%g"
-set yrange [low:3]
+set yrange [low:high]
 set xtics nomirror
 set ytics nomirror
 at(x) = log(1 + x)
 set xrange [at(0):at(16)]
 set xtics ("0" at(0), "0.5" at(0.5), "1" at(1), "2" at(2), "3" at(3), "4" at(4), "6" at(6), "8" at(8), "12" at(12), "16" at(16))
-has(i) = known[i:i] eq "1"
 name(i, text) = has(i) ? text : ""
 array tone[4] = [purple, orange, green, blue]
 plot (absmax > 0 ? absmax : NaN) with lines dashtype 2 linewidth 2 linecolor rgb soft title (absmax > 0 ? sprintf("INT%d absmax", bits) : ""), \
