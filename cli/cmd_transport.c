@@ -92,7 +92,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
               cli_bytes(cli_number(report, "output_bytes"), size, sizeof size),
               cli_number(report, "seconds"));
     if (skipped > 0)
-        cli_print("%zu layers of experts stay as they are: too few rows reached them\n", skipped);
+        cli_print("%zu layer%s of experts %s: too few rows\n", skipped, skipped == 1 ? "" : "s",
+                  skipped == 1 ? "stays as it is" : "stay as they are");
     return st;
 }
 
@@ -140,8 +141,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = cli_auto_or_real(c, OPT_KAPPA, "'auto' or a number from 0 to 65536 is needed",
                               &o.kappa, err);
     if (st == QINS_OK)
-        st = cli_auto_or_real(c, OPT_CLIP, "'auto' or a number above 0, at most 1, is needed",
-                              &o.clip, err);
+        st = cli_auto_or_real(c, OPT_CLIP, "'auto' or a number from 0.01 to 1 is needed", &o.clip,
+                              err);
     if (st == QINS_OK && o.order && o.max_order)
         st = qn_fail(err, QINS_ERR_USAGE, "'--order K' and '--planes' exclude each other");
     return st == QINS_OK ? qn_transport_make(c->operand[0], c->value[OPT_CALIBRATION],

@@ -17,6 +17,8 @@ enum {
     MOST_BITS = 8,         /* of a coded input */
     MAX_REPORT = 64 << 20, /* bytes of an earlier one; theirs are some KB a layer */
 };
+#define LEAST_CLIP    0.01F /* as of convert */
+#define USELESS       0.5   /* mean |dy| over mean |y| */
 #define REPORT_SCHEMA "qins/transport/1"
 
 static enum qins_status check_options(struct qn_transport_job *j, struct qins_error *err)
@@ -32,15 +34,21 @@ static enum qins_status check_options(struct qn_transport_job *j, struct qins_er
         return qn_fail(err, QINS_ERR_USAGE, "inputs are coded in 6 to 8 bits, not %u", o->bits);
     if (o->order > QN_TRANSPORT_ORDER || o->max_order > QN_TRANSPORT_ORDER)
         return qn_fail(err, QINS_ERR_USAGE, "the order is %d at most", (int)QN_TRANSPORT_ORDER);
-    if (!(o->kappa <= QN_MAX_KAPPA) || !(o->clip <= 1.0F) || o->clip == 0.0F)
-        return qn_fail(err, QINS_ERR_USAGE, "kappa or clip is out of range");
+    if (!(o->kappa <= QN_MAX_KAPPA))
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'--kappa %g': 'auto' or a number from 0 to %g is needed", (double)o->kappa,
+                       (double)QN_MAX_KAPPA);
+    if (!(o->clip <= 1.0F) || (o->clip >= 0.0F && o->clip < LEAST_CLIP))
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'--clip %g': 'auto' or a number from %g to 1 is needed", (double)o->clip,
+                       (double)LEAST_CLIP);
     if (o->sign_plane && !splits)
         return qn_fail(err, QINS_ERR_USAGE, "only the method 'split' has a sign plane");
     if (o->sign_plane && o->max_order == 1)
         return qn_fail(
             err, QINS_ERR_USAGE,
             "'--sign-plane' takes a plane of its own: '--planes' of 2 or more is needed");
-    if (o->order && !splits && o->method != QN_RIDGE)
+    if ((o->order || o->max_order) && !splits && o->method != QN_RIDGE)
         return qn_fail(err, QINS_ERR_USAGE, "the method '%s' has no order",
                        qn_transport_method_name(o->method));
     if (o->kappa == 0.0F && qn_transport_is_jacobian(o->method))
@@ -135,6 +143,20 @@ static void tick(void *ctx, size_t trials)
     qn_progress_of(j->monitor, "fit", "trials", j->trials_done, j->trials);
 }
 
+/* What is of no use is made all the same, but not without a word. */
+static void warn(const struct qn_transport_job *j, const struct qn_point_work *p)
+{
+    const bool searched = j->o.kappa < 0.0F && j->o.clip < 0.0F &&
+                          !qn_transport_is_jacobian(p->chosen->choice.method);
+    for (size_t i = 0; i < p->n_layers; i++) {
+        const double error = p->chosen->errors[i].select.relative;
+        if (error >= USELESS)
+            qn_notice(j->monitor, "%s: its error on select rows is %.3g %%%s",
+                      p->layers[i].part.matrix->name, 100.0 * error,
+                      searched ? ": its inputs have outliers that no shape or scale fits" : "");
+    }
+}
+
 static enum qins_status fit_group(struct qn_transport_job *j, const struct qn_transport_group *g,
                                   struct qins_error *err)
 {
@@ -144,6 +166,8 @@ static enum qins_status fit_group(struct qn_transport_job *j, const struct qn_tr
     enum qins_status st = qn_transport_read_group(j, g, &p, err);
     if (st == QINS_OK)
         st = qn_search_point(&p, &progress, err);
+    if (st == QINS_OK)
+        warn(j, &p);
     if (st == QINS_OK)
         st = store(j, g, &p, err);
     if (st == QINS_OK)

@@ -73,8 +73,9 @@ static enum qins_status match_group(struct qn_transport_job *j, struct qn_transp
     const struct qn_calibration_point *p = find_point(j, l);
     *used = true;
     if (!p || p->channels != l->part.matrix->in)
-        return qn_fail_at(err, QINS_ERR_UNSUPPORTED, j->calibration, l->part.matrix->name,
-                          QN_NO_OFFSET, "the calibration has no inputs of it");
+        return qn_fail_at(
+            err, QINS_ERR_UNSUPPORTED, j->calibration, l->part.matrix->name, QN_NO_OFFSET,
+            "the calibration has no inputs of it; choose layers that it has by '--layers'");
     g->point = (size_t)(p - j->file.c.points);
     count_rows(j, p, g->rows);
     if (has_rows(g->rows))
@@ -87,7 +88,9 @@ static enum qins_status match_group(struct qn_transport_job *j, struct qn_transp
         return no_rows(j, err);
     return qn_fail_at(err, QINS_ERR_UNSUPPORTED, j->calibration, l->part.matrix->name, QN_NO_OFFSET,
                       "too few rows were kept: %zu to fit, %zu to select, %zu to test, and %d of "
-                      "each are needed; calibrate with more text or a larger --keep-rows",
+                      "each are needed; calibrate with more text or a larger --keep-rows. Whole "
+                      "windows are dealt to fit, select and test: rows of --activations have to "
+                      "make several, of --context each",
                       g->rows[QN_ROWS_FIT], g->rows[QN_ROWS_SELECT], g->rows[QN_ROWS_TEST],
                       QN_LEAST_ROWS);
 }

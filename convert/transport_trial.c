@@ -2,6 +2,7 @@
 #include "convert/transport_work.h"
 #include "core/linalg.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,7 @@ enum qins_status qn_trial_search(const struct qn_point_work *p, struct qn_trial 
         for (size_t first = 0; first < p->search_rows && st == QINS_OK; first += BLOCK_ROWS)
             st = add_search_block(p, &fits[i], x + first * p->rows.channels,
                                   block_rows(p->search_rows, first), s, &error, err);
-        t[i * step].search = error;
+        t[i * step].search = isfinite(error) ? error : INFINITY;
     }
     for (size_t i = 0; i < QN_TRANSPORT_ORDER; i++)
         qn_fit_finish(&fits[i]);
@@ -219,9 +220,12 @@ static enum qins_status make_ends(struct measurement *m, struct qins_error *err)
     return st;
 }
 
+/* As qn_fit_compare() has it; what is no number is as bad as can be. */
 static double ratio(double a, double b)
 {
-    return a > 0.0 ? a / b : 0.0;
+    if (a == 0.0)
+        return 0.0;
+    return isfinite(a / b) ? a / b : DBL_MAX;
 }
 
 static struct qn_fit_error figures(struct qn_output_sums error, struct qn_output_sums of)

@@ -270,7 +270,9 @@ class Errors(Folder):
                           ("--layers", "v_proj,,o_proj"), ("--layers", "[a"), ("--method", "best"),
                           ("--bits", 9), ("--bits", 5), ("--order", 5), ("--order", 0),
                           ("--planes", 0), ("--order", 2, "--planes", 3), ("--kappa", "nan"),
-                          ("--clip", 0), ("--clip", 1.5), ("--kappa", -2),
+                          ("--clip", 0), ("--clip", 1.5), ("--kappa", -2), ("--kappa", 65537),
+                          ("--method", "jacobian-literal", "--planes", 2),
+                          ("--method", "decode", "--planes", 2),
                           ("--method", "jacobian-tangent", "--kappa", 0),
                           ("--planes", 1, "--sign-plane"),
                           ("--planes", 1, "--sign-plane", "--method", "all"),
@@ -279,6 +281,10 @@ class Errors(Folder):
             with self.subTest(arguments=arguments):
                 self.fails(2, *arguments)
         self.assertIn("w_proj", self.fails(2, "--layers", "w_proj"))
+        self.assertIn("'--clip 0.005': 'auto' or a number from 0.01 to 1",
+                      self.fails(2, "--clip", 0.005))
+        self.assertIn("'--kappa 70000': 'auto' or a number from 0 to 65536",
+                      self.fails(2, "--kappa", 70000))
         self.assertIn("'--planes' of 2 or more", self.fails(2, "--planes", 1, "--sign-plane"))
         support.run_qins("transport", MODEL, "-o", self.dir / "never.h5", check=2)
 
@@ -343,12 +349,12 @@ class Errors(Folder):
 
 class Oddities(Folder):
     """Rows captured elsewhere may be anything."""
-    def of_rows(self, rows, name):
+    def of_rows(self, rows, name, context=16):
         path = self.dir / f"{name}.npz"
         model_fixtures.write_npz(path, {V2: rows.astype(np.float32)})
         out = self.dir / f"{name}.h5"
-        support.run_qins("calibrate", MODEL, "--activations", path, "--context", 16, "--keep-rows",
-                         600, "-o", out, check=0)
+        support.run_qins("calibrate", MODEL, "--activations", path, "--context", context,
+                         "--keep-rows", 600, "-o", out, check=0)
         return out
 
     def test_channels_that_are_dead_or_constant(self):
@@ -366,6 +372,9 @@ class Oddities(Folder):
                              choice="best")["relative_error_test"], 0.02)
         message = self.fails(3, "--layers", DOWN2, calibration=calibration)
         self.assertIn(DOWN2, message)
+        self.assertIn("--layers", message)
+        message = self.fails(3, "--layers", V2, calibration=self.of_rows(rows, "one", 600))
+        self.assertIn("whole windows", message.lower())
 
     def test_inputs_that_are_all_zero_or_huge(self):
         rng = np.random.default_rng(5)
@@ -381,6 +390,31 @@ class Oddities(Folder):
                 split = line(report["layers"][0], method="split", choice="best")
                 if name == "zero":
                     self.assertEqual(split["relative_error_test"], 0)
+
+    def test_outliers_are_told(self):
+        rng = np.random.default_rng(6)
+        rows = rng.standard_normal((600, 128))
+        rows[5, 7] = 1e8
+        calibration = self.of_rows(rows, "lone")
+        done = support.run_qins("transport", MODEL, "--calibration", calibration, "--layers", V2,
+                                "-o", self.dir / "lone-t.h5", check=0)
+        report = json.loads((self.dir / "lone-t.json").read_text())
+        chosen = report["layers"][0]["methods"][report["layers"][0]["chosen"]]
+        self.assertGreaterEqual(chosen["relative_error_select"], 0.5)
+        told = [l for l in done.stderr.splitlines() if "outliers" in l]
+        self.assertEqual(len(told), 1, done.stderr)
+        self.assertIn(V2, told[0])
+        self.assertIn(f"{100 * chosen['relative_error_select']:.3g} %", told[0])
+
+    def test_what_is_no_number_is_not_chosen(self):
+        rng = np.random.default_rng(7)
+        rows = np.zeros((600, 128))
+        rows[::40] = rng.standard_normal((15, 128)) * 1e38
+        report, _, _ = self.transport("--layers", V2, "--method", "all",
+                                      calibration=self.of_rows(rows, "edge"), name="edge-t")
+        for one in report["layers"][0]["methods"]:
+            self.assertIsNotNone(one["relative_error_select"])
+            self.assertIsNotNone(one["relative_error_test"])
 
     def test_experts_that_text_seldom_reaches(self):
         config, tensors = model_fixtures.make("mixtral")
