@@ -25,6 +25,8 @@ KINDS = {  # arguments, planes of features
     "literal": (["--method", "jacobian-literal"], 1),
     "tangent": (["--method", "jacobian-tangent"], 1),
 }
+if support.SANITIZER != "none":  # each takes seconds; others are fitted in test_transport.py
+    KINDS = {kind: KINDS[kind] for kind in ("split", "ridge", "decode")}
 
 
 def encode(x, levels, kappa, scale):

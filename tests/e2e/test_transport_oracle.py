@@ -54,6 +54,7 @@ class Layer:
         return reference.errors(rows.astype(np.float64) @ self.w.T, native(rows))
 
 
+@unittest.skipIf(support.SANITIZER != "none", "minutes of arithmetic, on paths of test_transport")
 @unittest.skipUnless(h5py, "no h5py")
 class Oracle(support.Folder):
     @classmethod
