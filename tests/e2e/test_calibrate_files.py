@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import time
+import unittest
 
 import numpy as np
 
@@ -13,6 +14,7 @@ import support
 from calibration_fixtures import CONTEXT, MODEL, TEXT, Folder, load
 
 
+@unittest.skipIf(support.SANITIZER == "thread", "nothing that threads do")
 class Merging(Folder):
     KEEP = ("--context", CONTEXT, "--gram", "--keep-rows", 150)
 
@@ -199,6 +201,7 @@ class Resuming(Folder):
             self.assertEqual(part.read_bytes(), content)
 
 
+@unittest.skipIf(support.SANITIZER == "thread", "nothing that threads do")
 class Hostile(Folder):
     """Files that were tampered with are refused by one line."""
 

@@ -260,6 +260,7 @@ class Blocks(Folder):
         self.assertIn("the first is 307", done.stderr)
 
 
+@unittest.skipIf(support.SANITIZER == "thread", "nothing that threads do")
 class Refusals(Folder):
     @classmethod
     def setUpClass(cls):

@@ -2,6 +2,7 @@
 import json
 import math
 import shutil
+import unittest
 
 import jsonschema
 import numpy as np
@@ -307,6 +308,7 @@ class Figures(Folder):
         self.assertIn("longer than the 1024", done.stderr)
 
 
+@unittest.skipIf(support.SANITIZER == "thread", "nothing that threads do")
 class Refused(Folder):
     def test_usage(self):
         line = self.fails(2, MODEL, "--text", TEXT, "--tests", "perplexity,taste")
