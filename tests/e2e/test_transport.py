@@ -202,6 +202,7 @@ class Study(Folder):
 
 
 class Options(Folder):
+    @unittest.skipIf(support.SANITIZER.startswith("address"), "takes long, and runs under TSan")
     def test_threads_do_not_matter(self):
         more = ("--layers", f"{V2},model.layers.1.mlp.{{gate,up}}*", "--method", "all", "--planes", 2)
         for threads in (1, 3):
