@@ -204,7 +204,8 @@ class Study(Folder):
 class Options(Folder):
     @unittest.skipIf(support.SANITIZER.startswith("address"), "takes long, and runs under TSan")
     def test_threads_do_not_matter(self):
-        more = ("--layers", f"{V2},model.layers.1.mlp.{{gate,up}}*", "--method", "all", "--planes", 2)
+        more = ("--layers", f"{V2},model.layers.1.mlp.{{gate,up}}*", "--method", "all",
+                "--planes", 2)
         for threads in (1, 3):
             self.transport(*more, "--threads", threads, name=f"threads{threads}")
         for suffix in ("h5", "json"):
@@ -279,7 +280,8 @@ class Errors(Folder):
                           ("--method", "jacobian-tangent", "--kappa", 0),
                           ("--planes", 1, "--sign-plane"),
                           ("--planes", 1, "--sign-plane", "--method", "all"),
-                          ("--method", "ridge", "--sign-plane"), ("--method", "decode", "--order", 2),
+                          ("--method", "ridge", "--sign-plane"),
+                          ("--method", "decode", "--order", 2),
                           ("another",)):
             with self.subTest(arguments=arguments):
                 self.fails(2, *arguments)
