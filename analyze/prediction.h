@@ -18,8 +18,10 @@ struct qn_predicted {
 
 struct qn_window_run {
     const struct qn_model *models[QN_PREDICTORS]; /* of one vocabulary; the second may be NULL */
+    struct qn_kv_options kv[QN_PREDICTORS];       /* V caches of their sessions; zero: plain */
     size_t context;                               /* tokens of a window, at most */
     size_t first, end;                            /* positions of a window that are handed out */
+    uint64_t skip;                                /* windows that are done already: begins there */
     uint64_t windows;
     unsigned threads;
     /* Ids of a window into IDS[context + 1], which are 0; returns how many of them are to be run.
@@ -32,6 +34,7 @@ struct qn_window_run {
     void *ctx;
     const struct qn_monitor *monitor;
     struct qn_compute_counts counts[QN_PREDICTORS]; /* out: of all sessions together */
+    struct qn_kv_counts kv_counts[QN_PREDICTORS];   /* out: the same */
     double seconds[QN_PREDICTORS]; /* out: what running each model took, of all threads together
                                       over their number */
 };

@@ -5,6 +5,7 @@
 #include "analyze/perplexity.h"
 #include "core/json.h"
 #include "model/corpus.h"
+#include "model/kv.h"
 
 struct qn_validate_options {
     const char *model;
@@ -17,6 +18,16 @@ struct qn_validate_options {
     const char *tests;     /* names with commas between, or NULL: all there are */
     uint32_t context;      /* tokens of a window, as qn_window_size() takes it */
     enum qn_ppl_style style;
+    unsigned kv_bits; /* of the candidate's V cache: 8, 6, or 0: plain; of the model beside itself
+                         where there is neither candidate nor transport */
+    size_t kv_page_bytes;    /* 0: the default */
+    const char *dump_kv;     /* path of pages to write, or NULL */
+    const char *save_logits; /* folder for model.npy, candidate.npy [positions][vocab] float32 and
+                                next.npy, or NULL */
+    const char *prompts;     /* path, or NULL: the shipped ones (examples/prompts.json, embedded) */
+    uint32_t tokens;         /* generated from each prompt at most; 0: 1000 */
+    const char *journal;     /* path of the file that makes the run resumable, or NULL */
+    bool resume;             /* goes on behind what the journal has */
     unsigned threads;
 };
 

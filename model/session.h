@@ -3,6 +3,7 @@
 #define QINS_MODEL_SESSION_H
 
 #include "core/pool.h"
+#include "model/kv.h"
 #include "model/native.h"
 #include "model/taps.h"
 
@@ -13,6 +14,7 @@ struct qn_session_options {
     size_t batch;         /* tokens computed at a time, 1 … positions; 0: min(positions, 512) */
     struct qn_pool *pool; /* or NULL; one session at a time may run on a pool */
     const struct qn_listener *listener; /* or NULL; must outlive the session */
+    const struct qn_kv_options *kv;     /* or NULL: a plain cache; copied */
 };
 
 struct qn_session;
@@ -45,5 +47,7 @@ size_t qn_session_last_batch(const struct qn_session *s); /* tokens of the last 
 
 /* What all forward passes of the session did so far. */
 void qn_session_counts(const struct qn_session *s, struct qn_compute_counts *out);
+/* The same of its coded V cache; all 0 with a plain one. */
+void qn_session_kv_counts(const struct qn_session *s, struct qn_kv_counts *out);
 
 #endif

@@ -1,0 +1,45 @@
+/* What the tests of a validation share; each is a file of its own (analyze/test_*.c). */
+#ifndef QINS_ANALYZE_VALIDATE_JOB_H
+#define QINS_ANALYZE_VALIDATE_JOB_H
+
+#include "analyze/journal.h"
+#include "analyze/position.h"
+#include "analyze/prediction.h"
+#include "analyze/validate.h"
+
+struct qn_validation {
+    const struct qn_validate_options *options;
+    const struct qn_monitor *monitor;
+    struct qn_model *models[QN_PREDICTORS]; /* the candidate may be NULL: the model's own figures */
+    struct qn_kv_options kv[QN_PREDICTORS]; /* the model's is off */
+    struct qn_corpus corpus;
+    struct qn_tokenizer *tokenizer; /* or NULL: ids were given */
+    uint32_t context;               /* tokens of a window */
+    struct qn_journal *journal;
+    struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
+    struct qn_kv_counts
+        kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
+};
+
+/* A test: skipped (with a reason in the report) where it cannot be done with these models. */
+struct qn_validate_test {
+    const char *name;
+    /* On success *result is the test's part of the report: "passed" (true, false or null),
+     * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason}.
+     */
+    enum qins_status (*run)(struct qn_validation *v, json_t **result, struct qins_error *err);
+};
+extern const struct qn_validate_test qn_test_consistency, qn_test_autoregressive, qn_test_sampling,
+    qn_test_perplexity, qn_test_long_context;
+
+/* Positions of all windows of the text, from the journal's "windows" or by running both models;
+ * tests sampling and perplexity share them. *P lives as long as the journal. */
+enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
+                                         uint64_t *n, uint64_t *windows, struct qins_error *err);
+
+/* {"value": …, "bar": BAR, "comparison": "<=" …, "passed": …, "source": SOURCE} under NAME of
+ * *THRESHOLDS; a value that is not finite does not pass. Returns whether it passed. */
+bool qn_validation_bar(json_t **thresholds, const char *name, double value, const char *comparison,
+                       double bar, const char *source);
+
+#endif
