@@ -160,25 +160,59 @@ static uint32_t draw(const double *weight, uint32_t n, double u)
     return last;
 }
 
+/* Tokens that may be drawn, at a temperature above 0. */
+struct kept {
+    uint32_t n;    /* 0: the largest logit is not finite */
+    bool by_order; /* they stand behind the heap's end; else they are all, by id */
+};
+
+/* Fills `weight`; TOP is the largest logit. */
+static struct kept keep(struct qn_sampler *s, const float *logits, double top)
+{
+    const struct qn_sample_options *o = &s->options;
+    uint32_t n = s->vocab;
+    if (!isfinite(top))
+        return (struct kept){0, false};
+    if (o->top_k > 0 && o->top_k < s->vocab) {
+        n = take_best(s, logits, top, o->top_k, INFINITY);
+        return (struct kept){share_of(s->weight, n, o->top_p), true};
+    }
+    for (uint32_t i = 0; i < n; i++)
+        s->weight[i] = exp_portable(((double)logits[i] - top) / o->temperature);
+    if (o->top_p >= 1.0)
+        return (struct kept){n, false};
+    return (struct kept){take_best(s, logits, top, n, o->top_p * sum_of(s->weight, n)), true};
+}
+
+static uint32_t kept_id(const struct qn_sampler *s, struct kept kept, uint32_t i)
+{
+    return kept.by_order ? s->heap[s->vocab - 1 - i].id : i;
+}
+
 uint32_t qn_sample(struct qn_sampler *s, const float *logits)
 {
     static const double UNIT = 0x1p-53; /* of the 53 bits of a double */
-    const struct qn_sample_options *o = &s->options;
-    uint32_t best = most_probable(s, logits), n = s->vocab;
-    if (o->temperature <= 0.0)
+    const uint32_t best = most_probable(s, logits);
+    if (s->options.temperature <= 0.0)
         return best;
-    double top = (double)logits[best], u = (double)(qn_random_u64(&s->state) >> 11) * UNIT;
-    if (!isfinite(top))
-        return best;
-    if (o->top_k > 0 && o->top_k < s->vocab) {
-        n = take_best(s, logits, top, o->top_k, INFINITY);
-        n = share_of(s->weight, n, o->top_p);
-    } else {
-        for (uint32_t i = 0; i < n; i++)
-            s->weight[i] = exp_portable(((double)logits[i] - top) / o->temperature);
-        if (o->top_p >= 1.0)
-            return draw(s->weight, n, u);
-        n = take_best(s, logits, top, n, o->top_p * sum_of(s->weight, n));
+    const double u = (double)(qn_random_u64(&s->state) >> 11) * UNIT;
+    const struct kept kept = keep(s, logits, (double)logits[best]);
+    return kept.n == 0 ? best : kept_id(s, kept, draw(s->weight, kept.n, u));
+}
+
+uint32_t qn_sample_distribution(struct qn_sampler *s, const float *logits, uint32_t *ids, double *p)
+{
+    const uint32_t best = most_probable(s, logits);
+    struct kept kept = {.n = 1};
+    ids[0] = best;
+    p[0] = 1.0;
+    if (s->options.temperature > 0.0) {
+        kept = keep(s, logits, (double)logits[best]);
+        const double sum = sum_of(s->weight, kept.n);
+        for (uint32_t i = 0; i < kept.n; i++) {
+            ids[i] = kept_id(s, kept, i);
+            p[i] = s->weight[i] / sum;
+        }
     }
-    return s->heap[s->vocab - 1 - draw(s->weight, n, u)].id;
+    return kept.n;
 }

@@ -21,4 +21,10 @@ void qn_sampler_destroy(struct qn_sampler *s); /* accepts NULL */
  * the tokens kept; ties go to the lower id. LOGITS[vocab] is not changed. */
 uint32_t qn_sample(struct qn_sampler *s, const float *logits);
 
+/* Those tokens and their probabilities into IDS and P, [vocab] both: likeliest first, or by id
+ * where neither top-k nor top-p cuts. Returns how many; 0 where the largest logit is not finite and
+ * the temperature not 0. Draws nothing. */
+uint32_t qn_sample_distribution(struct qn_sampler *s, const float *logits, uint32_t *ids,
+                                double *p);
+
 #endif
