@@ -1,4 +1,5 @@
 #include "analyze/plot.h"
+#include "analyze/child.h"
 #include "analyze/plot_assets.h"
 
 #include "core/file.h"
@@ -241,6 +242,8 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
 {
     /* A picture takes about 0.1 s; the bound is for one that never ends. */
     enum { SECONDS_BASE = 60, SECONDS_PLOT = 2 };
+    /* -d: without the user's own settings */
+    static const char *const gnuplot[] = {"gnuplot", "-d", "run.gp", NULL};
     enum qins_status st = QINS_OK;
     const char *example = "";
     size_t failed = 0;
@@ -249,7 +252,7 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
         unsigned seconds = SECONDS_BASE + SECONDS_PLOT * (unsigned)(p->n_plots - first);
         st = write_driver(p, "run.gp", first, true, err);
         if (st == QINS_OK)
-            st = qn_run_gnuplot(p->temp, "run.gp", seconds, monitor, &ok, err);
+            st = qn_child_run(gnuplot, p->temp, seconds, monitor, &ok, err);
         if (st != QINS_OK)
             break;
         size_t done = ok ? p->n_plots : plots_done(p, first);

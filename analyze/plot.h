@@ -46,15 +46,10 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, c
 /* In place of qn_plot_end() where there turned out to be nothing to show. */
 enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err);
 
-/* Runs gnuplot (analyze/plot_run.c). A plot that it cannot draw, or all where it is missing, are
+/* Runs gnuplot. A plot that it cannot draw, or all where it is missing, are
  * told as notices. Then moves all files to the final folder and removes pictures of tensors there
  * that an earlier run left. */
 enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *monitor,
                                  struct qins_error *err);
-
-/* Runs gnuplot on SCRIPT in FOLDER, at most SECONDS long. *ok: it ended well. QINS_ERR_UNSUPPORTED
- * where there is no gnuplot. */
-enum qins_status qn_run_gnuplot(const char *folder, const char *script, unsigned seconds,
-                                const struct qn_monitor *monitor, bool *ok, struct qins_error *err);
 
 #endif

@@ -1,0 +1,97 @@
+#include "analyze/child.h"
+
+#include "core/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <time.h>
+
+extern char **environ;
+
+static const struct timespec tick = {.tv_nsec = 10000000};
+
+/* A group of its own, so that what it starts can be ended with it. What the caller ignores (closed
+ * pipes, size limits) ends it. */
+static int set_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t defaults;
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    sigaddset(&defaults, SIGXFSZ);
+    int failure = posix_spawnattr_setsigdefault(attributes, &defaults);
+    if (failure == 0)
+        failure = posix_spawnattr_setpgroup(attributes, 0);
+    if (failure == 0)
+        failure = posix_spawnattr_setflags(attributes,
+                                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    return failure;
+}
+
+static int start(pid_t *pid, const char *const *argv, const char *folder)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int failure = posix_spawn_file_actions_init(&actions);
+    if (failure != 0)
+        return failure;
+    failure = posix_spawnattr_init(&attributes);
+    if (failure == 0) {
+        failure = set_attributes(&attributes);
+        for (int fd = 0; fd < 3 && failure == 0; fd++)
+            failure = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null",
+                                                       fd ? O_WRONLY : O_RDONLY, 0);
+        if (failure == 0)
+            failure = posix_spawn_file_actions_addchdir_np(&actions, folder);
+        if (failure == 0) /* it takes, but does not change, what is not const */
+            failure = posix_spawnp(pid, argv[0], &actions, &attributes,
+                                   (char *const *)(uintptr_t)argv, environ);
+        posix_spawnattr_destroy(&attributes);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return failure;
+}
+
+/* The group goes while its leader, dead or alive, still holds the number. */
+static int end(pid_t pid)
+{
+    int status = 0;
+    kill(-pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return status;
+}
+
+enum qins_status qn_child_run(const char *const *argv, const char *folder, unsigned seconds,
+                              const struct qn_monitor *monitor, bool *ok, struct qins_error *err)
+{
+    const double limit = qn_seconds() + seconds;
+    enum qins_status st = QINS_OK;
+    bool ended = false;
+    pid_t pid;
+    *ok = false;
+    int failure = start(&pid, argv, folder);
+    if (failure == ENOENT || failure == EACCES)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "%s is not installed", argv[0]);
+    if (failure != 0) {
+        errno = failure;
+        return qn_fail_errno(err, argv[0], "start the program");
+    }
+    while (st == QINS_OK && !ended && qn_seconds() <= limit) {
+        siginfo_t info = {0};
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+            ended = info.si_pid == pid;
+        else if (errno != EINTR)
+            st = qn_fail_errno(err, argv[0], "wait for the program");
+        if (st == QINS_OK)
+            st = qn_check_stop(monitor, err);
+        if (st == QINS_OK && !ended)
+            nanosleep(&tick, NULL);
+    }
+    const int status = end(pid);
+    *ok = ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return st;
+}
