@@ -6,11 +6,15 @@
 #include "analyze/position.h"
 #include "analyze/prediction.h"
 #include "analyze/validate.h"
+#include "formats/transport.h"
 
 struct qn_validation {
     const struct qn_validate_options *options;
     const struct qn_monitor *monitor;
-    struct qn_model *models[QN_PREDICTORS]; /* the candidate may be NULL: the model's own figures */
+    /* The candidate may be NULL: the model's own figures. Both may be the same object, where a V
+     * cache is all that differs. */
+    struct qn_model *models[QN_PREDICTORS];
+    struct qn_transport transport;          /* of the candidate; no layers where there is none */
     struct qn_kv_options kv[QN_PREDICTORS]; /* the model's is off */
     struct qn_corpus corpus;
     struct qn_tokenizer *tokenizer; /* or NULL: ids were given */
@@ -18,7 +22,10 @@ struct qn_validation {
     struct qn_journal *journal;
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
-        kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
+        kv_counts;    /* the candidate's: not in the journal, so of this run alone; see "partial" */
+    uint64_t resumed; /* items that were in the journal when the run began */
+    struct qn_position *positions; /* what qn_validation_positions() hands out, once it has run */
+    uint64_t n_positions, n_windows;
 };
 
 /* A test: skipped (with a reason in the report) where it cannot be done with these models. */

@@ -1,13 +1,9 @@
 #include "formats/archive/spool.h"
 
 #include "core/bytes.h"
-#include "core/file.h"
+#include "core/work_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* The file: a head, then frames, each with its own hashes, so that a torn end shows wherever it
@@ -106,13 +102,6 @@ static void pack_head(const struct qn_digest *job, uint8_t *head)
     qn_store64(head + HEAD_HASH, qn_hash64(head, HEAD_HASH));
 }
 
-static enum qins_status write_at(const struct qn_spool *s, uint64_t offset, const void *data,
-                                 size_t size, struct qins_error *err)
-{
-    struct qn_output borrowed = {.fd = s->file.fd, .final_path = s->file.path};
-    return qn_output_write_at(&borrowed, offset, data, size, err);
-}
-
 /* A frame that cannot be written whole leaves `end` where it was. */
 static enum qins_status append_frame(struct qn_spool *s, const struct frame *f, const void *body,
                                      struct qins_error *err)
@@ -124,9 +113,9 @@ static enum qins_status append_frame(struct qn_spool *s, const struct frame *f, 
     memcpy(head + FRAME_LEAF, f->leaf.bytes, sizeof f->leaf.bytes);
     qn_store64(head + FRAME_BODY_HASH, qn_hash64(body, (size_t)f->size));
     qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));
-    enum qins_status st = write_at(s, s->end, head, sizeof head, err);
+    enum qins_status st = qn_work_file_write(&s->file, s->end, head, sizeof head, err);
     if (st == QINS_OK)
-        st = write_at(s, s->end + FRAME_SIZE, body, (size_t)f->size, err);
+        st = qn_work_file_write(&s->file, s->end + FRAME_SIZE, body, (size_t)f->size, err);
     if (st == QINS_OK)
         s->end += FRAME_SIZE + f->size;
     return st;
@@ -272,42 +261,11 @@ static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, s
     return st;
 }
 
-/* Whether a file with a bad head was a spool: it begins as one, or a power loss left nothing but
- * zeros of it (nothing syncs a spool). */
-static enum qins_status may_be_spool(const struct qn_file *f, bool *may, struct qins_error *err)
-{
-    uint8_t block[4096];
-    size_t magic = (size_t)qn_min_u64(f->size, sizeof head_magic);
-    enum qins_status st = qn_file_read(f, 0, block, magic, err);
-    *may = st == QINS_OK && memcmp(block, head_magic, magic) == 0;
-    if (*may)
-        return st;
-    uint8_t any = 0;
-    for (uint64_t at = 0; at < f->size && any == 0 && st == QINS_OK; at += sizeof block) {
-        size_t size = (size_t)qn_min_u64(f->size - at, sizeof block);
-        st = qn_file_read(f, at, block, size, err);
-        for (size_t i = 0; i < size && st == QINS_OK; i++)
-            any |= block[i];
-    }
-    *may = any == 0;
-    return st;
-}
-
 /* What is there is thrown away, so it must be a spool: the name may be anybody's. */
 static enum qins_status start_over(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
 {
-    bool may = false;
-    enum qins_status st = may_be_spool(&s->file, &may, err);
-    if (st != QINS_OK)
-        return st;
-    if (!may)
-        return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
-                          "is in the way of the work in progress and none of qins's making: move "
-                          "or remove it");
     s->end = HEAD_SIZE;
-    if (ftruncate(s->file.fd, 0) != 0)
-        return qn_fail_errno(err, s->file.path, "cannot truncate");
-    return write_at(s, 0, head, HEAD_SIZE, err);
+    return qn_work_file_begin(&s->file, head, HEAD_SIZE, sizeof head_magic, err);
 }
 
 /* Finds out how far the spool got, and cuts off what is behind its last whole frame. */
@@ -328,33 +286,7 @@ static enum qins_status resume(struct qn_spool *s, const uint8_t *head, struct q
     st = scan(s, &s->state, NULL, &s->end, err);
     if (st != QINS_OK && st != QINS_ERR_FORMAT)
         return st;
-    if (ftruncate(s->file.fd, (off_t)s->end) != 0)
-        return qn_fail_errno(err, s->file.path, "cannot truncate");
-    return QINS_OK;
-}
-
-/* Opens and locks PATH; *gone is set if another process removed the file in between. */
-static enum qins_status open_locked(struct qn_file *f, const char *path, bool *gone,
-                                    struct qins_error *err)
-{
-    struct stat mine, there;
-    *gone = false;
-    f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
-    if (f->fd < 0 || fstat(f->fd, &mine) != 0)
-        return qn_fail_errno(err, path, "cannot open");
-    if (!S_ISREG(mine.st_mode))
-        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is not a regular file");
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK)
-            return qn_fail_errno(err, path, "cannot lock");
-        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET,
-                          "another process is working on it");
-    }
-    if (fstat(f->fd, &mine) != 0)
-        return qn_fail_errno(err, path, "cannot open");
-    *gone = stat(path, &there) != 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev;
-    f->size = (uint64_t)mine.st_size;
-    return QINS_OK;
+    return qn_work_file_cut(&s->file, s->end, err);
 }
 
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
@@ -362,19 +294,11 @@ enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const st
 {
     uint8_t head[HEAD_SIZE];
     struct qn_spool *s = calloc(1, sizeof *s);
-    bool gone = true;
     *out = NULL;
     if (!s)
         return qn_fail_memory(err);
     s->sink = (struct qn_sink){spool_begin, spool_chunk, spool_end};
-    s->file.fd = -1;
-    s->file.path = qn_strdup(path, err);
-    enum qins_status st = s->file.path ? QINS_OK : QINS_ERR_MEMORY;
-    while (st == QINS_OK && gone) {
-        if (s->file.fd >= 0)
-            close(s->file.fd);
-        st = open_locked(&s->file, path, &gone, err);
-    }
+    enum qins_status st = qn_work_file_open(&s->file, path, err);
     pack_head(job, head);
     if (st == QINS_OK)
         st = resume_it ? resume(s, head, err) : start_over(s, head, err);

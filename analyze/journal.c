@@ -1,0 +1,255 @@
+#include "analyze/journal.h"
+
+#include "core/bytes.h"
+#include "core/clock.h"
+#include "core/work_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Offsets in bytes. */
+enum {
+    HEAD_VERSION = 8,
+    HEAD_JOB = 16,
+    HEAD_HASH = 32,
+    HEAD_SIZE = 40,
+
+    FRAME_TEST = 8,
+    FRAME_BODY_SIZE = 40,
+    FRAME_BODY_HASH = 48,
+    FRAME_HASH = 56,
+    FRAME_SIZE = 64,
+
+    NAME_SIZE = FRAME_BODY_SIZE - FRAME_TEST,
+};
+
+enum { JOURNAL_VERSION = 1 };
+
+/* A crash of the system loses no more than this. */
+static const double sync_seconds = 10.0;
+
+static const char head_magic[8] = "QINSVAL";
+static const char frame_magic[4] = {'Q', 'J', 'R', 'N'};
+
+struct record {
+    void *data;
+    size_t size;
+};
+
+/* Items of one test. */
+struct track {
+    char name[NAME_SIZE];
+    struct record *records;
+    size_t n, capacity;
+};
+
+struct qn_journal {
+    struct qn_file file; /* fd -1: in memory alone; its size is where the next frame goes */
+    struct track tracks[QN_JOURNAL_TESTS];
+    size_t n_tracks;
+    double synced;
+};
+
+/* The number of the track of TEST, or n_tracks. */
+static size_t find_track(const struct qn_journal *j, const char *test)
+{
+    size_t i = 0;
+    while (i < j->n_tracks && strcmp(j->tracks[i].name, test) != 0)
+        i++;
+    return i;
+}
+
+/* Appends to memory a copy of SIZE bytes. */
+static enum qins_status keep(struct qn_journal *j, const char *test, const void *data, size_t size,
+                             struct qins_error *err)
+{
+    const size_t number = find_track(j, test);
+    if (number == QN_JOURNAL_TESTS)
+        return qn_fail(err, QINS_ERR_FORMAT, "a journal of more than %d tests", QN_JOURNAL_TESTS);
+    struct track *t = &j->tracks[number];
+    if (number == j->n_tracks) {
+        snprintf(t->name, sizeof t->name, "%s", test);
+        j->n_tracks++;
+    }
+    if (t->n == t->capacity) {
+        const size_t capacity = t->capacity ? 2 * t->capacity : 64;
+        struct record *grown = realloc(t->records, capacity * sizeof *grown);
+        if (!grown)
+            return qn_fail_memory(err);
+        t->records = grown;
+        t->capacity = capacity;
+    }
+    void *copy = malloc(size ? size : 1);
+    if (!copy)
+        return qn_fail_memory(err);
+    if (size)
+        memcpy(copy, data, size);
+    t->records[t->n++] = (struct record){copy, size};
+    return QINS_OK;
+}
+
+static void pack_head(const struct qn_digest *job, uint8_t *head)
+{
+    memset(head, 0, HEAD_SIZE);
+    memcpy(head, head_magic, sizeof head_magic);
+    qn_store32(head + HEAD_VERSION, JOURNAL_VERSION);
+    memcpy(head + HEAD_JOB, job->bytes, sizeof job->bytes);
+    qn_store64(head + HEAD_HASH, qn_hash64(head, HEAD_HASH));
+}
+
+/* The frame at AT; its body replaces what is in *body, its size on disk is in *size.
+ * QINS_ERR_FORMAT where there is no whole frame. */
+static enum qins_status read_frame(const struct qn_file *f, uint64_t at, char test[NAME_SIZE],
+                                   struct qn_buf *body, uint64_t *size, struct qins_error *err)
+{
+    uint8_t head[FRAME_SIZE];
+    if (f->size - at < sizeof head)
+        return qn_fail(err, QINS_ERR_FORMAT, "torn");
+    enum qins_status st = qn_file_read(f, at, head, sizeof head, err);
+    if (st != QINS_OK)
+        return st;
+    const uint64_t body_size = qn_load64(head + FRAME_BODY_SIZE);
+    memcpy(test, head + FRAME_TEST, NAME_SIZE);
+    if (memcmp(head, frame_magic, sizeof frame_magic) != 0 ||
+        qn_load64(head + FRAME_HASH) != qn_hash64(head, FRAME_HASH) ||
+        body_size > f->size - at - FRAME_SIZE || !memchr(test, 0, NAME_SIZE))
+        return qn_fail(err, QINS_ERR_FORMAT, "damaged");
+    body->size = 0;
+    st = qn_buf_reserve(body, (size_t)body_size + 1, err);
+    if (st == QINS_OK && body_size)
+        st = qn_file_read(f, at + FRAME_SIZE, body->data, (size_t)body_size, err);
+    if (st != QINS_OK)
+        return st;
+    if (qn_load64(head + FRAME_BODY_HASH) != qn_hash64(body->data, (size_t)body_size))
+        return qn_fail(err, QINS_ERR_FORMAT, "damaged");
+    body->size = (size_t)body_size;
+    *size = FRAME_SIZE + body_size;
+    return QINS_OK;
+}
+
+/* Reads whole frames and cuts off what is behind them. */
+static enum qins_status read_frames(struct qn_journal *j, struct qins_error *err)
+{
+    struct qn_buf body = {0};
+    char test[NAME_SIZE];
+    uint64_t at = HEAD_SIZE, size = 0;
+    enum qins_status st = QINS_OK;
+    while (st == QINS_OK && at < j->file.size) {
+        st = read_frame(&j->file, at, test, &body, &size, err);
+        if (st == QINS_OK)
+            st = keep(j, test, body.data, body.size, err);
+        if (st == QINS_OK)
+            at += size;
+    }
+    qn_buf_finish(&body);
+    if (st != QINS_OK && st != QINS_ERR_FORMAT)
+        return st;
+    return at < j->file.size ? qn_work_file_cut(&j->file, at, err) : QINS_OK;
+}
+
+static enum qins_status open_file(struct qn_journal *j, const char *path, bool resume,
+                                  const struct qn_digest *job, const struct qn_monitor *monitor,
+                                  struct qins_error *err)
+{
+    uint8_t head[HEAD_SIZE], found[HEAD_SIZE] = {0};
+    enum qins_status st = qn_work_file_open(&j->file, path, err);
+    if (st != QINS_OK)
+        return st;
+    const bool whole = j->file.size >= HEAD_SIZE;
+    pack_head(job, head);
+    if (whole)
+        st = qn_file_read(&j->file, 0, found, sizeof found, err);
+    if (st != QINS_OK)
+        return st;
+    if (resume && memcmp(found, head, sizeof head) == 0)
+        return read_frames(j, err);
+    if (resume && whole && memcmp(found, head_magic, sizeof head_magic) == 0)
+        qn_notice(monitor, "%s is of another validation: begun anew", path);
+    return qn_work_file_begin(&j->file, head, sizeof head, sizeof head_magic, err);
+}
+
+enum qins_status qn_journal_open(struct qn_journal **out, const char *path, bool resume,
+                                 const struct qn_digest *job, const struct qn_monitor *monitor,
+                                 struct qins_error *err)
+{
+    struct qn_journal *j = calloc(1, sizeof *j);
+    *out = NULL;
+    if (!j)
+        return qn_fail_memory(err);
+    j->file.fd = -1;
+    j->synced = qn_seconds();
+    enum qins_status st = path ? open_file(j, path, resume, job, monitor, err) : QINS_OK;
+    if (st == QINS_OK)
+        *out = j;
+    else
+        qn_journal_close(j);
+    return st;
+}
+
+void qn_journal_close(struct qn_journal *j)
+{
+    if (!j)
+        return;
+    for (size_t i = 0; i < j->n_tracks; i++) {
+        for (size_t k = 0; k < j->tracks[i].n; k++)
+            free(j->tracks[i].records[k].data);
+        free(j->tracks[i].records);
+    }
+    if (j->file.fd >= 0 && j->file.size == HEAD_SIZE)
+        unlink(j->file.path);
+    else if (j->file.fd >= 0)
+        fdatasync(j->file.fd); /* what is lost if it fails is done again */
+    qn_file_close(&j->file);
+    free(j);
+}
+
+uint64_t qn_journal_count(const struct qn_journal *j, const char *test)
+{
+    const size_t number = find_track(j, test);
+    return number < j->n_tracks ? j->tracks[number].n : 0;
+}
+
+const void *qn_journal_get(const struct qn_journal *j, const char *test, uint64_t item,
+                           size_t *size)
+{
+    const struct record *r = &j->tracks[find_track(j, test)].records[item];
+    *size = r->size;
+    return r->data;
+}
+
+static enum qins_status append_frame(struct qn_journal *j, const char *test, const void *data,
+                                     size_t size, struct qins_error *err)
+{
+    uint8_t head[FRAME_SIZE] = {0};
+    memcpy(head, frame_magic, sizeof frame_magic);
+    memcpy(head + FRAME_TEST, test, strlen(test));
+    qn_store64(head + FRAME_BODY_SIZE, size);
+    qn_store64(head + FRAME_BODY_HASH, qn_hash64(data, size));
+    qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));
+    enum qins_status st = qn_work_file_write(&j->file, j->file.size, head, sizeof head, err);
+    if (st == QINS_OK)
+        st = qn_work_file_write(&j->file, j->file.size + FRAME_SIZE, data, size, err);
+    if (st == QINS_OK)
+        j->file.size += FRAME_SIZE + size;
+    return st;
+}
+
+enum qins_status qn_journal_add(struct qn_journal *j, const char *test, const void *data,
+                                size_t size, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    if (j->file.fd >= 0) {
+        const uint64_t end = j->file.size;
+        st = append_frame(j, test, data, size, err);
+        if (st != QINS_OK)
+            (void)!ftruncate(j->file.fd, (off_t)end); /* a torn end is cut off later, too */
+    }
+    if (st == QINS_OK)
+        st = keep(j, test, data, size, err);
+    if (st == QINS_OK && j->file.fd >= 0 && qn_seconds() - j->synced > sync_seconds) {
+        fdatasync(j->file.fd);
+        j->synced = qn_seconds();
+    }
+    return st;
+}
