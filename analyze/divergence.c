@@ -1,13 +1,7 @@
 #include "analyze/divergence.h"
 
 #include <math.h>
-#include <stdlib.h>
-
-/* Windows that a standard error from windows takes at least. */
-enum { LEAST_WINDOWS = 10 };
-
-const double qn_divergence_quantiles[QN_DIVERGENCE_QUANTILES] = {0.001, 0.01, 0.05, 0.1,  0.5,
-                                                                 0.9,   0.95, 0.99, 0.999};
+#include <string.h>
 
 double qn_log_sum_exp(const float *x, size_t n)
 {
@@ -29,53 +23,22 @@ double qn_kl_of_logits(const float *model, double model_lse, const float *candid
     return sum > 0.0 || isnan(sum) ? sum : 0.0;
 }
 
-static int compare_doubles(const void *a, const void *b)
+void qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens, uint64_t windows,
+                          struct qn_divergence *out)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Standard error of the mean of N values. */
-static double error_of_mean(const double *x, uint64_t n, double mean)
-{
-    double squares = 0.0;
-    for (uint64_t i = 0; i < n; i++)
-        squares += (x[i] - mean) * (x[i] - mean);
-    return n < 2 ? NAN : sqrt(squares / (double)n / (double)(n - 1));
-}
-
-static double quantile(const double *sorted, uint64_t n, double q)
-{
-    const double rank = q * (double)(n - 1);
-    const uint64_t low = (uint64_t)rank, high = low + 1 < n ? low + 1 : low;
-    return sorted[low] + (rank - (double)low) * (sorted[high] - sorted[low]);
-}
-
-enum qins_status qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens,
-                                      uint64_t windows, struct qn_divergence *out,
-                                      struct qins_error *err)
-{
-    const uint64_t each = tokens / windows;
-    double *means = calloc((size_t)windows, sizeof *means);
+    const struct qn_estimate mean = qn_estimate_mean(kl, tokens, windows);
     uint64_t agree = 0;
-    *out = (struct qn_divergence){.windows = windows, .tokens = tokens, .same_top1 = NAN};
-    if (!means)
-        return qn_fail_memory(err);
-    for (uint64_t w = 0; w < windows; w++) {
-        for (uint64_t i = w * each; i < (w + 1) * each; i++)
-            means[w] += kl[i] / (double)each;
-        out->mean_kl += means[w] / (double)windows;
-    }
-    out->standard_error = windows >= LEAST_WINDOWS ? error_of_mean(means, windows, out->mean_kl)
-                                                   : error_of_mean(kl, tokens, out->mean_kl);
-    free(means);
+    *out = (struct qn_divergence){.mean_kl = mean.value,
+                                  .standard_error = mean.standard_error,
+                                  .same_top1 = NAN,
+                                  .windows = windows,
+                                  .tokens = tokens};
     for (uint64_t i = 0; same && i < tokens; i++)
         agree += same[i];
     if (same)
         out->same_top1 = (double)agree / (double)tokens;
-    qsort(kl, (size_t)tokens, sizeof *kl, compare_doubles);
-    for (int i = 0; i < QN_DIVERGENCE_QUANTILES; i++)
-        out->quantiles[i] = quantile(kl, tokens, qn_divergence_quantiles[i]);
-    out->max_kl = kl[tokens - 1];
-    return QINS_OK;
+    struct qn_quantile_figures order;
+    qn_quantiles_of(kl, tokens, &order);
+    memcpy(out->quantiles, order.quantiles, sizeof out->quantiles);
+    out->max_kl = order.max;
 }

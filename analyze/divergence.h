@@ -2,20 +2,17 @@
 #ifndef QINS_ANALYZE_DIVERGENCE_H
 #define QINS_ANALYZE_DIVERGENCE_H
 
+#include "analyze/estimate.h"
 #include "model/ids.h"
 #include "model/session.h"
 
-enum { QN_DIVERGENCE_QUANTILES = 9 };
-/* 0.001 0.01 0.05 0.1 0.5 0.9 0.95 0.99 0.999 */
-extern const double qn_divergence_quantiles[QN_DIVERGENCE_QUANTILES];
+enum { QN_DIVERGENCE_QUANTILES = QN_QUANTILES };
 
 /* KL(model || candidate) of the next token's distribution, in nats, over all positions. */
 struct qn_divergence {
-    double mean_kl, standard_error; /* of mean_kl, by windows where there are ten or more, else by
-                                       tokens; NaN for less than two */
+    double mean_kl, standard_error; /* as qn_estimate_mean() */
     double same_top1;               /* share of positions */
-    double quantiles[QN_DIVERGENCE_QUANTILES]; /* between the two values next to the rank q (n -
-                                                  1), linearly */
+    double quantiles[QN_QUANTILES]; /* as qn_quantiles_of() */
     double max_kl;
     uint64_t windows, tokens;
 };
@@ -29,9 +26,8 @@ double qn_kl_of_logits(const float *model, double model_lse, const float *candid
 
 /* The figures of the KL of TOKENS positions, as many in each of WINDOWS; SAME (or NULL: same_top1
  * is NaN) tells those where the likeliest token is the same. KL is left sorted. */
-enum qins_status qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens,
-                                      uint64_t windows, struct qn_divergence *out,
-                                      struct qins_error *err);
+void qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens, uint64_t windows,
+                          struct qn_divergence *out);
 
 /* The number among ALL of item I of N that are spread evenly over them: floor((i + 1/2) all / n).
  * N is below 2^31. */

@@ -171,7 +171,7 @@ static enum qins_status run(struct job *j, struct qn_perplexity *out,
     if (st == QINS_OK)
         st = qn_predict_windows(&j->run, err);
     if (st == QINS_OK && divergence)
-        st = qn_divergence_sum_up(j->kl, j->same, scored(j), j->run.windows, divergence, err);
+        qn_divergence_sum_up(j->kl, j->same, scored(j), j->run.windows, divergence);
     for (int i = 0; i < QN_PREDICTORS && j->run.models[i]; i++) {
         if (st == QINS_OK)
             sum_up(j, i, divergence ? j->run.seconds[i] : qn_seconds() - begun, &out[i]);
