@@ -85,7 +85,7 @@ static enum qins_status create_slots(struct job *j, struct qins_error *err)
     const struct qn_window_run *p = j->p;
     const unsigned threads = p->threads;
     enum qins_status st = QINS_OK;
-    j->n_slots = threads > 1 && p->windows >= threads ? threads : 1;
+    j->n_slots = threads > 1 && p->windows >= p->skip + threads ? threads : 1;
     j->slots = calloc(j->n_slots, sizeof *j->slots);
     if (!j->slots)
         return qn_fail_memory(err);
@@ -97,6 +97,7 @@ static enum qins_status create_slots(struct job *j, struct qins_error *err)
         s->ids = calloc(p->context + 1, sizeof *s->ids);
         st = s->ids ? QINS_OK : qn_fail_memory(err);
         for (int k = 0; k < QN_PREDICTORS && p->models[k] && st == QINS_OK; k++) {
+            o.kv = &p->kv[k];
             s->logits[k] = malloc(LOGIT_ROWS * sizeof(float) * p->models[k]->config.vocab);
             st = s->logits[k] ? qn_session_create(&s->sessions[k], p->models[k], &o, err)
                               : qn_fail_memory(err);
@@ -124,10 +125,14 @@ static void sum_up(const struct job *j, bool well)
     for (int k = 0; k < QN_PREDICTORS; k++) {
         j->p->seconds[k] = 0.0;
         j->p->counts[k] = (struct qn_compute_counts){0};
+        j->p->kv_counts[k] = (struct qn_kv_counts){0};
         for (unsigned i = 0; well && i < j->n_slots && j->p->models[k]; i++) {
             struct qn_compute_counts counts;
+            struct qn_kv_counts kv;
             qn_session_counts(j->slots[i].sessions[k], &counts);
             qn_compute_counts_add(&j->p->counts[k], &counts);
+            qn_session_kv_counts(j->slots[i].sessions[k], &kv);
+            qn_kv_counts_add(&j->p->kv_counts[k], &kv);
             j->p->seconds[k] += j->slots[i].seconds[k] / j->n_slots;
         }
     }
@@ -140,7 +145,7 @@ enum qins_status qn_predict_windows(struct qn_window_run *p, struct qins_error *
     if (st == QINS_OK)
         st = create_slots(&j, err);
     struct qn_ordered order = {run_window, emit_window, &j,         j.n_slots,
-                               j.n_slots,  0,           p->windows, p->monitor};
+                               j.n_slots,  p->skip,     p->windows, p->monitor};
     if (st == QINS_OK)
         st = qn_run_ordered(&order, err);
     sum_up(&j, st == QINS_OK);

@@ -8,7 +8,7 @@ static const size_t ATTEND_GRAIN = (size_t)1 << 19;
 struct attention {
     const struct qn_session *s;
     uint32_t layer;
-    size_t n, n_blocks;
+    size_t begin, end, n_blocks; /* rows of the batch whose queries are under way */
 };
 
 static float *head_keys(const struct qn_session *s, uint32_t layer, size_t head)
@@ -20,7 +20,8 @@ static float *head_keys(const struct qn_session *s, uint32_t layer, size_t head)
 static float *head_values(const struct qn_session *s, uint32_t layer, size_t head)
 {
     const struct qn_model_config *c = &s->model->config;
-    return s->values + (layer * (size_t)c->n_kv_heads + head) * s->capacity * c->head_dim;
+    const size_t place = s->kv ? 0 : layer;
+    return s->values + (place * c->n_kv_heads + head) * s->capacity * c->head_dim;
 }
 
 /* Norm and rotation of the heads of one row. */
@@ -77,6 +78,12 @@ static void cache_rows(void *ctx, size_t begin, size_t end)
         cache_head(s, a->layer, i, begin, end);
 }
 
+static size_t window_of(const struct qn_session *s, uint32_t layer)
+{
+    const struct qn_model_config *c = &s->model->config;
+    return layer >= c->sliding_from ? c->sliding_window : 0;
+}
+
 /* One block of queries of one head. The last blocks see the most keys and come first, so that
  * no thread begins a long one at the end. */
 static void attend_item(void *ctx, unsigned worker, size_t item)
@@ -85,8 +92,8 @@ static void attend_item(void *ctx, unsigned worker, size_t item)
     const struct qn_session *s = a->s;
     const struct qn_model_config *c = &s->model->config;
     const size_t head = item % c->n_heads,
-                 first = (a->n_blocks - 1 - item / c->n_heads) * QN_QUERY_BLOCK,
-                 kv_head = head / (c->n_heads / c->n_kv_heads), left = a->n - first;
+                 first = a->begin + (a->n_blocks - 1 - item / c->n_heads) * QN_QUERY_BLOCK,
+                 kv_head = head / (c->n_heads / c->n_kv_heads), left = a->end - first;
     const struct qn_attend job = {
         .q = s->qkv + first * s->qkv_stride + s->q.first + head * s->q.step,
         .k = head_keys(s, a->layer, kv_head),
@@ -98,7 +105,7 @@ static void attend_item(void *ctx, unsigned worker, size_t item)
         .n_q = left < QN_QUERY_BLOCK ? left : QN_QUERY_BLOCK,
         .head_dim = c->head_dim,
         .position = s->position + first,
-        .window = a->layer >= c->sliding_from ? c->sliding_window : 0,
+        .window = window_of(s, a->layer),
         .scale = (float)c->attention_scale,
         .scratch = s->attend_scratch + worker * s->attend_scratch_size,
     };
@@ -136,18 +143,64 @@ static void tell_values(const struct qn_session *s, size_t point, size_t n)
     qn_tell(s, point, s->value_rows, n, width);
 }
 
-void qn_attention(struct qn_session *s, uint32_t layer, size_t n)
+/* The queries of rows BEGIN … END - 1. */
+static void attend_rows(struct attention *a, size_t begin, size_t end)
+{
+    const struct qn_session *s = a->s;
+    const struct qn_model_config *c = &s->model->config;
+    const size_t work = (end - begin) * (s->position + end) * c->n_heads * c->head_dim;
+    a->begin = begin;
+    a->end = end;
+    a->n_blocks = (end - begin + QN_QUERY_BLOCK - 1) / QN_QUERY_BLOCK;
+    qn_pool_run(work < ATTEND_GRAIN ? NULL : s->pool, a->n_blocks * c->n_heads, attend_item, a);
+}
+
+/* Values of earlier tokens that the N tokens at s->position see. */
+static enum qins_status load_values(const struct qn_session *s, uint32_t layer,
+                                    struct qins_error *err)
+{
+    const size_t window = window_of(s, layer),
+                 from = window && window <= s->position ? s->position + 1 - window : 0;
+    return qn_kv_cache_load(s->kv, layer, from, s->position, s->values,
+                            s->capacity * s->model->config.head_dim, err);
+}
+
+/* Page by page: queries see values of their own page as they are, those of pages that are full as
+ * they were coded. */
+static enum qins_status attend_pages(struct attention *a, size_t n, struct qins_error *err)
+{
+    const struct qn_session *s = a->s;
+    const size_t head_stride = s->capacity * s->model->config.head_dim;
+    enum qins_status st = QINS_OK;
+    for (size_t begin = 0, end; begin < n && st == QINS_OK; begin = end) {
+        const size_t page_end = qn_kv_cache_page_end(s->kv, s->position + begin) - s->position;
+        end = page_end < n ? page_end : n;
+        attend_rows(a, begin, end);
+        st = qn_kv_cache_store(s->kv, a->layer, s->position + begin, s->position + end, end < n,
+                               s->values, head_stride, err);
+    }
+    return st;
+}
+
+enum qins_status qn_attention(struct qn_session *s, uint32_t layer, size_t n,
+                              struct qins_error *err)
 {
     const struct qn_model_config *c = &s->model->config;
     const struct qn_layer *l = &s->model->layers[layer];
-    struct attention a = {s, layer, n, (n + QN_QUERY_BLOCK - 1) / QN_QUERY_BLOCK};
-    const size_t width = (c->n_heads + 2 * (size_t)c->n_kv_heads) * c->head_dim,
-                 work = n * (s->position + n) * c->n_heads * c->head_dim;
+    struct attention a = {.s = s, .layer = layer};
+    const size_t width = (c->n_heads + 2 * (size_t)c->n_kv_heads) * c->head_dim;
+    enum qins_status st = s->kv ? load_values(s, layer, err) : QINS_OK;
+    if (st != QINS_OK)
+        return st;
     qn_visit(s, qn_layer_point(s, layer, QN_POINT_ATTENTION), s->input, n, s->hidden_stride);
     project(s, l, n);
     tell_values(s, qn_layer_point(s, layer, QN_POINT_VALUE), n);
     qn_session_rows(s, n, width, s->position, cache_rows, &a);
-    qn_pool_run(work < ATTEND_GRAIN ? NULL : s->pool, a.n_blocks * c->n_heads, attend_item, &a);
+    if (s->kv)
+        st = attend_pages(&a, n, err);
+    else
+        attend_rows(&a, 0, n);
     qn_visit(s, qn_layer_point(s, layer, QN_POINT_O), s->heads, n, s->heads_stride);
     qn_session_linear(s, &l->o, s->heads, n, s->heads_stride, s->delta, s->hidden_stride);
+    return st;
 }

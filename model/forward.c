@@ -118,11 +118,13 @@ void qn_mlp(struct qn_session *s, const struct qn_mlp *mlp, size_t point, const 
     qn_session_linear(s, &mlp->down, s->mlp, rows, s->mlp_stride, out, s->hidden_stride);
 }
 
-void qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n)
+enum qins_status qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n,
+                                  struct qins_error *err)
 {
     const struct qn_model *m = s->model;
     const struct qn_model_config *c = &m->config;
     struct embedding e = {s, ids};
+    enum qins_status st = QINS_OK;
     if (c->arch->rope != QN_ROPE_NONE)
         qn_rope_fill(&s->rope, s->position + n);
     qn_session_rows(s, n, c->hidden, 0, embed_rows, &e);
@@ -133,7 +135,9 @@ void qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n)
     for (uint32_t i = 0; i < c->n_layers; i++) {
         const struct qn_layer *l = &m->layers[i];
         const bool last = i + 1 == c->n_layers;
-        qn_attention(s, i, n);
+        st = qn_attention(s, i, n, err);
+        if (st != QINS_OK)
+            return st;
         step_residual(s, n,
                       (struct residual){.norm = &l->mlp_norm,
                                         .out = s->input,
@@ -154,4 +158,7 @@ void qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n)
     qn_tell(s, qn_layer_point(s, c->n_layers, 0), s->x, n, s->hidden_stride);
 done:
     s->position += n;
+    if (s->kv)
+        qn_kv_cache_done(s->kv, s->position);
+    return st;
 }

@@ -84,7 +84,7 @@ static bool take_buffers(struct qn_session *s)
     s->mlp_stride = row_stride((c->arch->gated ? 2 : 1) * (size_t)c->intermediate);
     s->capacity = (s->positions + QN_KEY_BLOCK - 1) / QN_KEY_BLOCK * QN_KEY_BLOCK;
     s->keys = take(s, s->capacity, c->n_layers * kv, sizeof *s->keys, &ok);
-    s->values = take(s, s->capacity, c->n_layers * kv, sizeof *s->values, &ok);
+    s->values = take(s, s->capacity, (s->kv ? 1 : c->n_layers) * kv, sizeof *s->values, &ok);
     s->x = take(s, s->batch, s->hidden_stride, sizeof *s->x, &ok);
     s->input = take(s, s->batch, s->hidden_stride, sizeof *s->input, &ok);
     s->delta = take(s, s->batch, s->hidden_stride, sizeof *s->delta, &ok);
@@ -103,7 +103,17 @@ static bool take_buffers(struct qn_session *s)
     return ok;
 }
 
-static enum qins_status fill_session(struct qn_session *s, struct qins_error *err)
+static enum qins_status create_kv(struct qn_session *s, const struct qn_kv_options *options,
+                                  struct qins_error *err)
+{
+    const struct qn_model_config *c = &s->model->config;
+    const struct qn_kv_shape shape = {c->n_layers, c->n_kv_heads, c->head_dim, s->positions,
+                                      s->pool};
+    return qn_kv_cache_create(&s->kv, &shape, options, err);
+}
+
+static enum qins_status fill_session(struct qn_session *s, const struct qn_session_options *options,
+                                     struct qins_error *err)
 {
     const struct qn_model *m = s->model;
     enum qins_status st = qn_linalg_init(err);
@@ -116,6 +126,11 @@ static enum qins_status fill_session(struct qn_session *s, struct qins_error *er
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, m->path, m->positions.name, QN_NO_OFFSET,
                           "a context of %zu positions is asked for, the model has learned %zu",
                           s->positions, m->positions.out);
+    if (options->kv && options->kv->bits != 0 && s->positions <= MOST_POSITIONS) {
+        st = create_kv(s, options->kv, err);
+        if (st != QINS_OK)
+            return st;
+    }
     if (s->positions > MOST_POSITIONS || !take_buffers(s))
         return qn_fail(err, QINS_ERR_MEMORY,
                        "there is not enough memory for a context of %zu positions", s->positions);
@@ -141,7 +156,7 @@ enum qins_status qn_session_create(struct qn_session **out, const struct qn_mode
     s->batch = options->batch;
     if (s->batch == 0)
         s->batch = s->positions < DEFAULT_BATCH ? s->positions : DEFAULT_BATCH;
-    st = fill_session(s, err);
+    st = fill_session(s, options, err);
     if (st == QINS_OK)
         *out = s;
     else
@@ -155,19 +170,25 @@ void qn_session_destroy(struct qn_session *s)
         return;
     for (unsigned i = 0; i < s->n_owned; i++)
         free(s->owned[i]);
+    qn_kv_cache_destroy(s->kv);
     qn_rope_finish(&s->rope);
     free(s);
 }
 
 void qn_session_reset(struct qn_session *s)
 {
+    if (s->kv)
+        qn_kv_cache_reset(s->kv, s->position);
     s->position = 0;
 }
 
 void qn_session_truncate(struct qn_session *s, size_t position)
 {
-    if (position < s->position)
-        s->position = position;
+    if (position >= s->position)
+        return;
+    if (s->kv)
+        qn_kv_cache_truncate(s->kv, s->position, position);
+    s->position = position;
 }
 
 size_t qn_session_position(const struct qn_session *s)
@@ -197,8 +218,11 @@ enum qins_status qn_session_forward(struct qn_session *s, const uint32_t *ids, s
     for (size_t done = 0, count; st == QINS_OK && done < n; done += count) {
         count = n - done < s->batch ? n - done : s->batch;
         st = qn_check_stop(monitor, err);
-        if (st == QINS_OK)
-            qn_forward_batch(s, ids + done, count);
+        if (st != QINS_OK)
+            break;
+        st = qn_forward_batch(s, ids + done, count, err);
+        if (st != QINS_OK)
+            qn_session_reset(s);
     }
     return st;
 }
@@ -217,4 +241,11 @@ void qn_session_logits(struct qn_session *s, size_t first, size_t count, float *
 void qn_session_counts(const struct qn_session *s, struct qn_compute_counts *out)
 {
     *out = s->counts;
+}
+
+void qn_session_kv_counts(const struct qn_session *s, struct qn_kv_counts *out)
+{
+    *out = (struct qn_kv_counts){0};
+    if (s->kv)
+        qn_kv_cache_counts(s->kv, s->position, out);
 }

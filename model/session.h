@@ -29,14 +29,17 @@ void qn_session_destroy(struct qn_session *s); /* accepts NULL */
 
 /* Forgets the sequence: the next token stands at position 0. */
 void qn_session_reset(struct qn_session *s);
-/* Forgets all but the first POSITION tokens. */
+/* Forgets all but the first POSITION tokens. Where a coded V cache has coded the page that POSITION
+ * is in, its tokens keep the values that were coded: what follows sees them so, and the page is
+ * coded anew when it is full again. */
 void qn_session_truncate(struct qn_session *s, size_t position);
 size_t qn_session_position(const struct qn_session *s); /* tokens in the cache */
 
 /* Runs N >= 1 tokens, in batches; they are appended to the sequence. What the head would need
  * is kept for the last min(n, batch) of them. QINS_ERR_FORMAT for an id outside the vocabulary
  * (naming it and its index), QINS_ERR_USAGE where the cache cannot hold them. MONITOR, or NULL,
- * may stop it between batches. */
+ * may stop it between batches. A coded V cache may run out of memory, or meet values that are not
+ * finite (QINS_ERR_FORMAT); then the sequence is forgotten. */
 enum qins_status qn_session_forward(struct qn_session *s, const uint32_t *ids, size_t n,
                                     const struct qn_monitor *monitor, struct qins_error *err);
 

@@ -3,6 +3,7 @@
 #define QINS_MODEL_SESSION_INTERNAL_H
 
 #include "model/kernels.h"
+#include "model/kv_cache.h"
 #include "model/linear.h"
 #include "model/native_internal.h"
 #include "model/rope.h"
@@ -48,9 +49,11 @@ struct qn_session {
     size_t last_batch; /* rows of x that have passed the final norm */
 
     /* The cache. A layer's keys: [n_kv_heads][capacity / QN_KEY_BLOCK][head_dim][QN_KEY_BLOCK];
-     * its values: [n_kv_heads][capacity][head_dim]. */
+     * its values: [n_kv_heads][capacity][head_dim]. With a coded V cache the layers share the place
+     * for values, which holds those of the layer that runs. */
     size_t capacity; /* positions, rounded up to whole blocks */
     float *keys, *values;
+    struct qn_kv_cache *kv; /* or NULL */
 
     /* Activations, rows of the batch; strides are in elements. */
     size_t hidden_stride, qkv_stride, heads_stride, mlp_stride;
@@ -76,11 +79,14 @@ struct qn_session {
     unsigned n_owned;
 };
 
-/* One batch: N <= batch tokens, checked, appended to the cache. */
-void qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n);
+/* One batch: N <= batch tokens, checked, appended to the cache. Only a coded V cache can fail; then
+ * the sequence is lost. */
+enum qins_status qn_forward_batch(struct qn_session *s, const uint32_t *ids, size_t n,
+                                  struct qins_error *err);
 
 /* From s->input to s->delta, N rows; the tokens' positions begin at s->position. */
-void qn_attention(struct qn_session *s, uint32_t layer, size_t n);
+enum qins_status qn_attention(struct qn_session *s, uint32_t layer, size_t n,
+                              struct qins_error *err);
 /* From s->input to s->delta, N rows. */
 void qn_experts(struct qn_session *s, uint32_t layer, size_t n);
 /* One MLP over ROWS rows of IN; POINT is the number of its input's tap. */
