@@ -33,8 +33,7 @@ static enum qins_status begin(struct dump *d, struct qins_error *err)
     if (o->kv.bits == 0)
         return qn_fail(err, QINS_ERR_USAGE, "pages of a V cache that is off cannot be dumped");
     enum qins_status st =
-        qn_kv_layout_init(&layout, c->n_kv_heads, c->head_dim, o->kv.bits,
-                          o->kv.page_bytes ? o->kv.page_bytes : QN_KV_DEFAULT_PAGE, err);
+        qn_kv_layout_init(&layout, c->n_kv_heads, c->head_dim, o->kv.bits, o->kv.page_bytes, err);
     if (st == QINS_OK && o->context < layout.tokens)
         st = qn_fail(err, QINS_ERR_USAGE,
                      "windows of %u tokens fill no page of the V cache, which has %u; ask for "

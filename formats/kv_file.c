@@ -1,27 +1,14 @@
 /* Dumps of V pages in memory. */
 #include "formats/kv_file.h"
 
-#include "formats/codec/quant.h"
-
 #include <stdlib.h>
 #include <string.h>
-
-static bool layout_fits(const struct qn_kv_layout *l)
-{
-    const uint64_t values = (uint64_t)l->heads * l->head_dim;
-    if ((l->bits != 8 && l->bits != 6) || !(l->kappa >= 0.0F && l->kappa <= QN_MAX_KAPPA))
-        return false;
-    if (values < 1 || values > QN_KV_MAX_VALUES || l->tokens < 1)
-        return false;
-    /* a token may be more than a page should have */
-    return l->tokens == 1 || l->tokens <= QN_KV_MAX_PAGE / sizeof(float) / values;
-}
 
 enum qins_status qn_kv_file_init(struct qn_kv_file *f, const struct qn_kv_layout *layout,
                                  uint32_t n_layers, struct qins_error *err)
 {
     *f = (struct qn_kv_file){.layout = *layout};
-    if (!layout_fits(layout))
+    if (!qn_kv_layout_valid(layout))
         return qn_fail(err, QINS_ERR_FORMAT, "the layout of its pages is out of range");
     if (n_layers < 1 || n_layers > QN_KV_MAX_LAYERS)
         return qn_fail(err, QINS_ERR_FORMAT, "its number of layers is out of range");

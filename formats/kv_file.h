@@ -11,8 +11,7 @@
 
 #define QN_KV_SCHEMA "qins/kv-pages/1"
 
-/* Bounds of what a file may say; models have the same (model/config.h). */
-enum { QN_KV_MAX_LAYERS = 4096, QN_KV_MAX_VALUES = 1 << 24 /* of a token */ };
+enum { QN_KV_MAX_LAYERS = 4096 }; /* as of models (model/config.h) */
 
 struct qn_kv_place {
     uint64_t offset, size;   /* bytes of a page within the layer's */
