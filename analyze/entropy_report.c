@@ -32,6 +32,8 @@ static enum qins_status open_inputs(struct qn_report_builder *b, const char *pat
     if (st == QINS_OK)
         st = qn_report_open_transport(b, path, err);
     if (st == QINS_OK)
+        st = qn_report_open_kv(b, err);
+    if (st == QINS_OK)
         st = qn_curves_init(&b->curves, err);
     b->extra = st == QINS_OK ? calloc(1, sizeof *b->extra) : NULL;
     b->tensors = json_array();
@@ -51,6 +53,7 @@ static void finish(struct qn_report_builder *b)
     qn_archive_destroy(b->archive);
     qn_plan_finish(&b->plan);
     qn_report_close_transport(b);
+    qn_report_close_kv(b);
     if (b->has_calibration)
         qn_calibration_close(&b->calibration);
     qn_source_destroy(b->source);
@@ -186,6 +189,7 @@ static enum qins_status assemble(struct qn_report_builder *b, const char *path, 
     qn_json_put(&j, "extra_compression", qn_extra_sum_to_json(b->extra, b->sums.matrix_elements));
     qn_json_put(&j, "access", access);
     qn_json_put(&j, "transport", transport);
+    qn_json_put(&j, "kv", qn_report_kv_section(b));
     qn_json_put(&j, "kinds", kinds);
     qn_json_put(&j, "tensors", json_incref(b->tensors));
     *report = j;
@@ -209,6 +213,8 @@ static enum qins_status study(struct qn_report_builder *b, const char *path, jso
         st = qn_report_add_planes(b, err);
     if (st == QINS_OK)
         st = qn_report_add_activations(b, err);
+    if (st == QINS_OK)
+        st = qn_report_add_kv(b, err);
     return st == QINS_OK ? assemble(b, path, report, err) : st;
 }
 

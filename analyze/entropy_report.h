@@ -8,8 +8,10 @@
 struct qn_analyze_options {
     const char *calibration; /* path, or NULL */
     const char *transport;   /* path, or NULL: its weights, activations and curves are shown too */
-    const char *plan;        /* plan.json to show, read as data; or NULL */
-    const char *archive;     /* made of PATH, for the waterfall and true coded sizes; or NULL */
+    const char
+        *kv; /* path of V pages ('qins validate --dump-kv'), or NULL: a line a layer of them */
+    const char *plan;    /* plan.json to show, read as data; or NULL */
+    const char *archive; /* made of PATH, for the waterfall and true coded sizes; or NULL */
     unsigned threads;
 };
 

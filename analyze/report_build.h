@@ -19,6 +19,7 @@ struct qn_report_builder {
     struct qn_transport transport; /* without layers where there is none */
     struct qn_model *model;        /* that it is of; or NULL */
     json_t *stages;                /* of "transport" in the report */
+    struct qn_report_kv *kv;       /* V pages; or NULL */
     struct qn_curves curves;
     struct qn_report_sums sums;
     struct qn_extra_sum *extra; /* of all matrices */
@@ -49,6 +50,16 @@ enum qins_status qn_report_transport(struct qn_report_builder *b, json_t **out,
 /* "stages" there: what a forward pass does when more and more of its layers are native. */
 enum qins_status qn_report_stages(struct qn_report_builder *b, json_t **out,
                                   struct qins_error *err);
+
+/* Opens the dump of V pages of the options, where there is one. QINS_ERR_FORMAT for another
+ * model's.
+ */
+enum qins_status qn_report_open_kv(struct qn_report_builder *b, struct qins_error *err);
+void qn_report_close_kv(struct qn_report_builder *b);
+/* Studies its pages and appends a line a layer; weights are there already. */
+enum qins_status qn_report_add_kv(struct qn_report_builder *b, struct qins_error *err);
+/* "kv" of the report, null without one; NULL when out of memory. */
+json_t *qn_report_kv_section(const struct qn_report_builder *b);
 
 /* Appends the activations of the calibration. */
 enum qins_status qn_report_add_activations(struct qn_report_builder *b, struct qins_error *err);

@@ -55,6 +55,7 @@ enum cli_option_id {
     OPT_ARCHIVE,
     OPT_REPLOT,
     OPT_TRANSPORT,
+    OPT_KV,
     OPT_LAYERS,
     OPT_METHOD,
     OPT_ORDER,

@@ -48,8 +48,8 @@ static enum qins_status refuse_inside(const char *model, const char *dir, struct
 
 static enum qins_status check_output(const struct cli *c, struct qins_error *err)
 {
-    const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_TRANSPORT], c->value[OPT_PLAN],
-                           c->value[OPT_ARCHIVE]};
+    const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_TRANSPORT], c->value[OPT_KV],
+                           c->value[OPT_PLAN], c->value[OPT_ARCHIVE]};
     const char *dir = c->value[OPT_OUTPUT];
     enum qins_status st = refuse_inside(c->operand[0], dir, err);
     if (st == QINS_OK && qn_exists(dir) && !qn_is_directory(dir))
@@ -67,7 +67,7 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
 static enum qins_status run_replot(struct cli *c, struct qins_error *err)
 {
     static const enum cli_option_id others[] = {OPT_OUTPUT, OPT_CALIBRATION, OPT_TRANSPORT,
-                                                OPT_PLAN, OPT_ARCHIVE};
+                                                OPT_KV,     OPT_PLAN,        OPT_ARCHIVE};
     if (c->operand[0])
         return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s': '--replot' takes one folder",
                        c->operand[0]);
@@ -82,6 +82,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     const struct qn_analyze_options options = {.calibration = c->value[OPT_CALIBRATION],
                                                .transport = c->value[OPT_TRANSPORT],
+                                               .kv = c->value[OPT_KV],
                                                .plan = c->value[OPT_PLAN],
                                                .archive = c->value[OPT_ARCHIVE],
                                                .threads = c->threads};
@@ -134,6 +135,21 @@ static void print_transport(const json_t *transport)
         cli_number(a, "decodes"), cli_number(b, "plane_products"));
 }
 
+static void print_kv(const json_t *kv)
+{
+    const json_t *codes = json_object_get(kv, "encoded");
+    if (!json_is_object(kv))
+        return;
+    cli_print("V pages of %.0f bits: code entropy %.3f bits, %.3f given the token before; packed "
+              "%.3f bits a value (%.2f x under float16), old pages coded %.3f (%.2f x)\n",
+              cli_number(kv, "bits"), cli_number(codes, "entropy_bits"),
+              cli_number(kv, "order1_time_bits"),
+              cli_number(json_object_get(kv, "packed"), "bits_per_value"),
+              cli_number(json_object_get(kv, "packed"), "ratio_f16"),
+              cli_number(json_object_get(kv, "recoded"), "bits_per_value"),
+              cli_number(json_object_get(kv, "recoded"), "ratio_f16"));
+}
+
 static enum qins_status print(const json_t *report, struct qins_error *err)
 {
     const json_t *model = json_object_get(report, "model"), *stage;
@@ -147,6 +163,7 @@ static enum qins_status print(const json_t *report, struct qins_error *err)
                   cli_bytes(cli_number(stage, "bytes"), size, sizeof size));
     }
     print_transport(json_object_get(report, "transport"));
+    print_kv(json_object_get(report, "kv"));
     return print_comparison(report, err);
 }
 
@@ -156,7 +173,8 @@ const struct cli_verb cli_analyze = {
     .usage = "analyze PATH -o DIR [options]",
     .more_usage = {"analyze --replot DIR"},
     .example = "qins analyze model/ --calibration A.h5 -o study/",
-    .options = {OPT_OUTPUT, OPT_CALIBRATION, OPT_TRANSPORT, OPT_PLAN, OPT_ARCHIVE, OPT_REPLOT},
+    .options = {OPT_OUTPUT, OPT_CALIBRATION, OPT_TRANSPORT, OPT_KV, OPT_PLAN, OPT_ARCHIVE,
+                OPT_REPLOT},
     .help = {{OPT_OUTPUT, "folder for report, curves, plots and page"},
              {OPT_TRANSPORT, "study these native layers, too"},
              {OPT_PLAN, "show the choices of this plan"}},

@@ -63,6 +63,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_ARCHIVE] = {"archive", 0, "FILE", "made of it: for true sizes"},
     [OPT_REPLOT] = {"replot", 0, "DIR", "draw plots and page of DIR anew"},
     [OPT_TRANSPORT] = {"transport", 0, "FILE", "layers that run natively; see 'qins transport'"},
+    [OPT_KV] = {"kv", 0, "FILE", "pages of 'qins validate --dump-kv': study them, too"},
     [OPT_LAYERS] = {"layers", 0, "LIST", "v_proj,o_proj,... all, or globs (default v_proj)"},
     [OPT_METHOD] = {"method", 0, "NAME", "split (default), ridge, decode, jacobian-..., all"},
     [OPT_ORDER] = {"order", 0, "auto|K", "planes of powers, 1 to 4 (default auto)"},
