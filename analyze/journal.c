@@ -210,6 +210,14 @@ uint64_t qn_journal_count(const struct qn_journal *j, const char *test)
     return number < j->n_tracks ? j->tracks[number].n : 0;
 }
 
+uint64_t qn_journal_total(const struct qn_journal *j)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < j->n_tracks; i++)
+        total += j->tracks[i].n;
+    return total;
+}
+
 const void *qn_journal_get(const struct qn_journal *j, const char *test, uint64_t item,
                            size_t *size)
 {

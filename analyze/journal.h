@@ -29,6 +29,8 @@ void qn_journal_close(struct qn_journal *j);
 
 /* Items of TEST (static text of at most 31 bytes) that are there. */
 uint64_t qn_journal_count(const struct qn_journal *j, const char *test);
+/* Of all tests together. */
+uint64_t qn_journal_total(const struct qn_journal *j);
 /* Bytes of an item that is there; they live as long as the journal and are 8-byte aligned. Of a
  * file they may be anything of any size. */
 const void *qn_journal_get(const struct qn_journal *j, const char *test, uint64_t item,

@@ -1,6 +1,7 @@
 #include "analyze/validate_report.h"
 
 #include "core/cpu.h"
+#include "core/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,15 +77,13 @@ static enum qins_status open_corpus(struct qn_validation *v, struct qins_error *
     const struct qn_model *m = v->models[MODEL];
     struct qn_corpus_options c = {
         .texts = &o->text, .n_texts = o->text != NULL, .tokenizer = o->tokenizer, .ids = o->ids};
-    struct qn_perplexity_options p = {.context = v->context, .style = o->style};
-    uint64_t windows;
     enum qins_status st = qn_corpus_open(&v->corpus, m, &c, err);
     if (st == QINS_OK && !o->ids)
         st = qn_tokenizer_open(&v->tokenizer, o->tokenizer, &m->files, m->config.vocab, err);
     if (st != QINS_OK)
         return st;
-    p.bos = v->corpus.bos;
-    st = qn_perplexity_windows(&v->corpus.ids, &p, &windows, err);
+    st =
+        qn_text_windows_init(&v->windows, &v->corpus.ids, v->context, o->style, v->corpus.bos, err);
     return st == QINS_ERR_FORMAT ? qn_error_in_file(err, st, o->ids ? o->ids : o->text) : st;
 }
 
@@ -162,6 +161,8 @@ static enum qins_status begin(struct qn_validation *v, struct qins_error *err)
         st = identify(v, &job, err);
     if (st == QINS_OK)
         st = qn_journal_open(&v->journal, o->journal, o->resume, &job, v->monitor, err);
+    if (st == QINS_OK)
+        v->resumed = qn_journal_total(v->journal);
     return st;
 }
 
@@ -177,6 +178,16 @@ static void finish(struct qn_validation *v)
     qn_model_destroy(v->models[MODEL]);
 }
 
+/* Under the test's name in snake_case. */
+static void put_result(json_t **results, const char *name, json_t *result)
+{
+    char key[32];
+    snprintf(key, sizeof key, "%s", name);
+    for (char *c = key; *c; c++)
+        *c = (char)(*c == '-' ? '_' : *c);
+    qn_json_put(results, key, result);
+}
+
 static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_TESTS],
                                   json_t **results, struct qins_error *err)
 {
@@ -188,7 +199,7 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
             continue;
         st = tests[i]->run(v, &result, err);
         if (st == QINS_OK)
-            qn_json_put(results, tests[i]->name, result);
+            put_result(results, tests[i]->name, result);
     }
     return st;
 }

@@ -26,7 +26,8 @@ struct qn_validate_options {
                                 next.npy, or NULL */
     const char *prompts;     /* path, or NULL: the shipped ones (examples/prompts.json, embedded) */
     uint32_t tokens;         /* generated from each prompt at most; 0: 1000 */
-    const char *journal;     /* path of the file that makes the run resumable, or NULL */
+    const char *journal;     /* path of the file that makes the run resumable, or NULL. It stays
+                                until whoever has saved the report removes it */
     bool resume;             /* goes on behind what the journal has */
     unsigned threads;
 };

@@ -8,6 +8,14 @@
 #include "analyze/validate.h"
 #include "formats/transport.h"
 
+/* What a pass over windows of the text took; windows that the journal had are not in it. */
+struct qn_pass_cost {
+    double seconds;                      /* from beginning to end */
+    double model_seconds[QN_PREDICTORS]; /* each model's part */
+    struct qn_compute_counts compute[QN_PREDICTORS];
+    uint64_t run, resumed; /* windows */
+};
+
 struct qn_validation {
     const struct qn_validate_options *options;
     const struct qn_monitor *monitor;
@@ -19,18 +27,19 @@ struct qn_validation {
     struct qn_corpus corpus;
     struct qn_tokenizer *tokenizer; /* or NULL: ids were given */
     uint32_t context;               /* tokens of a window */
+    struct qn_text_windows windows; /* of the text, in the style that was asked for */
     struct qn_journal *journal;
+    uint64_t resumed; /* items that the journal had when the run began */
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
-        kv_counts;    /* the candidate's: not in the journal, so of this run alone; see "partial" */
-    uint64_t resumed; /* items that were in the journal when the run began */
+        kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
     struct qn_position *positions; /* what qn_validation_positions() hands out, once it has run */
-    uint64_t n_positions, n_windows;
+    struct qn_pass_cost positions_cost;
 };
 
 /* A test: skipped (with a reason in the report) where it cannot be done with these models. */
 struct qn_validate_test {
-    const char *name;
+    const char *name; /* as --tests takes it; its key in the report has '_' in place of '-' */
     /* On success *result is the test's part of the report: "passed" (true, false or null),
      * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason}.
      */
@@ -39,10 +48,23 @@ struct qn_validate_test {
 extern const struct qn_validate_test qn_test_consistency, qn_test_autoregressive, qn_test_sampling,
     qn_test_perplexity, qn_test_long_context;
 
-/* Positions of all windows of the text, from the journal's "windows" or by running both models;
- * tests sampling and perplexity share them. *P lives as long as the journal. */
+/* Scored positions of all windows of the text, from the journal's "windows" or by running both
+ * models; tests sampling and perplexity share them. *P lives as long as V. There must be a
+ * candidate. */
 enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
                                          uint64_t *n, uint64_t *windows, struct qins_error *err);
+
+/* NLL of a scored position, in float64; the second one is 0 without a candidate. */
+struct qn_nll {
+    double of[QN_PREDICTORS];
+};
+
+/* The same for NLL alone, of WINDOWS from the one numbered FIRST on, as the journal's TEST; *NLL is
+ * the caller's. */
+enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
+                                   const struct qn_text_windows *windows, uint64_t first,
+                                   struct qn_nll **nll, struct qn_pass_cost *cost,
+                                   struct qins_error *err);
 
 /* {"value": …, "bar": BAR, "comparison": "<=" …, "passed": …, "source": SOURCE} under NAME of
  * *THRESHOLDS; a value that is not finite does not pass. Returns whether it passed. */

@@ -66,10 +66,13 @@ static enum qins_status run_decode(void *ctx, struct qins_error *err)
 static enum qins_status run_evaluate(void *ctx, struct qins_error *err)
 {
     const struct lane *l = ctx;
-    struct qn_perplexity_options o = {
-        .context = l->f->setup.context, .style = QN_PPL_QINS, .bos = -1, .threads = l->threads};
+    struct qn_text_windows windows;
     struct qn_perplexity figures;
-    return qn_perplexity(l->f->setup.model, &l->f->windows, &o, "", NULL, &figures, err);
+    enum qins_status st =
+        qn_text_windows_init(&windows, &l->f->windows, l->f->setup.context, QN_PPL_QINS, -1, err);
+    return st == QINS_OK
+               ? qn_perplexity(l->f->setup.model, &windows, l->threads, NULL, &figures, err)
+               : st;
 }
 
 static enum qins_status run_prefill_products(void *ctx, struct qins_error *err)

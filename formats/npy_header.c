@@ -234,3 +234,28 @@ enum qins_status qn_npy_read(const struct qn_npy_header *h, const struct qn_tens
         qn_swap_elements(dst, size, width);
     return st;
 }
+
+enum qins_status qn_npy_header_write(struct qn_buf *out, enum qins_dtype dtype, unsigned rank,
+                                     const uint64_t *shape, struct qins_error *err)
+{
+    enum { ALIGNMENT = 64, PREFIX = sizeof magic + 4 }; /* as numpy writes them */
+    char text[4 * ALIGNMENT];
+    uint8_t prefix[PREFIX] = {0};
+    size_t type = 0;
+    while (types[type].dtype != dtype)
+        type++;
+    const char order = qins_dtype_size(dtype) == 1 ? '|' : '<';
+    int n = snprintf(text, sizeof text, "{'descr': '%c%s', 'fortran_order': False, 'shape': (",
+                     order, types[type].code);
+    for (unsigned i = 0; i < rank; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%" PRIu64 ", ", shape[i]);
+    n += snprintf(text + n, sizeof text - (size_t)n, "), }");
+    while ((PREFIX + n + 1) % ALIGNMENT != 0)
+        text[n++] = ' ';
+    text[n++] = '\n';
+    memcpy(prefix, magic, sizeof magic);
+    prefix[sizeof magic] = 1;
+    qn_store16(prefix + sizeof magic + 2, (uint16_t)n);
+    enum qins_status st = qn_buf_append(out, prefix, sizeof prefix, err);
+    return st == QINS_OK ? qn_buf_append(out, text, (size_t)n, err) : st;
+}

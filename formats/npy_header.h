@@ -3,6 +3,7 @@
 #ifndef QINS_FORMATS_NPY_HEADER_H
 #define QINS_FORMATS_NPY_HEADER_H
 
+#include "core/buf.h"
 #include "core/tensor.h"
 #include "formats/strided.h"
 
@@ -27,6 +28,11 @@ enum qins_status qn_npy_header_size(const uint8_t *head, size_t head_size, size_
 /* Parses a whole header. */
 enum qins_status qn_npy_header_parse(struct qn_npy_header *out, const uint8_t *data, size_t size,
                                      struct qins_error *err);
+
+/* Appends the header of a little-endian, row-major array, version 1.0, to OUT; RANK is at most 8,
+ * DTYPE one that NumPy has. */
+enum qins_status qn_npy_header_write(struct qn_buf *out, enum qins_dtype dtype, unsigned rank,
+                                     const uint64_t *shape, struct qins_error *err);
 
 /* SIZE canonical bytes from OFFSET of the array T, whose header was parsed to H. FETCH yields
  * the data behind the header. */

@@ -3,7 +3,9 @@
  * say. */
 #include "tests/unit/testing.h"
 
-#include "analyze/perplexity.h"
+#include "analyze/divergence.h"
+#include "analyze/estimate.h"
+#include "analyze/scoring.h"
 #include "convert/sensitivity.h"
 #include "core/linalg.h"
 #include "model/synthetic.h"
@@ -210,15 +212,59 @@ static void test_little_memory(void **state)
     qn_calibration_finish(&one);
 }
 
-static void compare(const struct fixture *f, const struct qn_model *candidate,
-                    const struct qn_perplexity_options *o, struct qn_divergence *out)
+struct scored {
+    double kl[TOKENS];
+    uint64_t windows, vocab;
+    size_t each;
+};
+
+/* NLL of both and the divergence, of each position. */
+static void score(void *ctx, unsigned slot, uint64_t at, const float *const logits[QN_PREDICTORS],
+                  uint32_t next, void *record)
 {
-    struct qn_perplexity both[2];
-    check_ok(
-        qn_perplexity_pair(f->m, candidate, &f->corpus.ids, o, "divergence", NULL, both, out, &e_));
+    const struct scored *all = ctx;
+    double *out = record;
+    (void)slot;
+    (void)at;
+    for (int i = 0; i < QN_PREDICTORS; i++)
+        out[i] = qn_log_sum_exp(logits[i], all->vocab) - (double)logits[i][next];
+    out[2] =
+        qn_kl_of_logits(logits[0], qn_log_sum_exp(logits[0], all->vocab), logits[1], all->vocab);
 }
 
-static void test_divergence(void **state)
+static enum qins_status keep(void *ctx, uint64_t window, const void *records,
+                             struct qins_error *err)
+{
+    struct scored *all = ctx;
+    const double *in = records;
+    (void)err;
+    for (size_t i = 0; i < all->each; i++)
+        all->kl[window * all->each + i] = in[3 * i + 2];
+    all->windows++;
+    return QINS_OK;
+}
+
+static void compare(const struct fixture *f, const struct qn_model *candidate, unsigned threads,
+                    uint64_t done, struct scored *out)
+{
+    struct qn_text_windows windows;
+    check_ok(qn_text_windows_init(&windows, &f->corpus.ids, CONTEXT, QN_PPL_QINS, -1, &e_));
+    memset(out, 0, sizeof *out);
+    out->vocab = f->m->config.vocab;
+    out->each = qn_text_windows_scored(&windows);
+    struct qn_scoring s = {.windows = &windows,
+                           .run = {.models = {f->m, candidate},
+                                   .skip = done,
+                                   .windows = windows.count,
+                                   .threads = threads},
+                           .score = score,
+                           .record = 3 * sizeof(double),
+                           .done = keep,
+                           .ctx = out};
+    check_ok(qn_score_windows(&s, &e_));
+}
+
+static void test_windows(void **state)
 {
     struct fixture *f = *state;
     if (!f) {
@@ -227,20 +273,20 @@ static void test_divergence(void **state)
     }
     struct qn_model_config config = f->m->config;
     struct qn_model *other = NULL;
-    struct qn_divergence same, apart, threads;
-    struct qn_perplexity_options o = {.context = CONTEXT, .threads = 1};
+    static struct scored same, apart, again;
+    const size_t tokens = (TOKENS - 1) / CONTEXT * CONTEXT;
     check_ok(qn_model_create_random(&other, &config, QINS_F32, 6, &e_));
-    compare(f, f->m, &o, &same);
-    assert_true(same.mean_kl == 0.0 && same.max_kl == 0.0 && same.same_top1 == 1.0);
-    assert_int_equal(same.tokens, (TOKENS - 1) / CONTEXT * CONTEXT);
-    compare(f, other, &o, &apart);
-    assert_true(apart.mean_kl > 0.0 && apart.quantiles[0] > 0.0 && apart.same_top1 < 1.0);
-    o.threads = 3;
-    compare(f, other, &o, &threads);
-    assert_memory_equal(&apart, &threads, sizeof apart);
-    o.max_windows = 2;
-    compare(f, other, &o, &threads);
-    assert_int_equal(threads.windows, 2);
+    compare(f, f->m, 1, 0, &same);
+    assert_int_equal(same.windows * same.each, tokens);
+    compare(f, other, 1, 0, &apart);
+    for (size_t i = 0; i < tokens; i++)
+        assert_true(same.kl[i] == 0.0 && apart.kl[i] > 0.0);
+    compare(f, other, 3, 0, &again);
+    assert_memory_equal(&apart, &again, sizeof apart);
+    compare(f, other, 3, 1, &again);
+    assert_int_equal(again.windows, apart.windows - 1);
+    assert_memory_equal(again.kl + again.each, apart.kl + apart.each,
+                        (tokens - apart.each) * sizeof *apart.kl);
     qn_model_destroy(other);
 }
 
@@ -254,7 +300,7 @@ int main(void)
         cmocka_unit_test(test_spread),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_little_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_divergence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_windows, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

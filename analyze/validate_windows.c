@@ -1,0 +1,197 @@
+#include "analyze/divergence.h"
+#include "analyze/logits_file.h"
+#include "analyze/validate_job.h"
+#include "core/bytes.h"
+#include "core/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A pass of both models over windows, each an item of a test in the journal. */
+struct pass {
+    struct qn_validation *v;
+    const char *test;
+    uint64_t first; /* window that is item 0 */
+    size_t record, window_bytes;
+    struct qn_logits_file *logits;        /* or NULL */
+    struct qn_position_scratch **scratch; /* [threads], of positions */
+};
+
+static void score_nll(void *ctx, unsigned slot, uint64_t at,
+                      const float *const logits[QN_PREDICTORS], uint32_t next, void *record)
+{
+    const struct pass *p = ctx;
+    struct qn_nll *nll = record;
+    (void)slot;
+    for (int i = 0; i < QN_PREDICTORS && logits[i]; i++)
+        nll->of[i] =
+            qn_log_sum_exp(logits[i], p->v->models[i]->config.vocab) - (double)logits[i][next];
+    if (p->logits)
+        qn_logits_file_put(p->logits, at, logits, next);
+}
+
+static void score_position(void *ctx, unsigned slot, uint64_t at,
+                           const float *const logits[QN_PREDICTORS], uint32_t next, void *record)
+{
+    const struct pass *p = ctx;
+    qn_position_compare(p->scratch[slot], logits[0], logits[1], next, record);
+    if (p->logits)
+        qn_logits_file_put(p->logits, at, logits, next);
+}
+
+static enum qins_status note(void *ctx, uint64_t window, const void *records,
+                             struct qins_error *err)
+{
+    const struct pass *p = ctx;
+    enum qins_status st = p->logits ? qn_logits_file_check(p->logits, err) : QINS_OK;
+    (void)window;
+    return st == QINS_OK ? qn_journal_add(p->v->journal, p->test, records, p->window_bytes, err)
+                         : st;
+}
+
+/* Runs the windows that the journal lacks. */
+static enum qins_status run(struct pass *p, struct qn_scoring *s, struct qn_pass_cost *cost,
+                            struct qins_error *err)
+{
+    struct qn_validation *v = p->v;
+    const uint64_t have =
+        qn_min_u64(qn_journal_count(v->journal, p->test), s->windows->count - p->first);
+    const double begun = qn_seconds();
+    s->run.windows = s->windows->count;
+    s->run.skip = p->first + have;
+    s->run.threads = v->options->threads;
+    s->run.monitor = v->monitor;
+    for (int i = 0; i < QN_PREDICTORS; i++) {
+        s->run.models[i] = v->models[i];
+        s->run.kv[i] = v->kv[i];
+    }
+    s->done = note;
+    s->ctx = p;
+    *cost = (struct qn_pass_cost){.resumed = have};
+    enum qins_status st = s->run.skip < s->run.windows ? qn_score_windows(s, err) : QINS_OK;
+    cost->seconds = qn_seconds() - begun;
+    cost->run = s->run.windows - s->run.skip;
+    for (int i = 0; i < QN_PREDICTORS; i++) {
+        cost->model_seconds[i] = s->run.seconds[i];
+        cost->compute[i] = s->run.counts[i];
+        qn_compute_counts_add(&v->compute[i], &s->run.counts[i]);
+    }
+    qn_kv_counts_add(&v->kv_counts, &s->run.kv_counts[QN_PREDICTORS - 1]);
+    return st;
+}
+
+/* All records of the test, one after the other. */
+static enum qins_status gather(const struct pass *p, uint64_t windows, void **out,
+                               struct qins_error *err)
+{
+    uint8_t *all = malloc((size_t)windows * p->window_bytes + 1);
+    *out = all;
+    if (!all)
+        return qn_fail_memory(err);
+    for (uint64_t i = 0; i < windows; i++) {
+        size_t size;
+        const void *records = qn_journal_get(p->v->journal, p->test, i, &size);
+        if (size != p->window_bytes) {
+            free(all);
+            *out = NULL;
+            return qn_fail_at(err, QINS_ERR_FORMAT, p->v->options->journal, NULL, QN_NO_OFFSET,
+                              "an item of '%s' has %zu bytes, not %zu: remove the file", p->test,
+                              size, p->window_bytes);
+        }
+        memcpy(all + i * p->window_bytes, records, size);
+    }
+    return QINS_OK;
+}
+
+/* Runs the pass and hands out its records; *OUT stays NULL where there is no window. */
+static enum qins_status make(struct pass *p, struct qn_scoring *s, void **out,
+                             struct qn_pass_cost *cost, struct qins_error *err)
+{
+    const uint64_t windows = s->windows->count - p->first;
+    p->record = s->record;
+    p->window_bytes = qn_text_windows_scored(s->windows) * s->record;
+    *out = NULL;
+    enum qins_status st = windows > 0 ? run(p, s, cost, err) : QINS_OK;
+    if (st == QINS_OK && windows > 0)
+        st = gather(p, windows, out, err);
+    if (st == QINS_OK && p->logits)
+        st = qn_logits_file_commit(p->logits, err);
+    return st;
+}
+
+/* Logits are of the text's windows in the style that was asked for, all of them: of no other
+ * pass, and of none that goes on behind an earlier run. */
+static enum qins_status save_logits(struct pass *p, const struct qn_text_windows *windows,
+                                    struct qins_error *err)
+{
+    const struct qn_validation *v = p->v;
+    const char *dir = v->options->save_logits;
+    if (!dir || windows != &v->windows)
+        return QINS_OK;
+    return qn_logits_file_create(&p->logits, dir, windows->count * qn_text_windows_scored(windows),
+                                 v->models[0]->config.vocab, v->models[1] != NULL, v->monitor, err);
+}
+
+enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
+                                   const struct qn_text_windows *windows, uint64_t first,
+                                   struct qn_nll **nll, struct qn_pass_cost *cost,
+                                   struct qins_error *err)
+{
+    struct pass p = {.v = v, .test = test, .first = first};
+    struct qn_scoring s = {.windows = windows,
+                           .what = "perplexity",
+                           .score = score_nll,
+                           .record = sizeof(struct qn_nll)};
+    void *all = NULL;
+    enum qins_status st = save_logits(&p, windows, err);
+    if (st == QINS_OK)
+        st = make(&p, &s, &all, cost, err);
+    qn_logits_file_destroy(p.logits);
+    *nll = all;
+    return st;
+}
+
+static enum qins_status create_scratch(struct pass *p, struct qins_error *err)
+{
+    const unsigned threads = p->v->options->threads;
+    enum qins_status st = QINS_OK;
+    p->scratch = calloc(threads, sizeof(struct qn_position_scratch *));
+    if (!p->scratch)
+        return qn_fail_memory(err);
+    for (unsigned i = 0; i < threads && st == QINS_OK; i++)
+        st = qn_position_scratch_create(&p->scratch[i], p->v->models[0]->config.vocab, err);
+    return st;
+}
+
+static void destroy_scratch(struct pass *p)
+{
+    for (unsigned i = 0; p->scratch && i < p->v->options->threads; i++)
+        qn_position_scratch_destroy(p->scratch[i]);
+    free(p->scratch);
+}
+
+enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
+                                         uint64_t *n, uint64_t *windows, struct qins_error *err)
+{
+    struct pass pass = {.v = v, .test = "windows"};
+    struct qn_scoring s = {.windows = &v->windows,
+                           .what = "comparing predictions",
+                           .score = score_position,
+                           .record = sizeof(struct qn_position)};
+    void *all = v->positions;
+    enum qins_status st = QINS_OK;
+    if (!all) {
+        st = save_logits(&pass, &v->windows, err);
+        if (st == QINS_OK)
+            st = create_scratch(&pass, err);
+        if (st == QINS_OK)
+            st = make(&pass, &s, &all, &v->positions_cost, err);
+        qn_logits_file_destroy(pass.logits);
+        destroy_scratch(&pass);
+    }
+    v->positions = all;
+    *p = v->positions;
+    *windows = v->windows.count;
+    *n = v->windows.count * qn_text_windows_scored(&v->windows);
+    return st;
+}
