@@ -238,6 +238,8 @@ static enum qins_status draw(const char *dir, const json_t *report,
     if (st == QINS_OK)
         st = qn_plot_transport(&p, &in, err);
     if (st == QINS_OK)
+        st = qn_plot_kv(&p, &in, err);
+    if (st == QINS_OK)
         st = qn_plot_tensors(&p, &in, monitor, err);
     if (st == QINS_OK)
         st = qn_plotter_draw(&p, monitor, err);

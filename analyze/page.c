@@ -148,18 +148,29 @@ static void put_pictures(FILE *to, const struct qn_plotter *p, const char *const
     fputs("</div>\n", to);
 }
 
-static void put_head(FILE *to, const json_t *report)
+void qn_page_head(FILE *to, const char *verb, const char *name, const char *style)
 {
     fputs("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
           /* nothing is loaded from anywhere, and only the page's own script runs */
           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
           "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
-          "<link rel=\"icon\" href=\"data:,\">\n<title>qins analyze: ",
+          "<link rel=\"icon\" href=\"data:,\">\n<title>qins ",
           to);
-    qn_page_text(to, qn_path_base(qn_report_text(json_object_get(report, "model"), "path")));
-    fprintf(to, "</title>\n<style>\n%s</style>\n</head>\n<body>\n", qn_asset_page_css);
+    fprintf(to, "%s: ", verb);
+    qn_page_text(to, name);
+    fprintf(to, "</title>\n<style>\n%s%s</style>\n</head>\n<body>\n", qn_asset_page_css, style);
 }
+
+void qn_page_foot(FILE *to)
+{
+    fprintf(to, "<script>\n%s</script>\n</body>\n</html>\n", qn_asset_page_js);
+}
+
+struct study {
+    const json_t *report;
+    const struct qn_plotter *plotter;
+};
 
 static void put_file(FILE *to, const json_t *report, const char *key, const char *what)
 {
@@ -182,6 +193,7 @@ static void put_title(FILE *to, const json_t *report)
     qn_page_text(to, qn_report_text(model, "format"));
     put_file(to, report, "calibration", "calibration");
     put_file(to, report, "transport", "transport");
+    put_file(to, report, "kv", "V pages");
     put_file(to, report, "plan", "plan");
     put_file(to, report, "archive", "archive");
     fputs("; studied by qins ", to);
@@ -192,18 +204,24 @@ static void put_title(FILE *to, const json_t *report)
           to);
     if (json_is_object(json_object_get(report, "transport")))
         fputs("<a href=\"#native\">Native compute</a>", to);
+    if (json_is_object(json_object_get(report, "kv")))
+        fputs("<a href=\"#kv\">V cache</a>", to);
     fputs("<a href=\"#kinds\">Kinds</a>"
           "<a href=\"#remarks\">Remarks</a><a href=\"#list\">Every tensor</a></nav>\n",
           to);
 }
 
-static void put_page(FILE *to, const json_t *report, const struct qn_plotter *p)
+static void put_page(FILE *to, const void *ctx)
 {
+    const struct study *study = ctx;
+    const json_t *report = study->report;
+    const struct qn_plotter *p = study->plotter;
     static const char *const rates[] = {"int-vs-qins", "rate-distortion", NULL},
                              *const sizes[] = {"waterfall", "coded-size", NULL},
                              *const access[] = {"access-map", "access-frequency", NULL},
                              *const kinds[] = {"entropy-by-kind", "entropy-by-layer", NULL};
-    put_head(to, report);
+    qn_page_head(to, "analyze",
+                 qn_path_base(qn_report_text(json_object_get(report, "model"), "path")), "");
     put_title(to, report);
     qn_page_tiles(to, report);
     qn_page_finding(to, report);
@@ -216,26 +234,34 @@ static void put_page(FILE *to, const json_t *report, const struct qn_plotter *p)
     qn_page_access(to, report);
     put_pictures(to, p, access);
     qn_page_transport(to, report, p);
+    qn_page_kv(to, report, p);
     fputs("<h2 id=\"kinds\">Kinds of tensors</h2>\n", to);
     put_pictures(to, p, kinds);
     qn_page_kinds(to, report);
     qn_page_remarks(to, report);
     qn_page_tensors(to, report, p);
-    fprintf(to, "<script>\n%s</script>\n</body>\n</html>\n", qn_asset_page_js);
+    qn_page_foot(to);
 }
 
-enum qins_status qn_page_write(const char *path, const json_t *report, const struct qn_plotter *p,
-                               struct qins_error *err)
+enum qins_status qn_page_save(const char *path, void (*put)(FILE *to, const void *ctx),
+                              const void *ctx, struct qins_error *err)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *to = open_memstream(&text, &size);
     if (!to)
         return qn_fail_memory(err);
-    put_page(to, report, p);
+    put(to, ctx);
     bool bad = ferror(to) != 0;
     bad = fclose(to) != 0 || bad;
     enum qins_status st = bad ? qn_fail_memory(err) : qn_write_whole(path, text, size, err);
     free(text);
     return st;
+}
+
+enum qins_status qn_page_write(const char *path, const json_t *report, const struct qn_plotter *p,
+                               struct qins_error *err)
+{
+    const struct study study = {report, p};
+    return qn_page_save(path, put_page, &study, err);
 }

@@ -21,10 +21,18 @@ void qn_page_bytes(FILE *to, double bytes);
 /* A cell of a table with a number that sorts by its value. */
 void qn_page_cell(FILE *to, int digits, double value);
 
+/* Begins a self-contained page, titled "qins VERB: NAME", with the shared style and STYLE behind it;
+ * ends it, with the shared script. */
+void qn_page_head(FILE *to, const char *verb, const char *name, const char *style);
+void qn_page_foot(FILE *to);
+/* What PUT writes, to PATH, atomically. */
+enum qins_status qn_page_save(const char *path, void (*put)(FILE *to, const void *ctx),
+                              const void *ctx, struct qins_error *err);
+
 /* The picture of a plot that was drawn, inline. */
 void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot);
 
-/* Parts (analyze/page_parts.c, page_table.c, page_transport.c). */
+/* Parts (analyze/page_parts.c, page_table.c, page_transport.c, page_kv.c). */
 void qn_page_tiles(FILE *to, const json_t *report);
 void qn_page_finding(FILE *to, const json_t *report);
 void qn_page_comparison(FILE *to, const json_t *report);
@@ -32,6 +40,8 @@ void qn_page_extra(FILE *to, const json_t *report);
 void qn_page_access(FILE *to, const json_t *report);
 /* Layers on coded inputs, with P's pictures; nothing where there are none. */
 void qn_page_transport(FILE *to, const json_t *report, const struct qn_plotter *p);
+/* Pages of V, the same. */
+void qn_page_kv(FILE *to, const json_t *report, const struct qn_plotter *p);
 void qn_page_kinds(FILE *to, const json_t *report);
 void qn_page_remarks(FILE *to, const json_t *report);
 /* The table of tensors, with the pictures that P has of them. */

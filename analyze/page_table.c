@@ -126,7 +126,7 @@ static const char form[] =
     "<form id=\"filter\" class=\"needs-script\"><input type=\"search\" name=\"text\" "
     "placeholder=\"filter by name, e.g. mlp\" aria-label=\"filter by name\">"
     "<label>kind <select name=\"kind\"><option value=\"\">all</option><option>weight</option>"
-    "<option>activation</option></select></label>"
+    "<option>activation</option><option>transport</option><option>kv page</option></select></label>"
     "<label>class <select name=\"access\"><option value=\"\">all</option><option>hot</option>"
     "<option>cold</option><option>unknown</option></select></label>"
     "<output id=\"count\"></output></form>\n";

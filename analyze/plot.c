@@ -349,7 +349,8 @@ static bool is_stale(const struct qn_plotter *p, const char *name)
     for (size_t i = 0; i < QN_PLOT_NAMES; i++)
         if (strlen(qn_plot_names[i]) == stem && memcmp(qn_plot_names[i], name, stem) == 0)
             return true;
-    if (strncmp(name, "transport-", strlen("transport-")) == 0)
+    if (strncmp(name, "transport-", strlen("transport-")) == 0 ||
+        strncmp(name, "kv-", strlen("kv-")) == 0)
         return true;
     return stem >= 11 && strncmp(name, "tensor-", 7) == 0 &&
            strspn(name + 7, "0123456789") == stem - 7;

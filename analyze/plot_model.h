@@ -22,6 +22,9 @@ enum qins_status qn_plot_access(struct qn_plotter *p, const struct qn_plot_input
 /* Those of "transport" in the report are all named "transport-…". */
 enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_input *in,
                                    struct qins_error *err);
+/* That of "kv" there. */
+enum qins_status qn_plot_kv(struct qn_plotter *p, const struct qn_plot_input *in,
+                            struct qins_error *err);
 /* Adds those of tensors that have curves. */
 enum qins_status qn_plot_tensors(struct qn_plotter *p, const struct qn_plot_input *in,
                                  const struct qn_monitor *monitor, struct qins_error *err);

@@ -87,13 +87,15 @@ void qn_report_component(const char *name, long *layer, char *component, size_t 
 }
 
 /* In the order of the report. */
-enum matter { MATTER_WEIGHT, MATTER_TRANSPORT, MATTER_ACTIVATION };
+enum matter { MATTER_WEIGHT, MATTER_TRANSPORT, MATTER_ACTIVATION, MATTER_KV };
 
 static enum matter matter_of(const json_t *tensor)
 {
     const char *kind = qn_report_text(tensor, "kind");
     if (strcmp(kind, "activation") == 0)
         return MATTER_ACTIVATION;
+    if (strcmp(kind, "kv page") == 0)
+        return MATTER_KV;
     return strcmp(kind, "transport") == 0 ? MATTER_TRANSPORT : MATTER_WEIGHT;
 }
 
@@ -148,6 +150,7 @@ static json_t *kind_to_json(const struct kind *k)
     qn_json_put(&j, "kind", json_string(k->name));
     qn_json_put(&j, "activation", json_boolean(k->matter == MATTER_ACTIVATION));
     qn_json_put(&j, "transport", json_boolean(k->matter == MATTER_TRANSPORT));
+    qn_json_put(&j, "kv_pages", json_boolean(k->matter == MATTER_KV));
     qn_json_put(&j, "layered", json_boolean(k->layered));
     qn_json_put(&j, "tensors", json_integer((json_int_t)k->tensors));
     qn_json_put(&j, "elements", qn_json_real(k->elements));
@@ -157,7 +160,7 @@ static json_t *kind_to_json(const struct kind *k)
     return j;
 }
 
-/* Weights, planes of transports, activations, then by elements, then as they came. */
+/* Weights, planes of transports, activations, V pages, then by elements, then as they came. */
 static int compare(const void *a, const void *b)
 {
     const struct kind *x = a, *y = b;
