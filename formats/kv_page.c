@@ -17,7 +17,7 @@ static const float scale_unit = 0x1p-13F; /* (33 … 64) * 2^(0 … 7) of it are
 enum { DEFAULT_TOKENS = 64, ALIGN = 8 };
 
 /* Chosen by measuring: docs/kv-format.md. */
-static const float kappa_8_bit = 0.5F, kappa_6_bit = 0.5F;
+static const float kappa_8_bit = 0.25F, kappa_6_bit = 0.25F;
 
 struct work {
     struct qn_grid *grid;

@@ -1,9 +1,10 @@
 /* Test-only: logits of a model for given tokens, for references written in Python.
  *   forward_tool MODEL IDS.npy OUT.npy [--batch N] [--threads N] [--positions N] [--split K]
- *                [--transport T.h5]
+ *                [--transport T.h5] [--kv BITS] [--page-bytes N] [--recent N] [--pages FILE]
  * writes float32 logits [tokens][vocab]. --positions is the context of the session (default: as
  * many as there are tokens); --split K runs the last K tokens one at a time, through the cache;
- * with --transport the layers that it holds run natively. */
+ * with --transport the layers that it holds run natively; with --kv V is cached in coded pages, and
+ * each page that was coded is appended to FILE: layer, page, size as uint32, then its bytes. */
 #include "formats/transport.h"
 #include "model/ids.h"
 #include "model/session.h"
@@ -15,8 +16,8 @@
 enum { DEFAULT_BATCH = 512 }; /* the session's */
 
 struct request {
-    const char *model, *ids, *out, *transport;
-    size_t batch, threads, positions, split;
+    const char *model, *ids, *out, *transport, *pages;
+    size_t batch, threads, positions, split, kv, page_bytes, recent;
 };
 
 static bool parse(struct request *r, int argc, char **argv)
@@ -24,10 +25,13 @@ static bool parse(struct request *r, int argc, char **argv)
     const struct {
         const char *name;
         size_t *value;
-    } options[] = {{"--batch", &r->batch},
-                   {"--threads", &r->threads},
-                   {"--positions", &r->positions},
-                   {"--split", &r->split}};
+    } options[] = {
+        {"--batch", &r->batch},  {"--threads", &r->threads}, {"--positions", &r->positions},
+        {"--split", &r->split},  {"--kv", &r->kv},           {"--page-bytes", &r->page_bytes},
+        {"--recent", &r->recent}};
+    const struct {
+        const char *name, **value;
+    } files[] = {{"--transport", &r->transport}, {"--pages", &r->pages}};
     *r = (struct request){.threads = 1};
     if (argc < 4 || argc % 2 != 0)
         return false;
@@ -35,9 +39,12 @@ static bool parse(struct request *r, int argc, char **argv)
     r->ids = argv[2];
     r->out = argv[3];
     for (int i = 4; i < argc; i += 2) {
-        bool known = strcmp(argv[i], "--transport") == 0;
-        if (known)
-            r->transport = argv[i + 1];
+        bool known = false;
+        for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+            if (strcmp(argv[i], files[k].name) == 0) {
+                *files[k].value = argv[i + 1];
+                known = true;
+            }
         for (size_t k = 0; k < sizeof options / sizeof *options; k++)
             if (strcmp(argv[i], options[k].name) == 0) {
                 *options[k].value = strtoull(argv[i + 1], NULL, 10);
@@ -82,6 +89,15 @@ static enum qins_status run(struct qn_session *s, const uint32_t *ids, size_t n,
     return st;
 }
 
+static enum qins_status save_page(void *ctx, uint32_t layer, uint64_t page, const uint8_t *bytes,
+                                  size_t size, struct qins_error *err)
+{
+    const uint32_t head[] = {layer, (uint32_t)page, (uint32_t)size};
+    FILE *f = ctx;
+    const bool ok = !f || (fwrite(head, sizeof head, 1, f) == 1 && fwrite(bytes, size, 1, f) == 1);
+    return ok ? QINS_OK : qn_fail_errno(err, "pages", "write");
+}
+
 static enum qins_status compute(const struct request *r, const struct qn_model *m,
                                 struct qn_pool *pool, struct qins_error *err)
 {
@@ -90,8 +106,16 @@ static enum qins_status compute(const struct request *r, const struct qn_model *
     struct qn_session *s = NULL;
     float *out = NULL;
     enum qins_status st = qn_ids_load(&ids, r->ids, m->config.vocab, err);
-    struct qn_session_options o = {
-        .positions = r->positions ? r->positions : ids.count, .batch = r->batch, .pool = pool};
+    FILE *pages = r->pages ? fopen(r->pages, "wb") : NULL;
+    const struct qn_kv_options kv = {.bits = (unsigned)r->kv,
+                                     .page_bytes = r->page_bytes,
+                                     .recent = (uint32_t)r->recent,
+                                     .page = save_page,
+                                     .ctx = pages};
+    struct qn_session_options o = {.positions = r->positions ? r->positions : ids.count,
+                                   .batch = r->batch,
+                                   .pool = pool,
+                                   .kv = &kv};
     if (st == QINS_OK && r->split > ids.count)
         st = qn_fail(err, QINS_ERR_USAGE, "there are only %zu tokens", ids.count);
     if (st == QINS_OK)
@@ -105,6 +129,8 @@ static enum qins_status compute(const struct request *r, const struct qn_model *
         st = run(s, ids.data + head, r->split, 1, vocab, out + head * vocab, err);
     if (st == QINS_OK)
         st = save(r->out, out, ids.count, vocab, err);
+    if (pages && fclose(pages) != 0 && st == QINS_OK)
+        st = qn_fail_errno(err, r->pages, "write");
     free(out);
     qn_session_destroy(s);
     qn_ids_finish(&ids);
@@ -134,7 +160,8 @@ int main(int argc, char **argv)
     char line[1024];
     if (!parse(&r, argc, argv)) {
         fputs("usage: forward_tool MODEL IDS.npy OUT.npy [--batch N] [--threads N] "
-              "[--positions N] [--split K] [--transport T.h5]\n",
+              "[--positions N] [--split K] [--transport T.h5] [--kv BITS] [--page-bytes N] "
+              "[--recent N] [--pages FILE]\n",
               stderr);
         return QINS_ERR_USAGE;
     }
