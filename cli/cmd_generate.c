@@ -2,6 +2,7 @@
 
 #include "core/linalg.h"
 #include "model/generate.h"
+#include "model/kv_report.h"
 #include "model/native.h"
 
 #include <inttypes.h>
@@ -18,6 +19,7 @@ struct generating {
     struct qn_tokenizer *tokenizer;
     struct qn_pool *pool;
     struct qn_session *session;
+    struct qn_kv_options kv; /* bits 0: a plain V cache */
     struct qn_generate_options options;
     size_t wanted; /* what --tokens says; options.max_tokens may be less */
     struct qn_ids prompt;
@@ -94,6 +96,8 @@ static enum qins_status read_options(struct generating *g, struct qins_error *er
         st = cli_real(c, OPT_TOP_P, LEAST_TOP_P, 1.0, &s->top_p, err);
     if (st == QINS_OK)
         st = cli_u64(c, OPT_SEED, UINT64_MAX, &s->seed, err);
+    if (st == QINS_OK)
+        st = cli_kv_bits(c, &g->kv.bits, err);
     if (st == QINS_OK && s->temperature <= 0.0)
         st = refuse_sampling(c, err);
     g->wanted = tokens;
@@ -147,7 +151,8 @@ static enum qins_status open_model(struct generating *g, struct qins_error *err)
 
 static enum qins_status generate(struct generating *g, struct qins_error *err)
 {
-    struct qn_session_options o = {.positions = g->prompt.count + g->options.max_tokens};
+    struct qn_session_options o = {.positions = g->prompt.count + g->options.max_tokens,
+                                   .kv = &g->kv};
     enum qins_status st = qn_linalg_init(err); /* before there are threads */
     if (st == QINS_OK)
         st = qn_pool_create(&g->pool, g->c->threads, err);
@@ -182,6 +187,26 @@ static void print_rates(const struct generating *g)
     fputc('\n', stderr);
 }
 
+/* What V of the sequence takes, beside float16. */
+static void print_kv(const struct generating *g)
+{
+    struct qn_kv_counts c;
+    if (g->kv.bits == 0)
+        return;
+    qn_session_kv_counts(g->session, &c);
+    fprintf(stderr,
+            "V cache: %u bits, %" PRIu64 " coded pages; %" PRIu64 " bytes held, %.2fx less "
+            "than float16\n",
+            g->kv.bits, c.packed_pages, c.held_bytes, (double)c.f16_bytes / (double)c.held_bytes);
+}
+
+static json_t *kv_json(const struct generating *g)
+{
+    struct qn_kv_counts c;
+    qn_session_kv_counts(g->session, &c);
+    return qn_kv_report(&g->model->config, &g->kv, &c);
+}
+
 static json_t *ids_json(const struct qn_ids *ids)
 {
     json_t *j = json_array();
@@ -213,6 +238,8 @@ static enum qins_status make_report(const struct generating *g, struct qins_erro
         qn_json_put(&j, "transport", qn_json_text(g->c->value[OPT_TRANSPORT]));
     if (g->model->native)
         qn_json_put(&j, "native", json_true());
+    if (g->kv.bits != 0)
+        qn_json_put(&j, "kv_cache", kv_json(g));
     qn_json_put(&j, "temperature", qn_json_real(s->temperature));
     qn_json_put(&j, "top_k", s->top_k ? json_integer(s->top_k) : json_null());
     qn_json_put(&j, "top_p", qn_json_real(s->top_p));
@@ -254,8 +281,10 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = generate(&g, err);
     if (st == QINS_OK && c->json)
         st = make_report(&g, err);
-    else if (st == QINS_OK && !c->quiet)
+    else if (st == QINS_OK && !c->quiet) {
         print_rates(&g);
+        print_kv(&g);
+    }
     finish(&g);
     return st;
 }
@@ -266,7 +295,7 @@ const struct cli_verb cli_generate = {
     .usage = "generate MODEL --prompt TEXT [options]",
     .example = "qins generate model/ --prompt 'In the beginning' --tokens 64",
     .options = {OPT_PROMPT, OPT_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
-                OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT},
+                OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT, OPT_KV_CACHE},
     .help = {{OPT_TOKENS, "how many tokens at most (default 128)"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever MODEL carries"}},
     .n_operands = 1,
