@@ -1,5 +1,6 @@
 #include "analyze/validate_report.h"
 
+#include "analyze/prompts.h"
 #include "core/cpu.h"
 #include "core/file.h"
 
@@ -140,7 +141,9 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
     add_digest(h, &v->corpus.text_digest);
     add_digest(h, &v->corpus.tokenizer_digest);
     enum qins_status st = add_file(h, o->transport, err);
-    if (st == QINS_OK)
+    if (o->prompts && strcmp(o->prompts, QN_PROMPTS_TEXT) == 0)
+        add_text(h, o->prompts);
+    else if (st == QINS_OK)
         st = add_file(h, o->prompts, err);
     *job = qn_hasher_digest(h);
     qn_hasher_destroy(h);
@@ -204,6 +207,29 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
     return st;
 }
 
+/* Files that were asked for beside the report. */
+static enum qins_status write_files(struct qn_validation *v, struct qins_error *err)
+{
+    const struct qn_validate_options *o = v->options;
+    const struct qn_model *m = v->models[v->models[CANDIDATE] ? CANDIDATE : MODEL];
+    const struct qn_kv_dump_options dump = {.ids = &v->corpus.ids,
+                                            .text = v->corpus.text_digest,
+                                            .context = v->context,
+                                            .kv = v->kv[CANDIDATE],
+                                            .threads = o->threads};
+    return o->dump_kv ? qn_kv_dump(m, &dump, o->dump_kv, v->monitor, &v->dumped, err) : QINS_OK;
+}
+
+static enum qins_status check_options(const struct qn_validate_options *o, struct qins_error *err)
+{
+    if (o->save_logits && o->journal)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "logits are saved by one whole run, not by one that is resumed");
+    if (o->dump_kv && !o->kv_bits)
+        return qn_fail(err, QINS_ERR_USAGE, "there are pages to dump with '--kv-cache 8' or '6'");
+    return QINS_OK;
+}
+
 enum qins_status qn_validate(const struct qn_validate_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err)
@@ -214,9 +240,13 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
     *report = NULL;
     enum qins_status st = choose_tests(options->tests, chosen, err);
     if (st == QINS_OK)
+        st = check_options(options, err);
+    if (st == QINS_OK)
         st = begin(&v, err);
     if (st == QINS_OK)
         st = run_tests(&v, chosen, &results, err);
+    if (st == QINS_OK)
+        st = write_files(&v, err);
     if (st == QINS_OK) {
         *report = qn_validation_describe(&v);
         qn_json_put(report, "tests", results);

@@ -3,6 +3,7 @@
 #define QINS_ANALYZE_VALIDATE_JOB_H
 
 #include "analyze/journal.h"
+#include "analyze/kv_dump.h"
 #include "analyze/position.h"
 #include "analyze/prediction.h"
 #include "analyze/validate.h"
@@ -33,6 +34,7 @@ struct qn_validation {
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
         kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
+    struct qn_kv_dumped dumped;    /* with options->dump_kv */
     struct qn_position *positions; /* what qn_validation_positions() hands out, once it has run */
     struct qn_pass_cost positions_cost;
 };

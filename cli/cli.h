@@ -62,6 +62,10 @@ enum cli_option_id {
     OPT_PLANES,
     OPT_SIGN_PLANE,
     OPT_MATERIALIZE,
+    OPT_KV_CACHE,
+    OPT_DUMP_KV,
+    OPT_SAVE_LOGITS,
+    OPT_PROMPTS,
     OPT_COUNT,
 };
 
@@ -86,7 +90,7 @@ struct cli_help {
     enum cli_option_id option;
     const char *text; /* NULL ends a list */
 };
-enum { CLI_MAX_USAGES = 3, CLI_MAX_HELP = 6 };
+enum { CLI_MAX_USAGES = 3, CLI_MAX_HELP = 8 };
 
 struct cli_verb {
     const char *name, *summary, *usage, *example;
@@ -137,6 +141,8 @@ enum qins_status cli_size(const struct cli *c, enum cli_option_id id, uint64_t *
 /* --calibration, --policy, --costs, --rounding and the budget. */
 enum qins_status cli_plan_job_options(const struct cli *c, struct qn_plan_job_options *o,
                                       struct qins_error *err);
+/* --kv-cache: 8, 6, or 0 for "off". */
+enum qins_status cli_kv_bits(const struct cli *c, unsigned *out, struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
 
 /* Whether PATH can be written, told before the work; NULL is no output. */

@@ -1,98 +1,60 @@
-#include "cli/cli.h"
+#include "cli/print_validate.h"
 
+#include "analyze/prompts.h"
 #include "analyze/validate.h"
 #include "convert/sources.h"
+#include "core/file.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-static const char *const whos[] = {"model", "candidate"};
-
-static void perplexity_row(struct cli_table *t, const char *who, const json_t *report,
-                           const json_t *figures)
-{
-    if (!figures)
-        return;
-    cli_cell(t, "%s", who);
-    const char *path = cli_string(json_object_get(report, who), "path");
-    const json_t *transport = json_object_get(report, "transport");
-    if (transport && strcmp(who, "candidate") == 0) /* the one that it is of */
-        cli_cell(t, "%s with %s", path, cli_string(transport, "path"));
-    else
-        cli_cell(t, "%s", path);
-    cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
-    cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
-    cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
-    cli_cell(t, "%.0f", cli_number(figures, "windows"));
-    cli_cell(t, "%.0f", cli_number(figures, "tokens"));
-    cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
-}
-
-/* What coding the inputs of native layers took. */
-static void print_compute(const char *who, const json_t *figures)
-{
-    const json_t *compute = json_object_get(figures, "compute"),
-                 *each = json_object_get(compute, "per_forward");
-    const double coded = cli_number(compute, "coded_values"),
-                 clipped = cli_number(compute, "clipped_values"),
-                 clamped = cli_number(compute, "clamped_outputs");
-    if (!(coded > 0.0))
-        return;
-    cli_print("%s, each forward pass: %.4g inputs coded, %.4g decodes, %.4g plane products, %.4g "
-              "products of plain weights; %.3g %% of values clipped\n",
-              who, cli_number(each, "encodes"), cli_number(each, "decodes"),
-              cli_number(each, "plane_products"), cli_number(each, "products"),
-              100.0 * clipped / coded);
-    if (clamped > 0.0)
-        cli_print("%s: %.0f outputs were clamped before they were decoded\n", who, clamped);
-}
-
-static enum qins_status print_perplexity(const json_t *report, const json_t *test,
-                                         struct qins_error *err)
-{
-    static const char *const heads[] = {"",           "",        "perplexity", "mean NLL",
-                                        "std. error", "windows", "tokens",     "tokens/s"};
-    const json_t *difference = json_object_get(test, "difference");
-    const json_t *kl = json_object_get(test, "kl"), *tails = json_object_get(kl, "quantiles");
-    struct cli_table t;
-    cli_table_begin(&t, "llrrrrrr", heads);
-    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++)
-        perplexity_row(&t, whos[i], report, json_object_get(test, whos[i]));
-    cli_print("perplexity, windows of %.0f tokens, style %s:\n", cli_number(test, "context"),
-              cli_string(test, "style"));
-    enum qins_status st = cli_table_print(&t, err);
-    if (difference)
-        cli_print("candidate less model, token by token: mean NLL %+.6f, std. error %.6f; "
-                  "perplexity times %.6f\n",
-                  cli_number(difference, "mean_nll"), cli_number(difference, "standard_error"),
-                  cli_number(difference, "perplexity_ratio"));
-    if (kl)
-        cli_print("KL(model || candidate), nats a token: mean %.4g, std. error %.2g; median %.2g, "
-                  "99 %% %.2g, max %.2g; same likeliest token %.2f %%\n",
-                  cli_number(kl, "mean"), cli_number(kl, "standard_error"),
-                  cli_number(tails, "p50"), cli_number(tails, "p99"), cli_number(kl, "max"),
-                  100.0 * cli_number(kl, "same_top1"));
-    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++)
-        print_compute(whos[i], json_object_get(test, whos[i]));
-    return st;
-}
+const char *const cli_validated[CLI_VALIDATED] = {"model", "candidate"};
 
 /* How each test's part of the report is shown. */
 static const struct {
+    const char *name; /* its key */
+    cli_print_test *print;
+} printers[] = {
+    {"perplexity", print_perplexity},
+};
+
+void cli_print_thresholds(const json_t *test)
+{
     const char *name;
-    enum qins_status (*print)(const json_t *report, const json_t *test, struct qins_error *err);
-} printers[] = {{"perplexity", print_perplexity}};
+    json_t *bar;
+    json_object_foreach(json_object_get(test, "thresholds"), name, bar) cli_print(
+        "  %s: %.6g %s %.6g: %s (%s)\n", name, cli_number(bar, "value"),
+        cli_string(bar, "comparison"), cli_number(bar, "bar"),
+        json_is_true(json_object_get(bar, "passed")) ? "yes" : "no", cli_string(bar, "source"));
+}
 
 /* Which archives these are. */
 static void print_archives(const json_t *report)
 {
     char size[64], bits[64];
-    for (size_t i = 0; i < sizeof whos / sizeof *whos; i++) {
-        const json_t *model = json_object_get(report, whos[i]);
+    for (size_t i = 0; i < CLI_VALIDATED; i++) {
+        const json_t *model = json_object_get(report, cli_validated[i]);
         if (json_object_get(model, "archive_hash"))
-            cli_print("%s: archive %s, %s, %s\n", whos[i], cli_string(model, "archive_hash"),
+            cli_print("%s: archive %s, %s, %s\n", cli_validated[i],
+                      cli_string(model, "archive_hash"),
                       cli_bytes(cli_number(model, "archive_bytes"), size, sizeof size),
                       cli_bits(model, bits, sizeof bits));
     }
+}
+
+/* What the candidate's V cache took. */
+static void print_kv(const json_t *kv)
+{
+    if (!kv)
+        return;
+    cli_print("V cache, %.0f bits, pages of %.0f tokens: full pages %.3f times smaller than "
+              "float16, old ones %.3f times, with open pages %.3f times\n",
+              cli_number(kv, "bits"), cli_number(kv, "page_tokens"), cli_number(kv, "ratio_f16"),
+              cli_number(kv, "old_ratio_f16"), cli_number(kv, "held_ratio_f16"));
+    cli_print("a page: %.3g ms to code, %.3g ms to decode, %.3g ms at most\n",
+              cli_number(kv, "encode_ms_per_page"), cli_number(kv, "decode_ms_per_page"),
+              cli_number(kv, "max_decode_ms"));
 }
 
 static enum qins_status print_tables(const json_t *report, struct qins_error *err)
@@ -101,20 +63,28 @@ static enum qins_status print_tables(const json_t *report, struct qins_error *er
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < sizeof printers / sizeof *printers && st == QINS_OK; i++) {
         const json_t *test = json_object_get(tests, printers[i].name);
-        if (test)
+        const char *skipped = json_string_value(json_object_get(test, "skipped"));
+        if (skipped)
+            cli_print("%s: skipped, %s\n", printers[i].name, skipped);
+        else if (test)
             st = printers[i].print(report, test, err);
     }
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
+        print_kv(json_object_get(report, "kv_cache"));
         print_archives(report);
+    }
     return st;
 }
 
 /* Inputs stay what they are, and an output that cannot be written is told before the work. */
-static enum qins_status check_output(const struct cli *c, struct qins_error *err)
+static enum qins_status check_output(const struct cli *c, const char *output,
+                                     struct qins_error *err)
 {
+    const char *prompts = c->value[OPT_PROMPTS];
+    if (prompts && strcmp(prompts, QN_PROMPTS_TEXT) == 0)
+        prompts = NULL;
     const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER],
-                           c->value[OPT_TRANSPORT]};
-    const char *output = c->value[OPT_OUTPUT];
+                           c->value[OPT_TRANSPORT], prompts};
     enum qins_status st = QINS_OK;
     if (!output)
         return QINS_OK;
@@ -123,11 +93,22 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
     return st == QINS_OK ? cli_check_writable(output, err) : st;
 }
 
+static enum qins_status check_outputs(const struct cli *c, struct qins_error *err)
+{
+    const char *output = c->value[OPT_OUTPUT], *dump = c->value[OPT_DUMP_KV];
+    if (c->value[OPT_RESUME] && !output)
+        return qn_fail(err, QINS_ERR_USAGE, "'--resume' keeps its work beside the report: give -o");
+    if (output && dump && (strcmp(output, dump) == 0 || qn_same_file(output, dump)))
+        return qn_fail(err, QINS_ERR_USAGE, "'--output' and '--dump-kv' are the same file");
+    enum qins_status st = check_output(c, output, err);
+    return st == QINS_OK ? check_output(c, dump, err) : st;
+}
+
 static enum qins_status read_options(const struct cli *c, struct qn_validate_options *o,
                                      struct qins_error *err)
 {
     const char *style = c->value[OPT_PPL_STYLE];
-    unsigned context = 0;
+    unsigned context = 0, tokens = 0;
     *o = (struct qn_validate_options){
         .model = c->operand[0],
         .candidate = c->operand[1],
@@ -136,6 +117,10 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
         .ids = c->value[OPT_IDS],
         .tokenizer = c->value[OPT_TOKENIZER],
         .tests = c->value[OPT_TESTS],
+        .prompts = c->value[OPT_PROMPTS],
+        .dump_kv = c->value[OPT_DUMP_KV],
+        .save_logits = c->value[OPT_SAVE_LOGITS],
+        .resume = c->value[OPT_RESUME] != NULL,
         .threads = c->threads,
     };
     if (style && strcmp(style, "llama.cpp") == 0)
@@ -144,20 +129,37 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
         return qn_fail(err, QINS_ERR_USAGE, "'--ppl-style %s': 'qins' or 'llama.cpp' is needed",
                        style);
     enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_TOKENS, 1, CLI_MAX_CONTEXT, &tokens, err);
+    if (st == QINS_OK)
+        st = cli_kv_bits(c, &o->kv_bits, err);
     o->context = context;
+    o->tokens = tokens;
     return st;
 }
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
+    const char *output = c->value[OPT_OUTPUT];
     struct qn_validate_options options;
+    char *journal = NULL;
     enum qins_status st = read_options(c, &options, err);
     if (st == QINS_OK)
-        st = check_output(c, err);
+        st = check_outputs(c, err);
+    if (st == QINS_OK && options.resume) {
+        journal = qn_format(err, "%s.part", output);
+        st = journal ? check_output(c, journal, err) : QINS_ERR_MEMORY;
+    }
+    options.journal = journal;
     if (st == QINS_OK)
         st = qn_validate(&options, &c->monitor, &c->report, err);
-    if (st == QINS_OK && c->value[OPT_OUTPUT])
-        st = qn_json_save(c->value[OPT_OUTPUT], c->report, err);
+    if (st == QINS_OK && output)
+        st = qn_json_save(output, c->report, err);
+    if (st == QINS_OK && journal)
+        unlink(journal);
+    if (st == QINS_ERR_INTERRUPTED && journal && qn_exists(journal))
+        qn_fail(err, st, "interrupted; go on with the same command");
+    free(journal);
     return st;
 }
 
@@ -167,10 +169,13 @@ const struct cli_verb cli_validate = {
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,
-                OPT_TRANSPORT},
+                OPT_TRANSPORT, OPT_KV_CACHE, OPT_PROMPTS, OPT_TOKENS, OPT_DUMP_KV, OPT_SAVE_LOGITS,
+                OPT_RESUME},
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"},
-             {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"}},
+             {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"},
+             {OPT_TOKENS, "that follow each prompt, at most (default 1000)"},
+             {OPT_RESUME, "keep results in OUT.json.part and go on from them"}},
     .n_operands = 2,
     .optional_operands = 1,
     .run = run,

@@ -42,7 +42,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_TOP_K] = {"top-k", 0, "K", "sample from the K likeliest tokens"},
     [OPT_TOP_P] = {"top-p", 0, "P", "from the likeliest that make up probability P"},
     [OPT_SEED] = {"seed", 0, "S", "start of the random numbers (default 0)"},
-    [OPT_TESTS] = {"tests", 0, "LIST", "which, with commas between: perplexity (default: all)"},
+    [OPT_TESTS] = {"tests", 0, "LIST", "which, with commas between (default: all)"},
     [OPT_PPL_STYLE] = {"ppl-style", 0, "NAME", "windows: qins, or llama.cpp's"},
     [OPT_GRAM] = {"gram", 0, NULL, "Gram matrices of the activations too"},
     [OPT_KEEP_ROWS] = {"keep-rows", 0, "N", "keep a sample of N rows of activations"},
@@ -70,6 +70,10 @@ static const struct option options[OPT_COUNT] = {
     [OPT_PLANES] = {"planes", 0, "N", "at most, where the order is auto (default 4)"},
     [OPT_SIGN_PLANE] = {"sign-plane", 0, NULL, "one more plane, of signs (for studies only)"},
     [OPT_MATERIALIZE] = {"materialize", 0, NULL, "store planes of weights, not coefficients alone"},
+    [OPT_KV_CACHE] = {"kv-cache", 0, "8|6|off", "code V of the cache at 8 or 6 bits (default off)"},
+    [OPT_DUMP_KV] = {"dump-kv", 0, "FILE", "write coded pages of V, for 'qins analyze --kv'"},
+    [OPT_SAVE_LOGITS] = {"save-logits", 0, "DIR", "write both models' logits as .npy, bit for bit"},
+    [OPT_PROMPTS] = {"prompts", 0, "FILE", "prompts as JSON (default: ten shipped ones), or text"},
 };
 
 static const enum cli_option_id common[] = {OPT_JSON, OPT_QUIET, OPT_THREADS, OPT_HELP};
@@ -369,6 +373,17 @@ enum qins_status cli_rounding(const struct cli *c, enum qn_rounding *out, bool *
     if (!text || *out == QN_ROUND_FEEDBACK || strcmp(text, "nearest") == 0)
         return QINS_OK;
     return bad_value(c, OPT_ROUNDING, "'nearest' or 'feedback' is needed", err);
+}
+
+enum qins_status cli_kv_bits(const struct cli *c, unsigned *out, struct qins_error *err)
+{
+    const char *text = c->value[OPT_KV_CACHE];
+    if (!text)
+        return QINS_OK;
+    if (strcmp(text, "8") != 0 && strcmp(text, "6") != 0 && strcmp(text, "off") != 0)
+        return bad_value(c, OPT_KV_CACHE, "'8', '6' or 'off' is needed", err);
+    *out = text[0] == 'o' ? 0 : (unsigned)(text[0] - '0');
+    return QINS_OK;
 }
 
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err)
