@@ -119,7 +119,7 @@ void qn_page_kv(FILE *to, const json_t *report, const struct qn_plotter *p)
     put_sizes(to, kv);
     fputs("</p></div>\n<div class=\"figures\">\n", to);
     for (size_t k = 0; k < p->n_plots; k++)
-        if (strcmp(p->plots[k].name, "kv-entropy") == 0 && p->plots[k].drawn)
+        if (strncmp(p->plots[k].name, "kv-", strlen("kv-")) == 0 && p->plots[k].drawn)
             qn_page_picture(to, p, &p->plots[k]);
     fprintf(to, "</div>\n%s", head);
     json_array_foreach(json_object_get(report, "tensors"), i, tensor)

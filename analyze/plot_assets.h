@@ -6,7 +6,7 @@ extern const char qn_asset_style_gp[], qn_asset_int_vs_qins_gp[], qn_asset_rate_
     qn_asset_entropy_by_layer_gp[], qn_asset_entropy_by_kind_gp[], qn_asset_coded_size_gp[],
     qn_asset_access_map_gp[], qn_asset_access_frequency_gp[], qn_asset_waterfall_gp[],
     qn_asset_tensor_gp[], qn_asset_transport_error_gp[], qn_asset_transport_layers_gp[],
-    qn_asset_transport_decodes_gp[], qn_asset_transport_map_gp[], qn_asset_kv_entropy_gp[],
+    qn_asset_transport_decodes_gp[], qn_asset_transport_map_gp[], qn_asset_kv_layers_gp[],
     qn_asset_page_css[], qn_asset_page_js[];
 
 /* The plots of a whole model; those of tensors are "tensor-" and a number,

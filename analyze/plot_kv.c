@@ -1,4 +1,4 @@
-/* The picture of V pages: what their codes have of entropy, layer by layer. */
+/* Pictures of V pages: entropies of their codes and what coders make of them, layer by layer. */
 #include "analyze/plot_assets.h"
 #include "analyze/plot_model.h"
 #include "analyze/report_json.h"
@@ -7,58 +7,99 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS = 4, MAX_LAYERS = 1000 };
+enum { LINES = 4, MAX_LAYERS = 1000 };
 
-static void figures_of(const json_t *tensor, double out[COLUMNS])
+struct picture {
+    struct qn_plot plot;
+    const char *label; /* of the axis */
+    const char *names[LINES];
+    void (*figures)(const json_t *tensor, double out[LINES]);
+};
+
+static void entropies(const json_t *tensor, double out[LINES])
 {
     const json_t *codes = json_object_get(tensor, "encoded"), *kv = json_object_get(tensor, "kv");
-    out[0] = qn_report_number(json_object_get(kv, "recoded"), "bits_per_value");
-    out[1] = qn_report_number(codes, "entropy_bits");
-    out[2] = qn_report_number(kv, "order1_time_bits");
+    out[0] = qn_report_number(codes, "entropy_bits");
+    out[1] = qn_report_number(kv, "order1_time_bits");
+    out[2] = qn_report_number(codes, "order1_bits");
     out[3] = qn_report_number(json_object_get(kv, "weight"), "entropy_bits");
+}
+
+static void sizes(const json_t *tensor, double out[LINES])
+{
+    static const char *const coders[LINES] = {"bitpack", "huffman", "rle-huffman", "zstd"};
+    const json_t *bits = json_object_get(json_object_get(tensor, "encoded"), "bits_by_coder");
+    for (int i = 0; i < LINES; i++)
+        out[i] = qn_report_number(bits, coders[i]);
+}
+
+static const struct picture pictures[] = {
+    {.plot = {.name = "kv-entropy",
+              .caption =
+                  "Entropy of codes of V pages by layer: alone, given the same channel of "
+                  "the token before, given the value before in the token; beside it that of "
+                  "the weights that make V, at as many bits. In the first layer of a model "
+                  "with rotary positions V depends on the token alone: a token that comes again "
+                  "brings the same codes.",
+              .alt = "entropy of codes of V pages by layer",
+              .tensor = -1},
+     .label = "entropy of a code, bits",
+     .names = {"V codes", "given the token before", "given the value before", "weights of V"},
+     .figures = entropies},
+    {.plot = {.name = "kv-coded",
+              .caption = "Bits a value of whole pages, each coded by itself, with header, scales "
+                         "and tables. zstd also finds tokens that come again.",
+              .alt = "coded size of V pages by layer",
+              .tensor = -1},
+     .label = "bits a value",
+     .names = {"packed", "Huffman", "RLE and Huffman", "zstd"},
+     .figures = sizes},
+};
+
+static enum qins_status draw(struct qn_plotter *p, const json_t *report,
+                             const struct picture *picture, struct qins_error *err)
+{
+    const json_t *tensor;
+    size_t i, rows = 0;
+    double last = 0.0;
+    char head[128];
+    enum qins_status st = qn_plot_begin(p, picture->plot.name, err);
+    if (st != QINS_OK)
+        return st;
+    qn_plot_text(p, "layer");
+    for (int k = 0; k < LINES; k++)
+        qn_plot_text(p, picture->names[k]);
+    qn_plot_end_row(p);
+    json_array_foreach(json_object_get(report, "tensors"), i, tensor)
+    {
+        const double layer = qn_report_number(tensor, "layer");
+        double figures[LINES];
+        if (strcmp(qn_report_text(tensor, "kind"), "kv page") != 0 || !(layer >= 0.0) ||
+            rows == MAX_LAYERS)
+            continue;
+        picture->figures(tensor, figures);
+        qn_plot_number(p, layer);
+        for (int k = 0; k < LINES; k++)
+            qn_plot_number(p, figures[k]);
+        qn_plot_end_row(p);
+        last = fmax(last, layer);
+        rows++;
+    }
+    if (rows == 0)
+        return qn_plot_drop(p, picture->plot.name, err);
+    snprintf(head, sizeof head, "columns = %d\nbits = %.0f\nlast = %.0f\nlabel = \"%s\"\n", LINES,
+             fmax(qn_report_number(json_object_get(report, "kv"), "bits"), 1.0), last,
+             picture->label);
+    return qn_plot_end(p, &picture->plot, head, qn_asset_kv_layers_gp, err);
 }
 
 enum qins_status qn_plot_kv(struct qn_plotter *p, const struct qn_plot_input *in,
                             struct qins_error *err)
 {
-    struct qn_plot plot = {
-        .name = "kv-entropy",
-        .caption = "Pages of the V cache by layer, bits a value: as old pages are coded (runs and "
-                   "Huffman, with headers and scales), the entropy of their codes, the same given "
-                   "the token before, and the entropy of the weights that make V at as many bits.",
-        .alt = "entropy of codes of V pages by layer",
-        .tensor = -1};
-    const json_t *kv = json_object_get(in->report, "kv"), *tensor;
-    size_t i, rows = 0;
-    double last = 0.0, least = (double)INFINITY;
-    bool weights = false;
-    char head[96];
-    if (!json_is_object(kv))
+    enum qins_status st = QINS_OK;
+    if (!json_is_object(json_object_get(in->report, "kv")))
         return QINS_OK;
-    enum qins_status st = qn_plot_begin(p, plot.name, err);
-    if (st != QINS_OK)
-        return st;
-    json_array_foreach(json_object_get(in->report, "tensors"), i, tensor)
-    {
-        const double layer = qn_report_number(tensor, "layer");
-        double figures[COLUMNS];
-        if (strcmp(qn_report_text(tensor, "kind"), "kv page") != 0 || !(layer >= 0.0) ||
-            rows == MAX_LAYERS)
-            continue;
-        figures_of(tensor, figures);
-        qn_plot_number(p, layer);
-        for (int k = 0; k < COLUMNS; k++) {
-            qn_plot_number(p, figures[k]);
-            least = fmin(least, figures[k]);
-        }
-        qn_plot_end_row(p);
-        weights = weights || isfinite(figures[COLUMNS - 1]);
-        last = fmax(last, layer);
-        rows++;
-    }
-    if (rows == 0 || !isfinite(least))
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "bits = %.0f\nlast = %.0f\nleast = %.9g\nweights = %d\n",
-             fmax(qn_report_number(kv, "bits"), 1.0), last, least, weights);
-    return qn_plot_end(p, &plot, head, qn_asset_kv_entropy_gp, err);
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures && st == QINS_OK; i++)
+        st = draw(p, in->report, &pictures[i], err);
+    return st;
 }

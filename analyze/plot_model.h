@@ -22,7 +22,7 @@ enum qins_status qn_plot_access(struct qn_plotter *p, const struct qn_plot_input
 /* Those of "transport" in the report are all named "transport-…". */
 enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_input *in,
                                    struct qins_error *err);
-/* That of "kv" there. */
+/* Those of "kv" there are all named "kv-…". */
 enum qins_status qn_plot_kv(struct qn_plotter *p, const struct qn_plot_input *in,
                             struct qins_error *err);
 /* Adds those of tensors that have curves. */
