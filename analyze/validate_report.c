@@ -1,5 +1,7 @@
 #include "analyze/validate_report.h"
 
+#include "model/kv_report.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -83,61 +85,6 @@ static json_t *describe_transport(const struct qn_validation *v)
     return j;
 }
 
-/* How many times smaller than plain values of BYTES each. */
-static json_t *ratio(uint64_t values, unsigned bytes, uint64_t held)
-{
-    return qn_json_real((double)values * bytes / (double)held);
-}
-
-static json_t *milliseconds(double seconds, uint64_t n)
-{
-    return qn_json_real(1e3 * seconds / (double)n);
-}
-
-static void put_page_costs(json_t **j, const struct qn_kv_counts *c)
-{
-    qn_json_put(j, "encoded", json_integer((json_int_t)c->encoded));
-    qn_json_put(j, "decoded", json_integer((json_int_t)c->decoded));
-    qn_json_put(j, "recoded", json_integer((json_int_t)c->recoded));
-    qn_json_put(j, "encode_ms_per_page", milliseconds(c->encode_seconds, c->encoded));
-    qn_json_put(j, "decode_ms_per_page", milliseconds(c->decode_seconds, c->decoded));
-    qn_json_put(j, "recode_ms_per_page", milliseconds(c->recode_seconds, c->recoded));
-    qn_json_put(j, "max_encode_ms", qn_json_real(1e3 * c->max_encode_seconds));
-    qn_json_put(j, "max_decode_ms", qn_json_real(1e3 * c->max_decode_seconds));
-}
-
-static void put_page_sizes(json_t **j, const struct qn_kv_counts *c)
-{
-    const struct {
-        const char *name;
-        uint64_t count;
-    } counts[] = {
-        {"sequences", c->sequences},
-        {"tokens", c->tokens},
-        {"values", c->values},
-        {"pages", c->packed_pages},
-        {"packed_bytes", c->packed_bytes},
-        {"packed_values", c->packed_values},
-        {"old_pages", c->old_pages},
-        {"old_bytes", c->old_bytes},
-        {"old_values", c->old_values},
-        {"open_bytes", c->open_bytes},
-        {"held_bytes", c->held_bytes},
-        {"f16_bytes", c->f16_bytes},
-        {"f32_bytes", c->f32_bytes},
-        {"work_bytes", c->work_bytes},
-    };
-    enum { F16 = 2, F32 = 4 };
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        qn_json_put(j, counts[i].name, json_integer((json_int_t)counts[i].count));
-    qn_json_put(j, "ratio_f16", ratio(c->packed_values, F16, c->packed_bytes));
-    qn_json_put(j, "ratio_f32", ratio(c->packed_values, F32, c->packed_bytes));
-    qn_json_put(j, "old_ratio_f16", ratio(c->old_values, F16, c->old_bytes));
-    qn_json_put(j, "old_ratio_f32", ratio(c->old_values, F32, c->old_bytes));
-    qn_json_put(j, "held_ratio_f16", ratio(c->values, F16, c->held_bytes));
-    qn_json_put(j, "held_ratio_f32", ratio(c->values, F32, c->held_bytes));
-}
-
 static json_t *describe_dump(const struct qn_validation *v)
 {
     json_t *j = json_object();
@@ -152,20 +99,8 @@ static json_t *describe_dump(const struct qn_validation *v)
 /* The candidate's V cache as it was counted while tests ran. */
 static json_t *describe_kv(const struct qn_validation *v)
 {
-    const struct qn_kv_options *kv = &v->kv[QN_PREDICTORS - 1];
-    const struct qn_model_config *config = &v->models[QN_PREDICTORS - 1]->config;
-    struct qn_kv_layout l;
-    json_t *j = json_object();
-    if (qn_kv_layout_init(&l, config->n_kv_heads, config->head_dim, kv->bits, kv->page_bytes,
-                          NULL) != QINS_OK)
-        return j; /* then no session could be made */
-    qn_json_put(&j, "bits", json_integer((json_int_t)l.bits));
-    qn_json_put(&j, "page_tokens", json_integer((json_int_t)l.tokens));
-    qn_json_put(&j, "page_bytes",
-                json_integer((json_int_t)l.tokens * l.heads * l.head_dim * sizeof(float)));
-    qn_json_put(&j, "kappa", qn_json_real((double)l.kappa));
-    put_page_sizes(&j, &v->kv_counts);
-    put_page_costs(&j, &v->kv_counts);
+    enum { LAST = QN_PREDICTORS - 1 };
+    json_t *j = qn_kv_report(&v->models[LAST]->config, &v->kv[LAST], &v->kv_counts);
     if (v->resumed > 0)
         qn_json_put(&j, "partial", json_true());
     if (v->options->dump_kv)
