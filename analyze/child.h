@@ -4,10 +4,16 @@
 
 #include "core/thread.h"
 
-/* Runs ARGV (ended by NULL; its first is looked for on PATH) in FOLDER, its standard streams
- * /dev/null, at most SECONDS long; then it and whatever it started are ended. *ok: it ended by
- * itself, with status 0. QINS_ERR_UNSUPPORTED where there is no such program. */
-enum qins_status qn_child_run(const char *const *argv, const char *folder, unsigned seconds,
-                              const struct qn_monitor *monitor, bool *ok, struct qins_error *err);
+struct qn_child {
+    const char *const *argv; /* ended by NULL; the first is looked for on PATH */
+    const char *folder;      /* where it runs */
+    const char *home;        /* its home in place of the user's, or NULL */
+    unsigned seconds;        /* after these it is ended */
+};
+
+/* Runs a program, its standard streams /dev/null; in the end whatever it started is ended with it.
+ * *ok: it ended by itself, with status 0. QINS_ERR_UNSUPPORTED where there is no such program. */
+enum qins_status qn_child_run(const struct qn_child *child, const struct qn_monitor *monitor,
+                              bool *ok, struct qins_error *err);
 
 #endif

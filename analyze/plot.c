@@ -249,10 +249,13 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
     size_t failed = 0;
     for (size_t first = 0; first < p->n_plots && st == QINS_OK;) {
         bool ok;
-        unsigned seconds = SECONDS_BASE + SECONDS_PLOT * (unsigned)(p->n_plots - first);
+        const struct qn_child child = {.argv = gnuplot,
+                                       .folder = p->temp,
+                                       .seconds = SECONDS_BASE +
+                                                  SECONDS_PLOT * (unsigned)(p->n_plots - first)};
         st = write_driver(p, "run.gp", first, true, err);
         if (st == QINS_OK)
-            st = qn_child_run(gnuplot, p->temp, seconds, monitor, &ok, err);
+            st = qn_child_run(&child, monitor, &ok, err);
         if (st != QINS_OK)
             break;
         size_t done = ok ? p->n_plots : plots_done(p, first);
@@ -334,6 +337,7 @@ static enum qins_status move_plot(const struct qn_plotter *p, const struct qn_pl
 static bool is_stale(const struct qn_plotter *p, const char *name)
 {
     static const char *const suffixes[] = {".dat", ".gp", ".svg", ".png"};
+    static const char *const families[] = {"transport-", "kv-", "review-"};
     const char *dot = strrchr(name, '.');
     size_t stem = dot ? (size_t)(dot - name) : 0;
     int kind = 0;
@@ -349,9 +353,9 @@ static bool is_stale(const struct qn_plotter *p, const char *name)
     for (size_t i = 0; i < QN_PLOT_NAMES; i++)
         if (strlen(qn_plot_names[i]) == stem && memcmp(qn_plot_names[i], name, stem) == 0)
             return true;
-    if (strncmp(name, "transport-", strlen("transport-")) == 0 ||
-        strncmp(name, "kv-", strlen("kv-")) == 0)
-        return true;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (strncmp(name, families[i], strlen(families[i])) == 0)
+            return true;
     return stem >= 11 && strncmp(name, "tensor-", 7) == 0 &&
            strspn(name + 7, "0123456789") == stem - 7;
 }

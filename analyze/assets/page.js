@@ -2,8 +2,12 @@
   'use strict';
   var root = document.documentElement, form = document.getElementById('filter');
   var table = document.getElementById('tensors');
-  if (!form || !table) return;
   root.classList.add('script');
+  /* On a phone a tap shows a picture in its full size and back (page.css). */
+  Array.prototype.forEach.call(document.querySelectorAll('figure .scroll'), function (picture) {
+    picture.addEventListener('click', function () { picture.classList.toggle('large'); });
+  });
+  if (!form || !table) return;
   var body = table.tBodies[0], rows = Array.prototype.slice.call(body.rows);
   var heads = Array.prototype.slice.call(table.tHead.rows[0].cells);
   var count = document.getElementById('count');
@@ -72,10 +76,6 @@
     button.addEventListener('click', function () { sort(i); });
     h.textContent = '';
     h.appendChild(button);
-  });
-  /* On a phone a tap shows a picture in its full size and back (page.css). */
-  Array.prototype.forEach.call(document.querySelectorAll('figure .scroll'), function (picture) {
-    picture.addEventListener('click', function () { picture.classList.toggle('large'); });
   });
   form.addEventListener('input', filter);
   form.addEventListener('submit', function (e) { e.preventDefault(); });
