@@ -32,7 +32,7 @@ static enum qins_status show(struct generation *g, uint32_t id, struct qins_erro
     return st == QINS_OK ? report(g, id, err) : st;
 }
 
-static bool is_end(const struct qn_model *m, uint32_t id)
+bool qn_ends_text(const struct qn_model *m, uint32_t id)
 {
     for (unsigned i = 0; i < m->config.n_eos; i++)
         if (m->config.eos[i] == id)
@@ -73,7 +73,7 @@ static enum qins_status decode(struct generation *g, struct qins_error *err)
         uint32_t id = qn_sample(g->sampler, g->logits);
         if (g->out->ids.count > 0)
             g->out->decode_seconds += qn_seconds() - begun;
-        g->out->ended = is_end(g->model, id);
+        g->out->ended = qn_ends_text(g->model, id);
         st = qn_ids_append(&g->out->ids, &id, 1, err);
         if (st == QINS_OK)
             st = show(g, id, err);

@@ -34,4 +34,7 @@ enum qins_status qn_generate(struct qn_session *session, const struct qn_model *
                              struct qins_error *err);
 void qn_generated_finish(struct qn_generated *g);
 
+/* Whether ID is one of config.eos. */
+bool qn_ends_text(const struct qn_model *m, uint32_t id);
+
 #endif
