@@ -68,33 +68,28 @@ void qn_position_scratch_destroy(struct qn_position_scratch *s)
     free(s);
 }
 
-/* Puts a token that is likelier than the last of the full list, or any into one that is not, where
- * it belongs: behind those of the same logit, whose ids are lower. NaN stands last. */
-static void insert(struct likeliest *best, float logit, uint32_t id)
+/* NaN is less than any. */
+static bool above(float a, float b)
 {
-    uint32_t at = best->n < QN_TOP_K ? best->n++ : QN_TOP_K - 1;
-    for (; at > 0 && (logit > best->logit[at - 1] || (isnan(best->logit[at - 1]) && !isnan(logit)));
-         at--) {
-        best->logit[at] = best->logit[at - 1];
-        best->id[at] = best->id[at - 1];
-    }
-    best->logit[at] = logit;
-    best->id[at] = id;
+    return a > b || (isnan(b) && !isnan(a));
 }
 
+/* Tokens come by ascending id, so that those of the same logit stand as they come. */
 static void find_likeliest(const float *logits, uint32_t n, struct likeliest *out)
 {
-    uint32_t i = 0;
-    out->n = 0;
-    for (; i < n && i < QN_TOP_K; i++)
-        insert(out, logits[i], i);
-    float least = out->logit[out->n - 1];
-    for (; i < n; i++) {
-        if (!(logits[i] <= least) && (logits[i] > least || !isnan(logits[i]))) {
-            insert(out, logits[i], i);
-            least = out->logit[QN_TOP_K - 1];
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (found == QN_TOP_K && !above(logits[i], out->logit[QN_TOP_K - 1]))
+            continue;
+        uint32_t at = found < QN_TOP_K ? found++ : QN_TOP_K - 1;
+        for (; at > 0 && above(logits[i], out->logit[at - 1]); at--) {
+            out->logit[at] = out->logit[at - 1];
+            out->id[at] = out->id[at - 1];
         }
+        out->logit[at] = logits[i];
+        out->id[at] = i;
     }
+    out->n = found;
 }
 
 static void read_row(const float *logits, uint32_t n, double *weight, struct row *out)

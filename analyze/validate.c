@@ -12,7 +12,11 @@ enum { MODEL, CANDIDATE };
 
 /* In the order in which they run and stand in the report. */
 static const struct qn_validate_test *const tests[] = {
+    &qn_test_consistency,
+    &qn_test_autoregressive,
+    &qn_test_sampling,
     &qn_test_perplexity,
+    &qn_test_long_context,
 };
 enum { N_TESTS = sizeof tests / sizeof(const struct qn_validate_test *) };
 

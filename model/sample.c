@@ -15,8 +15,9 @@ struct qn_sampler {
     struct qn_sample_options options;
     uint32_t vocab;
     uint64_t state;
-    struct candidate *heap; /* [vocab] */
-    double *weight;         /* [vocab], not normalised */
+    struct candidate *heap; /* [vocab], of which these are used: */
+    uint32_t candidates;
+    double *weight; /* [vocab], not normalised */
 };
 
 enum qins_status qn_sampler_create(struct qn_sampler **out, uint32_t vocab,
@@ -52,7 +53,27 @@ void qn_sampler_destroy(struct qn_sampler *s)
     free(s);
 }
 
-/* exp(x) for x <= 0 out of + - * / alone, to a few units in the last place: libm's differs from
+/* 1 / i!, i = 0 … 14; (ln 2 / 2)^15 / 15! < 2^-62. */
+static const double inverse_factorial[] = {
+    1.0,
+    1.0,
+    1.0 / 2,
+    1.0 / 6,
+    1.0 / 24,
+    1.0 / 120,
+    1.0 / 720,
+    1.0 / 5040,
+    1.0 / 40320,
+    1.0 / 362880,
+    1.0 / 3628800,
+    1.0 / 39916800,
+    1.0 / 479001600,
+    1.0 / 6227020800,
+    1.0 / 87178291200,
+};
+enum { TERMS = sizeof inverse_factorial / sizeof *inverse_factorial };
+
+/* exp(x) for x <= 0 out of + - * alone, to a few units in the last place: libm's differs from
  * machine to machine. Below -708, near the smallest normal number, and for NaN it is 0. */
 static double exp_portable(double x)
 {
@@ -60,13 +81,14 @@ static double exp_portable(double x)
      * "Software manual for the elementary functions", 1980). */
     static const double LN2_HIGH = 0x1.62e42fee00000p-1, LN2_LOW = 0x1.a39ef35793c76p-33,
                         LOG2_E = 0x1.71547652b82fep+0, SMALLEST = -708.0;
-    enum { TERMS = 14, BIAS = 1023, MANTISSA_BITS = 52 }; /* (ln 2 / 2)^15 / 15! < 2^-62 */
+    enum { BIAS = 1023, MANTISSA_BITS = 52 };
     if (!(x >= SMALLEST))
         return 0.0;
     int64_t k = (int64_t)(x * LOG2_E - 0.5); /* to nearest, x being negative */
-    double r = (x - (double)k * LN2_HIGH) - (double)k * LN2_LOW, sum = 1.0, power;
-    for (int i = TERMS; i > 0; i--)
-        sum = 1.0 + r / (double)i * sum;
+    double r = (x - (double)k * LN2_HIGH) - (double)k * LN2_LOW, sum = inverse_factorial[TERMS - 1],
+           power;
+    for (int i = TERMS - 1; i > 0; i--)
+        sum = inverse_factorial[i - 1] + r * sum;
     uint64_t bits = (uint64_t)(k + BIAS) << MANTISSA_BITS;
     memcpy(&power, &bits, sizeof power);
     return sum * power;
@@ -104,19 +126,26 @@ static uint32_t most_probable(const struct qn_sampler *s, const float *logits)
     return best.id;
 }
 
+/* All tokens, or with LEAST > 0 those whose weight is not less, into the heap's place. */
+static void gather(struct qn_sampler *s, const float *logits, double least)
+{
+    s->candidates = 0;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (!(least > 0.0) || s->weight[i] >= least)
+            s->heap[s->candidates++] = (struct candidate){logits[i], i};
+}
+
 /* Moves the first KEEP of the candidates, in order, behind the heap's end, and their weights into
  * `weight`, first to last; ends sooner where the weights reach ENOUGH. Returns how many. */
-static uint32_t take_best(struct qn_sampler *s, const float *logits, double top, uint32_t keep,
-                          double enough)
+static uint32_t take_best(struct qn_sampler *s, double top, uint32_t keep, double enough)
 {
+    const uint32_t all = s->candidates;
     double sum = 0.0;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->vocab; i++)
-        s->heap[i] = (struct candidate){logits[i], i};
-    for (uint32_t i = s->vocab / 2; i-- > 0;)
-        sift_down(s->heap, s->vocab, i);
-    while (n < keep && sum < enough) {
-        uint32_t left = s->vocab - n - 1;
+    for (uint32_t i = all / 2; i-- > 0;)
+        sift_down(s->heap, all, i);
+    while (n < keep && n < all && sum < enough) {
+        uint32_t left = all - n - 1;
         struct candidate best = s->heap[0];
         s->heap[0] = s->heap[left];
         s->heap[left] = best;
@@ -174,19 +203,23 @@ static struct kept keep(struct qn_sampler *s, const float *logits, double top)
     if (!isfinite(top))
         return (struct kept){0, false};
     if (o->top_k > 0 && o->top_k < s->vocab) {
-        n = take_best(s, logits, top, o->top_k, INFINITY);
+        gather(s, logits, 0.0);
+        n = take_best(s, top, o->top_k, INFINITY);
         return (struct kept){share_of(s->weight, n, o->top_p), true};
     }
     for (uint32_t i = 0; i < n; i++)
         s->weight[i] = exp_portable(((double)logits[i] - top) / o->temperature);
     if (o->top_p >= 1.0)
         return (struct kept){n, false};
-    return (struct kept){take_best(s, logits, top, n, o->top_p * sum_of(s->weight, n)), true};
+    /* All that weigh less than this are together not half of what top-p leaves out. */
+    const double sum = sum_of(s->weight, n), least = 0.5 * (1.0 - o->top_p) * sum / (double)n;
+    gather(s, logits, least);
+    return (struct kept){take_best(s, top, n, o->top_p * sum), true};
 }
 
 static uint32_t kept_id(const struct qn_sampler *s, struct kept kept, uint32_t i)
 {
-    return kept.by_order ? s->heap[s->vocab - 1 - i].id : i;
+    return kept.by_order ? s->heap[s->candidates - 1 - i].id : i;
 }
 
 uint32_t qn_sample(struct qn_sampler *s, const float *logits)
