@@ -1,5 +1,6 @@
 /* A checkpoint that pretends to be a file which describes itself (formats/described.h): /meta, and
- * datasets whose contents are a few bytes over and over. */
+ * datasets whose contents are a few bytes over and over, or what bytes there are one dataset after
+ * the other, and zeros behind them. */
 #ifndef QINS_TESTS_DESCRIBED_FUZZING_H
 #define QINS_TESTS_DESCRIBED_FUZZING_H
 
@@ -18,6 +19,7 @@ struct pretender {
     struct qn_checkpoint base;
     const uint8_t *meta, *fill;
     size_t meta_size, fill_size;
+    bool in_turn;
 };
 
 static enum qins_status read_range(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
@@ -25,11 +27,16 @@ static enum qins_status read_range(struct qn_checkpoint *ck, size_t tensor, uint
 {
     const struct pretender *p = (const struct pretender *)ck;
     uint8_t *out = dst;
+    uint64_t begin = 0;
     (void)err;
-    for (size_t i = 0; i < size; i++)
-        out[i] = tensor == 0    ? p->meta[offset + i]
-                 : p->fill_size ? p->fill[(offset + i) % p->fill_size]
-                                : 0;
+    for (size_t i = 1; i < tensor && p->in_turn; i++)
+        begin += ck->tensors.items[i].n_bytes;
+    for (size_t i = 0; i < size; i++) {
+        const uint64_t at = begin + offset + i;
+        out[i] = tensor == 0                                          ? p->meta[offset + i]
+                 : p->fill_size && (!p->in_turn || at < p->fill_size) ? p->fill[at % p->fill_size]
+                                                                      : 0;
+    }
     return QINS_OK;
 }
 
@@ -43,7 +50,7 @@ static void destroy(struct qn_checkpoint *ck)
 /* One of the input, which is the text up to a NUL at META_SIZE and what fills the datasets behind
  * it, and of DATASETS beside /meta. Never NULL. */
 static struct qn_checkpoint *pretend(const uint8_t *data, size_t meta_size, size_t size,
-                                     const struct qn_tensor_list *datasets)
+                                     const struct qn_tensor_list *datasets, bool in_turn)
 {
     static const struct qn_checkpoint_ops ops = {
         .format = "pretended", .read = read_range, .destroy = destroy};
@@ -54,7 +61,8 @@ static struct qn_checkpoint *pretend(const uint8_t *data, size_t meta_size, size
                             .meta = data,
                             .meta_size = meta_size,
                             .fill = data + meta_size + 1,
-                            .fill_size = size - meta_size - 1};
+                            .fill_size = size - meta_size - 1,
+                            .in_turn = in_turn};
     must(qn_tensor_list_add(&p->base.tensors, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &extent,
                             NULL, NULL) == QINS_OK);
     for (size_t i = 0; i < datasets->count; i++) {

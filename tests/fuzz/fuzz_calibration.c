@@ -30,7 +30,7 @@ static void load(const struct qn_calibration *c, const uint8_t *data, size_t met
     struct qn_calibration_file f;
     struct qins_error err = {0};
     must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
-    struct qn_checkpoint *ck = pretend(data, meta_size, size, &layout.tensors);
+    struct qn_checkpoint *ck = pretend(data, meta_size, size, &layout.tensors, false);
     qn_calibration_layout_finish(&layout);
     if (qn_calibration_load(&f, ck, true, &err) != QINS_OK) {
         must(err.message[0] != '\0');

@@ -46,7 +46,7 @@ static void load(struct qn_transport *t, const uint8_t *data, size_t meta_size, 
         snprintf(path, sizeof path, "/%s", a.name);
         must(qn_described_add(&list, paths, path, QINS_F32, a.rank, a.shape, NULL) == QINS_OK);
     }
-    struct qn_checkpoint *ck = pretend(data, meta_size, size, &list);
+    struct qn_checkpoint *ck = pretend(data, meta_size, size, &list, false);
     if (qn_transport_load(&again, ck, &err) == QINS_OK)
         must(qn_transport_check(&again, NULL) == QINS_OK);
     else
