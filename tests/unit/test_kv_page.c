@@ -270,14 +270,19 @@ static void pages_that_stay(void **state)
 {
     struct fixture f;
     struct qn_grid g;
+    uint64_t seed = 6;
     size_t size = 0;
     (void)state;
-    setup(&f, 2, 32, 8, 0);
+    setup(&f, 1, 4096, 8, 16 << 10); /* one token */
     assert_true(qn_grid_init(&g, QN_GRID_QINS, 127, f.layout.kappa));
     for (size_t i = 0; i < f.values; i++)
-        f.v[i] = g.value[i * 19 % 255];
-    for (size_t i = 0; i < f.layout.tokens; i++) /* all scales are 1 */
-        f.v[i * 32] = 1.0F;
+        f.v[i] = g.value[i % 255];
+    for (size_t i = f.values - 1; i > 0; i--) {
+        const size_t k = (test_random(&seed) >> 33) % (i + 1);
+        const float v = f.v[i];
+        f.v[i] = f.v[k];
+        f.v[k] = v;
+    }
     encode(&f);
     check_ok(qn_kv_recode(&f.layout, f.page, f.old, &size, f.scratch, &e_));
     assert_int_equal(size, f.size);

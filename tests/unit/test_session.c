@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Widths that are no multiple of a vector, and more tokens than a block of queries or keys. */
 enum { HIDDEN = 48, LAYERS = 2, HEADS = 4, DIM = 12, INNER = 70, VOCAB = 53, TOKENS = 150 };
@@ -292,6 +293,71 @@ static void test_truncation(void **state)
     }
 }
 
+/* 48 values a token: 85 tokens a page of 16 KiB. */
+static void test_coded_values(void **state)
+{
+    enum { PAGE = 85 };
+    static uint32_t ids[TOKENS];
+    static float plain[LOGITS], whole[LOGITS], other[LOGITS];
+    const struct qn_kv_options kv = {.bits = 6};
+    struct fixture *f = make_model(&shapes[1]);
+    struct qn_kv_counts c;
+    (void)state;
+    make_ids(ids, TOKENS);
+    struct qn_session *s = make_session(&f->model, (struct qn_session_options){0});
+    run(s, ids, TOKENS, TOKENS, plain);
+    qn_session_kv_counts(s, &c);
+    assert_true(c.tokens == 0 && c.encoded == 0);
+    qn_session_destroy(s);
+
+    s = make_session(&f->model, (struct qn_session_options){.kv = &kv});
+    run(s, ids, TOKENS, TOKENS, whole);
+    assert_true(same_bits(plain, whole, (size_t)PAGE * VOCAB));
+    const float noise = largest_difference(plain, whole, LOGITS);
+    assert_true(noise > 1e-4F && noise < 0.3F);
+    qn_session_kv_counts(s, &c);
+    assert_int_equal(c.tokens, TOKENS);
+    assert_int_equal(c.packed_pages, LAYERS);
+
+    qn_session_truncate(s, PAGE);
+    run(s, ids + PAGE, TOKENS - PAGE, TOKENS, other + (size_t)PAGE * VOCAB);
+    assert_true(largest_difference(whole + (size_t)PAGE * VOCAB, other + (size_t)PAGE * VOCAB,
+                                   (size_t)(TOKENS - PAGE) * VOCAB) <= TOLERANCE);
+    for (size_t batch = 1; batch < 60; batch += 19) {
+        qn_session_reset(s);
+        run(s, ids, TOKENS, batch, other);
+        /* A value that rounds to another code for the sake of its last bit is seen, but hardly. */
+        assert_true(largest_difference(whole, other, LOGITS) <= noise / 4);
+    }
+    qn_session_truncate(s, PAGE / 2); /* its own page's tokens were coded */
+    run(s, ids + PAGE / 2, 1, 1, other);
+    assert_true(largest_difference(plain + (size_t)(PAGE / 2) * VOCAB, other, VOCAB) > TOLERANCE);
+
+    qn_session_destroy(s);
+    destroy_model(f);
+}
+
+static void test_values_that_are_not_finite(void **state)
+{
+    static uint32_t ids[TOKENS];
+    const struct qn_kv_options kv = {.bits = 8}, bad = {.bits = 5};
+    struct fixture *f = make_model(&shapes[1]);
+    struct qn_session *s = make_session(&f->model, (struct qn_session_options){.kv = &kv});
+    struct qins_error err;
+    (void)state;
+    make_ids(ids, TOKENS);
+    ((float *)(uintptr_t)f->layers[1].qkv.bias)[3 * DIM - 1] = INFINITY; /* head 0, V */
+    assert_int_equal(qn_session_forward(s, ids, TOKENS, NULL, &err), QINS_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "V of head 0"));
+    assert_int_equal(qn_session_position(s), 0);
+    qn_session_destroy(s);
+    assert_int_equal(qn_session_create(&s, &f->model,
+                                       &(struct qn_session_options){.positions = 8, .kv = &bad},
+                                       &err),
+                     QINS_ERR_USAGE);
+    destroy_model(f);
+}
+
 /* With the window in a single layer, a token further back than it has no influence. */
 static void test_window(void **state)
 {
@@ -511,6 +577,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches_and_threads),
         cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_coded_values),
+        cmocka_unit_test(test_values_that_are_not_finite),
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_listener),
         cmocka_unit_test(test_tied_experts),
