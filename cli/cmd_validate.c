@@ -16,7 +16,9 @@ static const struct {
     const char *name; /* its key */
     cli_print_test *print;
 } printers[] = {
+    {"autoregressive", print_autoregressive},
     {"perplexity", print_perplexity},
+    {"long_context", print_long_context},
 };
 
 void cli_print_thresholds(const json_t *test)
