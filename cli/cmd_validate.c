@@ -16,7 +16,9 @@ static const struct {
     const char *name; /* its key */
     cli_print_test *print;
 } printers[] = {
+    {"consistency", print_consistency},
     {"autoregressive", print_autoregressive},
+    {"sampling", print_sampling},
     {"perplexity", print_perplexity},
     {"long_context", print_long_context},
 };

@@ -11,7 +11,7 @@ extern const char *const cli_validated[CLI_VALIDATED];
 /* REPORT is the whole, TEST the test's part of it, which was not skipped. */
 typedef enum qins_status cli_print_test(const json_t *report, const json_t *test,
                                         struct qins_error *err);
-cli_print_test print_perplexity, print_autoregressive, print_long_context;
+cli_print_test print_consistency, print_sampling, print_perplexity, print_autoregressive, print_long_context;
 
 /* One line: "NAME: 0.03 <= 0.1, passed" of each of a test's thresholds. */
 void cli_print_thresholds(const json_t *test);
