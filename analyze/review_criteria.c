@@ -1,0 +1,153 @@
+/* The table of a gate's criteria. */
+#include "analyze/page.h"
+#include "analyze/report_json.h"
+#include "analyze/review_page.h"
+
+#include <math.h>
+#include <string.h>
+
+static void put_value(FILE *to, const json_t *criterion)
+{
+    const json_t *value = json_object_get(criterion, "value");
+    const char *text = qn_report_text(criterion, "value_text"),
+               *unit = qn_report_text(criterion, "unit");
+    if (json_is_number(value))
+        qn_review_put_figure(to, json_number_value(value),
+                             qn_report_number(criterion, "standard_error"),
+                             qn_report_number(criterion, "threshold"), unit);
+    else if (*text)
+        qn_page_text(to, text);
+    else if (json_is_boolean(value))
+        fputs(json_is_true(value) ? "yes" : "no", to);
+    else
+        fputs("\xe2\x80\x93", to);
+}
+
+static void put_evidence(FILE *to, const struct qn_review *r, const json_t *criterion)
+{
+    const char *path = qn_report_text(criterion, "evidence");
+    const size_t number = qn_review_number(r, path);
+    if (!*path) {
+        fputs("<span class=\"soft\">none</span>", to);
+        return;
+    }
+    if (number > 0)
+        fprintf(to, "<a href=\"#evidence-%zu\">[%zu]</a> ", number, number);
+    qn_page_name(to, path);
+}
+
+static void put_line(FILE *to, const char *what, const char *text, bool code)
+{
+    if (!*text)
+        return;
+    fprintf(to, "<div>%s%s", what, code ? "<code>" : "");
+    qn_page_text(to, text);
+    fputs(code ? "</code></div>" : "</div>", to);
+}
+
+/* Figures that are shown but not judged. */
+static void put_beside(FILE *to, const json_t *criterion)
+{
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(criterion, "beside"), i, item)
+    {
+        const char *text = qn_report_text(item, "value_text");
+        const double value = qn_report_number(item, "value");
+        fputs(i ? "; " : "<div>beside it: ", to);
+        qn_page_text(to, qn_report_text(item, "name"));
+        fputs("\xc2\xa0", to);
+        if (*text)
+            qn_page_text(to, text);
+        else
+            qn_review_put_figure(to, value, qn_report_number(item, "standard_error"), NAN,
+                                 qn_report_text(item, "unit"));
+    }
+    if (json_array_size(json_object_get(criterion, "beside")) > 0)
+        fputs("</div>", to);
+}
+
+/* Where the criterion is from, how its figure is read from the evidence, and where it is drawn. */
+static void put_source(FILE *to, const struct qn_review_shown *s, const json_t *criterion)
+{
+    const json_t *source = json_object_get(criterion, "source");
+    const char *file = qn_report_text(source, "file"), *heading = qn_report_text(source, "heading"),
+               *key = qn_report_text(criterion, "key");
+    char place[64];
+    fputs("<div>", to);
+    if (*file) {
+        fputs("source: ", to);
+        qn_page_text(to, file);
+    }
+    if (*heading) {
+        fputs(", \xe2\x80\x9c", to);
+        qn_page_text(to, heading);
+        fputs("\xe2\x80\x9d", to);
+    }
+    if (*key) {
+        fputs(*file ? "; read as <code>" : "read as <code>", to);
+        qn_page_text(to, key);
+        fputs("</code>", to);
+    }
+    qn_review_picture_place(s, criterion, place, sizeof place);
+    if (*place)
+        fprintf(to, "<span class=\"no-print\">; <a href=\"#%s\">picture</a></span>", place);
+    fputs("</div>", to);
+}
+
+static void put_previous(FILE *to, const json_t *criterion)
+{
+    const json_t *previous = json_object_get(criterion, "previous");
+    const double value = qn_report_number(previous, "value");
+    if (!json_is_object(previous))
+        return;
+    fputs("<div>review before: ", to);
+    if (isfinite(value)) {
+        qn_review_put_figure(to, value, NAN, qn_report_number(criterion, "threshold"),
+                             qn_report_text(criterion, "unit"));
+        fputs(", ", to);
+    }
+    qn_review_light(to, qn_report_text(previous, "status"), true);
+    fputs("</div>", to);
+}
+
+static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_t *criterion)
+{
+    const char *status = qn_report_text(criterion, "status");
+    const bool decides = !json_is_false(json_object_get(criterion, "decides"));
+    fputs("<tbody>\n<tr><td class=\"status\">", to);
+    qn_review_light(to, status, true);
+    fputs("</td><td class=\"what\"><b>", to);
+    qn_page_text(to, qn_report_text(criterion, "name"));
+    fputs(decides ? "</b>" : "</b> <span class=\"soft\">reported, does not decide</span>", to);
+    fputs("</td><td class=\"n\" data-label=\"figure\">", to);
+    put_value(to, criterion);
+    fputs("</td><td class=\"n\" data-label=\"threshold\">", to);
+    qn_review_put_threshold(to, criterion);
+    fputs("</td><td class=\"from\" data-label=\"evidence\">", to);
+    put_evidence(to, s->review, criterion);
+    fputs("</td></tr>\n<tr class=\"more\"><td></td><td colspan=\"4\">", to);
+    put_line(to, "", qn_report_text(criterion, "reason"), false);
+    put_beside(to, criterion);
+    put_previous(to, criterion);
+    put_line(to, "it does not show: ", qn_report_text(criterion, "limits"), false);
+    put_source(to, s, criterion);
+    put_line(to, strcmp(status, "not_run") == 0 ? "to have it: " : "again: ",
+             qn_report_text(criterion, "command"), true);
+    fputs("</td></tr>\n</tbody>\n", to);
+}
+
+void qn_review_criteria(FILE *to, const struct qn_review_shown *s, const json_t *gate)
+{
+    const json_t *criterion;
+    size_t i;
+    fputs("<table class=\"criteria\"><thead><tr><th>verdict</th><th>criterion</th>"
+          "<th class=\"n\">figure</th><th class=\"n\">threshold</th><th>evidence</th></tr>"
+          "</thead>\n",
+          to);
+    json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
+    {
+        put_criterion(to, s, criterion);
+    }
+    fputs("</table>\n", to);
+}

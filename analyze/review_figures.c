@@ -1,0 +1,114 @@
+/* What the parts of a review's folder share: which pictures there are, and names of things. */
+#include "analyze/report_json.h"
+#include "analyze/review_parts.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[QN_REVIEW_KINDS] = {
+    "autoregressive", "long-context", "layers",    "kl",     "top-k",
+    "perplexity",     "kv-cache",     "trade-off", "history"};
+
+enum qn_review_kind qn_review_kind(const char *name)
+{
+    int k = 0;
+    while (k < QN_REVIEW_KINDS && strcmp(name, kinds[k]) != 0)
+        k++;
+    return (enum qn_review_kind)k;
+}
+
+void qn_review_plot_name(enum qn_review_kind kind, size_t file, char *name, size_t size)
+{
+    if (kind < QN_REVIEW_ALL_FILES)
+        snprintf(name, size, "review-%s-%zu", kinds[kind], file + 1);
+    else
+        snprintf(name, size, "review-%s", kinds[kind]);
+}
+
+const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test)
+{
+    const json_t *t = NULL;
+    if (strcmp(f->schema, QN_VALIDATION_SCHEMA) == 0)
+        t = json_object_get(json_object_get(f->report, "tests"), test);
+    return json_is_object(json_object_get(f->report, "candidate")) && json_is_object(t) &&
+                   !json_object_get(t, "skipped")
+               ? t
+               : NULL;
+}
+
+size_t qn_review_number(const struct qn_review *r, const char *path)
+{
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(r->json, "evidence"), i, item)
+    {
+        if (strcmp(qn_report_text(item, "path"), path) == 0)
+            return i + 1;
+    }
+    return 0;
+}
+
+/* The base name of PATH without the suffix of archives. */
+static void put_base(FILE *to, const char *path)
+{
+    const char *base = qn_path_base(path);
+    const size_t n = strlen(base);
+    fprintf(to, "%.*s", (int)(qn_has_suffix(base, ".qins") && n > 5 ? n - 5 : n), base);
+}
+
+char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f)
+{
+    const json_t *candidate = json_object_get(f->report, "candidate"),
+                 *kv = json_object_get(f->report, "kv_cache");
+    const char *archive = qn_report_text(f->report, "archive"),
+               *transport = qn_report_text(json_object_get(f->report, "transport"), "path");
+    const double bits = qn_report_number(kv, "bits");
+    const size_t number = qn_review_number(r, f->path);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to)
+        return NULL;
+    put_base(to, *archive ? archive : qn_report_text(candidate, "path"));
+    if (*transport || json_is_true(json_object_get(candidate, "native")))
+        fputs(", native", to);
+    if (bits > 0.0)
+        fprintf(to, ", V cache %.0f bit", bits);
+    if (number > 0)
+        fprintf(to, " [%zu]", number);
+    if (fclose(to) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+void qn_review_plot_label(struct qn_plotter *p, const struct qn_review *r,
+                          const struct qn_evidence_file *f)
+{
+    char *label = qn_review_label(r, f);
+    qn_plot_text(p, label ? label : "");
+    free(label);
+}
+
+double qn_review_at(const json_t *array, size_t i)
+{
+    const json_t *v = json_array_get(array, i);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+enum qins_status qn_review_plots(struct qn_plotter *p, const struct qn_review *r,
+                                 struct qins_error *err)
+{
+    static enum qins_status (*const parts[])(struct qn_plotter *, const struct qn_review *,
+                                             struct qins_error *) = {
+        qn_review_plot_generation, qn_review_plot_prediction, qn_review_plot_sizes,
+        qn_review_plot_history};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && st == QINS_OK; i++)
+        st = parts[i](p, r, err);
+    return st;
+}

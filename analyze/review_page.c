@@ -1,0 +1,261 @@
+/* index.html of a review: what is decided, the lights, each gate. */
+#include "analyze/review_page.h"
+#include "analyze/page.h"
+#include "analyze/plot_assets.h"
+#include "analyze/report_json.h"
+
+#include "core/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Told apart by shape and word; the colours are in assets/review.css. */
+static const char symbols[] =
+    "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"symbols\">"
+    "<symbol id=\"l-pass\" viewBox=\"0 0 24 24\"><circle cx=\"12\" cy=\"12\" r=\"11\"/>"
+    "<path d=\"M6.5 12.5l3.7 3.7 7.3-8\"/></symbol>"
+    "<symbol id=\"l-fail\" viewBox=\"0 0 24 24\"><path class=\"body\" d=\"M8 1h8l7 7v8l-7 "
+    "7H8l-7-7V8z\"/>"
+    "<path d=\"M7.5 7.5l9 9m0-9l-9 9\"/></symbol>"
+    "<symbol id=\"l-not_run\" viewBox=\"0 0 24 24\"><circle class=\"open\" cx=\"12\" cy=\"12\" "
+    "r=\"9.5\"/></symbol>"
+    "<symbol id=\"l-blocked\" viewBox=\"0 0 24 24\"><path class=\"body\" d=\"M12 1l11 11-11 11L1 "
+    "12z\"/>"
+    "<path d=\"M7 12h10\"/></symbol></svg>\n";
+
+static const struct {
+    const char *status, *word;
+} words[] = {{"pass", "pass"}, {"fail", "fail"}, {"not_run", "not run"}, {"blocked", "blocked"}};
+
+/* Index in words; another status is as good as none. */
+static size_t status_of(const char *status)
+{
+    enum { NOT_RUN = 2 };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i].status, status) == 0)
+            return i;
+    return NOT_RUN;
+}
+
+void qn_review_light(FILE *to, const char *status, bool word)
+{
+    const size_t i = status_of(status);
+    fprintf(
+        to,
+        "<span class=\"light %s\"><svg role=\"img\" aria-label=\"%s\"><use href=\"#l-%s\"/></svg>",
+        words[i].status, words[i].word, words[i].status);
+    if (word)
+        fprintf(to, " <b>%s</b>", words[i].word);
+    fputs("</span>", to);
+}
+
+static void put_paragraph(FILE *to, const char *class, const char *text)
+{
+    if (!*text)
+        return;
+    fprintf(to, "<p class=\"%s\">", class);
+    qn_page_text(to, text);
+    fputs("</p>\n", to);
+}
+
+static void put_decision(FILE *to, const json_t *review)
+{
+    const json_t *ship = json_object_get(review, "ship"), *item;
+    const bool passed = json_is_true(json_object_get(review, "passed"));
+    size_t i;
+    fprintf(to, "<div class=\"verdict %s\">\n", passed ? "pass" : "open");
+    put_paragraph(to, "decision", qn_report_text(review, "decision"));
+    if (json_array_size(ship) > 0) {
+        fputs("<ul class=\"ship\">\n", to);
+        json_array_foreach(ship, i, item)
+        {
+            const json_t *ready = json_object_get(item, "ready");
+            fputs("<li>", to);
+            qn_review_light(to,
+                            json_is_true(ready)    ? "pass"
+                            : json_is_false(ready) ? "fail"
+                                                   : "not_run",
+                            false);
+            fputs("<div><b>", to);
+            qn_page_text(to, qn_report_text(item, "name"));
+            fputs(json_is_true(ready)    ? ": may ship</b> "
+                  : json_is_false(ready) ? ": must not ship</b> "
+                                         : ": not shown to be ready</b> ",
+                  to);
+            qn_page_text(to, qn_report_text(item, "text"));
+            fputs("</div></li>\n", to);
+        }
+        fputs("</ul>\n", to);
+    }
+    fputs("</div>\n", to);
+}
+
+/* Those of KEY: names, and fingerprints of their contents. */
+static void put_subjects(FILE *to, const json_t *review, const char *key, const char *what)
+{
+    const json_t *items = json_object_get(review, key), *item;
+    size_t i;
+    fprintf(to, "<dt>%s</dt><dd>", what);
+    if (json_array_size(items) == 0)
+        fputs("<span class=\"soft\">none in the evidence</span>", to);
+    json_array_foreach(items, i, item)
+    {
+        const char *name = qn_report_text(item, "name");
+        fputs("<div>", to);
+        qn_page_name(to, *name ? name : qn_report_text(item, "path"));
+        fputs(" <code>", to);
+        qn_page_text(to, qn_report_text(item, "fingerprint"));
+        fputs("</code></div>", to);
+    }
+    fputs("</dd>\n", to);
+}
+
+static void put_texts(FILE *to, const json_t *texts, const char *class)
+{
+    const json_t *text;
+    size_t i;
+    if (json_array_size(texts) == 0)
+        return;
+    fprintf(to, "<ul class=\"%s\">\n", class);
+    json_array_foreach(texts, i, text)
+    {
+        fputs("<li>", to);
+        qn_page_text(to, json_is_string(text) ? json_string_value(text) : "");
+        fputs("</li>\n", to);
+    }
+    fputs("</ul>\n", to);
+}
+
+static const char *subject_name(const json_t *review, const char *key)
+{
+    const json_t *first = json_array_get(json_object_get(review, key), 0);
+    const char *name = qn_report_text(first, "name");
+    return qn_path_base(*name ? name : qn_report_text(first, "path"));
+}
+
+static size_t met(const json_t *gate, size_t *of)
+{
+    const json_t *criterion;
+    size_t i, n = 0;
+    *of = 0;
+    json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
+    {
+        if (json_is_false(json_object_get(criterion, "decides")))
+            continue;
+        n += strcmp(qn_report_text(criterion, "status"), "pass") == 0;
+        ++*of;
+    }
+    return n;
+}
+
+static void put_lights(FILE *to, const json_t *gates)
+{
+    const json_t *gate;
+    size_t i;
+    fputs("<ol class=\"lights\">\n", to);
+    json_array_foreach(gates, i, gate)
+    {
+        const char *status = qn_report_text(gate, "status");
+        size_t of;
+        const size_t n = met(gate, &of);
+        fprintf(to, "<li><a class=\"card %s\" href=\"#gate-%zu\">", words[status_of(status)].status,
+                i + 1);
+        qn_review_light(to, status, true);
+        fputs("<span class=\"title\">", to);
+        qn_page_text(to, qn_report_text(gate, "title"));
+        fprintf(to, "</span><span class=\"count\">%zu of %zu criteria met</span></a></li>\n", n,
+                of);
+    }
+    fputs("</ol>\n", to);
+}
+
+static void put_top(FILE *to, const struct qn_review *r)
+{
+    const json_t *review = r->json;
+    const double number = qn_report_number(review, "number");
+    fputs("<p class=\"kicker\">Phase-gate review", to);
+    if (number > 1.0)
+        fprintf(to, ", number %.0f", number);
+    fputs("</p>\n<h1>", to);
+    qn_page_text(to, json_array_size(json_object_get(review, "models")) > 0
+                         ? subject_name(review, "models")
+                         : "no model was measured");
+    fputs("</h1>\n", to);
+    put_decision(to, review);
+    if (json_array_size(json_object_get(review, "conflicts")) > 0) {
+        fputs("<div class=\"conflicts\"><b>The evidence does not belong together:</b>\n", to);
+        put_texts(to, json_object_get(review, "conflicts"), "plain");
+        fputs("</div>\n", to);
+    }
+    put_lights(to, json_object_get(review, "gates"));
+    fputs("<dl class=\"subjects\">\n", to);
+    put_subjects(to, review, "models", "Model");
+    put_subjects(to, review, "archives", "Archive");
+    put_subjects(to, review, "texts", "Text");
+    put_subjects(to, review, "prompts", "Prompts");
+    fputs("</dl>\n", to);
+}
+
+static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate, size_t number)
+{
+    const char *status = qn_report_text(gate, "status"), *alone = qn_report_text(gate, "alone"),
+               *heading = qn_report_text(json_object_get(gate, "source"), "heading");
+    fprintf(to, "<section class=\"gate\">\n<h2 id=\"gate-%zu\">", number);
+    qn_review_light(to, status, true);
+    fputs(" <span class=\"title\">", to);
+    qn_page_text(to, qn_report_text(gate, "title"));
+    fputs("</span></h2>\n", to);
+    put_paragraph(to, "decision", qn_report_text(gate, "decision"));
+    if (strcmp(status, "blocked") == 0 && *alone) {
+        fputs("<p>Its own criteria, were nothing before it in the way: ", to);
+        qn_review_light(to, alone, true);
+        fputs("</p>\n", to);
+    }
+    put_paragraph(to, "soft", qn_report_text(gate, "description"));
+    if (*heading) {
+        fputs("<p class=\"soft\">From ", to);
+        qn_page_text(to, qn_report_text(json_object_get(gate, "source"), "file"));
+        fputs(", \xe2\x80\x9c", to);
+        qn_page_text(to, heading);
+        fputs("\xe2\x80\x9d.</p>\n", to);
+    }
+    qn_review_criteria(to, shown, gate);
+    qn_review_gate_pictures(to, shown, gate);
+    fputs("</section>\n", to);
+}
+
+static void put_page(FILE *to, const void *ctx)
+{
+    const struct qn_review_shown *given = ctx;
+    struct qn_review_shown shown = *given;
+    const json_t *review = shown.review->json, *gates = json_object_get(review, "gates"), *gate;
+    size_t i;
+    qn_page_head(to, "gate", subject_name(review, "models"), qn_asset_review_css);
+    fputs(symbols, to);
+    put_top(to, shown.review);
+    fputs("<nav><a href=\"#gate-1\">Gates</a><a href=\"#further\">Further pictures</a>"
+          "<a href=\"#history\">Earlier reviews</a><a href=\"#evidence\">Evidence</a></nav>\n",
+          to);
+    json_array_foreach(gates, i, gate)
+    {
+        put_gate(to, &shown, gate, i + 1);
+    }
+    qn_review_further_pictures(to, &shown);
+    qn_review_history(to, &shown);
+    qn_review_evidence(to, shown.review);
+    put_texts(to, json_object_get(review, "notes"), "soft");
+    fputs("<p class=\"soft\">Judged by qins ", to);
+    qn_page_text(to, qn_report_text(review, "qins_version"));
+    fputs("; gate_review.json beside this page has every figure in full.</p>\n", to);
+    qn_page_foot(to);
+}
+
+enum qins_status qn_review_page(const char *path, const struct qn_review *r,
+                                const struct qn_plotter *p, struct qins_error *err)
+{
+    bool *placed = calloc(p->n_plots + 1, sizeof *placed);
+    const struct qn_review_shown shown = {.review = r, .plotter = p, .placed = placed};
+    enum qins_status st = placed ? qn_page_save(path, put_page, &shown, err) : qn_fail_memory(err);
+    free(placed);
+    return st;
+}

@@ -1,0 +1,43 @@
+/* The parts of a review's page. */
+#ifndef QINS_ANALYZE_REVIEW_PAGE_H
+#define QINS_ANALYZE_REVIEW_PAGE_H
+
+#include "analyze/review_parts.h"
+
+/* What the page has shown so far. */
+struct qn_review_shown {
+    const struct qn_review *review;
+    const struct qn_plotter *plotter;
+    bool *placed;                  /* of the plotter's plots */
+    bool missing[QN_REVIEW_KINDS]; /* that a kind's place says what is missing */
+};
+
+/* A status by shape and colour, and as a WORD. */
+void qn_review_light(FILE *to, const char *status, bool word);
+
+/* A figure with what it may be off by (NaN: not known), to no more digits than that; enough to see
+ * on which side of THRESHOLD (or NaN) it is. */
+void qn_review_put_figure(FILE *to, double value, double error, double threshold, const char *unit);
+void qn_review_put_unit(FILE *to, const char *unit);
+/* "≥ 95 %" */
+void qn_review_put_threshold(FILE *to, const json_t *criterion);
+
+/* The table of a gate's criteria (analyze/review_criteria.c). */
+void qn_review_criteria(FILE *to, const struct qn_review_shown *s, const json_t *gate);
+
+/* Pictures that a gate's criteria are about and that no gate before has shown, or what is missing
+ * for them (analyze/review_pictures.c). */
+void qn_review_gate_pictures(FILE *to, struct qn_review_shown *s, const json_t *gate);
+/* The others. */
+void qn_review_further_pictures(FILE *to, struct qn_review_shown *s);
+/* All of KIND that were not shown yet, or what is missing for them. */
+void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind kind);
+/* The place of a criterion's picture on the page, "#…", or "". */
+void qn_review_picture_place(const struct qn_review_shown *s, const json_t *criterion, char *place,
+                             size_t size);
+
+/* Earlier reviews, and the list of evidence (analyze/review_lists.c). */
+void qn_review_history(FILE *to, struct qn_review_shown *s);
+void qn_review_evidence(FILE *to, const struct qn_review *r);
+
+#endif

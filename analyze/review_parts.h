@@ -1,0 +1,27 @@
+/* What the plots and the page of a review share (analyze/review_figures.c). */
+#ifndef QINS_ANALYZE_REVIEW_PARTS_H
+#define QINS_ANALYZE_REVIEW_PARTS_H
+
+#include "analyze/review.h"
+
+#define QN_VALIDATION_SCHEMA "qins/validation/1"
+#define QN_VERIFY_SCHEMA     "qins/verify/1"
+#define QN_COSTS_SCHEMA      "qins/costs/1"
+#define QN_BENCH_SCHEMA      "qins/bench/1"
+
+enum { QN_REVIEW_SERIES = 8 }; /* curves of one picture: assets/style.gp has so many colours */
+
+/* The figures of a test that compared two models, or NULL. */
+const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test);
+/* The number under which the page lists the evidence of PATH, from 1; 0. */
+size_t qn_review_number(const struct qn_review *r, const char *path);
+/* What a report is of, short, with that number: "kjv-q6, V cache 8 bit [3]". Heap; NULL where
+ * memory is short. */
+char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f);
+/* The same as a column of data. */
+void qn_review_plot_label(struct qn_plotter *p, const struct qn_review *r,
+                          const struct qn_evidence_file *f);
+/* Element I of ARRAY, or NaN. */
+double qn_review_at(const json_t *array, size_t i);
+
+#endif

@@ -1,0 +1,173 @@
+/* review.pdf, printed from the page by a browser. */
+#include "analyze/child.h"
+#include "analyze/review.h"
+
+#include "core/file.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    SECONDS = 60,          /* a page takes about two */
+    PDF_LIMIT = 256 << 20, /* bytes */
+    TREE_FILES = 16        /* open at once while a profile is removed */
+};
+
+static const char *const browsers[] = {"chromium", "chromium-browser", "google-chrome",
+                                       "google-chrome-stable", "chrome"};
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+/* PATH as the address of a file; heap. */
+static char *file_address(const char *path, struct qins_error *err)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+    char *whole = realpath(path, NULL), *address = NULL;
+    size_t size = 0;
+    FILE *to = whole ? open_memstream(&address, &size) : NULL;
+    if (!whole)
+        qn_fail_errno(err, path, "find the file");
+    else if (!to)
+        qn_fail_memory(err);
+    if (to) {
+        fputs("file://", to);
+        for (const char *c = whole; *c; c++)
+            fprintf(to, strchr(plain, *c) ? "%c" : "%%%02X", (unsigned char)*c);
+        if (fclose(to) != 0) {
+            free(address);
+            address = NULL;
+            qn_fail_memory(err);
+        }
+    }
+    free(whole);
+    return address;
+}
+
+/* The time of printing would make each PDF another: (D:20260131120000+00'00') at NAME becomes the
+ * epoch, byte for byte. */
+static void clear_date(struct qn_buf *pdf, const char *name)
+{
+    static const char epoch[] = "19700101000000";
+    const size_t length = strlen(name);
+    uint8_t *at = pdf->data, *end = at + pdf->size;
+    while ((at = memmem(at, (size_t)(end - at), name, length))) {
+        at += length;
+        if ((size_t)(end - at) < sizeof epoch - 1)
+            break;
+        size_t digits = 0;
+        while (digits < sizeof epoch - 1 && at[digits] >= '0' && at[digits] <= '9')
+            digits++;
+        if (digits == sizeof epoch - 1)
+            memcpy(at, epoch, digits);
+    }
+}
+
+/* Moves what the browser wrote, if that is a whole PDF. */
+static enum qins_status take(const char *printed, const char *path, bool *ok,
+                             struct qins_error *err)
+{
+    static const char head[] = "%PDF-", tail[] = "%%EOF";
+    enum { TAIL_BYTES = 16 };
+    struct qn_buf pdf = {0};
+    *ok = qn_is_regular(printed);
+    enum qins_status st = *ok ? qn_read_whole(printed, PDF_LIMIT, &pdf, err) : QINS_OK;
+    if (st == QINS_OK)
+        *ok = pdf.size > TAIL_BYTES && memcmp(pdf.data, head, strlen(head)) == 0 &&
+              memmem(pdf.data + pdf.size - TAIL_BYTES, TAIL_BYTES, tail, strlen(tail));
+    if (st == QINS_OK && *ok) {
+        clear_date(&pdf, "/CreationDate (D:");
+        clear_date(&pdf, "/ModDate (D:");
+        st = qn_write_whole(path, pdf.data, pdf.size, err);
+    }
+    qn_buf_finish(&pdf);
+    return st;
+}
+
+/* *FOUND: the browser is there. SANDBOX: with its own; a root, or a container, may not have one,
+ * and the page is ours and loads nothing. */
+static enum qins_status print_by(const char *browser, bool sandbox, const char *address,
+                                 const char *work, const char *path,
+                                 const struct qn_monitor *monitor, bool *found, bool *ok,
+                                 struct qins_error *err)
+{
+    char *profile = qn_format(err, "--user-data-dir=%s/profile", work);
+    char *printed = qn_path_join(work, "review.pdf", err);
+    char *output = printed ? qn_format(err, "--print-to-pdf=%s", printed) : NULL;
+    const char *const argv[] = {browser,
+                                "--headless",
+                                "--disable-gpu",
+                                "--disable-extensions",
+                                "--disable-sync",
+                                "--disable-quic",
+                                "--disable-background-networking",
+                                "--disable-component-update",
+                                "--no-first-run",
+                                "--no-pdf-header-footer", /* and its older name */
+                                "--print-to-pdf-no-header",
+                                sandbox ? "--no-default-browser-check" : "--no-sandbox",
+                                profile,
+                                output,
+                                address,
+                                NULL};
+    const struct qn_child child = {.argv = argv, .folder = work, .home = work, .seconds = SECONDS};
+    enum qins_status st = profile && output ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK)
+        st = qn_child_run(&child, monitor, ok, err);
+    *found = st != QINS_ERR_UNSUPPORTED;
+    if (st == QINS_OK && *ok)
+        st = take(printed, path, ok, err);
+    free(profile);
+    free(printed);
+    free(output);
+    return *found ? st : QINS_OK;
+}
+
+enum qins_status qn_review_print(const char *page, const char *path, const char *folder,
+                                 const struct qn_monitor *monitor, struct qins_error *err)
+{
+    char *base = realpath(folder, NULL), *work = NULL;
+    char *address = file_address(page, err);
+    bool found = false, ok = false;
+    enum qins_status st = address ? QINS_OK : err ? err->status : QINS_ERR_MEMORY;
+    if (st == QINS_OK && !base)
+        st = qn_fail_errno(err, folder, "find the folder");
+    if (st == QINS_OK) {
+        work = qn_path_join(base, "print.tmp-XXXXXX", err);
+        st = !work ? QINS_ERR_MEMORY : mkdtemp(work) ? QINS_OK : QINS_ERR_IO;
+        if (st == QINS_ERR_IO) {
+            st = qn_fail_errno(err, work, "make a folder");
+            free(work);
+            work = NULL;
+        }
+    }
+    for (size_t i = 0; i < sizeof browsers / sizeof *browsers && st == QINS_OK && !found; i++)
+        for (int plain = geteuid() == 0; plain < 2 && st == QINS_OK && !ok; plain++) {
+            st = print_by(browsers[i], !plain, address, work, path, monitor, &found, &ok, err);
+            if (!found)
+                break;
+        }
+    if (st == QINS_OK && !ok) {
+        qn_notice(monitor,
+                  found ? "the browser could not print review.pdf; index.html prints from any"
+                        : "there is no Chromium to print review.pdf; index.html prints from any "
+                          "browser");
+        if (unlink(path) != 0 && errno != ENOENT) /* an earlier review's */
+            st = qn_fail_errno(err, path, "remove a file");
+    }
+    if (work)
+        nftw(work, remove_entry, TREE_FILES, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    free(work);
+    free(base);
+    free(address);
+    return st;
+}

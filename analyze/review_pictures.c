@@ -1,0 +1,178 @@
+/* The pictures of a review's page, and what stands in the place of those that there are not. */
+#include "analyze/page.h"
+#include "analyze/report_json.h"
+#include "analyze/review_page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *title, *missing, *command;
+} about[QN_REVIEW_KINDS] = {
+    {"Autoregressive stability",
+     "No validation with the test autoregressive was among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests autoregressive -o DIR/validation.json"},
+    {"Agreement in long contexts",
+     "No validation with the test long-context was among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests long-context -o DIR/validation.json"},
+    {"Error by layer",
+     "No validation with the test consistency and no report of verify with quantised tensors was "
+     "among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests consistency -o DIR/validation.json"},
+    {"Divergence", "No validation with the test perplexity or sampling was among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests perplexity,sampling -o DIR/validation.json"},
+    {"Likeliest tokens", "No validation with the test sampling was among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests sampling -o DIR/validation.json"},
+    {"Perplexity", "No validation with the test perplexity was among the evidence.",
+     "qins validate MODEL ARCHIVE --text TEXT --tests perplexity -o DIR/validation.json"},
+    {"V cache", "No validation with a coded V cache was among the evidence.",
+     "qins validate MODEL --text TEXT --kv-cache 8 -o DIR/validation-kv8.json"},
+    {"Size against decoding", "No measurement of the coders was among the evidence.",
+     "qins bench coders --save DIR/costs.json"},
+    {"History", "No earlier review was given.",
+     "qins gate --evidence DIR --previous EARLIER -o REVIEW_DIR"},
+};
+
+/* The kind of a plot by its file's name, QN_REVIEW_KINDS for none; *FILE: of what evidence. */
+static enum qn_review_kind kind_of(const struct qn_review_shown *s, const char *name, size_t *file)
+{
+    for (int k = 0; k < QN_REVIEW_KINDS; k++) {
+        const size_t files = k < QN_REVIEW_ALL_FILES ? s->review->evidence->n : 1;
+        for (*file = 0; *file < files; ++*file) {
+            char expected[sizeof((struct qn_plot *)0)->name];
+            qn_review_plot_name((enum qn_review_kind)k, *file, expected, sizeof expected);
+            if (strcmp(expected, name) == 0)
+                return (enum qn_review_kind)k;
+        }
+    }
+    return QN_REVIEW_KINDS;
+}
+
+/* The plot that a criterion is about, or NULL. */
+static const struct qn_plot *plot_of(const struct qn_review_shown *s, enum qn_review_kind kind,
+                                     const char *evidence)
+{
+    const struct qn_evidence *e = s->review->evidence;
+    char name[sizeof((struct qn_plot *)0)->name];
+    size_t file = 0;
+    while (kind < QN_REVIEW_ALL_FILES && file < e->n && strcmp(e->files[file].path, evidence) != 0)
+        file++;
+    qn_review_plot_name(kind, file, name, sizeof name);
+    for (size_t i = 0; i < s->plotter->n_plots; i++)
+        if (strcmp(s->plotter->plots[i].name, name) == 0)
+            return &s->plotter->plots[i];
+    return NULL;
+}
+
+static void put_title(FILE *to, const struct qn_review_shown *s, enum qn_review_kind kind,
+                      size_t file)
+{
+    fprintf(to, "<h3>%s", about[kind].title);
+    if (kind < QN_REVIEW_ALL_FILES) {
+        char *label = qn_review_label(s->review, &s->review->evidence->files[file]);
+        fputs(": ", to);
+        qn_page_text(to, label ? label : "");
+        free(label);
+    }
+    fputs("</h3>\n", to);
+}
+
+static void put_plot(FILE *to, struct qn_review_shown *s, const struct qn_plot *plot)
+{
+    const size_t index = (size_t)(plot - s->plotter->plots);
+    size_t file;
+    const enum qn_review_kind kind = kind_of(s, plot->name, &file);
+    if (s->placed[index] || kind == QN_REVIEW_KINDS)
+        return;
+    s->placed[index] = true;
+    fputs("<div class=\"picture\">\n", to);
+    put_title(to, s, kind, file);
+    if (plot->drawn)
+        qn_page_picture(to, s->plotter, plot);
+    else
+        fprintf(to,
+                "<div class=\"missing\" id=\"%s\"><p>gnuplot did not draw this picture. "
+                "<code>cd plots &amp;&amp; gnuplot draw.gp</code> draws it.</p></div>\n",
+                plot->name);
+    fputs("</div>\n", to);
+}
+
+/* What has evidence and no picture has nothing to draw: its tensors are exact. */
+static bool is_exact(enum qn_review_kind kind, const json_t *criterion)
+{
+    return kind == QN_REVIEW_LAYERS && *qn_report_text(criterion, "evidence");
+}
+
+static void put_missing(FILE *to, struct qn_review_shown *s, enum qn_review_kind kind,
+                        const json_t *criterion)
+{
+    const char *command = qn_report_text(criterion, "command");
+    if (s->missing[kind] || is_exact(kind, criterion))
+        return;
+    s->missing[kind] = true;
+    fprintf(to,
+            "<div class=\"picture\"><h3>%s</h3>\n<div class=\"missing\" id=\"missing-%d\"><p>%s</p>"
+            "<p>To have it: <code>",
+            about[kind].title, (int)kind + 1, about[kind].missing);
+    qn_page_text(to, *command ? command : about[kind].command);
+    fputs("</code></p></div></div>\n", to);
+}
+
+void qn_review_gate_pictures(FILE *to, struct qn_review_shown *s, const json_t *gate)
+{
+    const json_t *criterion;
+    size_t i;
+    fputs("<div class=\"figures\">\n", to);
+    json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
+    {
+        const enum qn_review_kind kind = qn_review_kind(qn_report_text(criterion, "plot"));
+        if (kind == QN_REVIEW_KINDS)
+            continue;
+        const struct qn_plot *plot = plot_of(s, kind, qn_report_text(criterion, "evidence"));
+        if (plot)
+            put_plot(to, s, plot);
+        else
+            put_missing(to, s, kind, criterion);
+    }
+    fputs("</div>\n", to);
+}
+
+static bool has_kind(const struct qn_review_shown *s, enum qn_review_kind kind)
+{
+    size_t file;
+    for (size_t i = 0; i < s->plotter->n_plots; i++)
+        if (kind_of(s, s->plotter->plots[i].name, &file) == kind)
+            return true;
+    return false;
+}
+
+void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind kind)
+{
+    size_t file;
+    for (size_t i = 0; i < s->plotter->n_plots; i++)
+        if (kind_of(s, s->plotter->plots[i].name, &file) == kind)
+            put_plot(to, s, &s->plotter->plots[i]);
+    if (!has_kind(s, kind))
+        put_missing(to, s, kind, NULL);
+}
+
+void qn_review_further_pictures(FILE *to, struct qn_review_shown *s)
+{
+    fputs("<h2 id=\"further\">Further pictures</h2>\n<div class=\"figures\">\n", to);
+    for (int k = 0; k < QN_REVIEW_HISTORY; k++)
+        qn_review_picture(to, s, (enum qn_review_kind)k);
+    fputs("</div>\n", to);
+}
+
+void qn_review_picture_place(const struct qn_review_shown *s, const json_t *criterion, char *place,
+                             size_t size)
+{
+    const enum qn_review_kind kind = qn_review_kind(qn_report_text(criterion, "plot"));
+    const struct qn_plot *plot =
+        kind < QN_REVIEW_KINDS ? plot_of(s, kind, qn_report_text(criterion, "evidence")) : NULL;
+    *place = '\0';
+    if (plot)
+        snprintf(place, size, "%s", plot->name);
+    else if (kind < QN_REVIEW_KINDS && !is_exact(kind, criterion))
+        snprintf(place, size, "missing-%d", (int)kind + 1);
+}

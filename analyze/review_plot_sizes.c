@@ -1,0 +1,326 @@
+/* Pictures of what coding costs and saves: error by layer, the V cache, sizes against decoding. */
+#include "analyze/plot_assets.h"
+#include "analyze/report_build.h"
+#include "analyze/report_json.h"
+#include "analyze/review_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LAYERS = 1000, MAX_OTHERS = 6, COMPONENT = 64 };
+
+/* What stands in a tensor's place in a model. */
+struct place {
+    long layer;
+    char component[COMPONENT];
+    double sqnr_db, p99;
+};
+
+struct layers {
+    struct place *places;
+    size_t n, exact;
+    long last;
+    char kinds[QN_REVIEW_SERIES][COMPONENT];
+    int n_kinds;
+};
+
+static int find_kind(const struct layers *l, const char *component)
+{
+    int k = 0;
+    while (k < l->n_kinds && strcmp(l->kinds[k], component) != 0)
+        k++;
+    return k;
+}
+
+static void add_place(struct layers *l, const json_t *tensor)
+{
+    struct place *p = &l->places[l->n];
+    qn_report_component(qn_report_text(tensor, "name"), &p->layer, p->component, COMPONENT);
+    p->sqnr_db = qn_report_number(tensor, "sqnr_db");
+    p->p99 = qn_report_number(tensor, "p99_rel_error");
+    if (isnan(p->sqnr_db)) {
+        l->exact++;
+        return;
+    }
+    if (p->layer > MAX_LAYERS)
+        return;
+    const int kind = find_kind(l, p->component);
+    if (p->layer >= 0 && kind == l->n_kinds) {
+        if (kind == QN_REVIEW_SERIES)
+            return;
+        memcpy(l->kinds[l->n_kinds++], p->component, COMPONENT);
+    }
+    l->last = p->layer > l->last ? p->layer : l->last;
+    l->n++;
+}
+
+/* Least SQNR and largest error of KIND's tensors in LAYER (experts share both). */
+static void worst_of(const struct layers *l, const char *kind, long layer, double *sqnr_db,
+                     double *p99)
+{
+    *sqnr_db = NAN;
+    *p99 = NAN;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct place *p = &l->places[i];
+        if (p->layer != layer || strcmp(p->component, kind) != 0)
+            continue;
+        *sqnr_db = fmin(*sqnr_db, p->sqnr_db); /* of a number and NaN: the number */
+        *p99 = fmax(*p99, p->p99);
+    }
+}
+
+/* A row a layer: its number, then SQNR and error in per cent of each kind. */
+static void put_layers(struct qn_plotter *p, const struct layers *l)
+{
+    size_t rows = 0;
+    if (l->n_kinds > 0) {
+        qn_plot_text(p, "layer");
+        for (int k = 0; k < l->n_kinds; k++)
+            for (int column = 0; column < 2; column++)
+                qn_plot_text(p, l->kinds[k]);
+        qn_plot_end_row(p);
+        for (long layer = 0; layer <= l->last; layer++, rows++) {
+            qn_plot_number(p, (double)layer);
+            for (int k = 0; k < l->n_kinds; k++) {
+                double sqnr_db, p99;
+                worst_of(l, l->kinds[k], layer, &sqnr_db, &p99);
+                qn_plot_number(p, sqnr_db);
+                qn_plot_number(p, 100.0 * p99);
+            }
+            qn_plot_end_row(p);
+        }
+    }
+    qn_plot_end_block(p, rows, 3);
+}
+
+/* Tensors that belong to no layer, and their names. */
+static size_t put_others(struct qn_plotter *p, const struct layers *l)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < l->n && rows < MAX_OTHERS; i++) {
+        const struct place *t = &l->places[i];
+        if (t->layer >= 0)
+            continue;
+        qn_plot_number(p, (double)(l->last + 1) + (double)rows);
+        qn_plot_number(p, t->sqnr_db);
+        qn_plot_number(p, 100.0 * t->p99);
+        qn_plot_text(p, t->component);
+        qn_plot_end_row(p);
+        rows++;
+    }
+    qn_plot_end_block(p, rows, 4);
+    return rows;
+}
+
+static enum qins_status plot_layers(struct qn_plotter *p, const struct qn_review *r, size_t file,
+                                    const json_t *tensors, struct qins_error *err)
+{
+    struct qn_plot plot = {
+        .caption = "Error of each quantised tensor by layer and kind: signal to noise, and the "
+                   "99th percentile of the relative error, each with the seeds' bar (a cosine of "
+                   "0.9999 is about 37 dB). The worst where several share a place; exact tensors "
+                   "are left out.",
+        .alt = "error by layer and kind of tensor",
+        .tensor = -1};
+    struct layers l = {.last = -1};
+    const json_t *tensor;
+    size_t i, others;
+    char head[96];
+    l.places = calloc(json_array_size(tensors) + 1, sizeof *l.places);
+    if (!l.places)
+        return qn_fail_memory(err);
+    json_array_foreach(tensors, i, tensor)
+    {
+        add_place(&l, tensor);
+    }
+    enum qins_status st = QINS_OK;
+    if (l.n > 0) {
+        qn_review_plot_name(QN_REVIEW_LAYERS, file, plot.name, sizeof plot.name);
+        st = qn_plot_begin(p, plot.name, err);
+        if (st == QINS_OK) {
+            qn_review_plot_label(p, r, &r->evidence->files[file]);
+            qn_plot_end_row(p);
+            qn_plot_end_block(p, 1, 1);
+            put_layers(p, &l);
+            others = put_others(p, &l);
+            snprintf(head, sizeof head, "kinds = %d\nlast = %ld\nothers = %zu\n", l.n_kinds, l.last,
+                     others);
+            st = qn_plot_end(p, &plot, head, qn_asset_review_layers_gp, err);
+        }
+    }
+    free(l.places);
+    return st;
+}
+
+/* Whether a validation has compared the tensors of the archive that F, a report of verify, is of.
+ */
+static bool is_validated(const struct qn_evidence *e, const struct qn_evidence_file *f)
+{
+    const char *hash = qn_report_text(f->report, "archive_hash");
+    for (size_t i = 0; i < e->n; i++)
+        if (qn_review_test(&e->files[i], "consistency") &&
+            strcmp(hash, qn_report_text(json_object_get(e->files[i].report, "candidate"),
+                                        "archive_hash")) == 0)
+            return true;
+    return false;
+}
+
+static enum qins_status plot_all_layers(struct qn_plotter *p, const struct qn_review *r,
+                                        struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < r->evidence->n && st == QINS_OK; i++) {
+        const struct qn_evidence_file *f = &r->evidence->files[i];
+        const json_t *test = qn_review_test(f, "consistency");
+        if (!test && strcmp(f->schema, QN_VERIFY_SCHEMA) == 0 && !is_validated(r->evidence, f))
+            test = f->report;
+        if (json_array_size(json_object_get(test, "tensors")) > 0)
+            st = plot_layers(p, r, i, json_object_get(test, "tensors"), err);
+    }
+    return st;
+}
+
+/* Bits a value, as the waterfall has bytes. */
+static bool put_bits(struct qn_plotter *p, const char *what, double bits, int colour,
+                     double *largest)
+{
+    static const double float16_bits = 16.0;
+    char text[64];
+    if (!(bits > 0.0))
+        return false;
+    if (bits == float16_bits)
+        snprintf(text, sizeof text, "16 bits a value");
+    else
+        snprintf(text, sizeof text, "%.2f bits, %.2f\xc3\x97", bits, float16_bits / bits);
+    qn_plot_text(p, what);
+    qn_plot_number(p, bits);
+    qn_plot_text(p, text);
+    fprintf(p->data, "%d\n", colour);
+    *largest = fmax(*largest, bits);
+    return true;
+}
+
+static enum qins_status plot_kv(struct qn_plotter *p, const struct qn_review *r,
+                                struct qins_error *err)
+{
+    enum { PLAIN = 0x6e7781, PACKED = 0x0072b2, OLD = 0x56b4e9, HELD = 0x009e73 };
+    static const struct {
+        const char *what, *bytes, *values;
+        int colour;
+    } lines[] = {{"full pages", "packed_bytes", "packed_values", PACKED},
+                 {"old pages, coded", "old_bytes", "old_values", OLD},
+                 {"all, with open page", "held_bytes", "held_values", HELD}};
+    struct qn_plot plot = {
+        .caption = "What the V cache takes, bits a value with headers and scales, against "
+                   "float16: full pages as packed, the old ones entropy-coded, and the whole cache "
+                   "with the float32 page that is being filled. Counted during validation.",
+        .alt = "size of the V cache",
+        .tensor = -1};
+    double largest = 0.0;
+    size_t rows = 0;
+    char head[64];
+    qn_review_plot_name(QN_REVIEW_KV_CACHE, 0, plot.name, sizeof plot.name);
+    enum qins_status st = qn_plot_begin(p, plot.name, err);
+    if (st != QINS_OK)
+        return st;
+    for (size_t i = 0; i < r->evidence->n; i++) {
+        const struct qn_evidence_file *f = &r->evidence->files[i];
+        const json_t *kv = json_object_get(f->report, "kv_cache");
+        if (strcmp(f->schema, QN_VALIDATION_SCHEMA) != 0 || !json_is_object(kv))
+            continue;
+        if (rows == 0)
+            rows += put_bits(p, "float16", 16.0, PLAIN, &largest);
+        for (size_t k = 0; k < sizeof lines / sizeof *lines; k++) {
+            char what[64];
+            snprintf(what, sizeof what, "%.0f bit, %s [%zu]", qn_report_number(kv, "bits"),
+                     lines[k].what, qn_review_number(r, f->path));
+            rows += put_bits(p, what,
+                             8.0 * qn_report_number(kv, lines[k].bytes) /
+                                 qn_report_number(kv, lines[k].values),
+                             lines[k].colour, &largest);
+        }
+    }
+    if (rows < 2)
+        return qn_plot_drop(p, plot.name, err);
+    snprintf(head, sizeof head, "rows = %zu\nlargest = %.9g\n", rows, largest);
+    return qn_plot_end(p, &plot, head, qn_asset_waterfall_gp, err);
+}
+
+/* Coders as points, and what they lie within. */
+struct points {
+    size_t n;
+    double fastest, slowest, least, most; /* nanoseconds and bits an element */
+};
+
+static void put_point(struct qn_plotter *p, struct points *points, const char *coder, double ns,
+                      double low, double high, double bits)
+{
+    if (!(bits > 0.0 && ns > 0.0) || points->n == 2 * (size_t)QN_REVIEW_SERIES)
+        return;
+    low = low > 0.0 ? low : ns;
+    high = high > 0.0 ? high : ns;
+    qn_plot_text(p, coder);
+    qn_plot_end_row(p);
+    qn_plot_number(p, ns);
+    qn_plot_number(p, low);
+    qn_plot_number(p, high);
+    qn_plot_number(p, bits);
+    qn_plot_end_row(p);
+    qn_plot_end_block(p, 1, 4);
+    if (points->n++ == 0)
+        *points = (struct points){1, low, high, bits, bits};
+    points->fastest = fmin(points->fastest, low);
+    points->slowest = fmax(points->slowest, high);
+    points->least = fmin(points->least, bits);
+    points->most = fmax(points->most, bits);
+}
+
+/* Of a table of costs, docs/schemas/costs.schema.json. */
+static void put_costs(struct qn_plotter *p, struct points *points, const json_t *report)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)json_object_get(report, "decode_ns"), key, value)
+    {
+        put_point(p, points, key, json_is_number(value) ? json_number_value(value) : (double)NAN,
+                  qn_report_number(json_object_get(report, "decode_ns_low"), key),
+                  qn_report_number(json_object_get(report, "decode_ns_high"), key),
+                  qn_report_number(json_object_get(report, "bits_per_element"), key));
+    }
+}
+
+/* The first report with points is drawn. */
+static enum qins_status plot_trade_off(struct qn_plotter *p, const struct qn_review *r,
+                                       struct qins_error *err)
+{
+    struct qn_plot plot = {
+        .caption = "Size against decoding time of each coder on one thread: median, fastest and "
+                   "slowest round. Better is lower and further left.",
+        .alt = "size against decoding time by coder",
+        .tensor = -1};
+    struct points points = {0};
+    char head[160];
+    qn_review_plot_name(QN_REVIEW_TRADE_OFF, 0, plot.name, sizeof plot.name);
+    enum qins_status st = qn_plot_begin(p, plot.name, err);
+    if (st != QINS_OK)
+        return st;
+    for (size_t i = 0; i < r->evidence->n && points.n == 0; i++)
+        if (strcmp(r->evidence->files[i].schema, QN_COSTS_SCHEMA) == 0)
+            put_costs(p, &points, r->evidence->files[i].report);
+    if (points.n == 0)
+        return qn_plot_drop(p, plot.name, err);
+    snprintf(head, sizeof head,
+             "points = %zu\nfastest = %.6g\nslowest = %.6g\nleast = %.6g\nmost = %.6g\n", points.n,
+             points.fastest, points.slowest, points.least, points.most);
+    return qn_plot_end(p, &plot, head, qn_asset_review_trade_off_gp, err);
+}
+
+enum qins_status qn_review_plot_sizes(struct qn_plotter *p, const struct qn_review *r,
+                                      struct qins_error *err)
+{
+    enum qins_status st = plot_all_layers(p, r, err);
+    if (st == QINS_OK)
+        st = plot_kv(p, r, err);
+    return st == QINS_OK ? plot_trade_off(p, r, err) : st;
+}

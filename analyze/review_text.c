@@ -1,0 +1,130 @@
+/* Figures of a review as people read them. */
+#include "analyze/page.h"
+#include "analyze/report_json.h"
+#include "analyze/review_page.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_DECIMALS = 8 };
+
+static int exponent_of(double value)
+{
+    return (int)floor(log10(fabs(value)));
+}
+
+/* A figure between 0.9 WHOLE and WHOLE shows two digits of what is missing. */
+static int missing_decimals(double value, double whole)
+{
+    return 1 - exponent_of(whole - value);
+}
+
+/* One or two digits of the standard error; three of a figure that has none. */
+static int decimals_of(double value, double error, const char *unit)
+{
+    static const double most_of_two = 3.55; /* the Particle Data Group's rule */
+    const double whole = strcmp(unit, "%") == 0 ? 100.0 : 1.0, most_plain = 1e5;
+    int decimals;
+    if (error > 0.0 && isfinite(error))
+        decimals = (error / pow(10.0, exponent_of(error)) < most_of_two) - exponent_of(error);
+    else if (value == 0.0 || (value == floor(value) && fabs(value) < most_plain))
+        decimals = 0;
+    else if (value > 0.9 * whole && value < whole)
+        decimals = missing_decimals(value, whole);
+    else
+        decimals = 2 - exponent_of(value);
+    return decimals < 0 ? 0 : decimals > MAX_DECIMALS ? MAX_DECIMALS : decimals;
+}
+
+static bool looks_equal(double a, double b, int decimals)
+{
+    char x[64], y[64];
+    snprintf(x, sizeof x, "%.*f", decimals, a);
+    snprintf(y, sizeof y, "%.*f", decimals, b);
+    return strcmp(x, y) == 0;
+}
+
+static void put_scientific(FILE *to, double value)
+{
+    const int exponent = exponent_of(value);
+    fprintf(to,
+            "%.1f\xc2\xb7"
+            "10<sup>\xe2\x88\x92%d</sup>",
+            value / pow(10.0, exponent), -exponent);
+}
+
+static void put_number(FILE *to, int decimals, double value)
+{
+    if (value < 0.0)
+        fputs("\xe2\x88\x92", to);
+    qn_page_number(to, decimals, fabs(value));
+}
+
+void qn_review_put_unit(FILE *to, const char *unit)
+{
+    if (strcmp(unit, "x") == 0 || strcmp(unit, "\xc3\x97") == 0) {
+        fputs("\xc3\x97", to);
+    } else if (*unit) {
+        fputs("\xc2\xa0", to);
+        qn_page_text(to, unit);
+    }
+}
+
+void qn_review_put_figure(FILE *to, double value, double error, double threshold, const char *unit)
+{
+    static const double least_plain = 1e-3, most = 1e15;
+    if (!isfinite(value) || fabs(value) >= most) {
+        fputs("\xe2\x80\x93", to);
+        return;
+    }
+    int decimals = decimals_of(value, error, unit);
+    /* what is not equal does not look it, or a verdict would seem wrong */
+    while (isfinite(threshold) && value != threshold && decimals < MAX_DECIMALS &&
+           looks_equal(value, threshold, decimals))
+        decimals++;
+    if (value != 0.0 && fabs(value) < least_plain && !(error > 0.0)) {
+        put_scientific(to, value);
+    } else {
+        put_number(to, decimals, value);
+        if (error > 0.0 && isfinite(error)) {
+            fputs("\xc2\xa0\xc2\xb1\xc2\xa0", to);
+            put_number(to, decimals, error);
+        }
+    }
+    qn_review_put_unit(to, unit);
+}
+
+static const char *sign_of(const char *comparison)
+{
+    static const char *const signs[][2] = {
+        {">=", "\xe2\x89\xa5"}, {"<=", "\xe2\x89\xa4"}, {"==", "="}, {"!=", "\xe2\x89\xa0"}};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (strcmp(comparison, signs[i][0]) == 0)
+            return signs[i][1];
+    return comparison;
+}
+
+void qn_review_put_threshold(FILE *to, const json_t *criterion)
+{
+    const json_t *threshold = json_object_get(criterion, "threshold");
+    const char *text = qn_report_text(criterion, "threshold_text"),
+               *unit = qn_report_text(criterion, "unit");
+    if (*text) {
+        qn_page_text(to, text);
+        return;
+    }
+    qn_page_text(to, sign_of(qn_report_text(criterion, "comparison")));
+    fputs("\xc2\xa0", to);
+    if (json_is_number(threshold)) {
+        char digits[32];
+        snprintf(digits, sizeof digits, "%s%.6g",
+                 json_number_value(threshold) < 0.0 ? "\xe2\x88\x92" : "",
+                 fabs(json_number_value(threshold)));
+        fputs(digits, to);
+        qn_review_put_unit(to, unit);
+    } else if (json_is_boolean(threshold)) {
+        fputs(json_is_true(threshold) ? "yes" : "no", to);
+    } else {
+        qn_page_text(to, json_is_string(threshold) ? json_string_value(threshold) : "");
+    }
+}
