@@ -67,7 +67,7 @@ static json_t *figures(const struct sampling *s)
     qn_json_put(&j, "thresholds", thresholds);
     qn_json_put(&j, "tokens", json_integer((json_int_t)s->n));
     qn_json_put(&j, "windows", json_integer((json_int_t)s->windows));
-    qn_json_put(&j, "standard_errors_of", qn_json_batches(s->windows));
+    qn_json_put(&j, "errors_by", qn_json_batches(s->windows));
     qn_json_put(&j, "kl", kl);
     qn_json_put(&j, "top_k", top_k);
     qn_json_put(&j, "temperature", qn_json_real(QN_SAMPLING_TEMPERATURE));
@@ -96,7 +96,7 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     uint64_t n, windows;
     *result = NULL;
     if (!v->models[CANDIDATE]) {
-        *result = json_pack("{s:n, s:s}", "passed", "skipped", "there is no candidate to compare");
+        *result = json_pack("{s:s}", "skipped", "there is no candidate to compare");
         return *result ? QINS_OK : qn_fail_memory(err);
     }
     enum qins_status st = qn_validation_positions(v, &p, &n, &windows, err);

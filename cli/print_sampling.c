@@ -16,7 +16,7 @@ enum qins_status print_sampling(const json_t *report, const json_t *test, struct
     (void)report;
     (void)err;
     cli_print("sampling, at %.0f positions, standard errors of %s:\n", cli_number(test, "tokens"),
-              cli_string(test, "standard_errors_of"));
+              cli_string(test, "errors_by"));
     print_divergence("model || candidate", json_object_get(kl, "model_candidate"));
     print_divergence("candidate || model", json_object_get(kl, "candidate_model"));
     cli_print("  the k likeliest in common, %%:");

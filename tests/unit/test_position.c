@@ -263,7 +263,7 @@ static void test_sampling_report(void **state)
     }
     check_ok(qn_sampling_report(p, 30, 10, &j, &e_));
     assert_true(json_is_true(json_object_get(j, "passed")));
-    assert_string_equal(json_string_value(json_object_get(j, "standard_errors_of")), "windows");
+    assert_string_equal(json_string_value(json_object_get(j, "errors_by")), "windows");
     json_decref(j);
     p[3].kl[0] = INFINITY; /* one token that the candidate rules out */
     check_ok(qn_sampling_report(p, 30, 1, &j, &e_));
