@@ -257,6 +257,18 @@ static enum qins_status recode(struct qn_kv_cache *c, uint32_t layer, size_t pag
     return keep(c, layer, page, size, err);
 }
 
+/* Says in ERR which page it is about. */
+static enum qins_status name_page(const struct qn_kv_cache *c, uint32_t layer, size_t page,
+                                  enum qins_status st, struct qins_error *err)
+{
+    struct qins_error inner;
+    if (!err)
+        return st;
+    inner = *err;
+    return qn_fail(err, st, "layer %u, page of tokens %zu to %zu: %s", (unsigned)layer,
+                   page * c->layout.tokens, (page + 1) * c->layout.tokens - 1, inner.message);
+}
+
 static enum qins_status encode(struct qn_kv_cache *c, uint32_t layer, size_t page, const float *v,
                                size_t head_stride, struct qins_error *err)
 {
@@ -266,7 +278,7 @@ static enum qins_status encode(struct qn_kv_cache *c, uint32_t layer, size_t pag
         qn_kv_encode(&c->layout, v, head_stride, c->coded, c->workers[0].scratch, err);
     const double seconds = qn_seconds() - begun;
     if (st != QINS_OK)
-        return st;
+        return name_page(c, layer, page, st, err);
     c->counts.encoded++;
     c->counts.encode_seconds += seconds;
     if (seconds > c->counts.max_encode_seconds)

@@ -1,8 +1,10 @@
 """V pages against a second reader and writer, and forward passes with a coded V cache against a
 float64 pass that sees the same: its own page's values raw, those of earlier pages as coded."""
+import json
 import subprocess
 import unittest
 
+import jsonschema
 import numpy as np
 
 import kv_reference as kv
@@ -12,6 +14,7 @@ import support
 from forward_case import ForwardCase, difference
 
 TOOL = support.BUILD_ROOT / "tests" / "tools" / "kv_tool"
+SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/generate.schema.json").read_text())
 F = np.float32
 
 
@@ -228,6 +231,40 @@ class Forward(ForwardCase):
         _, found = self.pages(layout_of(heads, dim, 8, page_bytes))
         self.assertEqual(len(found), 3 * (n // 64))
         self.assert_same(self.run_paged(self.dir / "m", ids, 8, page_bytes), ours)
+
+
+class Generate(unittest.TestCase):
+    def generate(self, *options):
+        done = support.run_qins("generate", support.MODEL, "--prompt", "And it came to pass",
+                                "--tokens", 150, "--threads", 1, *options, check=0)
+        return done
+
+    def test_reports(self):
+        plain = json.loads(self.generate("--json").stdout)
+        self.assertNotIn("kv_cache", plain)
+        off = json.loads(self.generate("--json", "--kv-cache", "off").stdout)
+        self.assertEqual((off["ids"], "kv_cache" in off), (plain["ids"], False))
+        for bits in (8, 6):
+            report = json.loads(self.generate("--json", "--kv-cache", bits).stdout)
+            jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+            counts, layers, layout = report["kv_cache"], 6, layout_of(2, 32, bits)
+            self.assertEqual(report["ids"][:64 - len(report["prompt_ids"])],
+                             plain["ids"][:64 - len(report["prompt_ids"])])
+            tokens = len(report["prompt_ids"]) + len(report["ids"]) - 1
+            full = tokens // layout.tokens * layers
+            self.assertEqual((counts["bits"], counts["tokens"], counts["page_tokens"],
+                              counts["pages"], counts["sequences"]), (bits, tokens, 64, full, 1))
+            self.assertEqual(counts["packed_bytes"], full * layout.packed_size)
+            self.assertEqual(counts["f16_bytes"], tokens * layers * 64 * 2)
+            self.assertEqual(counts["open_bytes"], tokens % layout.tokens * layers * 64 * 4)
+            self.assertEqual(counts["held_bytes"], counts["open_bytes"] + counts["packed_bytes"])
+            self.assertAlmostEqual(counts["ratio_f16"], 2 * layout.values / layout.packed_size, 9)
+        self.assertIn("V cache: 6 bits, 12 coded pages", self.generate("--kv-cache", 6).stderr)
+
+    def test_refusals(self):
+        for value in ("7", "on", ""):
+            support.run_qins("generate", support.MODEL, "--prompt", "And", "--kv-cache", value,
+                             check=2)
 
 
 TEXT = support.SHARED / "text" / "kjv-heldout.txt"

@@ -268,7 +268,7 @@ static void failures(void **state)
     setup(&f, 8, 2, 0);
     f.v[0][STRIDE + 3 * DIM] = NAN;
     assert_int_equal(run_layer(&f, 0, 0, 20, &err), QINS_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "head 1 of token 3"));
+    assert_non_null(strstr(err.message, "layer 0, page of tokens 0 to 15: V of head 1 of token 3"));
     f.v[0][STRIDE + 3 * DIM] = 0.0F;
     qn_kv_cache_reset(f.cache, 0);
     run(&f, 0, 40);
