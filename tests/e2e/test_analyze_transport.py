@@ -104,7 +104,8 @@ class AnalyzeTransport(unittest.TestCase):
         self.assertEqual([s["layers"] for s in stages], [1, 2, 4])
         self.assertEqual(stages[-1]["pattern_b"]["plane_products"], sum(planes))
         done = support.run_qins("validate", self.model, "--transport", self.transport, "--text",
-                                self.root / "text", "--context", 64, "--json", check=0)
+                                self.root / "text", "--context", 64, "--tests", "perplexity", "--json",
+                                check=0)
         counted = json.loads(done.stdout)["tests"]["perplexity"]["candidate"]["compute"]
         for key, value in stages[-1]["pattern_b"].items():
             if key != "products":  # logits are computed in pieces

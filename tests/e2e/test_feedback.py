@@ -221,8 +221,8 @@ class Model(Folder):
         self.text.write_bytes((EXAMPLES / "kjv-heldout.txt").read_bytes()[:15000])
 
     def kl(self, archive):
-        done = support.run_qins("validate", support.MODEL, archive, "--text", self.text, "--json",
-                                check=0)
+        done = support.run_qins("validate", support.MODEL, archive, "--text", self.text, "--tests",
+                                "perplexity", "--json", check=0)
         return json.loads(done.stdout)["tests"]["perplexity"]["kl"]["mean"]
 
     def test_divergence_and_prediction(self):

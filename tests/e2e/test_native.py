@@ -220,7 +220,8 @@ class Validate(Folder):
         return beyond, values
 
     def test_counts(self):
-        arguments = (self.model, "--ids", self.ids, "--context", 32, "--transport", self.file)
+        arguments = (self.model, "--ids", self.ids, "--context", 32, "--transport", self.file,
+                     "--tests", "perplexity")
         report = self.report("validate", *arguments)
         self.assertEqual(report["transport"]["layers"], 12)
         self.assertEqual(report["transport"]["projections"],
@@ -251,7 +252,8 @@ class Validate(Folder):
         """An archive of the model runs natively, too."""
         archive = self.dir / "m.qins"
         run_qins("convert", self.model, "-o", archive, "--lossless", "--quiet", check=0)
-        arguments = ("--ids", self.ids, "--context", 32, "--transport", self.file)
+        arguments = ("--ids", self.ids, "--context", 32, "--transport", self.file, "--tests",
+                     "perplexity")
         report = self.report("validate", self.model, archive, *arguments)
         alone = self.report("validate", self.model, *arguments)
         self.assertEqual(report["candidate"]["path"], str(archive))
@@ -261,7 +263,7 @@ class Validate(Folder):
         """Beside itself with another transport it is the model without any."""
         archive = self.dir / "m.qins"
         run_qins("convert", self.model, "-o", archive, "--transport", self.file, "--quiet", check=0)
-        arguments = ("--ids", self.ids, "--context", 32)
+        arguments = ("--ids", self.ids, "--context", 32, "--tests", "perplexity")
         test = self.report("validate", archive, *arguments, "--transport",
                            self.file)["tests"]["perplexity"]
         self.assertEqual([test[who]["compute"]["per_forward"]["encodes"]
@@ -295,7 +297,7 @@ class Validate(Folder):
         write_transport(self.file, self.recipe.meta, self.recipe.arrays)
         prompt = self.dir / "prompt.npy"
         np.save(prompt, [5, 6, 7])
-        for verb, *options in (("validate", "--ids", self.ids, "--context", 32),
+        for verb, *options in (("validate", "--ids", self.ids, "--context", 32, "--tests", "perplexity"),
                                ("generate", "--ids", prompt)):
             done = run_qins(verb, self.model, *options, "--transport", self.file, check=3)
             self.assertIn(f"{self.model}: with the transport {self.file} the logits are not finite",

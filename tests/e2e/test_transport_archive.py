@@ -118,7 +118,8 @@ class Folder(unittest.TestCase):
         cls.text.write_text(HELDOUT.read_text()[:support.less(2000, 600)])
 
     def validate(self, *arguments):
-        return report_of(self, "validate", *arguments, "--text", self.text, "--context", 64)
+        return report_of(self, "validate", *arguments, "--text", self.text, "--context", 64, "--tests",
+                         "perplexity")
 
 
 class RoundTrip(Folder):

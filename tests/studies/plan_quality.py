@@ -90,7 +90,7 @@ class Study:
         if key not in self.known:
             archive, report = self.convert(plan)
             done = support.run_qins("validate", self.model, archive, "--text", text, "--context",
-                                    CONTEXT, "--json", check=0)
+                                    CONTEXT, "--tests", "perplexity", "--json", check=0)
             kl = json.loads(done.stdout)["tests"]["perplexity"]["kl"]
             self.known[key] = [report["bits_per_weight"], kl["mean"], kl["standard_error"]]
             self.save()

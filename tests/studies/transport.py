@@ -73,7 +73,7 @@ class Study:
         if text or not known.exists():
             text = text or ("--text", self.heldout, *self.context)
             done = support.run_qins("validate", self.model, "--transport", transport, *text,
-                                    "--json", check=0, timeout=1800)
+                                    "--tests", "perplexity", "--json", check=0, timeout=1800)
             if "--ids" in text:
                 return json.loads(done.stdout)["tests"]["perplexity"]
             known.write_text(done.stdout)
