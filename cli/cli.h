@@ -66,6 +66,9 @@ enum cli_option_id {
     OPT_DUMP_KV,
     OPT_SAVE_LOGITS,
     OPT_PROMPTS,
+    OPT_EVIDENCE,
+    OPT_GATES,
+    OPT_PREVIOUS,
     OPT_COUNT,
 };
 
@@ -108,7 +111,8 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
-    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport;
+    cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport,
+    cli_gate;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,

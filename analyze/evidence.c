@@ -1,0 +1,193 @@
+#include "analyze/evidence.h"
+
+#include "core/file.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    MAX_DEPTH = 8,         /* of folders */
+    MAX_FILES = 4096,      /* *.json, evidence or not */
+    MAX_ENTRIES = 1 << 16, /* of a folder */
+};
+/* An entropy_analysis.json of a model of 70e9 weights is some 20 MB. */
+static const uint64_t max_file = 1u << 28, max_total = 1u << 30; /* bytes */
+
+static const char ours[] = "qins/";
+static const char suffix[] = ".json";
+
+struct walk {
+    struct qn_evidence *e;
+    const struct qn_monitor *monitor;
+    size_t seen; /* *.json files */
+};
+
+/* Takes over TEXT. */
+static enum qins_status add_note(struct qn_evidence *e, char *text, struct qins_error *err)
+{
+    if (!text)
+        return QINS_ERR_MEMORY;
+    qn_json_append(&e->notes, qn_json_text(text));
+    free(text);
+    return e->notes ? QINS_OK : qn_fail_memory(err);
+}
+
+static const struct qn_evidence_file *same_bytes(const struct qn_evidence *e,
+                                                 const struct qn_digest *d)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (memcmp(&e->files[i].digest, d, sizeof *d) == 0)
+            return &e->files[i];
+    return NULL;
+}
+
+/* Takes over REPORT. */
+static enum qins_status add(struct qn_evidence *e, const char *path, json_t *report,
+                            const struct qn_digest *digest, uint64_t bytes, struct qins_error *err)
+{
+    if (e->n == e->capacity) {
+        const size_t capacity = e->capacity ? 2 * e->capacity : 16;
+        struct qn_evidence_file *grown = realloc(e->files, capacity * sizeof *grown);
+        if (!grown) {
+            json_decref(report);
+            return qn_fail_memory(err);
+        }
+        e->files = grown;
+        e->capacity = capacity;
+    }
+    struct qn_evidence_file *f = &e->files[e->n];
+    *f = (struct qn_evidence_file){.path = qn_strdup(path, err),
+                                   .schema = json_string_value(json_object_get(report, "schema")),
+                                   .report = report,
+                                   .digest = *digest,
+                                   .bytes = bytes};
+    e->n++;
+    return f->path ? QINS_OK : QINS_ERR_MEMORY;
+}
+
+static enum qins_status take_text(struct qn_evidence *e, const char *path, const struct qn_buf *b,
+                                  struct qins_error *err)
+{
+    const struct qn_digest digest = qn_hash128(b->data, b->size);
+    const struct qn_evidence_file *twin = same_bytes(e, &digest);
+    if (twin)
+        return add_note(e, qn_format(err, "%s is a copy of %s", path, twin->path), err);
+    json_t *report = qn_json_parse(b->data, b->size, 0, err);
+    if (!report)
+        return qn_error_in_file(err, err ? err->status : QINS_ERR_FORMAT, path);
+    const char *schema = json_string_value(json_object_get(report, "schema"));
+    if (schema && strncmp(schema, ours, sizeof ours - 1) == 0)
+        return add(e, path, report, &digest, b->size, err);
+    json_decref(report);
+    return QINS_OK;
+}
+
+static enum qins_status take_file(struct walk *w, const char *path, struct qins_error *err)
+{
+    struct qn_evidence *e = w->e;
+    struct qn_buf text = {0};
+    if (++w->seen > MAX_FILES)
+        return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
+                          "evidence: more than %d JSON files", MAX_FILES);
+    enum qins_status st = qn_check_stop(w->monitor, err);
+    if (st == QINS_OK)
+        st = qn_read_whole(path, max_file, &text, err);
+    if (st == QINS_OK && text.size > max_total - e->bytes)
+        st = qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
+                        "evidence: more than %u MiB of JSON files", (unsigned)(max_total >> 20));
+    if (st == QINS_OK) {
+        e->bytes += text.size;
+        st = take_text(e, path, &text, err);
+    }
+    qn_buf_finish(&text);
+    return st;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names in DIR but hidden ones, sorted; *names[*n] are the caller's, also after a failure. */
+static enum qins_status list(const char *dir, char ***names, size_t *n, struct qins_error *err)
+{
+    size_t capacity = 0;
+    enum qins_status st = QINS_OK;
+    DIR *d = opendir(dir);
+    if (!d)
+        return qn_fail_errno(err, dir, "cannot open the folder");
+    for (const struct dirent *item; st == QINS_OK && (item = readdir(d));) {
+        if (item->d_name[0] == '.')
+            continue;
+        if (*n == MAX_ENTRIES)
+            st = qn_fail_at(err, QINS_ERR_FORMAT, dir, NULL, QN_NO_OFFSET,
+                            "evidence: more than %d files in a folder", MAX_ENTRIES);
+        else if (*n == capacity) {
+            capacity = capacity ? 2 * capacity : 64;
+            char **grown = realloc(*names, capacity * sizeof *grown);
+            st = grown ? QINS_OK : qn_fail_memory(err);
+            *names = grown ? grown : *names;
+        }
+        if (st == QINS_OK) {
+            (*names)[*n] = qn_strdup(item->d_name, err);
+            st = (*names)[*n] ? QINS_OK : QINS_ERR_MEMORY;
+            *n += st == QINS_OK;
+        }
+    }
+    closedir(d);
+    if (*n > 1)
+        qsort(*names, *n, sizeof **names, compare_names);
+    return st;
+}
+
+/* The folder itself may be a link: somebody named it. */
+static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
+                                    struct qins_error *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    if (depth > MAX_DEPTH)
+        return qn_fail_at(err, QINS_ERR_FORMAT, dir, NULL, QN_NO_OFFSET,
+                          "evidence: folders nest deeper than %d", MAX_DEPTH);
+    enum qins_status st = list(dir, &names, &n, err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        struct stat s;
+        char *path = qn_path_join(dir, names[i], err);
+        if (!path)
+            st = QINS_ERR_MEMORY;
+        else if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode))
+            st = take_folder(w, path, depth + 1, err);
+        else if (qn_has_suffix(names[i], suffix) && qn_is_regular(path))
+            st = take_file(w, path, err);
+        free(path);
+    }
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    return st;
+}
+
+enum qins_status qn_evidence_load(struct qn_evidence *e, const char *const *paths, size_t n,
+                                  const struct qn_monitor *monitor, struct qins_error *err)
+{
+    struct walk w = {.e = e, .monitor = monitor};
+    *e = (struct qn_evidence){.notes = json_array()};
+    enum qins_status st = e->notes ? QINS_OK : qn_fail_memory(err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++)
+        st = qn_is_directory(paths[i]) ? take_folder(&w, paths[i], 0, err)
+                                       : take_file(&w, paths[i], err);
+    return st;
+}
+
+void qn_evidence_finish(struct qn_evidence *e)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        free(e->files[i].path);
+        json_decref(e->files[i].report);
+    }
+    free(e->files);
+    json_decref(e->notes);
+    *e = (struct qn_evidence){0};
+}

@@ -1,0 +1,197 @@
+#include "analyze/gate_internal.h"
+
+#include "analyze/gate_operators.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+/* 6 digits: a share of 0.950001 must not read as 95 %. */
+static char *number_text(double x, const char *unit, struct qins_error *err)
+{
+    const bool percent = strcmp(unit, "share") == 0;
+    const double shown = percent ? 100.0 * x : x;
+    const char *word = percent ? "%" : unit;
+    const char *space = *word ? " " : "";
+    if (shown == floor(shown) && fabs(shown) < 1e15)
+        return qn_format(err, "%.0f%s%s", shown, space, word);
+    return qn_format(err, "%.6g%s%s", shown, space, word);
+}
+
+char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, struct qins_error *err)
+{
+    if (f->kind == QN_FIGURE_TEXT)
+        return qn_format(err, "%.200s", f->text);
+    if (f->kind == QN_FIGURE_BOOL)
+        return qn_strdup(f->number != 0.0 ? "true" : "false", err);
+    return number_text(f->number, unit ? unit : "", err);
+}
+
+static char *plain_text(const json_t *j, const char *unit, struct qins_error *err)
+{
+    if (json_is_boolean(j))
+        return qn_strdup(json_is_true(j) ? "true" : "false", err);
+    if (json_is_string(j))
+        return qn_strdup(json_string_value(j), err);
+    return number_text(json_number_value(j), unit, err);
+}
+
+static char *set_text(const json_t *set, const char *unit, struct qins_error *err)
+{
+    char *text = qn_strdup("one of", err);
+    for (size_t i = 0; i < json_array_size(set) && text; i++) {
+        char *item = plain_text(json_array_get(set, i), unit, err);
+        char *longer = item ? qn_format(err, "%s%s %s", text, i ? "," : "", item) : NULL;
+        free(item);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error *err)
+{
+    const json_t *t = json_object_get(object, "threshold");
+    const char *comparison = text_of(object, "comparison"), *of = unit ? unit : "";
+    const enum qn_comparison c = qn_comparison_of(object);
+    if (c == QN_CMP_PRESENT || c == QN_CMP_ABSENT)
+        return qn_strdup(comparison, err);
+    if (c == QN_CMP_IN)
+        return set_text(t, of, err);
+    char *a = plain_text(c == QN_CMP_BETWEEN ? json_array_get(t, 0) : t, of, err);
+    char *b = c == QN_CMP_BETWEEN ? plain_text(json_array_get(t, 1), of, err) : NULL;
+    char *text = NULL;
+    if (a && c == QN_CMP_BETWEEN && b)
+        text = qn_format(err, "%s to %s", a, b);
+    else if (a && c == QN_CMP_EQUAL)
+        text = qn_strdup(a, err);
+    else if (a && c != QN_CMP_BETWEEN)
+        text = qn_format(err, "%s %s", comparison, a);
+    free(a);
+    free(b);
+    return text;
+}
+
+static const struct qn_gate_result *gate_of(const struct qn_gate_job *job, const char *id, size_t n)
+{
+    for (size_t i = 0; i < job->n_gates; i++) {
+        const char *have = text_of(job->gates[i].spec, "id");
+        if (strlen(have) == n && memcmp(have, id, n) == 0)
+            return &job->gates[i];
+    }
+    return NULL;
+}
+
+/* Place of the criterion, or the number of them. */
+static size_t criterion_of(const struct qn_gate_result *g, const char *id, size_t n)
+{
+    size_t i = 0;
+    for (; i < g->n; i++) {
+        const char *have = text_of(json_array_get(g->criteria, i), "id");
+        if (strlen(have) == n && memcmp(have, id, n) == 0)
+            break;
+    }
+    return i;
+}
+
+static bool rule_holds(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                       const json_t *rule)
+{
+    const char *id = text_of(rule, "gate"), *criterion = text_of(rule, "criterion"),
+               *status = text_of(rule, "status"), *alone = text_of(rule, "alone");
+    const struct qn_gate_result *g = id ? gate_of(job, id, strlen(id)) : gate;
+    if (!criterion)
+        return strcmp(status ? status : alone,
+                      qn_gate_status_names[status ? g->status : g->alone]) == 0;
+    const struct qn_verdict *v = &g->verdicts[criterion_of(g, criterion, strlen(criterion))];
+    char why[QN_REASON_BYTES];
+    if (status)
+        return strcmp(status, qn_gate_status_names[v->status]) == 0;
+    /* A figure that may not be judged decides nothing. */
+    return v->status != QN_GATE_NOT_RUN && qn_comparison_eval(rule, &v->figure, why) == QN_TRUE;
+}
+
+bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                        const json_t *rules)
+{
+    for (size_t i = 0; i < json_array_size(rules); i++)
+        if (!rule_holds(job, gate, json_array_get(rules, i)))
+            return false;
+    return true;
+}
+
+/* What "criterion" or "gate/criterion", N bytes at NAME, came to; NULL: nothing has that name. */
+static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                          const char *name, size_t n, struct qins_error *err)
+{
+    const char *slash = memchr(name, '/', n);
+    const struct qn_gate_result *g = slash ? gate_of(job, name, (size_t)(slash - name)) : gate;
+    const char *id = slash ? slash + 1 : name;
+    const size_t n_id = (size_t)(name + n - id);
+    const size_t at = g ? criterion_of(g, id, n_id) : 0;
+    if (!g || at == g->n)
+        return qn_format(err, "{%.*s}", (int)n, name);
+    const struct qn_verdict *v = &g->verdicts[at];
+    if (!v->known || v->status == QN_GATE_NOT_RUN)
+        return qn_strdup("not measured", err);
+    return qn_gate_figure_text(&v->figure, text_of(json_array_get(g->criteria, at), "unit"), err);
+}
+
+char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                   const char *text, struct qins_error *err)
+{
+    struct qn_buf out = {0};
+    enum qins_status st = QINS_OK;
+    const char *p = text;
+    while (*p && st == QINS_OK) {
+        const size_t plain = strcspn(p, "{");
+        const char *end = p[plain] ? strchr(p + plain, '}') : NULL;
+        const size_t n = end ? plain : strlen(p);
+        st = qn_buf_append(&out, p, n, err);
+        p += n;
+        if (end && st == QINS_OK) {
+            char *figure = figure_named(job, gate, p + 1, (size_t)(end - p - 1), err);
+            st = figure ? qn_buf_append(&out, figure, strlen(figure), err) : QINS_ERR_MEMORY;
+            free(figure);
+            p = end + 1;
+        }
+    }
+    if (st == QINS_OK)
+        st = qn_buf_append_zeros(&out, 1, err);
+    if (st != QINS_OK)
+        qn_buf_finish(&out);
+    return (char *)out.data;
+}
+
+/* Where a gate's own decisions do not say. */
+static const char *common_decision(enum qn_gate_status alone)
+{
+    switch (alone) {
+    case QN_GATE_PASS:
+        return "Passed: go on.";
+    case QN_GATE_FAIL:
+        return "Not passed: stop here.";
+    default:
+        return "Undecided: evidence is missing.";
+    }
+}
+
+char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                     const json_t *decisions, int *chosen, struct qins_error *err)
+{
+    *chosen = -1;
+    for (size_t i = 0; i < json_array_size(decisions); i++) {
+        const json_t *d = json_array_get(decisions, i);
+        if (qn_gate_rules_hold(job, gate, json_object_get(d, "when"))) {
+            *chosen = (int)i;
+            return qn_gate_fill(job, gate, text_of(d, "text"), err);
+        }
+    }
+    return qn_strdup(gate ? common_decision(gate->alone) : "Undecided.", err);
+}

@@ -1,0 +1,95 @@
+/* What the parts of the gate engine share. */
+#ifndef QINS_ANALYZE_GATE_INTERNAL_H
+#define QINS_ANALYZE_GATE_INTERNAL_H
+
+#include "analyze/evidence.h"
+#include "analyze/gate.h"
+#include "analyze/gate_expr.h"
+#include "core/buf.h"
+
+#define QN_GATES_SCHEMA  "qins/gates/1"
+#define QN_REVIEW_SCHEMA "qins/gate_review/1"
+
+enum {
+    QN_GATES_MAX = 64, /* gates, criteria of one, things to ship, rules of a list */
+    QN_GATE_SELECTORS = 256,
+    QN_GATE_TEXT = 2000,   /* bytes of a text */
+    QN_GATE_REASON = 1024, /* bytes of why a criterion was not judged */
+    QN_NO_FILE = -1,
+};
+
+enum qn_gate_status { QN_GATE_PASS, QN_GATE_FAIL, QN_GATE_NOT_RUN, QN_GATE_BLOCKED };
+extern const char *const qn_gate_status_names[];
+
+/* What a criterion, or a figure beside it, came to. */
+struct qn_verdict {
+    enum qn_gate_status status;
+    bool known; /* there is a figure */
+    struct qn_figure figure;
+    int file; /* of the evidence, or QN_NO_FILE */
+    char reason[QN_GATE_REASON];
+};
+
+/* The one report that a selector means. */
+struct qn_selected {
+    int file; /* or QN_NO_FILE */
+    char reason[QN_GATE_REASON];
+};
+
+struct qn_gate_result {
+    const json_t *spec;
+    const json_t *criteria;      /* of it */
+    struct qn_verdict *verdicts; /* one a criterion */
+    size_t n;
+    enum qn_gate_status status, alone;
+    json_t *blocked_by; /* ids */
+};
+
+struct qn_gate_job {
+    const struct qn_monitor *monitor;
+    json_t *spec; /* checked */
+    struct qn_digest spec_digest;
+    const char *spec_path; /* NULL: the shipped one */
+    struct qn_evidence evidence;
+    struct qn_selected *selected; /* in the order of "selectors" */
+    struct qn_gate_result *gates;
+    size_t n_gates;
+    json_t *conflicts; /* texts */
+};
+
+/* Every shape, name, reference, path and operator of gates; QINS_ERR_FORMAT names the place. */
+enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err);
+
+/* Selects evidence, evaluates criteria, refuses mixed evidence, and decides on statuses. */
+enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err);
+/* Evaluates EXPR on evidence FILE. */
+bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
+                    struct qn_figure *out, char *why);
+/* Criteria whose evidence is about different models, or within a gate about different archives or
+ * transports, are not run. */
+enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
+/* What report FILE says that it is about: KIND is "model", "archive", "transport" or "text"; NULL:
+ * nothing. */
+const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
+/* Place of the selector in "selectors". */
+size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
+
+/* Texts for people: heap, NULL when out of memory. */
+char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, struct qins_error *err);
+char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error *err);
+/* The first of DECISIONS whose rules hold, with figures put in; *CHOSEN is its place, or -1. */
+char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                     const json_t *decisions, int *chosen, struct qins_error *err);
+/* Rules (a list; all hold) on results. */
+bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                        const json_t *rules);
+/* {criterion} and {gate/criterion} in TEXT become figures. */
+char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                   const char *text, struct qins_error *err);
+
+/* The report but for what is about earlier ones. */
+json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err);
+/* Adds "previous", "number", "history", and to criteria "previous". */
+enum qins_status qn_gate_add_history(json_t *review, const char *previous, struct qins_error *err);
+
+#endif

@@ -1,0 +1,329 @@
+#include "analyze/gate_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *copy(const json_t *object, const char *key)
+{
+    json_t *v = json_object_get(object, key);
+    return v ? json_incref(v) : json_null();
+}
+
+/* Takes over TEXT, which may be NULL: then *J becomes NULL. */
+static void put_text(json_t **j, const char *key, char *text)
+{
+    qn_json_put(j, key, text ? qn_json_text(text) : NULL);
+    free(text);
+}
+
+static json_t *figure_json(const struct qn_figure *f)
+{
+    if (f->kind == QN_FIGURE_TEXT)
+        return json_string(f->text);
+    if (f->kind == QN_FIGURE_BOOL)
+        return json_boolean(f->number != 0.0);
+    return json_real(f->number);
+}
+
+/* "value" and "value_text" of EXPR, null where there is no figure. */
+static void put_figure(const struct qn_gate_job *job, json_t **j, int file, const json_t *expr,
+                       const char *unit)
+{
+    char why[QN_REASON_BYTES];
+    struct qn_figure f;
+    if (file == QN_NO_FILE || !qn_gate_figure(job, file, expr, &f, why)) {
+        qn_json_put(j, "value", json_null());
+        qn_json_put(j, "value_text", json_null());
+        return;
+    }
+    qn_json_put(j, "value", figure_json(&f));
+    put_text(j, "value_text", qn_gate_figure_text(&f, unit, NULL));
+}
+
+static void put_bar(json_t **j, const json_t *spec)
+{
+    qn_json_put(j, "comparison", copy(spec, "comparison"));
+    qn_json_put(j, "threshold", copy(spec, "threshold"));
+    put_text(j, "threshold_text",
+             qn_gate_bar_text(spec, json_string_value(json_object_get(spec, "unit")), NULL));
+}
+
+static json_t *others(const struct qn_gate_job *job, const json_t *criterion, const char *key,
+                      int file)
+{
+    const json_t *list = json_object_get(criterion, key);
+    json_t *out = json_array();
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *spec = json_array_get(list, i);
+        json_t *j = json_object();
+        qn_json_put(&j, "name", copy(spec, "name"));
+        put_figure(job, &j, file, json_object_get(spec, "value"),
+                   json_string_value(json_object_get(spec, "unit")));
+        qn_json_put(&j, "unit", copy(spec, "unit"));
+        if (json_object_get(spec, "comparison"))
+            put_bar(&j, spec);
+        qn_json_append(&out, j);
+    }
+    return out;
+}
+
+/* A path as it is, anything else as JSON in one line. */
+static char *key_text(const json_t *expr)
+{
+    const char *path = json_string_value(expr);
+    return path ? qn_strdup(path, NULL) : json_dumps(expr, JSON_ENCODE_ANY | JSON_COMPACT);
+}
+
+static json_t *standard_error(const struct qn_gate_job *job, const json_t *criterion, int file)
+{
+    const json_t *expr = json_object_get(criterion, "standard_error");
+    char why[QN_REASON_BYTES];
+    struct qn_figure f;
+    return expr && file != QN_NO_FILE && qn_gate_figure(job, file, expr, &f, why) &&
+                   f.kind == QN_FIGURE_NUMBER
+               ? json_real(f.number)
+               : json_null();
+}
+
+static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
+                              const struct qn_verdict *v)
+{
+    const char *unit = json_string_value(json_object_get(spec, "unit"));
+    const bool judged = v->status != QN_GATE_NOT_RUN;
+    const json_t *decides = json_object_get(spec, "decides");
+    json_t *j = json_object();
+    qn_json_put(&j, "id", copy(spec, "id"));
+    qn_json_put(&j, "name", copy(spec, "name"));
+    qn_json_put(&j, "status", json_string(qn_gate_status_names[v->status]));
+    qn_json_put(&j, "passed", judged ? json_boolean(v->status == QN_GATE_PASS) : json_null());
+    qn_json_put(&j, "decides", json_boolean(!json_is_false(decides)));
+    qn_json_put(&j, "value", v->known ? figure_json(&v->figure) : json_null());
+    if (v->known)
+        put_text(&j, "value_text", qn_gate_figure_text(&v->figure, unit, NULL));
+    else
+        qn_json_put(&j, "value_text", json_null());
+    qn_json_put(&j, "unit", copy(spec, "unit"));
+    qn_json_put(&j, "standard_error", standard_error(job, spec, v->file));
+    put_bar(&j, spec);
+    qn_json_put(&j, "reason", judged ? json_null() : qn_json_text(v->reason));
+    qn_json_put(&j, "evidence",
+                v->file == QN_NO_FILE ? json_null()
+                                      : qn_json_text(job->evidence.files[v->file].path));
+    qn_json_put(&j, "selector", copy(spec, "evidence"));
+    char *key = key_text(json_object_get(spec, "value"));
+    qn_json_put(&j, "key", key ? qn_json_text(key) : NULL);
+    free(key);
+    qn_json_put(&j, "alternatives", others(job, spec, "alternatives", v->file));
+    qn_json_put(&j, "beside", others(job, spec, "beside", v->file));
+    qn_json_put(&j, "source", copy(spec, "source"));
+    qn_json_put(&j, "command", copy(spec, "command"));
+    qn_json_put(&j, "limits", copy(spec, "limits"));
+    qn_json_put(&j, "plot", copy(spec, "plot"));
+    return j;
+}
+
+static json_t *counts_json(const size_t *counts, size_t n)
+{
+    json_t *j = json_object();
+    for (size_t i = 0; i < n; i++)
+        qn_json_put(&j, qn_gate_status_names[i], json_integer((json_int_t)counts[i]));
+    return j;
+}
+
+/* "decision", and "fallback" where the one that was chosen is one. */
+static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g,
+                         const json_t *decisions, json_t **j)
+{
+    int chosen;
+    char *text = qn_gate_decide(job, g, decisions, &chosen, NULL);
+    const json_t *d = chosen < 0 ? NULL : json_array_get(decisions, (size_t)chosen);
+    if (g && g->status == QN_GATE_BLOCKED && text) {
+        char *blocked =
+            qn_format(NULL, "Blocked: an earlier gate did not pass. By itself: %s", text);
+        free(text);
+        text = blocked;
+    }
+    put_text(j, "decision", text);
+    qn_json_put(j, "fallback", copy(d, "fallback"));
+    qn_json_put(j, "decision_source", copy(d, "source"));
+}
+
+static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_result *g)
+{
+    static const char *const copied[] = {"id", "title", "from", "to", "description", "source"};
+    size_t counts[QN_GATE_BLOCKED] = {0};
+    json_t *j = json_object(), *criteria = json_array();
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
+        qn_json_put(&j, copied[i], copy(g->spec, copied[i]));
+    qn_json_put(&j, "status", json_string(qn_gate_status_names[g->status]));
+    qn_json_put(&j, "alone", json_string(qn_gate_status_names[g->alone]));
+    qn_json_put(&j, "blocked_by", json_incref(g->blocked_by));
+    put_decision(job, g, json_object_get(g->spec, "decisions"), &j);
+    for (size_t i = 0; i < g->n; i++) {
+        qn_json_append(&criteria,
+                       criterion_json(job, json_array_get(g->criteria, i), &g->verdicts[i]));
+        counts[g->verdicts[i].status]++;
+    }
+    qn_json_put(&j, "counts", counts_json(counts, QN_GATE_BLOCKED));
+    qn_json_put(&j, "criteria", criteria);
+    return j;
+}
+
+static json_t *ship_json(const struct qn_gate_job *job)
+{
+    const json_t *list = json_object_get(job->spec, "ship");
+    json_t *out = json_array();
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *spec = json_array_get(list, i),
+                     *unknown = json_object_get(spec, "unknown_when");
+        const bool ready = qn_gate_rules_hold(job, NULL, json_object_get(spec, "when")),
+                   open = !ready && unknown && qn_gate_rules_hold(job, NULL, unknown);
+        json_t *j = json_object();
+        qn_json_put(&j, "id", copy(spec, "id"));
+        qn_json_put(&j, "name", copy(spec, "name"));
+        qn_json_put(&j, "ready", open ? json_null() : json_boolean(ready));
+        put_text(&j, "text",
+                 qn_gate_fill(job, NULL,
+                              json_string_value(json_object_get(spec, ready  ? "ready"
+                                                                      : open ? "unknown"
+                                                                             : "not_ready")),
+                              NULL));
+        qn_json_append(&out, j);
+    }
+    return out;
+}
+
+static bool is_used(const struct qn_gate_job *job, size_t file)
+{
+    for (size_t i = 0; i < job->n_gates; i++)
+        for (size_t k = 0; k < job->gates[i].n; k++)
+            if (job->gates[i].verdicts[k].file == (int)file)
+                return true;
+    return false;
+}
+
+static json_t *selectors_of(const struct qn_gate_job *job, size_t file)
+{
+    const char *name;
+    json_t *value, *out = json_array();
+    json_object_foreach(json_object_get(job->spec, "selectors"), name, value)
+    {
+        (void)value;
+        if (job->selected[qn_gate_selector(job, name)].file == (int)file)
+            qn_json_append(&out, json_string(name));
+    }
+    return out;
+}
+
+static json_t *evidence_json(const struct qn_gate_job *job)
+{
+    static const char *const kinds[] = {"model", "archive", "transport", "text", "prompts"};
+    json_t *out = json_array();
+    for (size_t i = 0; i < job->evidence.n; i++) {
+        const struct qn_evidence_file *f = &job->evidence.files[i];
+        json_t *j = json_object();
+        qn_json_put(&j, "path", qn_json_text(f->path));
+        qn_json_put(&j, "schema", json_string(f->schema));
+        qn_json_put(&j, "fingerprint", qn_json_digest(&f->digest));
+        qn_json_put(&j, "bytes", json_integer((json_int_t)f->bytes));
+        qn_json_put(&j, "qins_version", copy(f->report, "qins_version"));
+        qn_json_put(&j, "used", json_boolean(is_used(job, i)));
+        qn_json_put(&j, "selectors", selectors_of(job, i));
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+            const char *id = qn_gate_identity(job, (int)i, kinds[k]);
+            qn_json_put(&j, kinds[k], id ? json_string(id) : json_null());
+        }
+        qn_json_append(&out, j);
+    }
+    return out;
+}
+
+static json_t *with_fingerprint(const json_t *list, const char *id)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *j = json_array_get(list, i);
+        if (strcmp(json_string_value(json_object_get(j, "fingerprint")), id) == 0)
+            return j;
+    }
+    return NULL;
+}
+
+/* What the evidence that was used is about: each thing once, with the reports that name it. */
+static json_t *subjects_json(const struct qn_gate_job *job, const char *kind, const char *name_key)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < job->evidence.n && out; i++) {
+        const char *id = is_used(job, i) ? qn_gate_identity(job, (int)i, kind) : NULL;
+        if (!id)
+            continue;
+        json_t *j = with_fingerprint(out, id);
+        if (!j) {
+            const char *name = qn_gate_identity(job, (int)i, name_key);
+            j = json_object();
+            qn_json_put(&j, "fingerprint", json_string(id));
+            qn_json_put(&j, "name", name ? qn_json_text(name) : json_null());
+            qn_json_put(&j, "reports", json_array());
+            qn_json_append(&out, j);
+            j = with_fingerprint(out, id);
+        }
+        if (json_array_append_new(json_object_get(j, "reports"),
+                                  qn_json_text(job->evidence.files[i].path)) != 0) {
+            json_decref(out);
+            out = NULL;
+        }
+    }
+    return out;
+}
+
+static json_t *notes_json(const struct qn_gate_job *job)
+{
+    json_t *out = json_copy(job->evidence.notes);
+    for (size_t i = 0; i < job->evidence.n && out; i++) {
+        const struct qn_evidence_file *f = &job->evidence.files[i];
+        const char *version = json_string_value(json_object_get(f->report, "qins_version"));
+        char note[QN_GATE_REASON];
+        if (!is_used(job, i) || !version || strcmp(version, qins_version()) == 0)
+            continue;
+        snprintf(note, sizeof note, "%.600s was written by qins %.60s, this is %s", f->path,
+                 version, qins_version());
+        qn_json_append(&out, qn_json_text(note));
+    }
+    return out;
+}
+
+json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
+{
+    size_t gates[QN_GATE_BLOCKED + 1] = {0}, criteria[QN_GATE_BLOCKED] = {0};
+    json_t *j = qn_report_begin(QN_REVIEW_SCHEMA), *file = json_object(), *list = json_array(),
+           *summary = json_object();
+    qn_json_put(&file, "path", job->spec_path ? qn_json_text(job->spec_path) : json_null());
+    qn_json_put(&file, "fingerprint", qn_json_digest(&job->spec_digest));
+    for (size_t i = 0; i < job->n_gates; i++) {
+        const struct qn_gate_result *g = &job->gates[i];
+        qn_json_append(&list, gate_json(job, g));
+        gates[g->status]++;
+        for (size_t k = 0; k < g->n; k++)
+            criteria[g->verdicts[k].status]++;
+    }
+    qn_json_put(&summary, "gates", counts_json(gates, QN_GATE_BLOCKED + 1));
+    qn_json_put(&summary, "criteria", counts_json(criteria, QN_GATE_BLOCKED));
+    qn_json_put(&j, "title", copy(job->spec, "title"));
+    qn_json_put(&j, "passed", json_boolean(gates[QN_GATE_PASS] == job->n_gates));
+    put_decision(job, NULL, json_object_get(job->spec, "decisions"), &j);
+    qn_json_put(&j, "ship", ship_json(job));
+    qn_json_put(&j, "summary", summary);
+    qn_json_put(&j, "models", subjects_json(job, "model", "model_name"));
+    qn_json_put(&j, "archives", subjects_json(job, "archive", "archive_name"));
+    qn_json_put(&j, "transports", subjects_json(job, "transport", "transport_name"));
+    qn_json_put(&j, "texts", subjects_json(job, "text", "text_name"));
+    qn_json_put(&j, "prompts", subjects_json(job, "prompts", "prompts_name"));
+    qn_json_put(&j, "conflicts", json_incref(job->conflicts));
+    qn_json_put(&j, "notes", notes_json(job));
+    qn_json_put(&j, "gates_file", file);
+    qn_json_put(&j, "evidence", evidence_json(job));
+    qn_json_put(&j, "gates", list);
+    if (!j)
+        qn_fail_memory(err);
+    return j;
+}
