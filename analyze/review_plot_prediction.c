@@ -23,10 +23,9 @@ static const json_t *divergence_of(const struct qn_evidence_file *f)
 static double quantile_of(const char *key)
 {
     char text[16], *end;
-    size_t n = strlen(key);
-    if (key[0] != 'p' || n < 2 || n > sizeof text)
+    const int n = snprintf(text, sizeof text, "%s", *key ? key + 1 : "");
+    if (key[0] != 'p' || n < 1 || n >= (int)sizeof text)
         return NAN;
-    memcpy(text, key + 1, n);
     for (char *c = text; *c; c++)
         if (*c == '_')
             *c = '.';

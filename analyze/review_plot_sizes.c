@@ -190,7 +190,7 @@ static bool put_bits(struct qn_plotter *p, const char *what, double bits, int co
     if (!(bits > 0.0))
         return false;
     if (bits == float16_bits)
-        snprintf(text, sizeof text, "16 bits a value");
+        snprintf(text, sizeof text, "16 bits");
     else
         snprintf(text, sizeof text, "%.2f bits, %.2f\xc3\x97", bits, float16_bits / bits);
     qn_plot_text(p, what);

@@ -2,7 +2,7 @@
 # (1 to 3) and each its own (4 to 6): mean of the prompts, mean of prompts cut from the text, each
 # prompt. Means: position, per cent, lower and upper end of a standard error. bar: per cent; low: the
 # least fed the same; from_text: whether there are such prompts; prompts: how many.
-height = 714
+height = 722
 load "style.gp"
 set multiplot
 unset border
