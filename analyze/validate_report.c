@@ -40,6 +40,7 @@ static json_t *describe_model(const struct qn_model *m)
     qn_json_put(&j, "path", qn_json_text(m->path));
     qn_json_put(&j, "fingerprint", qn_json_digest(&m->fingerprint));
     qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
+    qn_json_put(&j, "layers", json_integer((json_int_t)m->config.n_layers));
     qn_json_put(&j, "parameters", json_integer((json_int_t)m->n_parameters));
     if (m->archive.bytes > 0) {
         qn_json_put(&j, "archive_hash", qn_json_digest(&m->archive.hash));
