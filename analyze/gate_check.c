@@ -43,7 +43,7 @@ static enum qins_status check_object(const json_t *j, const char *place, const s
             i++;
         if (i == n)
             return qn_fail(err, QINS_ERR_FORMAT, "gates: %s: unknown key \"%.60s\"", where, name);
-        snprintf(below, sizeof below, "%s%s%s", place, *place ? "." : "", name);
+        qn_place_of_key(below, place, name);
         const enum qins_status st = keys[i].check(value, below, err);
         if (st != QINS_OK)
             return st;
@@ -64,7 +64,7 @@ static enum qins_status check_list(const json_t *j, const char *place, size_t mo
                        most);
     for (size_t i = 0; i < json_array_size(j) && st == QINS_OK; i++) {
         char below[QN_EXPR_PLACE];
-        snprintf(below, sizeof below, "%s[%zu]", place, i);
+        qn_place_of_item(below, place, i);
         st = check(json_array_get(j, i), below, err);
     }
     return st;
@@ -304,7 +304,7 @@ static enum qins_status check_selectors(const json_t *j, const char *place, stru
     json_object_foreach((json_t *)(uintptr_t)j, name, value)
     {
         char below[QN_EXPR_PLACE];
-        snprintf(below, sizeof below, "%s.%.60s", place, name);
+        qn_place_of_key(below, place, name);
         st = st == QINS_OK ? check_selector(value, below, err) : st;
     }
     return st;

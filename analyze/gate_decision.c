@@ -12,25 +12,45 @@ static const char *text_of(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-/* 6 digits: a share of 0.950001 must not read as 95 %. */
-static char *number_text(double x, const char *unit, struct qins_error *err)
+static double shown(double x, const char *unit)
 {
-    const bool percent = strcmp(unit, "share") == 0;
-    const double shown = percent ? 100.0 * x : x;
-    const char *word = percent ? "%" : unit;
-    const char *space = *word ? " " : "";
-    if (shown == floor(shown) && fabs(shown) < 1e15)
-        return qn_format(err, "%.0f%s%s", shown, space, word);
-    return qn_format(err, "%.6g%s%s", shown, space, word);
+    return strcmp(unit, "share") == 0 ? 100.0 * x : x;
 }
 
-char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, struct qins_error *err)
+static char *number_text(double x, const char *unit, int digits, struct qins_error *err)
 {
+    const char *word = strcmp(unit, "share") == 0 ? "%" : unit;
+    const double y = shown(x, unit);
+    const char *space = *word ? " " : "";
+    if (y == floor(y) && fabs(y) < 1e15)
+        return qn_format(err, "%.0f%s%s", y, space, word);
+    return qn_format(err, "%.*g%s%s", digits, y, space, word);
+}
+
+/* As few digits as do not change what BAR makes of it: 0.949996 must not read as 95 %. */
+static int digits_for(const struct qn_figure *f, const char *unit, const json_t *bar)
+{
+    static const int tried[] = {4, 6, 9, 12};
+    char why[QN_REASON_BYTES], text[64];
+    for (size_t i = 0; bar && i < sizeof tried / sizeof *tried; i++) {
+        struct qn_figure rounded = *f;
+        snprintf(text, sizeof text, "%.*g", tried[i], shown(f->number, unit));
+        rounded.number = strtod(text, NULL) / shown(1.0, unit);
+        if (qn_comparison_eval(bar, &rounded, why) == qn_comparison_eval(bar, f, why))
+            return tried[i];
+    }
+    return bar ? 17 : tried[0];
+}
+
+char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, const json_t *bar,
+                          struct qins_error *err)
+{
+    const char *of = unit ? unit : "";
     if (f->kind == QN_FIGURE_TEXT)
         return qn_format(err, "%.200s", f->text);
     if (f->kind == QN_FIGURE_BOOL)
         return qn_strdup(f->number != 0.0 ? "true" : "false", err);
-    return number_text(f->number, unit ? unit : "", err);
+    return number_text(f->number, of, digits_for(f, of, bar), err);
 }
 
 static char *plain_text(const json_t *j, const char *unit, struct qins_error *err)
@@ -39,7 +59,7 @@ static char *plain_text(const json_t *j, const char *unit, struct qins_error *er
         return qn_strdup(json_is_true(j) ? "true" : "false", err);
     if (json_is_string(j))
         return qn_strdup(json_string_value(j), err);
-    return number_text(json_number_value(j), unit, err);
+    return number_text(json_number_value(j), unit, 12, err);
 }
 
 static char *set_text(const json_t *set, const char *unit, struct qins_error *err)
@@ -140,7 +160,8 @@ static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_re
     const struct qn_verdict *v = &g->verdicts[at];
     if (!v->known || v->status == QN_GATE_NOT_RUN)
         return qn_strdup("not measured", err);
-    return qn_gate_figure_text(&v->figure, text_of(json_array_get(g->criteria, at), "unit"), err);
+    const json_t *spec = json_array_get(g->criteria, at);
+    return qn_gate_figure_text(&v->figure, text_of(spec, "unit"), spec, err);
 }
 
 char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,

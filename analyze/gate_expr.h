@@ -44,6 +44,11 @@ struct qn_expr_scope {
 
 enum qn_truth { QN_FALSE, QN_TRUE, QN_UNKNOWN };
 
+/* "PLACE.KEY" (KEY where PLACE is empty) and "PLACE[I]" to OUT[QN_EXPR_PLACE], cut where it is too
+ * long. */
+void qn_place_of_key(char *out, const char *place, const char *key);
+void qn_place_of_item(char *out, const char *place, size_t i);
+
 /* QINS_ERR_FORMAT, naming PLACE and what is below it, for what is not of the language. */
 enum qins_status qn_expr_check(const json_t *expr, const char *place, struct qins_error *err);
 enum qins_status qn_condition_check(const json_t *condition, const char *place,

@@ -2,9 +2,18 @@
 
 #include "analyze/gate_operators.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+void qn_place_of_key(char *out, const char *place, const char *key)
+{
+    snprintf(out, QN_EXPR_PLACE, "%s%s%.60s", place, *place ? "." : "", key);
+}
+
+void qn_place_of_item(char *out, const char *place, size_t i)
+{
+    snprintf(out, QN_EXPR_PLACE, "%.160s[%zu]", place, i);
+}
 
 static enum qins_status bad(struct qins_error *err, const char *place, const char *what)
 {
@@ -87,7 +96,7 @@ static enum qins_status check_list(const json_t *list, const char *place, int de
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < json_array_size(list) && st == QINS_OK; i++) {
         char below[QN_EXPR_PLACE];
-        snprintf(below, sizeof below, "%s[%zu]", place, i);
+        qn_place_of_item(below, place, i);
         st = check(json_array_get(list, i), below, depth + 1, err);
     }
     return st;
@@ -110,15 +119,15 @@ static enum qins_status check_beside(const json_t *e, const struct qn_operator *
         keys[n++] = "weight";
     enum qins_status st = check_keys(e, keys, place, err);
     if (st == QINS_OK && (over || op->kind == QN_OP_SHARE)) {
-        snprintf(below, sizeof below, "%s.over", place);
+        qn_place_of_key(below, place, "over");
         st = check_path(over, below, err);
     }
     if (st == QINS_OK && where) {
-        snprintf(below, sizeof below, "%s.where", place);
+        qn_place_of_key(below, place, "where");
         st = check_condition(where, below, depth + 1, err);
     }
     if (st == QINS_OK && weight) {
-        snprintf(below, sizeof below, "%s.weight", place);
+        qn_place_of_key(below, place, "weight");
         st = check_expr(weight, below, depth + 1, err);
     }
     return st;
@@ -137,7 +146,7 @@ static enum qins_status check_operator(const json_t *e, const char *place, int d
     enum qins_status st = check_beside(e, op, place, depth, err);
     if (st != QINS_OK)
         return st;
-    snprintf(below, sizeof below, "%s.%s", place, op->name);
+    qn_place_of_key(below, place, op->name);
     if (op->kind == QN_OP_COUNT)
         return check_path(argument, below, err);
     if (op->kind == QN_OP_SHARE)
@@ -250,18 +259,18 @@ static enum qins_status check_condition(const json_t *c, const char *place, int 
         const size_t n = json_array_size(any);
         if (n < 1 || n > QN_EXPR_ARGUMENTS)
             return bad(err, place, "\"any\" must be a list of 1 to 32 conditions");
-        snprintf(below, sizeof below, "%s.any", place);
+        qn_place_of_key(below, place, "any");
         const enum qins_status st = check_keys(c, any_keys, place, err);
         return st == QINS_OK ? check_list(any, below, depth, check_condition, err) : st;
     }
     if (not ) {
-        snprintf(below, sizeof below, "%s.not", place);
+        qn_place_of_key(below, place, "not");
         const enum qins_status st = check_keys(c, not_keys, place, err);
         return st == QINS_OK ? check_condition(not, below, depth + 1, err) : st;
     }
     enum qins_status st = check_keys(c, keys, place, err);
     if (st == QINS_OK) {
-        snprintf(below, sizeof below, "%s.value", place);
+        qn_place_of_key(below, place, "value");
         st = check_expr(json_object_get(c, "value"), below, depth + 1, err);
     }
     return st == QINS_OK ? qn_comparison_check(c, place, err) : st;

@@ -74,8 +74,10 @@ const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char
 /* Place of the selector in "selectors". */
 size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
 
-/* Texts for people: heap, NULL when out of memory. */
-char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, struct qins_error *err);
+/* Texts for people: heap, NULL when out of memory. BAR (may be NULL) has the comparison that the
+ * rounded figure must not seem to contradict. */
+char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, const json_t *bar,
+                          struct qins_error *err);
 char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error *err);
 /* The first of DECISIONS whose rules hold, with figures put in; *CHOSEN is its place, or -1. */
 char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,

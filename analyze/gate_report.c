@@ -26,19 +26,20 @@ static json_t *figure_json(const struct qn_figure *f)
     return json_real(f->number);
 }
 
-/* "value" and "value_text" of EXPR, null where there is no figure. */
-static void put_figure(const struct qn_gate_job *job, json_t **j, int file, const json_t *expr,
-                       const char *unit)
+/* "value" and "value_text" of SPEC, null where there is no figure. */
+static void put_figure(const struct qn_gate_job *job, json_t **j, int file, const json_t *spec)
 {
+    const char *unit = json_string_value(json_object_get(spec, "unit"));
+    const json_t *bar = json_object_get(spec, "comparison") ? spec : NULL;
     char why[QN_REASON_BYTES];
     struct qn_figure f;
-    if (file == QN_NO_FILE || !qn_gate_figure(job, file, expr, &f, why)) {
+    if (file == QN_NO_FILE || !qn_gate_figure(job, file, json_object_get(spec, "value"), &f, why)) {
         qn_json_put(j, "value", json_null());
         qn_json_put(j, "value_text", json_null());
         return;
     }
     qn_json_put(j, "value", figure_json(&f));
-    put_text(j, "value_text", qn_gate_figure_text(&f, unit, NULL));
+    put_text(j, "value_text", qn_gate_figure_text(&f, unit, bar, NULL));
 }
 
 static void put_bar(json_t **j, const json_t *spec)
@@ -58,8 +59,7 @@ static json_t *others(const struct qn_gate_job *job, const json_t *criterion, co
         const json_t *spec = json_array_get(list, i);
         json_t *j = json_object();
         qn_json_put(&j, "name", copy(spec, "name"));
-        put_figure(job, &j, file, json_object_get(spec, "value"),
-                   json_string_value(json_object_get(spec, "unit")));
+        put_figure(job, &j, file, spec);
         qn_json_put(&j, "unit", copy(spec, "unit"));
         if (json_object_get(spec, "comparison"))
             put_bar(&j, spec);
@@ -100,7 +100,7 @@ static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
     qn_json_put(&j, "decides", json_boolean(!json_is_false(decides)));
     qn_json_put(&j, "value", v->known ? figure_json(&v->figure) : json_null());
     if (v->known)
-        put_text(&j, "value_text", qn_gate_figure_text(&v->figure, unit, NULL));
+        put_text(&j, "value_text", qn_gate_figure_text(&v->figure, unit, spec, NULL));
     else
         qn_json_put(&j, "value_text", json_null());
     qn_json_put(&j, "unit", copy(spec, "unit"));
