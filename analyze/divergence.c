@@ -1,7 +1,6 @@
 #include "analyze/divergence.h"
 
 #include <math.h>
-#include <string.h>
 
 double qn_log_sum_exp(const float *x, size_t n)
 {
@@ -21,24 +20,4 @@ double qn_kl_of_logits(const float *model, double model_lse, const float *candid
         sum += exp((double)model[i] - model_lse) * ((double)model[i] - (double)candidate[i]);
     sum += qn_log_sum_exp(candidate, n) - model_lse;
     return sum > 0.0 || isnan(sum) ? sum : 0.0;
-}
-
-void qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens, uint64_t windows,
-                          struct qn_divergence *out)
-{
-    const struct qn_estimate mean = qn_estimate_mean(kl, tokens, windows);
-    uint64_t agree = 0;
-    *out = (struct qn_divergence){.mean_kl = mean.value,
-                                  .standard_error = mean.standard_error,
-                                  .same_top1 = NAN,
-                                  .windows = windows,
-                                  .tokens = tokens};
-    for (uint64_t i = 0; same && i < tokens; i++)
-        agree += same[i];
-    if (same)
-        out->same_top1 = (double)agree / (double)tokens;
-    struct qn_quantile_figures order;
-    qn_quantiles_of(kl, tokens, &order);
-    memcpy(out->quantiles, order.quantiles, sizeof out->quantiles);
-    out->max_kl = order.max;
 }

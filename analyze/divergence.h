@@ -2,20 +2,8 @@
 #ifndef QINS_ANALYZE_DIVERGENCE_H
 #define QINS_ANALYZE_DIVERGENCE_H
 
-#include "analyze/estimate.h"
 #include "model/ids.h"
 #include "model/session.h"
-
-enum { QN_DIVERGENCE_QUANTILES = QN_QUANTILES };
-
-/* KL(model || candidate) of the next token's distribution, in nats, over all positions. */
-struct qn_divergence {
-    double mean_kl, standard_error; /* as qn_estimate_mean() */
-    double same_top1;               /* share of positions */
-    double quantiles[QN_QUANTILES]; /* as qn_quantiles_of() */
-    double max_kl;
-    uint64_t windows, tokens;
-};
 
 /* Log of the sum of exp(x), N >= 1, in float64: the kernels' log_sum_exp, whose exponentials are
  * float32, is too coarse for the KL of models that are nearly equal. */
@@ -23,11 +11,6 @@ double qn_log_sum_exp(const float *x, size_t n);
 /* KL(softmax(model) || softmax(candidate)) >= 0 of logits [n], 0 for equal ones; MODEL_LSE is
  * qn_log_sum_exp() of the first. */
 double qn_kl_of_logits(const float *model, double model_lse, const float *candidate, size_t n);
-
-/* The figures of the KL of TOKENS positions, as many in each of WINDOWS; SAME (or NULL: same_top1
- * is NaN) tells those where the likeliest token is the same. KL is left sorted. */
-void qn_divergence_sum_up(double *kl, const uint8_t *same, uint64_t tokens, uint64_t windows,
-                          struct qn_divergence *out);
 
 /* The number among ALL of item I of N that are spread evenly over them: floor((i + 1/2) all / n).
  * N is below 2^31. */

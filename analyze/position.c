@@ -78,6 +78,7 @@ static bool above(float a, float b)
 static void find_likeliest(const float *logits, uint32_t n, struct likeliest *out)
 {
     uint32_t found = 0;
+    *out = (struct likeliest){0};
     for (uint32_t i = 0; i < n; i++) {
         if (found == QN_TOP_K && !above(logits[i], out->logit[QN_TOP_K - 1]))
             continue;

@@ -154,7 +154,7 @@ static bool meets(double cosine, double p99_rel_error)
 static json_t *describe_tensor(const struct qn_weight *w, bool native,
                                const struct qn_quality_figures *q)
 {
-    size_t length;
+    size_t length = 0;
     const char *component = qn_weight_component(w->name, &length);
     json_t *j = json_object();
     qn_json_put(&j, "name", qn_json_text(w->name));
@@ -274,7 +274,7 @@ static enum qins_status report(const struct consistency *c, const char *note, js
                                struct qins_error *err)
 {
     struct summary s = {.tensors = json_array()};
-    struct record r;
+    struct record r = {0};
     json_t *j = json_object();
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < c->lists[MODEL].count && st == QINS_OK; i++) {
@@ -342,10 +342,11 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     const char *note;
     *result = NULL;
     enum qins_status st = list(&c, &note, err);
-    if (st == QINS_OK && !(c.slots = calloc(v->options->threads + 1, sizeof *c.slots)))
+    c.slots = calloc(v->options->threads + 1, sizeof *c.slots);
+    if (st == QINS_OK && !c.slots)
         st = qn_fail_memory(err);
     for (size_t i = (size_t)qn_journal_count(v->journal, test_name);
-         i < c.lists[MODEL].count && st == QINS_OK; i++)
+         c.slots && i < c.lists[MODEL].count && st == QINS_OK; i++)
         st = measure(&c, i, err);
     if (st == QINS_OK)
         st = report(&c, note, result, err);

@@ -77,7 +77,7 @@ static enum qins_status add_mlp(const struct walk *walk, const struct qn_mlp *ml
 {
     const struct qn_matrix *const all[] = {&mlp->gate, &mlp->up, &mlp->gate_up, &mlp->down};
     enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < sizeof all / sizeof *all && st == QINS_OK; i++)
+    for (size_t i = 0; i < sizeof all / sizeof(const struct qn_matrix *) && st == QINS_OK; i++)
         st = add_matrix(walk, all[i]);
     return st;
 }
@@ -88,7 +88,7 @@ static enum qins_status add_layer(const struct walk *walk, const struct qn_model
     const struct qn_matrix *const all[] = {&l->q, &l->k, &l->v, &l->qkv, &l->o, &l->router};
     const uint32_t experts = c->n_experts ? c->n_experts : 1;
     enum qins_status st = add_norm(walk, &l->attn_norm, c->hidden);
-    for (size_t i = 0; i < sizeof all / sizeof *all && st == QINS_OK; i++)
+    for (size_t i = 0; i < sizeof all / sizeof(const struct qn_matrix *) && st == QINS_OK; i++)
         st = add_matrix(walk, all[i]);
     if (st == QINS_OK)
         st = add_norm(walk, &l->q_norm, c->head_dim);

@@ -1,6 +1,7 @@
 #include "convert/sensitivity.h"
 
 #include "analyze/divergence.h"
+#include "analyze/estimate.h"
 #include "analyze/prediction.h"
 #include "convert/perturb.h"
 #include "core/buf.h"
@@ -247,7 +248,7 @@ static enum qins_status perturb(const struct job *j, size_t first, size_t end,
 
 /* KL with these copies in place. */
 static enum qins_status measure(struct job *j, size_t first, size_t end,
-                                const struct qn_perturbed *changes, struct qn_divergence *out,
+                                const struct qn_perturbed *changes, struct qn_estimate *out,
                                 struct qins_error *err)
 {
     const size_t n = end - first;
@@ -278,7 +279,7 @@ static enum qins_status measure(struct job *j, size_t first, size_t end,
                               "quantised");
     /* Windows of one length, or short ones that count as one. */
     const bool whole = j->tokens == j->n_windows * j->windows[0].n;
-    qn_divergence_sum_up(j->kl, NULL, j->tokens, whole ? j->n_windows : 1, out);
+    *out = qn_estimate_mean(j->kl, j->tokens, whole ? j->n_windows : 1);
     return QINS_OK;
 }
 
@@ -290,9 +291,10 @@ static double touches(const struct qn_calibration *c, const char *name)
     return (double)n;
 }
 
-/* What KL targets FIRST ... END - 1 did together, dealt out in proportion to touches and error. */
+/* What the KL of targets FIRST ... END - 1 did together, dealt out in proportion to touches and
+ * error. */
 static enum qins_status append(struct job *j, size_t first, size_t end,
-                               const struct qn_perturbed *changes, const struct qn_divergence *d,
+                               const struct qn_perturbed *changes, const struct qn_estimate *kl,
                                struct qins_error *err)
 {
     struct qn_calibration *c = j->c;
@@ -315,8 +317,8 @@ static enum qins_status append(struct job *j, size_t first, size_t end,
         c->sensitivities[c->n_sensitivities++] = (struct qn_sensitivity){
             .tensor = name,
             .error = p->error,
-            .kl = share * d->mean_kl,
-            .standard_error = isnan(d->standard_error) ? 0.0 : share * d->standard_error,
+            .kl = share * kl->value,
+            .standard_error = isnan(kl->standard_error) ? 0.0 : share * kl->standard_error,
             .levels = p->levels,
         };
     }
@@ -335,14 +337,14 @@ static enum qins_status measure_unit(struct job *j, size_t first, size_t end,
                                      struct qins_error *err)
 {
     struct qn_perturbed *changes = calloc(end - first, sizeof *changes);
-    struct qn_divergence d = {0};
+    struct qn_estimate kl = {0};
     if (!changes)
         return qn_fail_memory(err);
     enum qins_status st = perturb(j, first, end, changes, err);
     if (st == QINS_OK)
-        st = measure(j, first, end, changes, &d, err);
+        st = measure(j, first, end, changes, &kl, err);
     if (st == QINS_OK)
-        st = append(j, first, end, changes, &d, err);
+        st = append(j, first, end, changes, &kl, err);
     for (size_t i = 0; i < end - first; i++)
         qn_perturbed_finish(&changes[i]);
     free(changes);

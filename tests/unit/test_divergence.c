@@ -52,28 +52,6 @@ static void test_far_apart(void **state)
     assert_true(isnan(qn_kl_of_logits(p, qn_log_sum_exp(p, 3), bad, 3)));
 }
 
-static void test_figures(void **state)
-{
-    enum { N = 1000, WINDOWS = 20 };
-    double kl[N];
-    uint8_t same[N];
-    struct qn_divergence d;
-    (void)state;
-    for (int i = 0; i < N; i++) {
-        kl[i] = (double)((i * 7) % N);
-        same[i] = i % 4 != 0;
-    }
-    qn_divergence_sum_up(kl, same, N, WINDOWS, &d);
-    assert_true(fabs(d.mean_kl - 499.5) < 1e-9);
-    assert_true(d.max_kl == 999.0 && d.same_top1 == 0.75);
-    assert_int_equal(d.windows, WINDOWS);
-    for (int i = 0; i < QN_QUANTILES; i++)
-        assert_true(fabs(d.quantiles[i] - qn_quantiles[i] * 999.0) < 1e-9);
-    double one[1] = {3.0};
-    qn_divergence_sum_up(one, NULL, 1, 1, &d);
-    assert_true(isnan(d.standard_error) && isnan(d.same_top1) && d.quantiles[8] == 3.0);
-}
-
 static void test_spread(void **state)
 {
     (void)state;
@@ -296,7 +274,7 @@ int main(void)
         cmocka_unit_test(test_equal_logits),
         cmocka_unit_test(test_two_tokens),
         cmocka_unit_test(test_far_apart),
-        cmocka_unit_test(test_figures),
+
         cmocka_unit_test(test_spread),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_little_memory, setup, teardown),

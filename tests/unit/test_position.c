@@ -206,7 +206,8 @@ static void test_estimates(void **state)
     (void)state;
     for (int i = 0; i < N; i++) {
         x[i] = i % 2;
-        y[i] = 2.0 * x[i] + i / 4; /* windows of four: 1, 2, 3 … more each */
+        const int window = i / 4;
+        y[i] = 2.0 * x[i] + window;
         one[i] = 1.0;
     }
     struct qn_estimate e = qn_estimate_mean(x, N, 4); /* of 40 coins: sqrt(1/4 / 39) */
