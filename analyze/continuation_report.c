@@ -155,7 +155,7 @@ static int compare_sizes(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Null where at most half of the prompts ever differ; T->first is sorted afterwards. */
+/* The lower median: null where less than half of the prompts ever differ. T->first is sorted. */
 static json_t *first_divergence(const struct table *t)
 {
     json_t *j = json_object();

@@ -194,7 +194,7 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
         begin_report(v, &j);
         st = add_group(v, text_alone, &j, err);
         judge(&j);
-        if (st == QINS_OK && !text_alone) {
+        if (st == QINS_OK && !text_alone && !prompts) {
             json_t *text = json_object();
             st = add_group(v, true, &text, err);
             qn_json_put(&j, "text", text);
