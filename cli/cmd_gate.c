@@ -8,7 +8,7 @@
 
 static void print_criterion(struct cli_table *t, const json_t *c)
 {
-    const json_t *reason = json_object_get(c, "reason"), *value = json_object_get(c, "value_text");
+    const json_t *value = json_object_get(c, "value_text");
     const char *status = cli_string(c, "status");
     cli_cell(t, "%s", "");
     cli_cell(t, "%s%s", strcmp(status, "not_run") == 0 ? "not run" : status,
@@ -16,8 +16,18 @@ static void print_criterion(struct cli_table *t, const json_t *c)
     cli_cell(t, "%s", json_is_string(value) ? json_string_value(value) : "-");
     cli_cell(t, "%s", cli_string(c, "threshold_text"));
     cli_cell(t, "%s", cli_string(c, "name"));
-    if (json_is_string(reason))
-        cli_note(t, json_string_value(reason));
+}
+
+/* Why criteria were not run, one a line. */
+static void print_reasons(const json_t *gate)
+{
+    const json_t *criteria = json_object_get(gate, "criteria");
+    for (size_t i = 0; i < json_array_size(criteria); i++) {
+        const json_t *c = json_array_get(criteria, i), *reason = json_object_get(c, "reason");
+        if (json_is_string(reason))
+            cli_print("not run: %s/%s: %s\n", cli_string(gate, "id"), cli_string(c, "id"),
+                      json_string_value(reason));
+    }
 }
 
 static enum qins_status print_gates(const json_t *report, struct qins_error *err)
@@ -37,7 +47,6 @@ static enum qins_status print_gates(const json_t *report, struct qins_error *err
         cli_cell(&t, "%s", "");
         cli_cell(&t, "%s", "");
         cli_cell(&t, "%s", cli_string(g, "title"));
-        cli_note(&t, cli_string(g, "decision"));
         for (size_t k = 0; k < json_array_size(criteria); k++)
             print_criterion(&t, json_array_get(criteria, k));
     }
@@ -54,9 +63,16 @@ static enum qins_status print_review(const json_t *report, struct qins_error *er
 {
     const json_t *ship = json_object_get(report, "ship"),
                  *counts = json_object_get(json_object_get(report, "summary"), "gates");
+    const json_t *gates = json_object_get(report, "gates");
     const enum qins_status st = print_gates(report, err);
+    for (size_t i = 0; i < json_array_size(gates); i++)
+        print_reasons(json_array_get(gates, i));
     print_lines("conflict", json_object_get(report, "conflicts"));
     print_lines("note", json_object_get(report, "notes"));
+    for (size_t i = 0; i < json_array_size(gates); i++) {
+        const json_t *g = json_array_get(gates, i);
+        cli_print("%s: %s\n", cli_string(g, "id"), cli_string(g, "decision"));
+    }
     for (size_t i = 0; i < json_array_size(ship); i++) {
         const json_t *j = json_array_get(ship, i), *ready = json_object_get(j, "ready");
         cli_print("%s %s: %s\n",
