@@ -60,13 +60,16 @@ static size_t find_track(const struct qn_journal *j, const char *test)
     return i;
 }
 
-/* Appends to memory a copy of SIZE bytes. */
+static enum qins_status too_many(struct qins_error *err)
+{
+    return qn_fail(err, QINS_ERR_FORMAT, "a journal of more than %d tests", QN_JOURNAL_TESTS);
+}
+
+/* Appends to memory a copy of SIZE bytes; there is room for another test, or it has a track. */
 static enum qins_status keep(struct qn_journal *j, const char *test, const void *data, size_t size,
                              struct qins_error *err)
 {
     const size_t number = find_track(j, test);
-    if (number == QN_JOURNAL_TESTS)
-        return qn_fail(err, QINS_ERR_FORMAT, "a journal of more than %d tests", QN_JOURNAL_TESTS);
     struct track *t = &j->tracks[number];
     if (number == j->n_tracks) {
         snprintf(t->name, sizeof t->name, "%s", test);
@@ -137,6 +140,8 @@ static enum qins_status read_frames(struct qn_journal *j, struct qins_error *err
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && at < j->file.size) {
         st = read_frame(&j->file, at, test, &body, &size, err);
+        if (st == QINS_OK && find_track(j, test) == QN_JOURNAL_TESTS)
+            st = too_many(err);
         if (st == QINS_OK)
             st = keep(j, test, body.data, body.size, err);
         if (st == QINS_OK)
@@ -247,6 +252,8 @@ enum qins_status qn_journal_add(struct qn_journal *j, const char *test, const vo
                                 size_t size, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
+    if (find_track(j, test) == QN_JOURNAL_TESTS)
+        return too_many(err);
     if (j->file.fd >= 0) {
         const uint64_t end = j->file.size;
         st = append_frame(j, test, data, size, err);

@@ -4,6 +4,8 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 
+#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,7 @@ struct pass {
     const char *test;
     uint64_t first; /* window that is item 0 */
     size_t record, window_bytes;
+    size_t doubles;                       /* that a record begins with */
     struct qn_logits_file *logits;        /* or NULL */
     struct qn_position_scratch **scratch; /* [threads], of positions */
 };
@@ -80,6 +83,22 @@ static enum qins_status run(struct pass *p, struct qn_scoring *s, struct qn_pass
     return st;
 }
 
+/* Records begin with numbers, and none of them that a run makes is NaN: sums and sorted figures may
+ * rely on that, whatever somebody put into a file. */
+static bool sound(const struct pass *p, const uint8_t *records, size_t size)
+{
+    if (size != p->window_bytes)
+        return false;
+    for (size_t at = 0; at < size; at += p->record)
+        for (size_t i = 0; i < p->doubles; i++) {
+            double x;
+            memcpy(&x, records + at + i * sizeof x, sizeof x);
+            if (isnan(x))
+                return false;
+        }
+    return true;
+}
+
 /* All records of the test, one after the other. */
 static enum qins_status gather(const struct pass *p, uint64_t windows, void **out,
                                struct qins_error *err)
@@ -91,12 +110,12 @@ static enum qins_status gather(const struct pass *p, uint64_t windows, void **ou
     for (uint64_t i = 0; i < windows; i++) {
         size_t size;
         const void *records = qn_journal_get(p->v->journal, p->test, i, &size);
-        if (size != p->window_bytes) {
+        if (!sound(p, records, size)) {
             free(all);
             *out = NULL;
             return qn_fail_at(err, QINS_ERR_FORMAT, p->v->options->journal, NULL, QN_NO_OFFSET,
-                              "an item of '%s' has %zu bytes, not %zu: remove the file", p->test,
-                              size, p->window_bytes);
+                              "window %llu of '%s' is none that a run made: remove the file",
+                              (unsigned long long)i, p->test);
         }
         memcpy(all + i * p->window_bytes, records, size);
     }
@@ -137,7 +156,7 @@ enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    struct qn_nll **nll, struct qn_pass_cost *cost,
                                    struct qins_error *err)
 {
-    struct pass p = {.v = v, .test = test, .first = first};
+    struct pass p = {.v = v, .test = test, .first = first, .doubles = QN_PREDICTORS};
     struct qn_scoring s = {.windows = windows,
                            .what = "perplexity",
                            .score = score_nll,
@@ -173,7 +192,9 @@ static void destroy_scratch(struct pass *p)
 enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
                                          uint64_t *n, uint64_t *windows, struct qins_error *err)
 {
-    struct pass pass = {.v = v, .test = "windows"};
+    struct pass pass = {.v = v,
+                        .test = "windows",
+                        .doubles = offsetof(struct qn_position, overlap) / sizeof(double)};
     struct qn_scoring s = {.windows = &v->windows,
                            .what = "comparing predictions",
                            .score = score_position,
