@@ -15,10 +15,10 @@ static void put_value(FILE *to, const json_t *criterion)
         qn_review_put_figure(to, json_number_value(value),
                              qn_report_number(criterion, "standard_error"),
                              qn_report_number(criterion, "threshold"), unit);
-    else if (*text)
-        qn_page_text(to, text);
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", to);
+    else if (*text)
+        qn_page_text(to, text);
     else
         fputs("\xe2\x80\x93", to);
 }
@@ -36,6 +36,20 @@ static void put_evidence(FILE *to, const struct qn_review *r, const json_t *crit
     qn_page_name(to, path);
 }
 
+void qn_review_source(FILE *to, const char *before, const json_t *source)
+{
+    const char *file = qn_report_text(source, "file"), *heading = qn_report_text(source, "heading");
+    if (!*file)
+        return;
+    fputs(before, to);
+    qn_page_text(to, file);
+    if (*heading) {
+        fputs(", \xe2\x80\x9c", to);
+        qn_page_text(to, heading);
+        fputs("\xe2\x80\x9d", to);
+    }
+}
+
 static void put_line(FILE *to, const char *what, const char *text, bool code)
 {
     if (!*text)
@@ -49,43 +63,29 @@ static void put_line(FILE *to, const char *what, const char *text, bool code)
 static void put_beside(FILE *to, const json_t *criterion)
 {
     const json_t *item;
-    size_t i;
+    size_t i, n = 0;
     json_array_foreach(json_object_get(criterion, "beside"), i, item)
     {
-        const char *text = qn_report_text(item, "value_text");
-        const double value = qn_report_number(item, "value");
-        fputs(i ? "; " : "<div>beside it: ", to);
+        if (json_is_null(json_object_get(item, "value")))
+            continue;
+        fputs(n++ ? "; " : "<div>beside it: ", to);
         qn_page_text(to, qn_report_text(item, "name"));
         fputs("\xc2\xa0", to);
-        if (*text)
-            qn_page_text(to, text);
-        else
-            qn_review_put_figure(to, value, qn_report_number(item, "standard_error"), NAN,
-                                 qn_report_text(item, "unit"));
+        put_value(to, item);
     }
-    if (json_array_size(json_object_get(criterion, "beside")) > 0)
+    if (n > 0)
         fputs("</div>", to);
 }
 
 /* Where the criterion is from, how its figure is read from the evidence, and where it is drawn. */
 static void put_source(FILE *to, const struct qn_review_shown *s, const json_t *criterion)
 {
-    const json_t *source = json_object_get(criterion, "source");
-    const char *file = qn_report_text(source, "file"), *heading = qn_report_text(source, "heading"),
-               *key = qn_report_text(criterion, "key");
+    const char *key = qn_report_text(criterion, "key");
     char place[64];
     fputs("<div>", to);
-    if (*file) {
-        fputs("source: ", to);
-        qn_page_text(to, file);
-    }
-    if (*heading) {
-        fputs(", \xe2\x80\x9c", to);
-        qn_page_text(to, heading);
-        fputs("\xe2\x80\x9d", to);
-    }
-    if (*key) {
-        fputs(*file ? "; read as <code>" : "read as <code>", to);
+    qn_review_source(to, "source: ", json_object_get(criterion, "source"));
+    if (*key && *qn_report_text(criterion, "evidence")) {
+        fputs("; read as <code>", to);
         qn_page_text(to, key);
         fputs("</code>", to);
     }
@@ -111,7 +111,15 @@ static void put_previous(FILE *to, const json_t *criterion)
     fputs("</div>", to);
 }
 
-static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_t *criterion)
+/* TEXT of both criteria is the same. */
+static bool repeats(const json_t *before, const json_t *criterion, const char *key)
+{
+    return before && strcmp(qn_report_text(before, key), qn_report_text(criterion, key)) == 0;
+}
+
+/* BEFORE: the criterion in the row above, or NULL. */
+static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_t *criterion,
+                          const json_t *before)
 {
     const char *status = qn_report_text(criterion, "status");
     const bool decides = !json_is_false(json_object_get(criterion, "decides"));
@@ -124,30 +132,36 @@ static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_
     put_value(to, criterion);
     fputs("</td><td class=\"n\" data-label=\"threshold\">", to);
     qn_review_put_threshold(to, criterion);
-    fputs("</td><td class=\"from\" data-label=\"evidence\">", to);
+    fputs("</td><td class=\"from\" rowspan=\"2\" data-label=\"evidence\">", to);
     put_evidence(to, s->review, criterion);
-    fputs("</td></tr>\n<tr class=\"more\"><td></td><td colspan=\"4\">", to);
-    put_line(to, "", qn_report_text(criterion, "reason"), false);
+    fputs("</td></tr>\n<tr class=\"more\"><td></td><td colspan=\"3\">", to);
+    const char *reason = qn_report_text(criterion, "reason");
+    if (*reason && repeats(before, criterion, "reason"))
+        reason = "for the same reason";
+    put_line(to, "", reason, false);
     put_beside(to, criterion);
     put_previous(to, criterion);
-    put_line(to, "it does not show: ", qn_report_text(criterion, "limits"), false);
+    put_line(to, "", qn_report_text(criterion, "limits"), false);
     put_source(to, s, criterion);
-    put_line(to, strcmp(status, "not_run") == 0 ? "to have it: " : "again: ",
-             qn_report_text(criterion, "command"), true);
+    const char *what = strcmp(status, "not_run") == 0 ? "to have it: " : "to reproduce: ";
+    if (repeats(before, criterion, "command") && repeats(before, criterion, "status"))
+        fprintf(to, "<div>%sas above</div>", what);
+    else
+        put_line(to, what, qn_report_text(criterion, "command"), true);
     fputs("</td></tr>\n</tbody>\n", to);
 }
 
 void qn_review_criteria(FILE *to, const struct qn_review_shown *s, const json_t *gate)
 {
-    const json_t *criterion;
+    const json_t *criteria = json_object_get(gate, "criteria"), *criterion;
     size_t i;
     fputs("<table class=\"criteria\"><thead><tr><th>verdict</th><th>criterion</th>"
           "<th class=\"n\">figure</th><th class=\"n\">threshold</th><th>evidence</th></tr>"
           "</thead>\n",
           to);
-    json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
+    json_array_foreach(criteria, i, criterion)
     {
-        put_criterion(to, s, criterion);
+        put_criterion(to, s, criterion, json_array_get(criteria, i - 1));
     }
     fputs("</table>\n", to);
 }

@@ -58,6 +58,20 @@ static void put_paragraph(FILE *to, const char *class, const char *text)
     fputs("</p>\n", to);
 }
 
+/* What the seeds attach to OBJECT's decision, where it is not to go on. */
+static void put_fallback(FILE *to, const json_t *object)
+{
+    const json_t *source = json_object_get(object, "decision_source");
+    const char *fallback = qn_report_text(object, "fallback");
+    if (!*fallback)
+        return;
+    fputs("<p>Fallback: <b>", to);
+    qn_page_text(to, fallback);
+    fputs("</b>", to);
+    qn_review_source(to, " \xe2\x80\x93 ", source);
+    fputs("</p>\n", to);
+}
+
 static void put_decision(FILE *to, const json_t *review)
 {
     const json_t *ship = json_object_get(review, "ship"), *item;
@@ -65,6 +79,7 @@ static void put_decision(FILE *to, const json_t *review)
     size_t i;
     fprintf(to, "<div class=\"verdict %s\">\n", passed ? "pass" : "open");
     put_paragraph(to, "decision", qn_report_text(review, "decision"));
+    put_fallback(to, review);
     if (json_array_size(ship) > 0) {
         fputs("<ul class=\"ship\">\n", to);
         json_array_foreach(ship, i, item)
@@ -78,10 +93,7 @@ static void put_decision(FILE *to, const json_t *review)
                             false);
             fputs("<div><b>", to);
             qn_page_text(to, qn_report_text(item, "name"));
-            fputs(json_is_true(ready)    ? ": may ship</b> "
-                  : json_is_false(ready) ? ": must not ship</b> "
-                                         : ": not shown to be ready</b> ",
-                  to);
+            fputs("</b> ", to);
             qn_page_text(to, qn_report_text(item, "text"));
             fputs("</div></li>\n", to);
         }
@@ -173,7 +185,12 @@ static void put_top(FILE *to, const struct qn_review *r)
 {
     const json_t *review = r->json;
     const double number = qn_report_number(review, "number");
+    const char *title = qn_report_text(review, "title");
     fputs("<p class=\"kicker\">Phase-gate review", to);
+    if (*title) {
+        fputs(": ", to);
+        qn_page_text(to, title);
+    }
     if (number > 1.0)
         fprintf(to, ", number %.0f", number);
     fputs("</p>\n<h1>", to);
@@ -191,6 +208,8 @@ static void put_top(FILE *to, const struct qn_review *r)
     fputs("<dl class=\"subjects\">\n", to);
     put_subjects(to, review, "models", "Model");
     put_subjects(to, review, "archives", "Archive");
+    if (json_array_size(json_object_get(review, "transports")) > 0)
+        put_subjects(to, review, "transports", "Transport of");
     put_subjects(to, review, "texts", "Text");
     put_subjects(to, review, "prompts", "Prompts");
     fputs("</dl>\n", to);
@@ -198,26 +217,25 @@ static void put_top(FILE *to, const struct qn_review *r)
 
 static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate, size_t number)
 {
-    const char *status = qn_report_text(gate, "status"), *alone = qn_report_text(gate, "alone"),
-               *heading = qn_report_text(json_object_get(gate, "source"), "heading");
+    const json_t *source = json_object_get(gate, "source");
+    const char *status = qn_report_text(gate, "status"), *alone = qn_report_text(gate, "alone");
     fprintf(to, "<section class=\"gate\">\n<h2 id=\"gate-%zu\">", number);
     qn_review_light(to, status, true);
     fputs(" <span class=\"title\">", to);
     qn_page_text(to, qn_report_text(gate, "title"));
     fputs("</span></h2>\n", to);
     put_paragraph(to, "decision", qn_report_text(gate, "decision"));
+    put_fallback(to, gate);
     if (strcmp(status, "blocked") == 0 && *alone) {
         fputs("<p>Its own criteria, were nothing before it in the way: ", to);
         qn_review_light(to, alone, true);
         fputs("</p>\n", to);
     }
     put_paragraph(to, "soft", qn_report_text(gate, "description"));
-    if (*heading) {
-        fputs("<p class=\"soft\">From ", to);
-        qn_page_text(to, qn_report_text(json_object_get(gate, "source"), "file"));
-        fputs(", \xe2\x80\x9c", to);
-        qn_page_text(to, heading);
-        fputs("\xe2\x80\x9d.</p>\n", to);
+    if (*qn_report_text(source, "file")) {
+        fputs("<p class=\"soft\">", to);
+        qn_review_source(to, "From ", source);
+        fputs(".</p>\n", to);
     }
     qn_review_criteria(to, shown, gate);
     qn_review_gate_pictures(to, shown, gate);

@@ -15,10 +15,12 @@ struct qn_review_shown {
 /* A status by shape and colour, and as a WORD. */
 void qn_review_light(FILE *to, const char *status, bool word);
 
+/* BEFORE, then "execution-plan.md, “After Phase 2”"; nothing for a SOURCE without a file. */
+void qn_review_source(FILE *to, const char *before, const json_t *source);
+
 /* A figure with what it may be off by (NaN: not known), to no more digits than that; enough to see
  * on which side of THRESHOLD (or NaN) it is. */
 void qn_review_put_figure(FILE *to, double value, double error, double threshold, const char *unit);
-void qn_review_put_unit(FILE *to, const char *unit);
 /* "≥ 95 %" */
 void qn_review_put_threshold(FILE *to, const json_t *criterion);
 

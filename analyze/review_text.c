@@ -4,6 +4,7 @@
 #include "analyze/review_page.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_DECIMALS = 8 };
@@ -20,10 +21,10 @@ static int missing_decimals(double value, double whole)
 }
 
 /* One or two digits of the standard error; three of a figure that has none. */
-static int decimals_of(double value, double error, const char *unit)
+static int decimals_of(double value, double error, bool per_cent)
 {
     static const double most_of_two = 3.55; /* the Particle Data Group's rule */
-    const double whole = strcmp(unit, "%") == 0 ? 100.0 : 1.0, most_plain = 1e5;
+    const double whole = per_cent ? 100.0 : 1.0, most_plain = 1e5;
     int decimals;
     if (error > 0.0 && isfinite(error))
         decimals = (error / pow(10.0, exponent_of(error)) < most_of_two) - exponent_of(error);
@@ -36,12 +37,13 @@ static int decimals_of(double value, double error, const char *unit)
     return decimals < 0 ? 0 : decimals > MAX_DECIMALS ? MAX_DECIMALS : decimals;
 }
 
-static bool looks_equal(double a, double b, int decimals)
+/* Whether VALUE, so shown, is read as THRESHOLD, which is shown in full. */
+static bool looks_equal(double value, double threshold, int decimals)
 {
-    char x[64], y[64];
-    snprintf(x, sizeof x, "%.*f", decimals, a);
-    snprintf(y, sizeof y, "%.*f", decimals, b);
-    return strcmp(x, y) == 0;
+    char shown[64], bar[64];
+    snprintf(shown, sizeof shown, "%.*f", decimals, value);
+    snprintf(bar, sizeof bar, "%.6g", threshold);
+    return strtod(shown, NULL) == strtod(bar, NULL);
 }
 
 static void put_scientific(FILE *to, double value)
@@ -60,24 +62,46 @@ static void put_number(FILE *to, int decimals, double value)
     qn_page_number(to, decimals, fabs(value));
 }
 
-void qn_review_put_unit(FILE *to, const char *unit)
+/* Units of reports that people write otherwise. */
+static const struct unit {
+    const char *name, *shown;
+    double scale;
+} units[] = {{"share", "\xc2\xa0%", 100.0}, {"times", "\xc3\x97", 1.0}, {"x", "\xc3\x97", 1.0}};
+
+static const struct unit *find_unit(const char *name)
 {
-    if (strcmp(unit, "x") == 0 || strcmp(unit, "\xc3\x97") == 0) {
-        fputs("\xc3\x97", to);
-    } else if (*unit) {
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(units[i].name, name) == 0)
+            return &units[i];
+    return NULL;
+}
+
+static void put_unit(FILE *to, const char *name)
+{
+    const struct unit *unit = find_unit(name);
+    if (!unit && *name)
         fputs("\xc2\xa0", to);
-        qn_page_text(to, unit);
-    }
+    qn_page_text(to, unit ? unit->shown : name);
+}
+
+static double scale_of(const char *name)
+{
+    const struct unit *unit = find_unit(name);
+    return unit ? unit->scale : 1.0;
 }
 
 void qn_review_put_figure(FILE *to, double value, double error, double threshold, const char *unit)
 {
     static const double least_plain = 1e-3, most = 1e15;
+    const double scale = scale_of(unit);
     if (!isfinite(value) || fabs(value) >= most) {
         fputs("\xe2\x80\x93", to);
         return;
     }
-    int decimals = decimals_of(value, error, unit);
+    value *= scale;
+    error *= scale;
+    threshold *= scale;
+    int decimals = decimals_of(value, error, scale == 100.0 || strcmp(unit, "%") == 0);
     /* what is not equal does not look it, or a verdict would seem wrong */
     while (isfinite(threshold) && value != threshold && decimals < MAX_DECIMALS &&
            looks_equal(value, threshold, decimals))
@@ -91,40 +115,38 @@ void qn_review_put_figure(FILE *to, double value, double error, double threshold
             put_number(to, decimals, error);
         }
     }
-    qn_review_put_unit(to, unit);
+    put_unit(to, unit);
 }
 
+/* In HTML. */
 static const char *sign_of(const char *comparison)
 {
     static const char *const signs[][2] = {
-        {">=", "\xe2\x89\xa5"}, {"<=", "\xe2\x89\xa4"}, {"==", "="}, {"!=", "\xe2\x89\xa0"}};
+        {">=", "\xe2\x89\xa5"}, {"<=", "\xe2\x89\xa4"}, {"=", "="},   {"==", "="},
+        {"!=", "\xe2\x89\xa0"}, {"<", "&lt;"},          {">", "&gt;"}};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (strcmp(comparison, signs[i][0]) == 0)
             return signs[i][1];
-    return comparison;
+    return "";
 }
 
 void qn_review_put_threshold(FILE *to, const json_t *criterion)
 {
     const json_t *threshold = json_object_get(criterion, "threshold");
     const char *text = qn_report_text(criterion, "threshold_text"),
+               *comparison = qn_report_text(criterion, "comparison"),
                *unit = qn_report_text(criterion, "unit");
-    if (*text) {
-        qn_page_text(to, text);
-        return;
-    }
-    qn_page_text(to, sign_of(qn_report_text(criterion, "comparison")));
-    fputs("\xc2\xa0", to);
     if (json_is_number(threshold)) {
-        char digits[32];
-        snprintf(digits, sizeof digits, "%s%.6g",
-                 json_number_value(threshold) < 0.0 ? "\xe2\x88\x92" : "",
-                 fabs(json_number_value(threshold)));
-        fputs(digits, to);
-        qn_review_put_unit(to, unit);
+        const double value = json_number_value(threshold) * scale_of(unit);
+        fprintf(to, "%s\xc2\xa0", sign_of(comparison));
+        if (value == floor(value))
+            put_number(to, 0, value);
+        else
+            fprintf(to, "%s%.6g", value < 0.0 ? "\xe2\x88\x92" : "", fabs(value));
+        put_unit(to, unit);
     } else if (json_is_boolean(threshold)) {
         fputs(json_is_true(threshold) ? "yes" : "no", to);
     } else {
-        qn_page_text(to, json_is_string(threshold) ? json_string_value(threshold) : "");
+        qn_page_text(to, text);
     }
 }
