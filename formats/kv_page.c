@@ -102,24 +102,40 @@ static size_t reserve(size_t *at, size_t size)
     return begin;
 }
 
-static size_t carve(const struct qn_kv_layout *l, uint8_t *base, struct work *w)
+/* Where scratch memory has what. */
+struct places {
+    size_t grid, scales, codes, symbols, second, coder, end;
+};
+
+static struct places places_of(const struct qn_kv_layout *l)
 {
     const size_t n = values_of(l), rle = qn_codec(QN_CODEC_RLE_HUFFMAN)->scratch(n),
                  huffman = qn_codec(QN_CODEC_HUFFMAN)->scratch(n);
-    size_t end = 0;
-    const size_t grid = reserve(&end, sizeof *w->grid),
-                 scales = reserve(&end, n_scales(l) * sizeof *w->scales),
-                 codes = reserve(&end, n * sizeof *w->codes), symbols = reserve(&end, n),
-                 second = reserve(&end, n), coder = reserve(&end, rle > huffman ? rle : huffman);
-    if (base)
-        *w = (struct work){(void *)(base + grid), (void *)(base + scales), (void *)(base + codes),
-                           base + symbols,        base + second,           base + coder};
-    return end;
+    struct places p = {0};
+    p.grid = reserve(&p.end, sizeof(struct qn_grid));
+    p.scales = reserve(&p.end, n_scales(l) * sizeof(float));
+    p.codes = reserve(&p.end, n * sizeof(uint16_t));
+    p.symbols = reserve(&p.end, n);
+    p.second = reserve(&p.end, n);
+    p.coder = reserve(&p.end, rle > huffman ? rle : huffman);
+    return p;
+}
+
+static struct work carve(const struct qn_kv_layout *l, void *scratch)
+{
+    const struct places p = places_of(l);
+    uint8_t *base = scratch;
+    return (struct work){.grid = (void *)(base + p.grid),
+                         .scales = (void *)(base + p.scales),
+                         .codes = (void *)(base + p.codes),
+                         .symbols = base + p.symbols,
+                         .second = base + p.second,
+                         .coder = base + p.coder};
 }
 
 size_t qn_kv_scratch(const struct qn_kv_layout *l)
 {
-    return carve(l, NULL, NULL);
+    return places_of(l).end;
 }
 
 static float scale_value(float largest, unsigned code)
@@ -192,9 +208,8 @@ enum qins_status qn_kv_encode(const struct qn_kv_layout *l, const float *v, size
                               uint8_t *dst, void *scratch, struct qins_error *err)
 {
     const uint32_t groups = qn_kv_groups(l);
-    struct work w;
+    struct work w = carve(l, scratch);
     float largest;
-    carve(l, scratch, &w);
     enum qins_status st = init_grid(l, w.grid, err);
     if (st == QINS_OK)
         st = find_largest(l, v, head_stride, w.scales, &largest, err);
@@ -282,8 +297,7 @@ enum qins_status qn_kv_recode(const struct qn_kv_layout *l, const uint8_t *src, 
 {
     const size_t n = values_of(l), at = codes_at(l);
     size_t best = codes_size(l);
-    struct work w;
-    carve(l, scratch, &w);
+    struct work w = carve(l, scratch);
     enum qins_status st = open_page(l, src, qn_kv_packed_size(l), &w, err);
     if (st != QINS_OK)
         return st;
@@ -308,8 +322,7 @@ enum qins_status qn_kv_decode(const struct qn_kv_layout *l, const uint8_t *src, 
                               float *v, size_t head_stride, void *scratch, struct qins_error *err)
 {
     const uint32_t groups = qn_kv_groups(l);
-    struct work w;
-    carve(l, scratch, &w);
+    struct work w = carve(l, scratch);
     enum qins_status st = init_grid(l, w.grid, err);
     if (st == QINS_OK)
         st = open_page(l, src, size, &w, err);
@@ -324,8 +337,7 @@ enum qins_status qn_kv_decode(const struct qn_kv_layout *l, const uint8_t *src, 
 enum qins_status qn_kv_codes(const struct qn_kv_layout *l, const uint8_t *src, size_t size,
                              uint16_t *codes, float *scales, void *scratch, struct qins_error *err)
 {
-    struct work w;
-    carve(l, scratch, &w);
+    struct work w = carve(l, scratch);
     enum qins_status st = open_page(l, src, size, &w, err);
     if (st == QINS_OK && codes)
         memcpy(codes, w.codes, values_of(l) * sizeof *codes);

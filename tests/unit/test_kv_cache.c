@@ -125,7 +125,7 @@ static void pages_and_batches(void **state)
         if (b == 0)
             memcpy(first, seen, sizeof first);
         assert_memory_equal(first, seen, sizeof first);
-        const size_t open = POSITIONS / PAGE * PAGE;
+        const size_t open = (size_t)POSITIONS / PAGE * PAGE;
         check_open(&f, seen, 1, 0, open, false);
         check_open(&f, seen, 1, open, POSITIONS, true);
         for (size_t p = 0; p < POSITIONS / PAGE; p++)
@@ -165,13 +165,13 @@ static void counts(void **state)
     assert_int_equal(c.f16_bytes, 90 * LAYERS * ROW * 2);
     assert_int_equal(c.f32_bytes, 90 * LAYERS * ROW * 4);
     assert_int_equal(c.packed_pages, LAYERS * 5);
-    assert_int_equal(c.packed_bytes, LAYERS * 5 * packed);
+    assert_int_equal(c.packed_bytes, (size_t)LAYERS * 5 * packed);
     assert_int_equal(c.packed_values, LAYERS * 5 * PAGE * ROW);
     assert_int_equal(c.old_pages, LAYERS * 2);
     assert_int_equal(c.old_values, LAYERS * 2 * PAGE * ROW);
     assert_int_equal(c.open_bytes, 10 * LAYERS * ROW * 4);
     assert_int_equal(c.held_bytes,
-                     c.open_bytes + c.packed_bytes - LAYERS * 2 * packed + c.old_bytes);
+                     c.open_bytes + c.packed_bytes - (size_t)LAYERS * 2 * packed + c.old_bytes);
     assert_int_equal(c.encoded, LAYERS * 5);
     assert_int_equal(c.recoded, LAYERS * 2);
     assert_int_equal(c.work_bytes, POSITIONS * ROW * 4);
@@ -187,7 +187,7 @@ static void counts(void **state)
     qn_kv_cache_counts(f.cache, 5, &two);
     assert_int_equal(two.sequences, 2);
     assert_int_equal(two.tokens, 95);
-    assert_int_equal(two.held_bytes, c.held_bytes + 5 * LAYERS * ROW * 4);
+    assert_int_equal(two.held_bytes, c.held_bytes + (size_t)5 * LAYERS * ROW * 4);
     qn_kv_counts_add(&sum, &two);
     qn_kv_counts_add(&sum, &two);
     assert_int_equal(sum.tokens, 190);
@@ -223,7 +223,8 @@ static void truncation(void **state)
     look(&f, 0, 69, after);
     check_open(&f, after, 0, 64, 69, false);
     for (size_t h = 0; h < HEADS; h++)
-        assert_memory_equal(after + h * STRIDE, before + h * STRIDE, 69 * DIM * sizeof *after);
+        assert_memory_equal(after + h * STRIDE, before + h * STRIDE,
+                            (size_t)69 * DIM * sizeof *after);
     run(&f, 69, 2);
     look(&f, 0, 71, after);
     check_open(&f, after, 0, 64, 69, false);
@@ -235,7 +236,8 @@ static void truncation(void **state)
     check_open(&f, after, 0, 0, 112, false);
     check_open(&f, after, 0, 112, 121, true);
     for (size_t h = 0; h < HEADS; h++) /* what was not touched is what it was */
-        assert_memory_equal(after + h * STRIDE, before + h * STRIDE, 64 * DIM * sizeof *after);
+        assert_memory_equal(after + h * STRIDE, before + h * STRIDE,
+                            (size_t)64 * DIM * sizeof *after);
     finish(&f);
 }
 
