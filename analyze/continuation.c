@@ -229,14 +229,16 @@ enum qins_status qn_continue_prompts(struct qn_validation *v, const struct qn_co
     struct work w = {.v = v, .job = job};
     if (done >= job->n)
         return QINS_OK;
-    const uint64_t left = job->n - done;
-    w.n_slots = v->options->threads > 1 ? v->options->threads : 1;
-    w.n_slots = left < w.n_slots ? (unsigned)left : w.n_slots;
+    w.n_slots = v->options->threads;
+    if (job->n - done < w.n_slots)
+        w.n_slots = (unsigned)(job->n - done);
+    if (w.n_slots < 1)
+        w.n_slots = 1;
     enum qins_status st = qn_linalg_init(err); /* before there are threads */
     w.slots = calloc(w.n_slots, sizeof *w.slots);
     if (st == QINS_OK && !w.slots)
         st = qn_fail_memory(err);
-    for (unsigned i = 0; i < w.n_slots && st == QINS_OK; i++)
+    for (unsigned i = 0; w.slots && i < w.n_slots && st == QINS_OK; i++)
         st = create_slot(&w, &w.slots[i], err);
     const struct qn_ordered order = {continue_prompt, emit, &w,     w.n_slots,
                                      w.n_slots,       done, job->n, v->monitor};

@@ -185,27 +185,37 @@ static json_t *report(const struct point *points, const struct qn_long_windows *
     return j;
 }
 
+static enum qins_status read_points(const struct qn_validation *v, const struct qn_long_windows *w,
+                                    struct point *points, struct qins_error *err)
+{
+    const size_t bytes = w->context * sizeof *points;
+    for (uint64_t i = 0; i < w->windows; i++) {
+        size_t size;
+        const void *item = qn_journal_get(v->journal, w->test, i, &size);
+        if (size != bytes)
+            return qn_fail(err, QINS_ERR_FORMAT,
+                           "item %" PRIu64 " of '%s' in the journal is no window of %zu tokens", i,
+                           w->test, w->context);
+        memcpy(points + i * w->context, item, bytes);
+    }
+    return QINS_OK;
+}
+
 enum qins_status qn_long_windows_report(const struct qn_validation *v,
                                         const struct qn_long_windows *w, struct qn_stability *found,
                                         json_t **out, struct qins_error *err)
 {
-    const size_t bytes = w->context * sizeof(struct point);
-    struct point *points = calloc((size_t)w->windows, bytes);
+    struct point *points = calloc((size_t)w->windows, w->context * sizeof *points);
     double *scratch = calloc((size_t)w->windows, w->context * sizeof *scratch);
-    enum qins_status st = points && scratch ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st;
     *out = NULL;
-    for (uint64_t i = 0; i < w->windows && st == QINS_OK; i++) {
-        size_t size;
-        const void *item = qn_journal_get(v->journal, w->test, i, &size);
-        if (size == bytes)
-            memcpy(points + i * w->context, item, bytes);
-        else
-            st = qn_fail(err, QINS_ERR_FORMAT,
-                         "item %" PRIu64 " of '%s' in the journal is no window of %zu tokens", i,
-                         w->test, w->context);
+    if (points && scratch) {
+        st = read_points(v, w, points, err);
+        if (st == QINS_OK)
+            *out = report(points, w, scratch, found);
+    } else {
+        st = qn_fail_memory(err);
     }
-    if (st == QINS_OK)
-        *out = report(points, w, scratch, found);
     free(points);
     free(scratch);
     return st;

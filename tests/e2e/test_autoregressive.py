@@ -311,7 +311,7 @@ class Prompts(Folder):
         shown = support.run_qins("validate", MODEL, self.other, "--text", TEXT, "--tokens", 8,
                                  "--tests", "autoregressive", check=0).stdout
         for words in ("10 prompts, shipped (2 news, 2 code", "free-running: match",
-                      "teacher-forced: match", "10 prompts, text", "late - early"):
+                      "teacher-forced: match", "10 prompts, text", "Phase 1, test B"):
             self.assertIn(words, shown)
 
     def test_lines(self):
