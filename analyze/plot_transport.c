@@ -330,11 +330,10 @@ static void put_layer(struct qn_plotter *p, const json_t *layer, const struct qn
     qn_plot_end_row(p);
 }
 
-static enum qins_status plot_layers(struct qn_plotter *p, const json_t *study,
-                                    struct qins_error *err)
+enum qins_status qn_plot_native_layers(struct qn_plotter *p, const char *name, const json_t *study,
+                                       struct qins_error *err)
 {
-    struct qn_plot plot = {.name = "transport-layers",
-                           .caption = "Error of each native layer on test rows, mean |difference| "
+    struct qn_plot plot = {.caption = "Error of each native layer on test rows, mean |difference| "
                                       "over mean |output|, beside decoding its input "
                                       "and the clipped uniform grid. Of many layers some, evenly "
                                       "spread.",
@@ -345,6 +344,7 @@ static enum qins_status plot_layers(struct qn_plotter *p, const json_t *study,
     const size_t n = projections_of(layers, names), step = json_array_size(layers) / MAX_ROWS + 1;
     size_t i, seen = 0, rows = 0;
     char head[64];
+    snprintf(plot.name, sizeof plot.name, "%s", name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
@@ -511,7 +511,7 @@ enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_in
         return QINS_OK;
     enum qins_status st = plot_one_layer(p, study, err);
     if (st == QINS_OK)
-        st = plot_layers(p, study, err);
+        st = qn_plot_native_layers(p, "transport-layers", study, err);
     if (st == QINS_OK)
         st = plot_decodes(p, transport, err);
     if (st == QINS_OK)

@@ -215,6 +215,14 @@ static void put_top(FILE *to, const struct qn_review *r)
     fputs("</dl>\n", to);
 }
 
+/* Each gate says what it misses of pictures that are of one report. */
+static void begin_gate(struct qn_review_shown *shown, size_t number)
+{
+    shown->gate = number;
+    for (int k = 0; k < QN_REVIEW_ALL_FILES; k++)
+        shown->missing[k] = 0;
+}
+
 static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate, size_t number)
 {
     const json_t *source = json_object_get(gate, "source");
@@ -256,8 +264,10 @@ static void put_page(FILE *to, const void *ctx)
           to);
     json_array_foreach(gates, i, gate)
     {
+        begin_gate(&shown, i + 1);
         put_gate(to, &shown, gate, i + 1);
     }
+    shown.gate = i + 1;
     qn_review_further_pictures(to, &shown);
     qn_review_history(to, &shown);
     qn_review_evidence(to, shown.review);

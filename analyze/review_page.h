@@ -8,8 +8,9 @@
 struct qn_review_shown {
     const struct qn_review *review;
     const struct qn_plotter *plotter;
-    bool *placed;                  /* of the plotter's plots */
-    bool missing[QN_REVIEW_KINDS]; /* that a kind's place says what is missing */
+    bool *placed; /* of the plotter's plots */
+    size_t gate;  /* whose part is being written, from 1; behind the last for what follows them */
+    size_t missing[QN_REVIEW_KINDS]; /* where the page says what is missing for a kind, or 0 */
 };
 
 /* A status by shape and colour, and as a WORD. */

@@ -6,6 +6,7 @@
 
 #define QN_VALIDATION_SCHEMA "qins/validation/1"
 #define QN_VERIFY_SCHEMA     "qins/verify/1"
+#define QN_TRANSPORT_REPORT  "qins/transport/1"
 #define QN_COSTS_SCHEMA      "qins/costs/1"
 #define QN_BENCH_SCHEMA      "qins/bench/1"
 

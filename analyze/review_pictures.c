@@ -103,18 +103,30 @@ static bool is_exact(enum qn_review_kind kind, const json_t *criterion)
     return kind == QN_REVIEW_LAYERS && *qn_report_text(criterion, "evidence");
 }
 
+/* CRITERION: that has no picture of KIND; or NULL. */
 static void put_missing(FILE *to, struct qn_review_shown *s, enum qn_review_kind kind,
                         const json_t *criterion)
 {
-    const char *command = qn_report_text(criterion, "command");
+    const char *reason = qn_report_text(criterion, "reason"),
+               *command = qn_report_text(criterion, "command");
     if (s->missing[kind] || is_exact(kind, criterion))
         return;
-    s->missing[kind] = true;
+    s->missing[kind] = s->gate;
     fprintf(to,
-            "<div class=\"picture\"><h3>%s</h3>\n<div class=\"missing\" id=\"missing-%d\"><p>%s</p>"
-            "<p>To have it: <code>",
-            about[kind].title, (int)kind + 1, about[kind].missing);
-    qn_page_text(to, *command ? command : about[kind].command);
+            "<div class=\"picture\"><h3>%s</h3>\n<div class=\"missing\" id=\"missing-%zu-%d\"><p>",
+            about[kind].title, s->gate, (int)kind + 1);
+    /* other reports may have the figures; this criterion's is what is missing */
+    if (kind < QN_REVIEW_ALL_FILES && *reason) {
+        fputs("\xe2\x80\x9c", to);
+        qn_page_text(to, qn_report_text(criterion, "name"));
+        fputs("\xe2\x80\x9d: ", to);
+        qn_page_text(to, reason);
+        fputc('.', to);
+    } else {
+        fputs(about[kind].missing, to);
+    }
+    fputs("</p><p>To have it: <code>", to);
+    qn_page_text(to, kind < QN_REVIEW_ALL_FILES && *command ? command : about[kind].command);
     fputs("</code></p></div></div>\n", to);
 }
 
@@ -152,7 +164,7 @@ void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind 
     for (size_t i = 0; i < s->plotter->n_plots; i++)
         if (kind_of(s, s->plotter->plots[i].name, &file) == kind)
             put_plot(to, s, &s->plotter->plots[i]);
-    if (!has_kind(s, kind))
+    if (kind >= QN_REVIEW_ALL_FILES && !has_kind(s, kind)) /* the gates tell of the others */
         put_missing(to, s, kind, NULL);
 }
 
@@ -174,5 +186,6 @@ void qn_review_picture_place(const struct qn_review_shown *s, const json_t *crit
     if (plot)
         snprintf(place, size, "%s", plot->name);
     else if (kind < QN_REVIEW_KINDS && !is_exact(kind, criterion))
-        snprintf(place, size, "missing-%d", (int)kind + 1);
+        snprintf(place, size, "missing-%zu-%d", s->missing[kind] ? s->missing[kind] : s->gate,
+                 (int)kind + 1);
 }

@@ -1,5 +1,6 @@
 /* Pictures of what coding costs and saves: error by layer, the V cache, sizes against decoding. */
 #include "analyze/plot_assets.h"
+#include "analyze/plot_model.h"
 #include "analyze/report_build.h"
 #include "analyze/report_json.h"
 #include "analyze/review_parts.h"
@@ -177,6 +178,11 @@ static enum qins_status plot_all_layers(struct qn_plotter *p, const struct qn_re
             test = f->report;
         if (json_array_size(json_object_get(test, "tensors")) > 0)
             st = plot_layers(p, r, i, json_object_get(test, "tensors"), err);
+        if (st == QINS_OK && strcmp(f->schema, QN_TRANSPORT_REPORT) == 0) {
+            char name[sizeof((struct qn_plot *)0)->name];
+            qn_review_plot_name(QN_REVIEW_LAYERS, i, name, sizeof name);
+            st = qn_plot_native_layers(p, name, f->report, err);
+        }
     }
     return st;
 }
