@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/file.h"
+#include "model/native.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static enum qins_status add_matrix(const struct walk *walk, const struct qn_matr
                                 .rows = m->transposed ? m->in : m->out,
                                 .row_length = m->transposed ? m->out : m->in,
                                 .matrix = true,
-                                .native = m->native != NULL};
+                                .native = qn_matrix_is_native(m)};
     if (!m->name)
         return QINS_OK;
     const enum qins_status st = add(walk, w, m->name, strlen(m->name), "");

@@ -11,7 +11,7 @@ struct qn_weight {
     enum qins_dtype dtype;
     size_t rows, row_length; /* of a norm or bias one row */
     bool matrix;
-    bool native; /* its layer computes on coded inputs instead (model/native.h) */
+    bool native; /* its layers compute on coded inputs instead (model/native.h) */
 };
 
 struct qn_weight_list {

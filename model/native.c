@@ -265,6 +265,11 @@ static void finish_matrix(struct qn_native_matrix *x)
     x->matrix->native = NULL;
 }
 
+bool qn_matrix_is_native(const struct qn_matrix *x)
+{
+    return x->native && x->native->whole;
+}
+
 void qn_model_drop_native(struct qn_model *m)
 {
     struct qn_native *x = m->native;

@@ -42,6 +42,8 @@ void qn_part_weights(const struct qn_linear_part *part, float *dst);
  * layer is not there or has another shape. FILE names T in messages. */
 enum qins_status qn_model_go_native(struct qn_model *m, const struct qn_transport *t,
                                     const char *file, struct qins_error *err);
+/* Whether all of X's rows are of native layers: nothing is multiplied by X itself. */
+bool qn_matrix_is_native(const struct qn_matrix *x);
 /* Fails with QINS_ERR_FORMAT: M's logits are not finite WHERE ("in window 3"). The transport is
  * named where there is one, for it may be its fault. */
 enum qins_status qn_model_not_finite(const struct qn_model *m, const char *where,
