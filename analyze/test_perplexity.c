@@ -9,7 +9,7 @@
 enum { MODEL, CANDIDATE };
 
 static const char *const styles[] = {"qins", "llama.cpp"};
-static const char *const source = "implementation-roadmap.md, Test D";
+static const char *const source = "implementation-roadmap.md, Phase 1, test D: either is enough";
 /* Either is enough: the seeds' |dPPL| <= 0.1 or |relative| <= 0.5 %. */
 static const double max_difference = 0.1, max_relative_difference = 0.005;
 

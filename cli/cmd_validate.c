@@ -16,10 +16,8 @@ static const struct {
     const char *name; /* its key */
     cli_print_test *print;
 } printers[] = {
-    {"consistency", print_consistency},
-    {"autoregressive", print_autoregressive},
-    {"sampling", print_sampling},
-    {"perplexity", print_perplexity},
+    {"consistency", print_consistency},   {"autoregressive", print_autoregressive},
+    {"sampling", print_sampling},         {"perplexity", print_perplexity},
     {"long_context", print_long_context},
 };
 
@@ -27,10 +25,16 @@ void cli_print_thresholds(const json_t *test)
 {
     const char *name;
     json_t *bar;
-    json_object_foreach(json_object_get(test, "thresholds"), name, bar) cli_print(
-        "  %s: %.6g %s %.6g: %s (%s)\n", name, cli_number(bar, "value"),
-        cli_string(bar, "comparison"), cli_number(bar, "bar"),
-        json_is_true(json_object_get(bar, "passed")) ? "yes" : "no", cli_string(bar, "source"));
+    json_object_foreach(json_object_get(test, "thresholds"), name, bar)
+    {
+        const bool met = json_is_true(json_object_get(bar, "passed"));
+        cli_print("  %s: %.6g %s %.6g: %s (%s)\n", name, cli_number(bar, "value"),
+                  cli_string(bar, "comparison"), cli_number(bar, "bar"), met ? "yes" : "no",
+                  cli_string(bar, "source"));
+    }
+    const json_t *passed = json_object_get(test, "passed");
+    if (json_is_boolean(passed))
+        cli_print("  %s\n", json_is_true(passed) ? "passed" : "not passed");
 }
 
 /* Which archives these are. */

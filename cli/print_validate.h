@@ -11,9 +11,10 @@ extern const char *const cli_validated[CLI_VALIDATED];
 /* REPORT is the whole, TEST the test's part of it, which was not skipped. */
 typedef enum qins_status cli_print_test(const json_t *report, const json_t *test,
                                         struct qins_error *err);
-cli_print_test print_consistency, print_sampling, print_perplexity, print_autoregressive, print_long_context;
+cli_print_test print_consistency, print_sampling, print_perplexity, print_autoregressive,
+    print_long_context;
 
-/* One line: "NAME: 0.03 <= 0.1, passed" of each of a test's thresholds. */
+/* A line for each of a test's thresholds, "NAME: 0.03 <= 0.1: yes", and whether it passed. */
 void cli_print_thresholds(const json_t *test);
 /* Figures of greedy continuations, free-running and teacher-forced. */
 void cli_print_stability(const json_t *group);
