@@ -75,7 +75,8 @@ static void print_llama(const json_t *test)
     for (size_t i = 0; i < CLI_VALIDATED; i++) {
         const json_t *figures = json_object_get(llama, cli_validated[i]);
         if (figures)
-            cli_print(" %s %.4f +- %.5f", cli_validated[i], cli_number(figures, "perplexity"),
+            cli_print("%s %s %.4f +- %.5f", i ? "," : "", cli_validated[i],
+                      cli_number(figures, "perplexity"),
                       cli_number(figures, "perplexity_standard_error"));
     }
     cli_print("\n");
