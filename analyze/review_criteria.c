@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { LONGEST_KEY = 160 }; /* bytes of an expression that the page shows */
+
 static void put_value(FILE *to, const json_t *criterion)
 {
     const json_t *value = json_object_get(criterion, "value");
@@ -84,7 +86,9 @@ static void put_source(FILE *to, const struct qn_review_shown *s, const json_t *
     char place[64];
     fputs("<div>", to);
     qn_review_source(to, "source: ", json_object_get(criterion, "source"));
-    if (*key && *qn_report_text(criterion, "evidence")) {
+    if (strlen(key) > LONGEST_KEY) {
+        fputs("; how it is read is in gate_review.json", to);
+    } else if (*key && *qn_report_text(criterion, "evidence")) {
         fputs("; read as <code>", to);
         qn_page_text(to, key);
         fputs("</code>", to);
@@ -95,11 +99,17 @@ static void put_source(FILE *to, const struct qn_review_shown *s, const json_t *
     fputs("</div>", to);
 }
 
+/* Whether KEY is the same text in both. */
+static bool repeats(const json_t *before, const json_t *criterion, const char *key)
+{
+    return before && strcmp(qn_report_text(before, key), qn_report_text(criterion, key)) == 0;
+}
+
 static void put_previous(FILE *to, const json_t *criterion)
 {
     const json_t *previous = json_object_get(criterion, "previous");
     const double value = qn_report_number(previous, "value");
-    if (!json_is_object(previous))
+    if (!json_is_object(previous) || (isnan(value) && repeats(previous, criterion, "status")))
         return;
     fputs("<div>review before: ", to);
     if (isfinite(value)) {
@@ -109,12 +119,6 @@ static void put_previous(FILE *to, const json_t *criterion)
     }
     qn_review_light(to, qn_report_text(previous, "status"), true);
     fputs("</div>", to);
-}
-
-/* TEXT of both criteria is the same. */
-static bool repeats(const json_t *before, const json_t *criterion, const char *key)
-{
-    return before && strcmp(qn_report_text(before, key), qn_report_text(criterion, key)) == 0;
 }
 
 /* BEFORE: the criterion in the row above, or NULL. */

@@ -64,6 +64,7 @@ char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *
     const json_t *candidate = json_object_get(f->report, "candidate"),
                  *kv = json_object_get(f->report, "kv_cache");
     const char *archive = qn_report_text(f->report, "archive"),
+               *path = *archive ? archive : qn_report_text(candidate, "path"),
                *transport = qn_report_text(json_object_get(f->report, "transport"), "path");
     const double bits = qn_report_number(kv, "bits");
     const size_t number = qn_review_number(r, f->path);
@@ -72,7 +73,7 @@ char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *
     FILE *to = open_memstream(&text, &size);
     if (!to)
         return NULL;
-    put_base(to, *archive ? archive : qn_report_text(candidate, "path"));
+    put_base(to, *path ? path : f->path);
     if (*transport || json_is_true(json_object_get(candidate, "native")))
         fputs(", native", to);
     if (bits > 0.0)

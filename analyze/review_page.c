@@ -93,7 +93,7 @@ static void put_decision(FILE *to, const json_t *review)
                             false);
             fputs("<div><b>", to);
             qn_page_text(to, qn_report_text(item, "name"));
-            fputs("</b> ", to);
+            fputs("</b> \xe2\x80\x93 ", to);
             qn_page_text(to, qn_report_text(item, "text"));
             fputs("</div></li>\n", to);
         }
@@ -114,7 +114,7 @@ static void put_subjects(FILE *to, const json_t *review, const char *key, const 
     {
         const char *name = qn_report_text(item, "name");
         fputs("<div>", to);
-        qn_page_name(to, *name ? name : qn_report_text(item, "path"));
+        qn_page_name(to, *name ? name : "unnamed");
         fputs(" <code>", to);
         qn_page_text(to, qn_report_text(item, "fingerprint"));
         fputs("</code></div>", to);
@@ -142,7 +142,7 @@ static const char *subject_name(const json_t *review, const char *key)
 {
     const json_t *first = json_array_get(json_object_get(review, key), 0);
     const char *name = qn_report_text(first, "name");
-    return qn_path_base(*name ? name : qn_report_text(first, "path"));
+    return qn_path_base(name);
 }
 
 static size_t met(const json_t *gate, size_t *of)

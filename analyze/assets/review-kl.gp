@@ -11,7 +11,7 @@ set key outside top left horizontal maxcols 1
 at(q) = invnorm(q)
 end = at(0.999)
 set xrange [at(0.001) - 0.15:end + 1.5]
-set xtics ("0.1 %%" at(0.001), "1 %%" at(0.01), "10 %%" at(0.1), "50 %%" at(0.5), "90 %%" at(0.9), "99 %%" at(0.99), "99.9 %%" end, "mean" end + 1)
+set xtics font ",12" ("0.1 %%" at(0.001), "1 %%" at(0.01), "10 %%" at(0.1), "50 %%" at(0.5), "90 %%" at(0.9), "99 %%" at(0.99), "99.9 %%" end, "mean" end + 1)
 set arrow 1 from end + 0.65, 0.1 to end + 1.35, 0.1 nohead linewidth 2.5 linecolor rgb red dashtype 1
 set label 1 "bar 0.1" at end + 1, 0.1 center offset 0,0.6 textcolor rgb red font ",12"
 array names[curves]

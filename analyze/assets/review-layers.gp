@@ -1,7 +1,7 @@
 # Error by layer. Blocks: 0 what it is of; 1 a row a layer, two columns a kind, its name on top: SQNR
 # and 99th percentile of the relative error in per cent; 2 tensors of no layer: place, both, name.
 # kinds, others: how many; last: the largest layer.
-height = 660
+height = 668
 load "style.gp"
 set multiplot
 unset border
@@ -40,17 +40,17 @@ plot for [i=0:kinds-1] data index 1 using 1:2*i+2 with linespoints pointtype mar
      bar with lines dashtype 4 linewidth 1.8 linecolor rgb red title "bar"
 unset key
 set tmargin at screen 1 - (top + 280.0) / height
-set bmargin at screen 58.0 / height
+set bmargin at screen 66.0 / height
 set ylabel "p99 relative error, %"
-set xlabel "layer"
+set xlabel "layer" offset 0,0.4
 set logscale y
-set offsets 0, 0, graph 0.16, graph 0.05
+set offsets 0, 0, graph 0.14, graph 0.1
 set autoscale yfix
 set ytics nomirror (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 20, 30, 50, 100, 300, 1000)
 bar = 3
 plot for [i=0:kinds-1] data index 1 using 1:2*i+3 with linespoints pointtype marks[i+1] pointsize 0.8 linewidth 1.8 linecolor rgb series[i+1] title columnheader(2*i+3) noenhanced, \
      data index 2 using 1:3 with points pointtype 12 pointsize 1.1 linewidth 2 linecolor rgb ink notitle, \
-     for [i=0:1] data index 2 every 2::i using 1:3:4 with labels noenhanced offset 0,0.8+0.9*i textcolor rgb ink font ",11" notitle, \
+     for [i=0:1] data index 2 every 2::i using 1:3:4 with labels noenhanced offset 0,(i ? 0.8 : -0.9) textcolor rgb ink font ",11" notitle, \
      bar with lines dashtype 4 linewidth 1.8 linecolor rgb red notitle
 unset multiplot
 set output

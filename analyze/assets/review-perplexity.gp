@@ -1,7 +1,7 @@
 # Perplexity: name, value, standard error, change from the first row in per cent, its standard error.
 # rows: how many, the first being the model.
 panel = 36 + 26 * rows
-height = 2 * panel + 116
+height = 2 * panel + 126
 load "style.gp"
 set multiplot
 set lmargin at screen 0.36
@@ -15,7 +15,7 @@ set bmargin at screen 1 - (10.0 + panel) / height
 set xlabel "perplexity" offset 0,0.4
 set offsets 0.02, 0.02, 0, 0
 plot data using 2:0:3:ytic(1) with xerrorbars pointtype 7 pointsize 0.9 linewidth 2 linecolor rgb blue
-set tmargin at screen 1 - (66.0 + panel) / height
+set tmargin at screen 1 - (76.0 + panel) / height
 set bmargin at screen 58.0 / height
 set xlabel "change from FP32, %, paired" offset 0,0.4
 set object 1 rectangle from -0.5, graph 0 to 0.5, graph 1 behind fillcolor rgb green fillstyle transparent solid 0.15 noborder
