@@ -33,7 +33,7 @@ static enum qins_status load_spec(struct qn_gate_job *job, const char *path, str
     return st;
 }
 
-static void finish(struct qn_gate_job *job)
+void qn_gate_job_finish(struct qn_gate_job *job)
 {
     for (size_t i = 0; i < job->n_gates; i++) {
         free(job->gates[i].verdicts);
@@ -66,6 +66,6 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
         json_decref(*review);
         *review = NULL;
     }
-    finish(&job);
+    qn_gate_job_finish(&job);
     return st;
 }

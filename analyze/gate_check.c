@@ -367,6 +367,15 @@ static bool has_criterion(const json_t *gate, const char *id)
     return false;
 }
 
+/* A gate whose criteria only report would pass without evidence. */
+static bool is_decided(const json_t *criteria)
+{
+    for (size_t i = 0; i < json_array_size(criteria); i++)
+        if (!json_is_false(json_object_get(json_array_get(criteria, i), "decides")))
+            return true;
+    return false;
+}
+
 /* Rules of each of LIST name gates and criteria that are there; GATE is where none is named. */
 static enum qins_status check_references(const json_t *gates, size_t n, const json_t *gate,
                                          const json_t *list, const char *key, const char *place,
@@ -400,6 +409,9 @@ static enum qins_status check_gate_references(const json_t *spec, size_t at, str
     char place[QN_EXPR_PLACE];
     if (gate_of(gates, at, id))
         return qn_fail(err, QINS_ERR_FORMAT, "gates: gates[%zu].id: %s is there twice", at, id);
+    if (!is_decided(criteria))
+        return qn_fail(err, QINS_ERR_FORMAT, "gates: gates[%zu].criteria: none of them decides",
+                       at);
     for (size_t i = 0; i < json_array_size(requires); i++) {
         const char *needed = json_string_value(json_array_get(requires, i));
         if (!gate_of(gates, at, needed))

@@ -57,6 +57,8 @@ struct qn_gate_job {
     json_t *conflicts; /* texts */
 };
 
+void qn_gate_job_finish(struct qn_gate_job *job);
+
 /* Every shape, name, reference, path and operator of gates; QINS_ERR_FORMAT names the place. */
 enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err);
 

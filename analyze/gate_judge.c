@@ -227,16 +227,6 @@ static enum qins_status set_statuses(struct qn_gate_job *job, struct qins_error 
     return QINS_OK;
 }
 
-/* A gate all of whose criteria only report would pass without evidence. */
-static enum qins_status refuse_empty(const struct qn_gate_result *g, struct qins_error *err)
-{
-    for (size_t i = 0; i < g->n; i++)
-        if (!json_is_false(json_object_get(json_array_get(g->criteria, i), "decides")))
-            return QINS_OK;
-    return qn_fail(err, QINS_ERR_FORMAT, "gates: gate %s: no criterion decides",
-                   text_of(g->spec, "id"));
-}
-
 enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err)
 {
     const json_t *gates = json_object_get(job->spec, "gates");
@@ -257,9 +247,7 @@ enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err)
         g->n = json_array_size(g->criteria);
         for (size_t k = 0; k < g->n; k++)
             judge(job, json_array_get(g->criteria, k), &g->verdicts[k]);
-        st = refuse_empty(g, err);
-        if (st == QINS_OK)
-            st = qn_check_stop(job->monitor, err);
+        st = qn_check_stop(job->monitor, err);
     }
     if (st == QINS_OK)
         st = qn_gates_refuse_mixed(job, err);

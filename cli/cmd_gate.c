@@ -18,15 +18,29 @@ static void print_criterion(struct cli_table *t, const json_t *c)
     cli_cell(t, "%s", cli_string(c, "name"));
 }
 
-/* Why criteria were not run, one a line. */
+static bool same_reason(const json_t *a, const json_t *b)
+{
+    return json_is_string(json_object_get(a, "reason")) &&
+           json_equal(json_object_get(a, "reason"), json_object_get(b, "reason"));
+}
+
+/* Why criteria were not run: those with one reason in one line. */
 static void print_reasons(const json_t *gate)
 {
     const json_t *criteria = json_object_get(gate, "criteria");
-    for (size_t i = 0; i < json_array_size(criteria); i++) {
-        const json_t *c = json_array_get(criteria, i), *reason = json_object_get(c, "reason");
-        if (json_is_string(reason))
-            cli_print("not run: %s/%s: %s\n", cli_string(gate, "id"), cli_string(c, "id"),
-                      json_string_value(reason));
+    const size_t n = json_array_size(criteria);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *c = json_array_get(criteria, i);
+        bool told = !json_is_string(json_object_get(c, "reason"));
+        for (size_t k = 0; k < i && !told; k++)
+            told = same_reason(c, json_array_get(criteria, k));
+        if (told)
+            continue;
+        cli_print("not run: %s: %s", cli_string(gate, "id"), cli_string(c, "id"));
+        for (size_t k = i + 1; k < n; k++)
+            if (same_reason(c, json_array_get(criteria, k)))
+                cli_print(", %s", cli_string(json_array_get(criteria, k), "id"));
+        cli_print(": %s\n", cli_string(c, "reason"));
     }
 }
 

@@ -1,0 +1,512 @@
+"""qins gate: every status, decisions that change with the evidence, and what is refused."""
+import copy
+import json
+import pathlib
+import tempfile
+import unittest
+
+import jsonschema
+
+import gate_evidence
+import support
+
+SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
+GATES = support.SOURCE_ROOT / "analyze" / "gates.json"
+ORDER = ["pattern-a", "1-2", "2-3", "3-4", "4-5", "5-6", "6-production"]
+
+
+def validate(value, name):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+
+
+class Gates(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="qins-gate-")
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+        self.evidence = self.dir / "evidence"
+        self.reports = gate_evidence.reports()
+        (self.dir / "none").mkdir()
+
+    def run_gate(self, *arguments, out="review", **options):
+        """Pictures take seconds and are test_review's."""
+        return support.run_qins("gate", "--evidence", self.evidence, "-o", self.dir / out,
+                                *arguments, env=support.without_gnuplot(self.dir / "none"),
+                                **options)
+
+    def review(self, *arguments, check=1, out="review"):
+        gate_evidence.write(self.evidence, self.reports)
+        self.printed = self.run_gate(*arguments, out=out, check=check).stdout
+        review = json.loads((self.dir / out / "gate_review.json").read_text())
+        validate(review, "gate_review")
+        self.gates = {g["id"]: g for g in review["gates"]}
+        self.criteria = {f"{g['id']}/{c['id']}": c for g in review["gates"] for c in g["criteria"]}
+        self.ship = {s["id"]: s for s in review["ship"]}
+        for c in self.criteria.values():
+            self.assertEqual(c["passed"], {"pass": True, "fail": False}.get(c["status"]))
+            self.assertEqual(c["reason"] is None, c["status"] != "not_run")
+        return review
+
+    def statuses(self, key="status"):
+        return [self.gates[g][key] for g in ORDER]
+
+    def part(self, name, *keys):
+        """The object of a report that holds the last of KEYS."""
+        at = self.reports[name]
+        for key in keys:
+            at = at[key]
+        return at
+
+
+class Statuses(Gates):
+    def test_all_pass(self):
+        review = self.review(check=0)
+        self.assertTrue(review["passed"])
+        self.assertEqual(list(self.gates), ORDER)
+        self.assertEqual(self.statuses(), ["pass"] * 7)
+        self.assertEqual(review["summary"]["gates"],
+                         {"pass": 7, "fail": 0, "not_run": 0, "blocked": 0})
+        self.assertIn("production", review["decision"])
+        self.assertTrue(all(s["ready"] for s in review["ship"]))
+        self.assertEqual([m["fingerprint"] for m in review["models"]], [gate_evidence.MODEL])
+        self.assertEqual([t["name"] for t in review["texts"]], [None, "heldout.txt"])
+        self.assertEqual([p["name"] for p in review["prompts"]], ["shipped"])
+        self.assertEqual(review["conflicts"], [])
+        self.assertIn("decision: Every gate passed", self.printed)
+        for gate in self.gates.values():
+            self.assertTrue(gate["source"]["file"].endswith(".md"))
+            for c in gate["criteria"]:
+                self.assertTrue(c["command"].startswith("qins "), c["command"])
+
+    def test_figures(self):
+        self.review(check=0)
+        value = lambda c: self.criteria[c]["value"]
+        self.assertAlmostEqual(value("pattern-a/d-perplexity"), 27.6 * 0.003)
+        self.assertEqual(value("pattern-a/e-match"), 0.985)
+        self.assertEqual(value("2-3/v-error"), 0.005)
+        # Tensor a whole, half of e, of 1100 weights; each by its own bits.
+        self.assertAlmostEqual(value("3-4/cold-share"), 450 / 1100)
+        self.assertAlmostEqual(value("3-4/cold-ratio"), 32 * 450 / (400 * 4 + 50 * 5))
+        self.assertAlmostEqual(value("6-production/final-ratio"), 32 / 5.2)
+        self.assertEqual(value("5-6/mlp-all"), 1)
+        self.assertEqual(value("5-6/combined"), 1)
+        match = self.criteria["2-3/v-all-match"]
+        self.assertEqual((match["value_text"], match["threshold_text"], match["standard_error"]),
+                         ("97.5 %", "> 90 %", 0.002))
+        self.assertEqual(match["beside"][0]["value"], 0.45)
+
+    def test_no_evidence(self):
+        """Not one criterion passes on nothing."""
+        self.reports = {}
+        self.evidence.mkdir()
+        review = self.review()
+        self.assertFalse(review["passed"])
+        self.assertEqual(self.statuses(), ["not_run"] + ["blocked"] * 6)
+        self.assertEqual(self.statuses("alone"), ["not_run"] * 7)
+        for c in self.criteria.values():
+            self.assertEqual((c["status"], c["value"], c["evidence"]), ("not_run", None, None))
+            self.assertIn("no evidence", c["reason"])
+        self.assertTrue(all(s["ready"] is None for s in review["ship"]))
+        self.assertEqual(review["fallback"], "nothing yet")
+
+    def test_each_report_is_needed(self):
+        for name in list(gate_evidence.reports()):
+            if name in ("kv/8.json", "native/mlp-single.json"):  # for what is only reported
+                continue
+            with self.subTest(name):
+                self.reports = gate_evidence.reports()
+                del self.reports[name]
+                for old in self.evidence.rglob("*.json"):
+                    old.unlink()
+                self.review()
+                self.assertIn("not_run", self.statuses())
+
+    def test_one_criterion_fails(self):
+        """That gate fails, later ones are blocked, and the decisions change."""
+        before = copy.deepcopy(self.review(check=0)["decision"])
+        self.part("native/v-all.json", "tests", "perplexity", "kl")["same_top1"] = 0.89
+        review = self.review()
+        self.assertEqual(self.statuses(), ["pass"] * 2 + ["fail"] + ["blocked"] * 4)
+        self.assertEqual(self.statuses("alone")[3:], ["pass"] * 4)
+        self.assertEqual(self.gates["3-4"]["blocked_by"], ["2-3"])
+        self.assertEqual(self.gates["4-5"]["blocked_by"], ["2-3", "3-4"])
+        self.assertIn("stop Pattern B and ship Pattern A only", self.gates["2-3"]["decision"])
+        self.assertIn("89 %", self.gates["2-3"]["decision"])
+        self.assertEqual(self.gates["2-3"]["fallback"], "Pattern A only")
+        self.assertTrue(self.gates["3-4"]["decision"].startswith("Blocked"))
+        self.assertNotEqual(review["decision"], before)
+        self.assertIn("ship Pattern A only", review["decision"])
+        self.assertIs(self.ship["v-path"]["ready"], False)
+        self.assertIs(self.ship["pattern-a"]["ready"], True)
+
+    def test_first_gate_blocks_all(self):
+        self.part("validation.json", "tests", "sampling", "kl", "model_candidate")["mean"] = 0.3
+        review = self.review()
+        self.assertEqual(self.statuses(), ["fail"] + ["blocked"] * 6)
+        self.assertEqual(review["fallback"], "lossless Pattern A only")
+
+    def test_reported_only(self):
+        """The archive's own p99 and the free-running match do not decide."""
+        self.review(check=0)
+        for c in ("pattern-a/a-archive-p99", "pattern-a/b-free-match", "1-2/kv-8-ratio"):
+            self.assertEqual((self.criteria[c]["status"], self.criteria[c]["decides"]),
+                             ("fail", False))
+
+    def test_alternative(self):
+        """|difference| <= 0.1 or |relative| <= 0.5 %."""
+        difference = self.part("validation.json", "tests", "perplexity", "difference")
+        difference["perplexity"] = -0.4
+        self.review(check=0)
+        c = self.criteria["pattern-a/d-perplexity"]
+        self.assertEqual((c["value"], c["status"]), (0.4, "pass"))
+        self.assertAlmostEqual(c["alternatives"][0]["value"], 0.003)
+        difference["perplexity_ratio"] = 0.99
+        self.review()
+        self.assertEqual(self.gates["pattern-a"]["status"], "fail")
+
+
+class Decisions(Gates):
+    def check_after_phase_2(self, match, status, says, fallback):
+        self.part("native/v-all.json", "tests", "perplexity", "kl")["same_top1"] = match
+        self.review(check=0 if status == "pass" and match > 0.9 else 1)
+        self.assertEqual(self.gates["2-3"]["status"], status)
+        self.assertIn(says, self.gates["2-3"]["decision"])
+        self.assertEqual(self.gates["2-3"]["fallback"], fallback)
+
+    def test_after_phase_2(self):
+        self.check_after_phase_2(0.951, "pass", "proceed to the MLP", None)
+        self.check_after_phase_2(0.95, "pass", "pause", "V path only")
+        self.check_after_phase_2(0.9001, "pass", "pause", "V path only")
+        self.check_after_phase_2(0.9, "fail", "pause", "V path only")
+        self.check_after_phase_2(0.8999, "fail", "stop Pattern B", "Pattern A only")
+
+    def test_rounding_does_not_mislead(self):
+        self.part("native/v-all.json", "tests", "perplexity", "kl")["same_top1"] = 0.90000001
+        self.review(check=0)
+        self.assertNotEqual(self.criteria["2-3/v-all-match"]["value_text"], "90 %")
+
+    def test_after_phase_5(self):
+        self.part("native/all.json", "tests", "perplexity", "kl")["same_top1"] = 0.85
+        review = self.review()
+        self.assertIn("attention-only", self.gates["5-6"]["decision"])
+        self.assertEqual(review["fallback"], "attention only")
+
+    def test_not_all_layers(self):
+        """All projections, but of three of four layers."""
+        projections = self.part("native/all.json", "transport", "projections")
+        projections["up_proj"] = 3
+        self.review()
+        self.assertEqual(self.criteria["5-6/mlp-all"]["value"], 0.75)
+        self.assertEqual(self.gates["5-6"]["status"], "fail")
+
+    def test_bit_pack_only(self):
+        self.part("bench/hot.json", "overhead_percent")["value"] = 2.5
+        review = self.review()
+        self.assertEqual(self.gates["3-4"]["fallback"], "bit-pack only")
+        self.assertEqual(review["fallback"], "bit-pack only")
+        self.assertIn("2.5 %", review["decision"])
+
+    def test_nothing_is_cold(self):
+        for t in self.part("analysis/entropy_analysis.json", "tensors"):
+            t["class"] = "hot"
+        self.review()
+        self.assertEqual(self.gates["3-4"]["fallback"], "bit-pack only")
+        self.assertIn("4.545 %", self.gates["3-4"]["decision"])
+
+    def test_range(self):
+        """30 to 50 %: more is not what the seeds say either."""
+        self.part("analysis/entropy_analysis.json", "tensors")[0]["numel"] = 2000
+        self.review()
+        self.assertEqual(self.criteria["3-4/cold-share"]["status"], "fail")
+        self.assertEqual(self.criteria["3-4/cold-share"]["threshold"], [0.3, 0.5])
+
+    def test_unverified_archive(self):
+        self.reports["verify.json"]["ok"] = False
+        self.assertEqual(self.review()["fallback"], "nothing of this archive")
+
+    def test_unstable(self):
+        """A perplexity that is not finite is null in a report, and no missing evidence."""
+        self.part("native/v-all.json", "tests", "perplexity", "candidate")["perplexity"] = None
+        self.review()
+        self.assertEqual(self.criteria["2-3/v-stable"]["status"], "fail")
+        self.assertIn("keep Pattern A", self.gates["2-3"]["decision"])
+
+    def test_without_gpu(self):
+        """A processor is no evidence for GPUs."""
+        del self.reports["bench/gemv.json"]["machine"]
+        self.review()
+        self.assertEqual(self.criteria["4-5/fused-speedup"]["status"], "pass")
+        self.assertEqual(self.criteria["4-5/gpu-portable"]["status"], "not_run")
+        self.assertEqual(self.statuses(), ["pass"] * 4 + ["not_run"] + ["blocked"] * 2)
+
+
+class Evidence(Gates):
+    def reason(self, criterion):
+        self.assertEqual(self.criteria[criterion]["status"], "not_run")
+        return self.criteria[criterion]["reason"]
+
+    def test_null_and_wrong_kinds(self):
+        kl = self.part("native/v-all.json", "tests", "perplexity", "kl")
+        for value, says in ((None, "is null"), ("0.99", "no number"), ([1], "no number, text"),
+                            ({}, "no number, text")):
+            with self.subTest(value=value):
+                kl["same_top1"] = value
+                self.review()
+                self.assertIn(says, self.reason("2-3/v-all-match"))
+        del kl["same_top1"]
+        self.review()
+        self.assertIn("tests.perplexity.kl.same_top1 is missing", self.reason("2-3/v-all-match"))
+        self.assertIn("not measured", self.gates["2-3"]["decision"])
+
+    def test_too_little(self):
+        del self.part("validation.json", "tests", "autoregressive")["prompts"][9]
+        self.review()
+        self.assertIn("number of prompts is 9, not >= 10", self.reason("pattern-a/b-match"))
+        self.reports["native/v-all.json"]["transport"].update(layers=3, projections={"v_proj": 3})
+        self.review()
+        self.assertIn("without a native v_proj is 1", self.reason("2-3/v-all-match"))
+
+    def test_access_not_measured(self):
+        self.part("analysis/entropy_analysis.json", "tensors")[0]["class"] = "unknown"
+        self.review()
+        self.assertIn("access was not measured is 1, not 0", self.reason("3-4/cold-share"))
+
+    def test_ambiguous(self):
+        other = gate_evidence.reports()["validation.json"]
+        other["candidate"]["archive_hash"] = "ab" * 16
+        self.reports["another.json"] = other
+        self.review()
+        reason = self.reason("pattern-a/c-kl")
+        for name in ("validation.json", "another.json", "2 reports"):
+            self.assertIn(name, reason)
+
+    def test_copies(self):
+        """The same bytes twice are one report."""
+        self.reports["again/validation.json"] = json.dumps(self.reports["validation.json"])
+        review = self.review(check=0)
+        self.assertEqual(len(review["notes"]), 1)
+        self.assertIn("is a copy of", review["notes"][0])
+
+    def test_two_models(self):
+        self.reports["native/v-all.json"]["model"]["fingerprint"] = "22" * 16
+        review = self.review()
+        self.assertEqual(self.statuses("alone")[:3], ["not_run"] * 3)
+        self.assertIn("different models: 1f1f1f1f1f1f", review["conflicts"][0])
+        self.assertIn("different models", self.reason("pattern-a/c-kl"))
+        self.assertIsNotNone(self.criteria["pattern-a/c-kl"]["value"])
+        self.assertEqual(len(review["models"]), 2)
+        # What names no model, or need not be of it, stands.
+        self.assertEqual(self.criteria["pattern-a/verified"]["status"], "pass")
+        self.assertEqual(self.criteria["4-5/fused-speedup"]["status"], "pass")
+
+    def test_two_archives(self):
+        """The size of one archive and the quality of another prove nothing together."""
+        self.reports["convert.json"]["archive_hash"] = "ab" * 16
+        review = self.review()
+        self.assertIn("different archives", self.reason("6-production/final-ratio"))
+        self.assertIn("different archives", self.reason("6-production/final-perplexity"))
+        self.assertTrue(any(c.startswith("gate 6-production: ") for c in review["conflicts"]))
+        self.assertEqual(self.gates["pattern-a"]["status"], "pass")
+
+    def test_two_transports(self):
+        self.reports["transport.json"]["calibration_fingerprint"] = "ab" * 16
+        self.review()
+        self.assertIn("different transports", self.reason("2-3/v-error"))
+        self.assertEqual(self.gates["5-6"]["alone"], "pass")
+
+    def test_other_version(self):
+        self.reports["plan.json"]["qins_version"] = "0.0.1"
+        self.assertIn("was written by qins 0.0.1", self.review(check=0)["notes"][0])
+
+    def test_what_is_passed_over(self):
+        self.reports["config.json"] = {"model_type": "llama"}
+        self.reports["list.json"] = "[1, 2]"
+        self.reports[".hidden/validation.json"] = self.reports["validation.json"]
+        self.reports["notes.txt"] = "{"
+        (self.evidence / "loop").parent.mkdir()
+        (self.evidence / "loop").symlink_to(self.evidence)
+        review = self.review(check=0)
+        self.assertEqual(len(review["evidence"]), len(gate_evidence.reports()))
+
+    def test_single_files(self):
+        gate_evidence.write(self.evidence, self.reports)
+        one = self.evidence / "kv" / "6.json"
+        done = support.run_qins("gate", "--evidence", one, self.evidence / "native", "-o",
+                                self.dir / "review", "--json", check=1,
+                                env=support.without_gnuplot(self.dir / "none"))
+        review = json.loads(done.stdout)
+        validate(review, "gate_review")
+        self.assertEqual(review, json.loads((self.dir / "review/gate_review.json").read_text()))
+        self.assertEqual([e["path"] for e in review["evidence"]][0], str(one))
+
+    def test_same_bytes(self):
+        self.review(check=0, out="a")
+        self.review(check=0, out="b")
+        read = lambda out: (self.dir / out / "gate_review.json").read_bytes()
+        self.assertEqual(read("a"), read("b"))
+
+
+class History(Gates):
+    def test_three_reviews(self):
+        kl = self.part("native/v-all.json", "tests", "perplexity", "kl")
+        for i, match in enumerate((0.85, 0.93, 0.97)):
+            kl["same_top1"] = match
+            previous = ["--previous", self.dir / f"r{i - 1}"] if i else []
+            review = self.review(*previous, check=0 if i else 1, out=f"r{i}")
+            self.assertEqual(review["number"], i + 1)
+            self.assertEqual(len(review["history"]), i)
+        old = [next(c["value"] for g in h["gates"] for c in g["criteria"]
+                    if c["id"] == "v-all-match") for h in review["history"]]
+        self.assertEqual(old, [0.85, 0.93])
+        self.assertEqual([h["number"] for h in review["history"]], [1, 2])
+        self.assertEqual([h["passed"] for h in review["history"]], [False, True])
+        self.assertEqual(self.criteria["2-3/v-all-match"]["previous"],
+                         {"value": 0.93, "value_text": "93 %", "status": "pass"})
+        self.assertEqual(review["previous"]["number"], 2)
+        self.assertEqual(review["previous"]["path"], str(self.dir / "r1" / "gate_review.json"))
+
+    def test_new_criterion(self):
+        """What was not judged then has no previous figure."""
+        gates = json.loads(GATES.read_text())
+        del gates["gates"][0]["criteria"][5]
+        older = self.dir / "older.json"
+        older.write_text(json.dumps(gates))
+        self.review("--gates", older, check=0, out="a")
+        self.review("--previous", self.dir / "a" / "gate_review.json", check=0, out="b")
+        nothing = [c for c in self.criteria.values() if c["previous"] is None]
+        self.assertEqual(len(nothing), 1)
+
+    def test_bad_previous(self):
+        gate_evidence.write(self.evidence, self.reports)
+        bad = self.dir / "gate_review.json"
+        good = {"schema": "qins/gate_review/1", "gates": [], "history": [], "number": 1}
+        for text, says in (("{", "JSON"), ("{}", "schema"), (json.dumps(dict(good, gates=3)), "gates"),
+                           (json.dumps(dict(good, history=None)), "history"),
+                           (json.dumps(dict(good, number=-1)), "number"),
+                           (json.dumps(dict(good, gates=[{"id": 1}])), "gates[0]")):
+            bad.write_text(text)
+            line = self.run_gate("--previous", self.dir, check=3).stderr
+            self.assertIn(str(bad), line)
+            self.assertIn(says, line)
+        self.run_gate("--previous", self.dir / "none", check=4)
+        self.assertFalse((self.dir / "review").exists())
+
+
+class Refusals(Gates):
+    def test_broken_evidence(self):
+        """Evidence that cannot be read is told, not left out."""
+        self.reports["native/broken.json"] = '{"schema": '
+        gate_evidence.write(self.evidence, self.reports)
+        line = self.run_gate(check=3).stderr
+        self.assertEqual(len(line.splitlines()), 1)
+        self.assertIn("native/broken.json", line)
+        self.assertIn("offset 11", line)
+        self.assertFalse((self.dir / "review").exists())
+
+    def test_no_folder(self):
+        self.run_gate(check=4)
+        support.run_qins("gate", "-o", self.dir / "review", check=2)
+        support.run_qins("gate", "--evidence", self.dir, check=2)
+
+    def test_too_deep(self):
+        path = self.evidence.joinpath(*"abcdefghij")
+        path.mkdir(parents=True)
+        self.assertIn("nest deeper", self.run_gate(check=3).stderr)
+
+    def test_hostile_gates(self):
+        gate_evidence.write(self.evidence, self.reports)
+        good = json.loads(GATES.read_text())
+        path = self.dir / "gates.json"
+
+        def refused(change, says):
+            spec = copy.deepcopy(good)
+            change(spec)
+            path.write_text(json.dumps(spec))
+            line = self.run_gate("--gates", path, check=3).stderr
+            self.assertEqual(len(line.splitlines()), 1)
+            self.assertIn(str(path), line)
+            self.assertIn(says, line)
+
+        criterion = lambda s: s["gates"][2]["criteria"][0]
+        for change, says in (
+                (lambda s: s.pop("gates"), 'key "gates" is missing'),
+                (lambda s: s.update(schema="qins/gates/2"), "schema"),
+                (lambda s: s.update(extra=1), 'unknown key "extra"'),
+                (lambda s: s["gates"].clear(), "a list of gates"),
+                (lambda s: s["gates"][1].update(id="pattern-a"), "gates[1].id: pattern-a is there twice"),
+                (lambda s: s["gates"][1].update(id="a b"), "gates[1].id: a name"),
+                (lambda s: s["gates"][1].update(requires=["2-3"]), "gates[1].requires[0]: no earlier"),
+                (lambda s: s["gates"][1].update(criteria=[]), "without evidence"),
+                (lambda s: [c.update(decides=False) for c in s["gates"][1]["criteria"]],
+                 "gates[1].criteria: none of them decides"),
+                (lambda s: s["gates"][2].update(criteria=[1] * 65), "at most 64"),
+                (lambda s: criterion(s).update(evidence="nobody"), "there is no selector nobody"),
+                (lambda s: criterion(s).update(value="a..b"), "gates[2].criteria[0].value"),
+                (lambda s: criterion(s).update(value={"eval": "1"}), "an operator is needed"),
+                (lambda s: criterion(s).update(threshold="95"), '"threshold" must be a number'),
+                (lambda s: criterion(s).update(comparison="~"), "comparison"),
+                (lambda s: criterion(s).update(name="a\x1b[31m"), "control characters"),
+                (lambda s: criterion(s).update(name="x" * 2001), "at most 2000 bytes"),
+                (lambda s: criterion(s).pop("command"), 'key "command" is missing'),
+                (lambda s: s["gates"][2]["decisions"][0]["when"][0].update(criterion="x"),
+                 "gates[2].decisions[0].when[0]: there is no criterion x"),
+                (lambda s: s["gates"][2]["decisions"][0]["when"][0].update(gate="3-4"),
+                 "there is no gate 3-4"),
+                (lambda s: s["gates"][2]["decisions"][0].update(when=[{"gate": "2-3"}]), "is needed"),
+                (lambda s: s["ship"][0].update(when=[{"status": "pass"}]), "there is no gate"),
+                (lambda s: s["selectors"]["archive"].update(where=3), "selectors.archive.where"),
+        ):
+            with self.subTest(says):
+                refused(change, says)
+        path.write_text('{"schema": "qins/gates/1", "schema": 1}')
+        self.assertIn("duplicate", self.run_gate("--gates", path, check=3).stderr)
+        path.write_bytes(b" " * (1 << 20) + b"{}")
+        self.assertIn(str(path), self.run_gate("--gates", path, check=3).stderr)
+
+    def test_gates_of_ones_own(self):
+        """A gate in ten lines, as docs/gates.md has it."""
+        path = self.dir / "mine.json"
+        path.write_text(json.dumps({
+            "schema": "qins/gates/1", "title": "Mine",
+            "selectors": {"size": {"schema": "qins/convert/1", "description": "a conversion"}},
+            "gates": [{"id": "small", "title": "Small enough", "source": {"file": "x", "heading": "y"},
+                       "criteria": [{"id": "bits", "name": "Bits a weight", "evidence": "size",
+                                     "value": "bits_per_weight", "comparison": "<", "threshold": 5.2,
+                                     "source": {"file": "x", "heading": "y"}, "command": "qins convert"}]}]}))
+        validate(json.loads(path.read_text()), "gates")
+        review = self.review("--gates", path)
+        self.assertEqual([g["status"] for g in review["gates"]], ["fail"])
+        self.assertEqual(review["gates"][0]["decision"], "Not passed: stop here.")
+        self.reports["convert.json"]["bits_per_weight"] = 5.19999
+        review = self.review("--gates", path, check=0)
+        self.assertEqual(review["gates"][0]["criteria"][0]["value_text"], "5.19999")
+
+
+class Shipped(unittest.TestCase):
+    """The data itself."""
+    def setUp(self):
+        self.spec = json.loads(GATES.read_text())
+
+    def test_schema(self):
+        validate(self.spec, "gates")
+
+    def test_selectors_are_used(self):
+        used = {c["evidence"] for g in self.spec["gates"] for c in g["criteria"]}
+        self.assertEqual(used, set(self.spec["selectors"]))
+
+    def test_placeholders(self):
+        """Every {name} of a text is a criterion."""
+        import re
+        criteria = {g["id"]: {c["id"] for c in g["criteria"]} for g in self.spec["gates"]}
+        texts = [(g["id"], d["text"]) for g in self.spec["gates"] for d in g["decisions"]]
+        texts += [(None, s[k]) for s in self.spec["ship"] for k in ("ready", "not_ready", "unknown")]
+        texts += [(None, d["text"]) for d in self.spec["decisions"]]
+        for gate, text in texts:
+            for name in re.findall(r"\{(.*?)\}", text):
+                of, _, criterion = name.rpartition("/")
+                self.assertIn(criterion, criteria[of or gate], text)
+
+
+if __name__ == "__main__":
+    support.main()
