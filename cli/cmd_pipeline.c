@@ -26,6 +26,9 @@ static enum qins_status print_summary(const json_t *report, struct qins_error *e
               cli_bits(report, d, sizeof d),
               json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT", dir,
               qn_has_suffix(dir, "/") ? "" : "/");
+    if (cli_string(report, "decision")[0])
+        cli_print("gates: %s; the review: %s%sreview/index.html\n", cli_string(report, "decision"),
+                  dir, qn_has_suffix(dir, "/") ? "" : "/");
     return QINS_OK;
 }
 
@@ -55,9 +58,10 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
                                     .text = c->value[OPT_TEXT],
                                     .heldout = c->value[OPT_HELDOUT],
                                     .tokenizer = c->value[OPT_TOKENIZER],
+                                    .tests = c->value[OPT_TESTS],
                                     .dir = c->value[OPT_OUTPUT],
                                     .convert = {.threads = c->threads}};
-    unsigned context = 0;
+    unsigned context = 0, tokens = 0;
     if (!c->value[OPT_TEXT])
         return qn_fail(err, QINS_ERR_USAGE, "'--text' is missing");
     enum qins_status st = cli_plan_options(c, &o.convert.plan, err);
@@ -67,22 +71,35 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = check_uniform(c, &o.uniform, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_TOKENS, 1, CLI_MAX_CONTEXT, &tokens, err);
     o.context = context;
-    return st == QINS_OK ? qn_pipeline(&o, &c->monitor, &c->report, err) : st;
+    o.tokens = tokens;
+    if (st == QINS_OK)
+        st = qn_pipeline(&o, &c->monitor, &c->report, err);
+    if (st == QINS_OK && c->value[OPT_STRICT] &&
+        !json_is_true(json_object_get(c->report, "passed")))
+        st = qn_fail(err, QINS_ERR_CHECK, "not all gates passed; %s/review/index.html says which",
+                     o.dir);
+    return st;
 }
 
 const struct cli_verb cli_pipeline = {
     .name = "pipeline",
-    .summary = "The whole line from a model and a text to a page that sums up.",
+    .summary = "The whole line from a model and a text to a reviewed archive.",
     .usage = "pipeline MODEL --text FILE -o DIR [options]",
     .example = "qins pipeline model/ --text sample.txt -o review/",
-    .options = {OPT_TEXT, OPT_HELDOUT, OPT_OUTPUT, OPT_CONTEXT, OPT_TOKENIZER, OPT_TARGET_BITS,
-                OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_POLICY, OPT_COSTS, OPT_ROUNDING, OPT_LOSSLESS,
-                OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP, OPT_GRID},
+    .options = {OPT_TEXT,        OPT_HELDOUT,     OPT_OUTPUT,    OPT_CONTEXT, OPT_TOKENIZER,
+                OPT_TARGET_BITS, OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_POLICY,  OPT_COSTS,
+                OPT_ROUNDING,    OPT_LOSSLESS,    OPT_BITS,      OPT_CODEC,   OPT_GROUP,
+                OPT_KAPPA,       OPT_CLIP,        OPT_GRID,      OPT_TESTS,   OPT_TOKENS,
+                OPT_STRICT},
     .help = {{OPT_TEXT, "text to calibrate and validate with"},
              {OPT_OUTPUT, "folder for all that is made"},
              {OPT_LOSSLESS, "no plan: keep every tensor bit for bit"},
-             {OPT_BITS, "no plan: 2 to 12 bits for every matrix"}},
+             {OPT_BITS, "no plan: 2 to 12 bits for every matrix"},
+             {OPT_TESTS, "of the archive, with commas between (default: all)"},
+             {OPT_TOKENS, "generated from each prompt at most (default 1000)"}},
     .n_operands = 1,
     .needs_output = true,
     .run = run,

@@ -24,7 +24,14 @@ static const char *const file_names[QN_PIPELINE_FILES] = {
     [QN_FILE_ANALYSIS_REPORT] = "analysis/entropy_analysis.json",
     [QN_FILE_ANALYSIS_PAGE] = "analysis/index.html",
     [QN_FILE_VALIDATE_REPORT] = "validation.json",
+    [QN_FILE_VALIDATE_PART] = "validation.json.part",
     [QN_FILE_NATIVE_REPORT] = "validation-transport.json",
+    [QN_FILE_KV_8_REPORT] = "validation-kv-8.json",
+    [QN_FILE_KV_6_REPORT] = "validation-kv-6.json",
+    [QN_FILE_KV_PAGES] = "kv-pages.h5",
+    [QN_FILE_REVIEW] = "review",
+    [QN_FILE_REVIEW_REPORT] = "review/gate_review.json",
+    [QN_FILE_REVIEW_PAGE] = "review/index.html",
     [QN_FILE_PAGE] = "index.html",
 };
 
@@ -174,6 +181,8 @@ static json_t *make_report(const struct qn_pipeline *p)
     qn_json_put(&j, "output", qn_json_text(p->o->dir));
     qn_json_put(&j, "job", json_string(p->jobs[QN_STEP_CONVERT]));
     qn_json_put(&j, "ok", json_boolean(json_is_true(ok)));
+    qn_json_put(&j, "passed", json_incref(json_object_get(p->reports[QN_STEP_GATE], "passed")));
+    qn_json_put(&j, "decision", json_incref(json_object_get(p->reports[QN_STEP_GATE], "decision")));
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
         qn_json_put(&j, copied[i],
                     json_incref(json_object_get(p->reports[QN_STEP_CONVERT], copied[i])));
@@ -188,6 +197,7 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
         enum qn_pipeline_step step;
         enum qn_pipeline_file file;
     } made[] = {
+        {QN_STEP_GATE, QN_FILE_REVIEW_PAGE},
         {QN_STEP_ANALYZE, QN_FILE_ANALYSIS_PAGE},
         {QN_STEP_CONVERT, QN_FILE_ARCHIVE},
         {QN_STEP_CALIBRATE, QN_FILE_CALIBRATION},
@@ -199,6 +209,10 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
         {QN_STEP_TRANSPORT, QN_FILE_TRANSPORT},
         {QN_STEP_TRANSPORT, QN_FILE_TRANSPORT_REPORT},
         {QN_STEP_NATIVE, QN_FILE_NATIVE_REPORT},
+        {QN_STEP_KV_8, QN_FILE_KV_8_REPORT},
+        {QN_STEP_KV_6, QN_FILE_KV_6_REPORT},
+        {QN_STEP_KV_8, QN_FILE_KV_PAGES},
+        {QN_STEP_GATE, QN_FILE_REVIEW_REPORT},
     };
     const char *files[sizeof made / sizeof *made];
     struct qn_summary s = {.pipeline = report,
@@ -208,6 +222,7 @@ static enum qins_status write_page(const struct qn_pipeline *p, const json_t *re
                            .validate = p->reports[QN_STEP_VALIDATE],
                            .transport = p->reports[QN_STEP_TRANSPORT],
                            .native = p->reports[QN_STEP_NATIVE],
+                           .review = p->reports[QN_STEP_GATE],
                            .files = files};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         if (p->reports[made[i].step])

@@ -10,6 +10,8 @@ struct qn_pipeline_options {
     const char *heldout;   /* text to validate with, or NULL: the same */
     const char *tokenizer; /* path, or NULL: the model's */
     const char *dir;       /* for all that is written; made if need be */
+    const char *tests;     /* of the archive's validation, with commas between; NULL: all */
+    uint32_t tokens;       /* generated from each prompt, as qn_validate() takes it */
     uint32_t context;      /* tokens of a window as qn_window_size() takes it; a short text has a
                               shorter one */
     bool uniform;          /* convert.plan goes for all tensors: nothing is planned */
@@ -27,14 +29,17 @@ struct qn_pipeline_options {
 
 /* Calibrates the model on the text, fits native layers (every v_proj: DIR/transport.h5), plans how
  * each tensor is coded, converts it to DIR/model.qins by that plan, verifies that against the
- * model, studies it (DIR/analysis/), measures perplexity and divergence on the text, of the archive
- * and of the model with those native layers, and writes a report of each step and DIR/index.html, a
- * page that needs nothing else. A step that an earlier run finished for the same sources and
- * options is not done again; a DIR/plan.json that was edited by hand since is kept and carried out.
- * Where the checkpoint is no language model that can be run on the text, calibration and validation
- * are skipped, and the report says why; so is the plan of a uniform run, and so are native layers
- * where the calibration has too few rows. *report (schema qins/pipeline/1) belongs to the caller;
- * it is set on QINS_OK and on QINS_ERR_CHECK (the archive is not what the model makes of it). */
+ * model, measures how far a coded V cache (8 and 6 bits), the archive (all tests of qn_validate())
+ * and the native layers are from the model on the text, studies all that (DIR/analysis/), judges
+ * the phase gates by these reports (DIR/review/; the review of an earlier run there becomes its
+ * history) and writes a report of each step and DIR/index.html, a page that needs nothing else. A
+ * step that an earlier run finished for the same sources and options is not done again; a
+ * DIR/plan.json that was edited by hand since is kept and carried out. Where the checkpoint is no
+ * language model that can be run on the text, calibration and validation are skipped, and the
+ * report says why; so is the plan of a uniform run, and so are native layers where the calibration
+ * has too few rows. What the gates say changes nothing of the outcome: it is "passed" of the
+ * report. *report (schema qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on
+ * QINS_ERR_CHECK (the archive is not what the model makes of it). */
 enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
@@ -46,6 +51,7 @@ struct qn_summary {
     const json_t *convert, *verify;     /* and of its steps */
     const json_t *calibrate, *validate; /* NULL where they were skipped, */
     const json_t *transport, *native;   /* these, too: the fit, and the model validated with it */
+    const json_t *review;               /* of the gates */
     const char *const *files;           /* in the page's folder, to link to */
     size_t n_files;
 };

@@ -20,7 +20,14 @@ enum qn_pipeline_file {
     QN_FILE_ANALYSIS_REPORT, /* and what is in it */
     QN_FILE_ANALYSIS_PAGE,
     QN_FILE_VALIDATE_REPORT,
+    QN_FILE_VALIDATE_PART,
     QN_FILE_NATIVE_REPORT,
+    QN_FILE_KV_8_REPORT,
+    QN_FILE_KV_6_REPORT,
+    QN_FILE_KV_PAGES,
+    QN_FILE_REVIEW,        /* a folder, */
+    QN_FILE_REVIEW_REPORT, /* and what is in it */
+    QN_FILE_REVIEW_PAGE,
     QN_FILE_PAGE,
     QN_PIPELINE_FILES,
 };
@@ -32,9 +39,12 @@ enum qn_pipeline_step {
     QN_STEP_PLAN,
     QN_STEP_CONVERT,
     QN_STEP_VERIFY,
-    QN_STEP_ANALYZE, /* so late that it can show plan and archive */
+    QN_STEP_KV_8, /* validate the model with coded V caches */
+    QN_STEP_KV_6,
+    QN_STEP_ANALYZE, /* so late that it can show plan, archive and pages */
     QN_STEP_VALIDATE,
     QN_STEP_NATIVE, /* validates the model with the transport */
+    QN_STEP_GATE,   /* judges the reports of all others */
     QN_PIPELINE_STEPS,
 };
 
@@ -64,5 +74,14 @@ void qn_pipeline_cannot_run(struct qn_pipeline *p, const struct qins_error *e);
  * verification leaves its report in place: the page shows what differs. */
 enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step step,
                                   struct qins_error *err);
+
+/* STEP is one of those that validate (convert/pipeline_validate.c). */
+enum qins_status qn_pipeline_validate(struct qn_pipeline *p, enum qn_pipeline_step step,
+                                      json_t **report, struct qins_error *err);
+/* What decides its outcome beside models and texts, into TEXT of SIZE bytes. */
+void qn_pipeline_validation_job(const struct qn_pipeline *p, enum qn_pipeline_step step, char *text,
+                                size_t size);
+/* Judges the reports there are and writes the review (convert/pipeline_gate.c). */
+enum qins_status qn_pipeline_gate(struct qn_pipeline *p, json_t **report, struct qins_error *err);
 
 #endif

@@ -83,13 +83,34 @@ static void set_transport_job(struct qn_pipeline *p)
     set_job(p, QN_STEP_TRANSPORT, &d);
 }
 
+/* Of all reports that it is judged by. */
+static void set_gate_job(struct qn_pipeline *p)
+{
+    char text[QN_PIPELINE_STEPS * (sizeof *p->jobs + 1) + 64];
+    int size = snprintf(text, sizeof text, "gate %s", qins_version());
+    for (int i = 0; i < QN_STEP_GATE; i++)
+        size += snprintf(text + size, sizeof text - (size_t)size, " %s",
+                         p->reports[i] ? p->jobs[i] : "-");
+    const struct qn_digest d = qn_hash128(text, (size_t)size);
+    set_job(p, QN_STEP_GATE, &d);
+}
+
+static void set_validation_job(struct qn_pipeline *p, enum qn_pipeline_step step)
+{
+    char text[1024];
+    qn_pipeline_validation_job(p, step, text, sizeof text);
+    struct qn_digest made[2] = {p->source, qn_hash128(text, strlen(text))};
+    const struct qn_digest d = qn_hash128(made, sizeof made);
+    set_run_job(p, step, &d, &p->heldout);
+}
+
 static void set_analyze_job(struct qn_pipeline *p)
 {
-    char text[160];
-    snprintf(text, sizeof text, "analyze %s %s %s %s", qins_version(),
+    char text[200];
+    snprintf(text, sizeof text, "analyze %s %s %s %s %s", qins_version(),
              p->reports[QN_STEP_CALIBRATE] ? p->jobs[QN_STEP_CALIBRATE] : "-",
              p->reports[QN_STEP_TRANSPORT] ? p->jobs[QN_STEP_TRANSPORT] : "-",
-             p->jobs[QN_STEP_CONVERT]);
+             p->reports[QN_STEP_KV_8] ? p->jobs[QN_STEP_KV_8] : "-", p->jobs[QN_STEP_CONVERT]);
     const struct qn_digest d = qn_hash128(text, strlen(text));
     set_job(p, QN_STEP_ANALYZE, &d);
 }
@@ -98,7 +119,6 @@ enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step st
                                  struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    struct qn_digest made;
     switch (step) {
     case QN_STEP_CALIBRATE:
         set_run_job(p, step, &p->source, &p->text);
@@ -116,12 +136,13 @@ enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step st
         set_analyze_job(p);
         break;
     case QN_STEP_VALIDATE:
-        made = qn_hash128(p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);
-        set_run_job(p, step, &made, &p->heldout);
-        break;
     case QN_STEP_NATIVE:
-        made = qn_hash128(p->jobs[QN_STEP_TRANSPORT], sizeof *p->jobs);
-        set_run_job(p, step, &made, &p->heldout);
+    case QN_STEP_KV_8:
+    case QN_STEP_KV_6:
+        set_validation_job(p, step);
+        break;
+    case QN_STEP_GATE:
+        set_gate_job(p);
         break;
     default:
         memcpy(p->jobs[step], p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);

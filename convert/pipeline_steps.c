@@ -1,7 +1,6 @@
 #include "convert/pipeline_job.h"
 
 #include "analyze/entropy_report.h"
-#include "analyze/validate.h"
 #include "convert/calibrate.h"
 #include "convert/gram.h"
 #include "convert/transport.h"
@@ -10,8 +9,10 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "formats/archive/reader.h"
+#include "model/taps.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const uint64_t max_report = 1u << 28; /* bytes */
 
@@ -200,6 +201,7 @@ static enum qins_status analyze(struct qn_pipeline *p, json_t **report, struct q
         .transport = p->reports[QN_STEP_TRANSPORT] ? p->files[QN_FILE_TRANSPORT] : NULL,
         .plan = p->reports[QN_STEP_PLAN] ? p->files[QN_FILE_PLAN] : NULL,
         .archive = p->files[QN_FILE_ARCHIVE],
+        .kv = p->reports[QN_STEP_KV_8] ? p->files[QN_FILE_KV_PAGES] : NULL,
         .threads = p->convert.threads};
     return qn_analyze(p->o->model, p->files[QN_FILE_ANALYSIS], &o, p->monitor, report, err);
 }
@@ -210,28 +212,39 @@ static bool analysis_stands(const struct qn_pipeline *p, const json_t *report)
     return qn_exists(p->files[QN_FILE_ANALYSIS_PAGE]);
 }
 
-static enum qins_status run_validation(struct qn_pipeline *p, const char *archive,
-                                       const char *native, json_t **report, struct qins_error *err)
-{
-    struct qn_validate_options o = {.model = p->o->model,
-                                    .candidate = archive,
-                                    .transport = native,
-                                    .text = p->o->heldout ? p->o->heldout : p->o->text,
-                                    .tokenizer = p->o->tokenizer,
-                                    .context = p->context,
-                                    .threads = p->convert.threads};
-    return qn_validate(&o, p->monitor, report, err);
-}
-
 static enum qins_status validate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
-    return run_validation(p, p->files[QN_FILE_ARCHIVE], NULL, report, err);
+    return qn_pipeline_validate(p, QN_STEP_VALIDATE, report, err);
 }
 
 static enum qins_status validate_native(struct qn_pipeline *p, json_t **report,
                                         struct qins_error *err)
 {
-    return run_validation(p, NULL, p->files[QN_FILE_TRANSPORT], report, err);
+    return qn_pipeline_validate(p, QN_STEP_NATIVE, report, err);
+}
+
+static enum qins_status validate_kv_8(struct qn_pipeline *p, json_t **report,
+                                      struct qins_error *err)
+{
+    return qn_pipeline_validate(p, QN_STEP_KV_8, report, err);
+}
+
+static enum qins_status validate_kv_6(struct qn_pipeline *p, json_t **report,
+                                      struct qins_error *err)
+{
+    return qn_pipeline_validate(p, QN_STEP_KV_6, report, err);
+}
+
+static bool pages_stand(const struct qn_pipeline *p, const json_t *report)
+{
+    (void)report;
+    return qn_exists(p->files[QN_FILE_KV_PAGES]);
+}
+
+static bool review_stands(const struct qn_pipeline *p, const json_t *report)
+{
+    (void)report;
+    return qn_exists(p->files[QN_FILE_REVIEW_PAGE]);
 }
 
 static bool native_validation_stands(const struct qn_pipeline *p, const json_t *report)
@@ -245,8 +258,8 @@ static bool validation_stands(const struct qn_pipeline *p, const json_t *report)
     return is_of_archive(p, json_object_get(report, "candidate"));
 }
 
-/* Whatever a person made of it since. */
-static bool plan_stands(const struct qn_pipeline *p, const json_t *report)
+/* Whatever a person made of it since, if it is a plan; or of the same model and text. */
+static bool stands_anyway(const struct qn_pipeline *p, const json_t *report)
 {
     (void)p;
     (void)report;
@@ -262,19 +275,24 @@ static const struct step {
     /* Whether what an earlier run reported of the same job still holds. */
     bool (*stands)(const struct qn_pipeline *p, const json_t *report);
     const char *job_in; /* the object of the report that has its job; NULL: the report itself */
+    enum qn_pipeline_file work; /* kept until the report is saved; 0: none */
 } steps[QN_PIPELINE_STEPS] = {
     [QN_STEP_CALIBRATE] = {"calibrate", QN_FILE_CALIBRATE_REPORT, true, calibrate,
                            calibration_stands, NULL},
     [QN_STEP_TRANSPORT] = {"transport", QN_FILE_TRANSPORT_REPORT, true, transport, transport_stands,
                            NULL},
-    [QN_STEP_PLAN] = {"plan", QN_FILE_PLAN, false, plan, plan_stands, "summary"},
+    [QN_STEP_PLAN] = {"plan", QN_FILE_PLAN, false, plan, stands_anyway, "summary"},
     [QN_STEP_CONVERT] = {"convert", QN_FILE_CONVERT_REPORT, false, convert, archive_stands, NULL},
     [QN_STEP_VERIFY] = {"verify", QN_FILE_VERIFY_REPORT, false, verify, verification_stands, NULL},
+    [QN_STEP_KV_8] = {"validate-kv-8", QN_FILE_KV_8_REPORT, true, validate_kv_8, pages_stand, NULL},
+    [QN_STEP_KV_6] = {"validate-kv-6", QN_FILE_KV_6_REPORT, true, validate_kv_6, stands_anyway,
+                      NULL},
     [QN_STEP_ANALYZE] = {"analyze", QN_FILE_ANALYSIS_REPORT, false, analyze, analysis_stands, NULL},
     [QN_STEP_VALIDATE] = {"validate", QN_FILE_VALIDATE_REPORT, true, validate, validation_stands,
-                          NULL},
+                          NULL, QN_FILE_VALIDATE_PART},
     [QN_STEP_NATIVE] = {"validate-transport", QN_FILE_NATIVE_REPORT, true, validate_native,
                         native_validation_stands, NULL},
+    [QN_STEP_GATE] = {"gate", QN_FILE_REVIEW_REPORT, false, qn_pipeline_gate, review_stands, NULL},
 };
 
 /* The report in PATH if it is of JOB, or NULL. */
@@ -343,6 +361,8 @@ static enum qins_status run_step(struct qn_pipeline *p, enum qn_pipeline_step st
     if ((st == QINS_OK || st == QINS_ERR_CHECK) && *report) {
         enum qins_status saved = save_report(s, path, p->jobs[step], *report, err);
         st = saved != QINS_OK ? saved : st;
+        if (saved == QINS_OK && s->work)
+            unlink(p->files[s->work]);
     }
     return st;
 }

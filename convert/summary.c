@@ -441,6 +441,17 @@ static void put_links(FILE *to, const struct qn_summary *s)
     fputs("</ul>\n", to);
 }
 
+static void put_verdict(FILE *to, const json_t *review)
+{
+    const bool passed = json_is_true(json_object_get(review, "passed"));
+    if (!review)
+        return;
+    fprintf(to, "<p>Phase gates: <b class=\"%s\">%s</b>. ", passed ? "good" : "bad",
+            passed ? "all passed" : "not all passed");
+    put_text(to, text_of(review, "decision"));
+    fputs(" <a href=\"review/index.html\">The review</a></p>\n", to);
+}
+
 static void put_page(FILE *to, const struct qn_summary *s)
 {
     fputs(head, to);
@@ -459,6 +470,7 @@ static void put_page(FILE *to, const struct qn_summary *s)
     put_text(to, text_of(s->pipeline, "heldout"));
     fputs("</p>\n", to);
     put_tiles(to, s->pipeline);
+    put_verdict(to, s->review);
     put_links(to, s);
     put_prediction(to, s->validate, &archive);
     put_native(to, s->transport, s->native);
