@@ -69,6 +69,7 @@ enum cli_option_id {
     OPT_EVIDENCE,
     OPT_GATES,
     OPT_PREVIOUS,
+    OPT_STRICT,
     OPT_COUNT,
 };
 
