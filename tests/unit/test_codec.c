@@ -214,7 +214,7 @@ static void hostile(void **state)
                 fill(s, src, n);
                 size_t size = c->encode(src, n, coded, bound, scratch);
                 assert_int_not_equal(size, 0);
-                size_t step = size / 400 + 1;
+                size_t step = size / (test_briefly() ? 60 : 400) + 1;
                 for (size_t cut = 0; cut < size; cut += step) {
                     try_decode(c, coded, cut, n, scratch, &ok);
                     assert_false(ok);
@@ -365,7 +365,7 @@ static void huffman_serialised_lengths(void **state)
     (void)state;
     uint64_t random = 5;
     struct qn_huffman_lengths_work *work = allocate(sizeof *work);
-    for (unsigned trial = 0; trial < 2000; trial++) {
+    for (unsigned trial = 0; trial < (test_briefly() ? 200 : 2000); trial++) {
         uint32_t counts[256] = {0};
         uint8_t lengths[256], back[256], bytes[QN_HUFFMAN_LENGTHS_MAX];
         unsigned m = 2 + (unsigned)(test_random(&random) >> 32) % 300, first = 0, last = 255;

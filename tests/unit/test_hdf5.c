@@ -480,7 +480,8 @@ static void real_files(void **state)
         print_message("QINS_SHARED_DATA is not there: real files are not tried\n");
         skip();
     }
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    /* The first is large; the second is like it. */
+    for (size_t i = test_briefly() ? 1 : 0; i < sizeof names / sizeof *names; i++) {
         char path[1024];
         struct qins_error err = {0};
         snprintf(path, sizeof path, "%s/%s", data, names[i]);

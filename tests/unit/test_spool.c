@@ -213,7 +213,7 @@ static void cut_anywhere(void **state)
     const char *path = test_file("cut");
     write_whole_spool(path);
     test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
-    for (size_t size = 0; size <= whole.size; size++) {
+    for (size_t size = 0; size <= whole.size; size += test_briefly() ? 3 : 1) {
         struct qn_spool_state at;
         if (size > 0 && size < MAGIC_SIZE)
             continue;
@@ -235,7 +235,7 @@ static void flip_anywhere(void **state)
     const char *path = test_file("flip");
     write_whole_spool(path);
     test_ok(qn_read_whole(path, 1 << 20, &whole, &err), &err);
-    for (size_t i = MAGIC_SIZE; i < whole.size; i++) {
+    for (size_t i = MAGIC_SIZE; i < whole.size; i += test_briefly() ? 3 : 1) {
         struct qn_spool_state at;
         whole.data[i] ^= 0x40;
         leave(path, whole.data, whole.size);

@@ -240,12 +240,12 @@ static void test_description(void **state)
     assert_int_equal(qn_transport_from_json(text, size, array_bytes(&t) - 1, &again, NULL),
                      QINS_ERR_FORMAT);
     qn_transport_finish(&again);
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i += test_briefly() ? 3 : 1) {
         assert_int_equal(qn_transport_from_json(text, i, ROOM, &again, NULL), QINS_ERR_FORMAT);
         qn_transport_finish(&again);
     }
     /* A character for another: an error or another sound transport, never anything else. */
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i += test_briefly() ? 3 : 1) {
         const char kept = text[i];
         text[i] = kept == '9' ? '"' : '9';
         if (qn_transport_from_json(text, size, ROOM, &again, NULL) == QINS_OK)

@@ -19,7 +19,7 @@
             fail_msg("%s", e_.message);                                                            \
     } while (0)
 
-/* Each path once, where repetition takes minutes: under valgrind, as .ci/run says. */
+/* Each path once, where repetition takes minutes: under valgrind and TSan, as .ci/run says. */
 static inline bool test_briefly(void)
 {
     return getenv("QINS_BRIEF_TESTS") != NULL;
