@@ -236,7 +236,7 @@ static enum qins_status append_frame(struct qn_journal *j, const char *test, con
 {
     uint8_t head[FRAME_SIZE] = {0};
     memcpy(head, frame_magic, sizeof frame_magic);
-    memcpy(head + FRAME_TEST, test, strlen(test));
+    snprintf((char *)head + FRAME_TEST, NAME_SIZE, "%s", test);
     qn_store64(head + FRAME_BODY_SIZE, size);
     qn_store64(head + FRAME_BODY_HASH, qn_hash64(data, size));
     qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));

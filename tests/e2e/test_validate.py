@@ -106,6 +106,32 @@ class HeldOut(Folder):
         reference = json.loads((MODEL / "reference.json").read_text())["heldout_windows_of_256"]
         self.check(MODEL, TEXT, reference, reference["tokens"])
 
+    def test_stories260k(self):
+        """A real text in windows of both conventions, against numpy in float64."""
+        model = SHARED / "models" / "stories260k" / "model.bin"
+        if not model.exists():
+            self.skipTest(f"no {model}")
+        story = self.dir / "story.txt"
+        story.write_bytes((SHARED / "text" / "tinystories.txt").read_bytes()[:900])
+        ids = json.loads(support.run_qins("generate", model, "--json", "--tokens", 1, "--prompt",
+                                          story.read_text(), check=0).stdout)["prompt_ids"]
+        bos, ids, n = ids[0], ids[1:], 32
+        reference = reference_models.Reference(*reference_models.load_llama2c(model))
+        ours = [nll(reference.logits(ids[i:i + n]), ids[i + 1:i + n + 1])
+                for i in range(0, len(ids) - n, n)]
+        theirs = []
+        for i in range(0, len(ids) + 2 - n, n):
+            window = [bos, *ids][i:i + n]
+            logits = reference.logits([bos, *window[1:]])
+            theirs.append(nll(logits[n // 2:n - 1], window[n // 2 + 1:]))
+        found = self.validate(model, "--text", story, "--context", n)["tests"]["perplexity"]
+        self.assertEqual(found["model"]["windows"], len(ours))
+        self.assertGreater(len(ours), 8)
+        for figures, losses in ((found["model"], ours), (found["llama_cpp"]["model"], theirs)):
+            self.assertEqual(figures["tokens"], np.size(losses))
+            expected = math.exp(np.mean(losses))
+            self.assertAlmostEqual(figures["perplexity"] / expected, 1.0, delta=1e-5)
+
     def test_mix(self):
         model = SHARED / "models" / "mix-6m"
         if not model.exists():

@@ -252,7 +252,7 @@ static void test_windows(void **state)
     struct qn_model_config config = f->m->config;
     struct qn_model *other = NULL;
     static struct scored same, apart, again;
-    const size_t tokens = (TOKENS - 1) / CONTEXT * CONTEXT;
+    const size_t tokens = (size_t)((TOKENS - 1) / CONTEXT) * CONTEXT;
     check_ok(qn_model_create_random(&other, &config, QINS_F32, 6, &e_));
     compare(f, f->m, 1, 0, &same);
     assert_int_equal(same.windows * same.each, tokens);
