@@ -30,8 +30,10 @@ static enum qins_status begin(struct dump *d, struct qins_error *err)
     const struct qn_kv_dump_options *o = d->options;
     const struct qn_model_config *c = &d->model->config;
     struct qn_kv_layout layout;
-    if (o->kv.bits == 0)
-        return qn_fail(err, QINS_ERR_USAGE, "pages of a V cache that is off cannot be dumped");
+    if (o->kv.bits == 0) {
+        qn_fail(err, QINS_ERR_USAGE, "pages of a V cache that is off cannot be dumped");
+        return QINS_ERR_USAGE;
+    }
     enum qins_status st =
         qn_kv_layout_init(&layout, c->n_kv_heads, c->head_dim, o->kv.bits, o->kv.page_bytes, err);
     if (st == QINS_OK && o->context < layout.tokens)

@@ -198,9 +198,11 @@ enum qins_status qn_report_add_kv(struct qn_report_builder *b, struct qins_error
         return QINS_OK;
     struct qn_report_kv *k = b->kv;
     k->layers = calloc(k->file.n_layers, sizeof *k->layers);
-    enum qins_status st =
-        k->layers ? qn_kv_study(&k->file, b->options->threads, b->monitor, k->layers, err)
-                  : qn_fail_memory(err);
+    if (!k->layers) {
+        qn_fail_memory(err);
+        return QINS_ERR_MEMORY;
+    }
+    enum qins_status st = qn_kv_study(&k->file, b->options->threads, b->monitor, k->layers, err);
     if (st != QINS_OK && st != QINS_ERR_INTERRUPTED)
         qn_error_in_file(err, st, b->options->kv);
     for (uint32_t i = 0; i < k->file.n_layers && st == QINS_OK; i++)

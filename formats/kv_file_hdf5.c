@@ -344,7 +344,7 @@ enum qins_status qn_kv_file_load(struct qn_kv_file *f, struct qn_checkpoint *ck,
         st = qn_described_meta(&r.described, &r.buf, err);
     if (st == QINS_OK)
         st = take_meta(&r.buf, f, &extents, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && extents)
         st = list_layers(extents, f->n_layers, &r.wanted, paths, err);
     for (uint32_t i = 0; i < f->n_layers && st == QINS_OK; i++)
         st = read_layer(&r, i, err);
