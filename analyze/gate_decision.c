@@ -30,7 +30,7 @@ static char *number_text(double x, const char *unit, int digits, struct qins_err
 /* As few digits as do not change what BAR makes of it: 0.949996 must not read as 95 %. */
 static int digits_for(const struct qn_figure *f, const char *unit, const json_t *bar)
 {
-    static const int tried[] = {4, 6, 9, 12};
+    static const int tried[] = {3, 4, 6, 9, 12};
     char why[QN_REASON_BYTES], text[64];
     for (size_t i = 0; bar && i < sizeof tried / sizeof *tried; i++) {
         struct qn_figure rounded = *f;

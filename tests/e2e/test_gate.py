@@ -212,7 +212,7 @@ class Decisions(Gates):
             t["class"] = "hot"
         self.review()
         self.assertEqual(self.gates["3-4"]["fallback"], "bit-pack only")
-        self.assertIn("4.545 %", self.gates["3-4"]["decision"])
+        self.assertIn("4.55 %", self.gates["3-4"]["decision"])
 
     def test_range(self):
         """30 to 50 %: more is not what the seeds say either."""
