@@ -4,7 +4,9 @@
 #include "core/hash.h"
 #include "formats/codec/bitpack.h"
 #include "formats/codec/codec.h"
+#include "formats/codec/huffman.h"
 #include "formats/codec/quant.h"
+#include "formats/codec/rle.h"
 
 /* The header, docs/kv-format.md. */
 enum { AT_HASH = 0, AT_KIND = 8, AT_BITS, AT_HEADS, AT_HEAD_DIM = 12, AT_TOKENS = 14 };
@@ -14,7 +16,7 @@ enum { AT_KAPPA = 16, AT_LARGEST = 20, VERSION = 1, KIND_CODER = 15, KIND_VERSIO
 enum { SCALE_STEPS = 32, SCALE_SHIFT = 5, SCALE_LARGEST = 255 };
 static const float scale_unit = 0x1p-13F; /* (33 … 64) * 2^(0 … 7) of it are at most 1 */
 
-enum { DEFAULT_TOKENS = 64, ALIGN = 8 };
+enum { DEFAULT_TOKENS = 64, RUNS_SHARE = 32, ALIGN = 8 };
 
 /* Chosen by measuring: docs/kv-format.md. */
 static const float kappa_8_bit = 0.25F, kappa_6_bit = 0.25F;
@@ -292,28 +294,40 @@ static enum qins_status open_page(const struct qn_kv_layout *l, const uint8_t *s
     return QINS_OK;
 }
 
+/* Codes N symbols into DST, in less than PLAIN bytes; returns how many, or 0. Pages are decoded
+ * again and again, so eight streams also where an archive's chunk would have one, and runs only
+ * where they save a share of the bytes that is worth their time. */
+static size_t code_symbols(struct work *w, size_t n, size_t plain, uint8_t *dst,
+                           enum qn_codec_id *id)
+{
+    const size_t streams = n < QN_HUFFMAN_MIN_INTERLEAVED ? 1 : QN_HUFFMAN_STREAMS,
+                 huffman =
+                     qn_huffman_encode_streams(w->symbols, n, streams, dst, plain - 1, w->coder),
+                 best = huffman ? huffman : plain,
+                 runs = qn_rle_huffman_encode(w->symbols, n, w->second,
+                                              best - best / RUNS_SHARE - 1, w->coder);
+    *id = runs ? QN_CODEC_RLE_HUFFMAN : QN_CODEC_HUFFMAN;
+    if (runs)
+        memcpy(dst, w->second, runs);
+    return runs ? runs : huffman;
+}
+
 enum qins_status qn_kv_recode(const struct qn_kv_layout *l, const uint8_t *src, uint8_t *dst,
                               size_t *size, void *scratch, struct qins_error *err)
 {
-    const size_t n = values_of(l), at = codes_at(l);
-    size_t best = codes_size(l);
+    const size_t n = values_of(l), at = codes_at(l), plain = codes_size(l);
     struct work w = carve(l, scratch);
-    enum qins_status st = open_page(l, src, qn_kv_packed_size(l), &w, err);
+    enum qn_codec_id id;
+    enum qins_status st = open_page(l, src, at + plain, &w, err);
     if (st != QINS_OK)
         return st;
-    memcpy(dst, src, at + best);
     for (size_t i = 0; i < n; i++)
         w.symbols[i] = (uint8_t)w.codes[i];
-    static const enum qn_codec_id ids[] = {QN_CODEC_HUFFMAN, QN_CODEC_RLE_HUFFMAN};
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        const size_t coded = qn_codec(ids[i])->encode(w.symbols, n, w.second, best - 1, w.coder);
-        if (coded == 0)
-            continue;
-        memcpy(dst + at, w.second, coded);
-        dst[AT_KIND] = (uint8_t)(VERSION << KIND_VERSION_SHIFT | ids[i]);
-        best = coded;
-    }
-    *size = at + best;
+    const size_t coded = code_symbols(&w, n, plain, dst + at, &id);
+    memcpy(dst, src, at + (coded ? 0 : plain));
+    if (coded)
+        dst[AT_KIND] = (uint8_t)(VERSION << KIND_VERSION_SHIFT | id);
+    *size = at + (coded ? coded : plain);
     seal(dst, *size);
     return QINS_OK;
 }

@@ -33,6 +33,11 @@ size_t qn_huffman_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capa
                          void *scratch);
 bool qn_huffman_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch);
 
+/* The same with 1 or QN_HUFFMAN_STREAMS streams; the latter from QN_HUFFMAN_MIN_INTERLEAVED symbols
+ * on. */
+size_t qn_huffman_encode_streams(const uint8_t *src, size_t n, size_t streams, uint8_t *dst,
+                                 size_t capacity, void *scratch);
+
 /* What the encoder and the decoder share. */
 
 struct qn_huffman_lengths_work {

@@ -155,8 +155,14 @@ size_t qn_huffman_scratch(size_t n)
 
 size_t qn_huffman_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch)
 {
+    return qn_huffman_encode_streams(src, n, qn_huffman_streams(n), dst, capacity, scratch);
+}
+
+size_t qn_huffman_encode_streams(const uint8_t *src, size_t n, size_t streams, uint8_t *dst,
+                                 size_t capacity, void *scratch)
+{
     struct encode_work *w = scratch;
-    size_t streams = qn_huffman_streams(n), sizes[MAX_STREAMS];
+    size_t sizes[MAX_STREAMS];
     uint8_t lengths[256], header[3 + QN_HUFFMAN_LENGTHS_MAX];
     uint16_t codes[256];
     if (n == 0 || n > QN_HUFFMAN_MAX_SYMBOLS || capacity < 2)

@@ -52,6 +52,7 @@ def samples(layout, rng):
     sparse = np.where(rng.random(layout.shape) < 0.9, F(0), normal)
     sparse[0] = F(-0.0)
     yield "mostly zero", sparse
+    yield "runs of zeros", np.where(np.arange(normal.size).reshape(normal.shape) // 400 % 4 > 0, F(0), normal)
     yield "zero", np.zeros(layout.shape, F)
     yield "extreme", (normal * F(1e-44)).astype(F)
     big = normal / np.abs(normal).max() * np.finfo(F).max
@@ -62,13 +63,14 @@ class Pages(unittest.TestCase):
     SHAPES = ((2, 32, 0), (2, 64, 0), (1, 20, 16 << 10), (8, 128, 64 << 10), (3, 2000, 0))
 
     def test_bytes_and_values(self):
-        rng = np.random.default_rng(11)
+        rng, self.coders = np.random.default_rng(11), set()
         for heads, head_dim, page_bytes in self.SHAPES[:support.less(5, 2)]:
             for bits in (8, 6):
                 layout = layout_of(heads, head_dim, bits, page_bytes)
                 for name, v in samples(layout, rng):
                     with self.subTest(name, heads=heads, head_dim=head_dim, bits=bits):
                         self.check(layout, page_bytes, v)
+        self.assertEqual(self.coders, {kv.HUFFMAN, kv.RLE_HUFFMAN})
 
     def check(self, layout, page_bytes, v):
         page = tool("encode", layout, page_bytes, v.tobytes())
@@ -79,6 +81,7 @@ class Pages(unittest.TestCase):
         old = tool("recode", layout, page_bytes, page)
         self.assertLessEqual(len(old), len(page))
         if layout.values <= 4096:  # bit by bit in Python
+            self.coders.add(kv.read(layout, old)[2])
             self.assertEqual(kv.decode(layout, old).tobytes(), values.tobytes())
         self.assertEqual(tool("decode", layout, page_bytes, old), values.tobytes())
 
