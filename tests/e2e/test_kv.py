@@ -70,7 +70,7 @@ class Pages(unittest.TestCase):
                 for name, v in samples(layout, rng):
                     with self.subTest(name, heads=heads, head_dim=head_dim, bits=bits):
                         self.check(layout, page_bytes, v)
-        self.assertEqual(self.coders, {kv.HUFFMAN, kv.RLE_HUFFMAN})
+        self.assertLessEqual({kv.HUFFMAN, kv.RLE_HUFFMAN}, self.coders)
 
     def check(self, layout, page_bytes, v):
         page = tool("encode", layout, page_bytes, v.tobytes())
