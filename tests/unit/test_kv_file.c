@@ -97,7 +97,7 @@ static void test_pages(void **state)
     fill(&f);
     for (uint32_t l = 0; l < LAYERS; l++) {
         assert_int_equal(f.layers[l].n_places, SEQUENCES * PAGES);
-        for (size_t i = 0; i < SEQUENCES * PAGES; i++) {
+        for (size_t i = 0; i < f.layers[l].n_places; i++) {
             const struct qn_kv_place *p = &f.layers[l].places[i];
             const uint8_t *bytes = qn_kv_file_page(&f.layers[l], p);
             assert_int_equal(p->sequence, i / PAGES);
