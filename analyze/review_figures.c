@@ -51,6 +51,14 @@ size_t qn_review_number(const struct qn_review *r, const char *path)
     return 0;
 }
 
+bool qn_review_draws(const struct qn_review *r, size_t file, size_t drawn)
+{
+    const size_t number = qn_review_number(r, r->evidence->files[file].path);
+    const json_t *list = json_object_get(r->json, "evidence");
+    return drawn < QN_REVIEW_EACH ||
+           (number > 0 && json_is_true(json_object_get(json_array_get(list, number - 1), "used")));
+}
+
 /* The base name of PATH without the suffix of archives. */
 static void put_base(FILE *to, const char *path)
 {

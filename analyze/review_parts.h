@@ -10,12 +10,17 @@
 #define QN_COSTS_SCHEMA      "qins/costs/1"
 #define QN_BENCH_SCHEMA      "qins/bench/1"
 
-enum { QN_REVIEW_SERIES = 8 }; /* curves of one picture: assets/style.gp has so many colours */
+enum {
+    QN_REVIEW_SERIES = 8, /* curves of one picture: assets/style.gp has so many colours */
+    QN_REVIEW_EACH = 16   /* reports that have a picture each; more if criteria rest on them */
+};
 
 /* The figures of a test that compared two models, or NULL. */
 const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test);
 /* The number under which the page lists the evidence of PATH, from 1; 0. */
 size_t qn_review_number(const struct qn_review *r, const char *path);
+/* Whether the evidence of index FILE gets a picture of a kind of which so many are DRAWN. */
+bool qn_review_draws(const struct qn_review *r, size_t file, size_t drawn);
 /* What a report is of, short, with that number: "kjv-q6, V cache 8 bit [3]". Heap; NULL where
  * memory is short. */
 char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f);

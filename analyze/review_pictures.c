@@ -33,17 +33,17 @@ static const struct {
      "qins gate --evidence DIR --previous EARLIER -o REVIEW_DIR"},
 };
 
-/* The kind of a plot by its file's name, QN_REVIEW_KINDS for none; *FILE: of what evidence. */
-static enum qn_review_kind kind_of(const struct qn_review_shown *s, const char *name, size_t *file)
+/* The kind of a plot by its file's name; *FILE: of what evidence, where there is one for each. */
+static enum qn_review_kind kind_of(const char *name, size_t *file)
 {
     for (int k = 0; k < QN_REVIEW_KINDS; k++) {
-        const size_t files = k < QN_REVIEW_ALL_FILES ? s->review->evidence->n : 1;
-        for (*file = 0; *file < files; ++*file) {
-            char expected[sizeof((struct qn_plot *)0)->name];
-            qn_review_plot_name((enum qn_review_kind)k, *file, expected, sizeof expected);
-            if (strcmp(expected, name) == 0)
-                return (enum qn_review_kind)k;
-        }
+        char made[sizeof((struct qn_plot *)0)->name];
+        const char *dash = strrchr(name, '-');
+        const unsigned long number = dash ? strtoul(dash + 1, NULL, 10) : 0;
+        *file = number > 0 ? number - 1 : 0;
+        qn_review_plot_name((enum qn_review_kind)k, *file, made, sizeof made);
+        if (strcmp(made, name) == 0)
+            return (enum qn_review_kind)k;
     }
     return QN_REVIEW_KINDS;
 }
@@ -81,7 +81,7 @@ static void put_plot(FILE *to, struct qn_review_shown *s, const struct qn_plot *
 {
     const size_t index = (size_t)(plot - s->plotter->plots);
     size_t file;
-    const enum qn_review_kind kind = kind_of(s, plot->name, &file);
+    const enum qn_review_kind kind = kind_of(plot->name, &file);
     if (s->placed[index] || kind == QN_REVIEW_KINDS)
         return;
     s->placed[index] = true;
@@ -153,7 +153,7 @@ static bool has_kind(const struct qn_review_shown *s, enum qn_review_kind kind)
 {
     size_t file;
     for (size_t i = 0; i < s->plotter->n_plots; i++)
-        if (kind_of(s, s->plotter->plots[i].name, &file) == kind)
+        if (kind_of(s->plotter->plots[i].name, &file) == kind)
             return true;
     return false;
 }
@@ -162,7 +162,7 @@ void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind 
 {
     size_t file;
     for (size_t i = 0; i < s->plotter->n_plots; i++)
-        if (kind_of(s, s->plotter->plots[i].name, &file) == kind)
+        if (kind_of(s->plotter->plots[i].name, &file) == kind)
             put_plot(to, s, &s->plotter->plots[i]);
     if (kind >= QN_REVIEW_ALL_FILES && !has_kind(s, kind)) /* the gates tell of the others */
         put_missing(to, s, kind, NULL);

@@ -178,13 +178,14 @@ enum qins_status qn_review_plot_generation(struct qn_plotter *p, const struct qn
                                            struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
+    size_t generations = 0, contexts = 0;
     for (size_t i = 0; i < r->evidence->n && st == QINS_OK; i++) {
         const struct qn_evidence_file *f = &r->evidence->files[i];
         const json_t *generation = qn_review_test(f, "autoregressive"),
                      *context = qn_review_test(f, "long_context");
-        if (generation)
+        if (generation && qn_review_draws(r, i, generations++))
             st = plot_autoregressive(p, r, i, generation, err);
-        if (st == QINS_OK && context)
+        if (st == QINS_OK && context && qn_review_draws(r, i, contexts++))
             st = plot_long_context(p, i, context, err);
     }
     return st;

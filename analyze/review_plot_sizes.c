@@ -171,18 +171,20 @@ static enum qins_status plot_all_layers(struct qn_plotter *p, const struct qn_re
                                         struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
+    size_t drawn = 0;
     for (size_t i = 0; i < r->evidence->n && st == QINS_OK; i++) {
         const struct qn_evidence_file *f = &r->evidence->files[i];
+        const bool native = strcmp(f->schema, QN_TRANSPORT_REPORT) == 0;
         const json_t *test = qn_review_test(f, "consistency");
         if (!test && strcmp(f->schema, QN_VERIFY_SCHEMA) == 0 && !is_validated(r->evidence, f))
             test = f->report;
-        if (json_array_size(json_object_get(test, "tensors")) > 0)
-            st = plot_layers(p, r, i, json_object_get(test, "tensors"), err);
-        if (st == QINS_OK && strcmp(f->schema, QN_TRANSPORT_REPORT) == 0) {
-            char name[sizeof((struct qn_plot *)0)->name];
-            qn_review_plot_name(QN_REVIEW_LAYERS, i, name, sizeof name);
-            st = qn_plot_native_layers(p, name, f->report, err);
-        }
+        const json_t *tensors = json_object_get(test, "tensors");
+        if ((!native && json_array_size(tensors) == 0) || !qn_review_draws(r, i, drawn++))
+            continue;
+        char name[sizeof((struct qn_plot *)0)->name];
+        qn_review_plot_name(QN_REVIEW_LAYERS, i, name, sizeof name);
+        st = native ? qn_plot_native_layers(p, name, f->report, err)
+                    : plot_layers(p, r, i, tensors, err);
     }
     return st;
 }
