@@ -9,12 +9,13 @@
 
 enum { MODEL, CANDIDATE };
 enum {
-    LENGTHS = 3,       /* a quarter, a half and all of the context */
-    LEAST_LENGTH = 16, /* tokens of a window whose eighths are to say something */
-    WINDOWS = 10,      /* of a length at most: what a standard error from windows needs */
-    PROMPTS = 4,       /* of a length at most */
-    CONTINUED = 256,   /* tokens behind each, at most */
-    QUARTERS = 4       /* early and late: 64 of 256 tokens */
+    LENGTHS = 3,           /* a quarter, a half and all of the context */
+    LEAST_LENGTH = 16,     /* tokens of a window whose eighths are to say something */
+    WINDOWS = 10,          /* of a length at most: what a standard error from windows needs */
+    MOST_TOKENS = 1 << 16, /* of all windows of a length, but for the first one */
+    PROMPTS = 4,           /* of a length at most */
+    CONTINUED = 256,       /* tokens behind each, at most */
+    QUARTERS = 4           /* early and late: 64 of 256 tokens */
 };
 
 static const struct qn_stability_bars bars = {.match = 0.95,
@@ -157,6 +158,15 @@ static enum qins_status add_length(struct qn_validation *v, const struct length 
     return st;
 }
 
+/* That a length is worth. */
+static uint64_t most_windows(size_t tokens)
+{
+    uint64_t n = WINDOWS;
+    while (n > 1 && n * tokens > MOST_TOKENS)
+        n--;
+    return n;
+}
+
 static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct qins_error *err)
 {
     struct qn_stability worst = {NAN, NAN, NAN};
@@ -170,7 +180,9 @@ static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct 
                            .text_test = text_tests[i],
                            .greedy_test = greedy_tests[i]};
         l.text_windows = l.tokens > 0 && text > 0 ? (text - 1) / l.tokens : 0;
-        l.windows = l.text_windows < WINDOWS ? l.text_windows : WINDOWS;
+        l.windows = most_windows(l.tokens);
+        if (l.text_windows < l.windows)
+            l.windows = l.text_windows;
         st = add_length(v, &l, shorter, &lengths, &worst, err);
         shorter = l.tokens;
     }
