@@ -2,6 +2,8 @@
 distributions, quantiles and standard errors from the logits it saves, tensors from what it restores."""
 import json
 import math
+import pathlib
+import tempfile
 import unittest
 
 import jsonschema
@@ -71,15 +73,19 @@ def correlation(m):
     return (xy - x * y) / math.sqrt((xx - x * x) * (yy - y * y))
 
 
-class Oracle(support.Folder):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.text = cls.dir / "text.txt"
-        cls.text.write_bytes(TEXT.read_bytes()[:1500])
-        cls.archive = cls.dir / "four.qins"
-        support.run_qins("convert", support.MODEL, "-o", cls.archive, "--bits", "4", "--group", "row",
-                         "--clip", "1", check=0)
+FOLDER = tempfile.TemporaryDirectory(prefix="qins-oracle-")
+
+
+def setUpModule():
+    unittest.addModuleCleanup(FOLDER.cleanup)
+    Oracle.text.write_bytes(TEXT.read_bytes()[:1500])
+    support.run_qins("convert", support.MODEL, "-o", Oracle.archive, "--bits", "4", "--group", "row",
+                     "--clip", "1", check=0)
+
+
+class Oracle(unittest.TestCase):
+    dir = pathlib.Path(FOLDER.name)
+    text, archive = dir / "text.txt", dir / "four.qins"
 
     def report(self, *arguments):
         report = json.loads(support.run_qins("validate", *arguments, "--json", check=0).stdout)
@@ -163,6 +169,7 @@ class Positions(Oracle):
         self.check_perplexity(tests["perplexity"], logits, following, windows)
         return by
 
+    @unittest.skipIf(support.SANITIZER != "none", "the other one takes the same paths")
     def test_errors_by_windows(self):
         self.assertEqual(self.check_all(16), "windows")
 
@@ -179,8 +186,8 @@ class Itself(Oracle):
                 yield value
 
     def test_nothing_differs(self):
-        tests = self.validate(support.MODEL, "--tests", "consistency,sampling,perplexity", "--context",
-                              "64")
+        names = support.less("consistency,sampling,perplexity", "sampling,perplexity")
+        tests = self.validate(support.MODEL, "--tests", names, "--context", "64")
         sampling, perplexity = tests["sampling"], tests["perplexity"]
         for name in ("kl", "total_variation", "mean_delta_p", "rms_delta_p"):
             self.assertEqual({*self.numbers(sampling[name])}, {0.0}, name)
@@ -192,7 +199,7 @@ class Itself(Oracle):
         self.assertEqual({v for v in self.numbers(perplexity["delta_p_percent"])}, {0.0})
         self.assertEqual(perplexity["kl"]["max"], 0.0)
         self.assertEqual(perplexity["kl"]["same_top1"], 1.0)
-        for tensor in tests["consistency"]["tensors"]:
+        for tensor in tests.get("consistency", {"tensors": ()})["tensors"]:
             self.assertEqual((tensor["changed"], tensor["max_abs_error"], tensor["max_rel_error"],
                               tensor["cosine"], tensor["sqnr_db"]), (0, 0.0, 0.0, 1.0, None))
         self.assertTrue(all(part["passed"] for part in tests.values()))
@@ -288,7 +295,11 @@ class Weights(Oracle):
             self.assertEqual(figures["bars_met_from_bits"][choice], min(met, default=None))
 
     def test_own_weights(self):
-        figures = self.validate("--kv-cache", "8", "--tests", "consistency", "--context", "64")["consistency"]
+        folder, ids = self.dir / "own", self.dir / "own.npy"
+        fixtures.write_folder(folder, *fixtures.make("llama"))
+        np.save(ids, fixtures.random_ids(40))
+        figures = self.report(folder, "--kv-cache", "8", "--ids", ids, "--context", "8", "--tests",
+                              "consistency")["tests"]["consistency"]
         self.assertIsNone(figures["passed"])
         self.assertIn("own", figures["note"])
         self.assertNotIn("tensors", figures)
