@@ -45,7 +45,7 @@ static void put_entropy(FILE *to, const json_t *report, const json_t *kv)
                 "; to know the same channel of the token before leaves %.2f, the value before in "
                 "the token %.2f",
                 before, qn_report_number(codes, "order1_bits"));
-    fprintf(to, "; %.2g %% of codes are zero, so there are hardly runs to code: %.2f bits.",
+    fprintf(to, "; %.2g %% of codes are zero, and to code runs of them takes %.2f bits a code.",
             100.0 * qn_report_number(codes, "zero_share"), qn_report_number(codes, "run_bits"));
 }
 
@@ -108,11 +108,13 @@ void qn_page_kv(FILE *to, const json_t *report, const struct qn_plotter *p)
         return;
     fprintf(to,
             "<h2 id=\"kv\">V cache</h2>\n<p>%.0f full pages of %.0f tokens and %.0f heads of %.0f "
-            "values, %.0f bits a code, \xce\xba %.2g, from %.0f windows of a text; dumped in ",
+            "values, %.0f bits a code, \xce\xba %.2g, from %.0f windows of the text ",
             qn_report_number(kv, "pages"), qn_report_number(kv, "page_tokens"),
             qn_report_number(kv, "heads"), qn_report_number(kv, "head_dim"),
             qn_report_number(kv, "bits"), qn_report_number(kv, "kappa"),
             qn_report_number(kv, "sequences"));
+    qn_page_text(to, qn_report_text(kv, "text_fingerprint"));
+    fputs("; dumped in ", to);
     qn_page_text(to, qn_report_text(kv, "path"));
     fputs(".</p>\n<div class=\"finding\"><p><b>The finding.</b> ", to);
     put_entropy(to, report, kv);
