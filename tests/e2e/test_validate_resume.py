@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+import unittest
 
 import numpy as np
 
@@ -35,9 +36,11 @@ class Folder(support.Folder):
         cls.text = cls.dir / "text.txt"
         cls.text.write_bytes(TEXT.read_bytes()[:support.less(12000, 6000)])
 
+    tests = "sampling,perplexity"
+
     def arguments(self, out, *more):
         return ("validate", MODEL, self.archive, "--text", self.text, "--context", 64, "--tests",
-                "sampling,perplexity", "-o", out, *more)
+                self.tests, "-o", out, *more)
 
 
 class Resumed(Folder):
@@ -47,8 +50,8 @@ class Resumed(Folder):
         out = cls.dir / "whole.json"
         support.run_qins(*cls.arguments(cls, out, "--quiet"), check=0)
         cls.whole = json.loads(out.read_text())
-        windows = cls.whole["tests"]["perplexity"]["model"]["windows"]
-        cls.windows = windows
+        if "perplexity" in cls.tests:
+            cls.windows = cls.whole["tests"]["perplexity"]["model"]["windows"]
 
     def start(self, out, *more):
         return subprocess.Popen([str(a) for a in (support.PROGRAM, *self.arguments(out, *more))],
@@ -119,7 +122,7 @@ class Resumed(Folder):
         done = support.run_qins(*arguments, check=0, cwd=self.dir)
         self.assertIn("is of another validation: begun anew", done.stderr)
         # With other tests it goes on: what is there is of windows, whoever asks for them.
-        arguments = ["perplexity" if a == "sampling,perplexity" else a for a in
+        arguments = ["perplexity" if a == self.tests else a for a in
                      self.arguments(out, "--resume", "--json", "--quiet")]
         report = json.loads(support.run_qins(*arguments, check=0).stdout)
         self.assertIn("partial", report["tests"]["perplexity"]["model"])
@@ -165,6 +168,19 @@ class Resumed(Folder):
                                                 self.dir / "logits"), check=2)
         self.assertIn("one whole run", done.stderr)
         self.assertFalse((self.dir / "a.json.part").exists())
+
+
+@unittest.skipIf(support.SANITIZER != "none", "what resuming does is looked at above")
+class ResumedConsistency(Resumed):
+    """Test A: an item is a tensor. (B and E: test_autoregressive.py.)"""
+    tests = "consistency"
+    test_damaged_and_foreign = test_one_at_a_time = test_without = test_usage = None
+
+    def test_ended_anywhere(self):
+        out = self.dir / "ended.json"
+        code, _ = self.end_at(out, 10000, signal.SIGINT)
+        self.assertEqual(code, 130)
+        self.finish(out)
 
 
 class SavedLogits(Folder):
