@@ -86,9 +86,11 @@ static void put_source(FILE *to, const struct qn_review_shown *s, const json_t *
     char place[64];
     fputs("<div>", to);
     qn_review_source(to, "source: ", json_object_get(criterion, "source"));
-    if (strlen(key) > LONGEST_KEY) {
+    if (!*qn_report_text(criterion, "evidence") || !*key) {
+        /* nothing was read */
+    } else if (strlen(key) > LONGEST_KEY) {
         fputs("; how it is read is in gate_review.json", to);
-    } else if (*key && *qn_report_text(criterion, "evidence")) {
+    } else {
         fputs("; read as <code>", to);
         qn_page_text(to, key);
         fputs("</code>", to);

@@ -3,6 +3,8 @@
 #include "analyze/report_json.h"
 #include "analyze/review_page.h"
 
+#include "core/file.h"
+
 #include <string.h>
 
 static const char *gate_status(const json_t *review, const char *id)
@@ -17,13 +19,27 @@ static const char *gate_status(const json_t *review, const char *id)
     return "not_run";
 }
 
+/* Base names of what REVIEW is of: its archives, or its models where there are none. */
+static void put_names(FILE *to, const json_t *review)
+{
+    const json_t *names = json_object_get(review, "archives"), *item;
+    size_t i;
+    if (json_array_size(names) == 0)
+        names = json_object_get(review, "models");
+    json_array_foreach(names, i, item)
+    {
+        fputs(i ? ", " : "", to);
+        qn_page_name(to, qn_path_base(qn_report_text(item, "name")));
+    }
+}
+
 static void put_review(FILE *to, const json_t *gates, const json_t *review, size_t number,
-                       const char *label)
+                       const char *which)
 {
     const json_t *gate;
     size_t i;
-    fprintf(to, "<tr><td class=\"n\">%zu</td><td class=\"name\">", number);
-    qn_page_name(to, label);
+    fprintf(to, "<tr><td class=\"n\">%zu%s</td><td class=\"name\">", number, which);
+    put_names(to, review);
     fputs("</td>", to);
     json_array_foreach(gates, i, gate)
     {
@@ -59,10 +75,9 @@ void qn_review_history(FILE *to, struct qn_review_shown *s)
     json_array_foreach(history, i, earlier)
     {
         const double number = qn_report_number(earlier, "number");
-        put_review(to, gates, earlier, number >= 1.0 && number < 1e9 ? (size_t)number : i + 1,
-                   qn_report_text(earlier, "label"));
+        put_review(to, gates, earlier, number >= 1.0 && number < 1e9 ? (size_t)number : i + 1, "");
     }
-    put_review(to, gates, review, json_array_size(history) + 1, "this review");
+    put_review(to, gates, review, json_array_size(history) + 1, ", this review");
     fputs("</tbody></table></div>\n<div class=\"figures\">\n", to);
     qn_review_picture(to, s, QN_REVIEW_HISTORY);
     fputs("</div>\n", to);

@@ -6,7 +6,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_REVIEWS = 64, MAX_CURVES = 48 };
+enum { MAX_REVIEWS = 64, MAX_ROWS = 64 };
+
+/* How far a criterion was beyond its threshold, oldest review first, this one last. */
+struct margins {
+    double values[MAX_REVIEWS + 1];
+    size_t n;
+};
 
 static const json_t *criterion_of(const json_t *review, const char *gate, const char *criterion)
 {
@@ -36,30 +42,71 @@ static double margin_of(const json_t *criterion, const char *comparison, double 
     return comparison[0] == '<' ? -margin : margin;
 }
 
-/* CRITERION through the reviews in HISTORY and this one: number of the review, margin. How many. */
-static size_t put_curve(struct qn_plotter *p, const json_t *history, const json_t *gate,
-                        const json_t *criterion, bool write)
+static void find_margins(const json_t *history, const json_t *gate, const json_t *criterion,
+                         struct margins *m)
 {
     const char *comparison = qn_report_text(criterion, "comparison");
     const double threshold = qn_report_number(criterion, "threshold");
     const size_t n = json_array_size(history);
-    size_t rows = 0;
+    m->n = 0;
     for (size_t i = n > MAX_REVIEWS ? n - MAX_REVIEWS : 0; i <= n; i++) {
-        const json_t *review = json_array_get(history, i);
-        const json_t *c = i < n ? criterion_of(review, qn_report_text(gate, "id"),
-                                               qn_report_text(criterion, "id"))
-                                : criterion;
-        const double margin = margin_of(c, comparison, threshold),
-                     number = qn_report_number(review, "number");
-        if (isnan(margin))
-            continue;
-        if (write) {
-            qn_plot_number(p, isnan(number) ? (double)i + 1.0 : number);
-            qn_plot_number(p, fmin(fmax(margin, -100.0), 100.0));
-            qn_plot_end_row(p);
-        }
-        rows++;
+        const json_t *c = i < n
+                              ? criterion_of(json_array_get(history, i), qn_report_text(gate, "id"),
+                                             qn_report_text(criterion, "id"))
+                              : criterion;
+        const double margin = margin_of(c, comparison, threshold);
+        if (isnan(margin) && i == n)
+            m->n = 0; /* it has no figure now */
+        else if (!isnan(margin))
+            m->values[m->n++] = fmin(fmax(margin, -100.0), 100.0);
     }
+}
+
+/* What is in a block of the data. */
+enum block { BLOCK_NAMES, BLOCK_EARLIER, BLOCK_ARROWS, BLOCK_MET, BLOCK_MISSED, BLOCKS };
+
+/* Row ROW of BLOCK; how many lines. */
+static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const json_t *criterion,
+                      const struct margins *m)
+{
+    const bool met = strcmp(qn_report_text(criterion, "status"), "pass") == 0;
+    const double now = m->values[m->n - 1];
+    const size_t first = block == BLOCK_EARLIER ? 0 : m->n - 1,
+                 end = block == BLOCK_EARLIER ? m->n - 1 : m->n;
+    if ((block == BLOCK_MET && !met) || (block == BLOCK_MISSED && met))
+        return 0;
+    for (size_t i = first; i < end; i++) {
+        qn_plot_number(p, (double)row);
+        if (block == BLOCK_NAMES) {
+            qn_plot_text(p, qn_report_text(criterion, "name"));
+        } else {
+            qn_plot_number(p, block == BLOCK_ARROWS ? m->values[m->n - 2] : m->values[i]);
+            qn_plot_number(p, now);
+        }
+        qn_plot_end_row(p);
+    }
+    return end - first;
+}
+
+/* All rows of BLOCK; how many criteria have any. */
+static size_t put_block(struct qn_plotter *p, const json_t *review, enum block block)
+{
+    const json_t *history = json_object_get(review, "history"), *gate, *criterion;
+    size_t i, k, rows = 0, lines = 0;
+    json_array_foreach(json_object_get(review, "gates"), i, gate)
+    {
+        json_array_foreach(json_object_get(gate, "criteria"), k, criterion)
+        {
+            struct margins m;
+            if (rows == MAX_ROWS || json_is_false(json_object_get(criterion, "decides")))
+                continue;
+            find_margins(history, gate, criterion, &m);
+            if (m.n < 2)
+                continue;
+            lines += put_row(p, block, rows++, criterion, &m);
+        }
+    }
+    qn_plot_end_block(p, lines, 3);
     return rows;
 }
 
@@ -67,33 +114,25 @@ enum qins_status qn_review_plot_history(struct qn_plotter *p, const struct qn_re
                                         struct qins_error *err)
 {
     struct qn_plot plot = {
-        .caption = "Each criterion through the reviews: how far its figure was beyond the "
-                   "threshold (above the line: met), in per cent of the threshold, cut off at 100.",
-        .alt = "criteria relative to their thresholds by review",
+        .caption =
+            "How far each deciding criterion is beyond its threshold, in per cent of it, cut "
+            "off at 100 and drawn wider near 0: right of the line it is met. Filled: this "
+            "review (square: not met); hollow: earlier ones; the arrow comes from the "
+            "review before.",
+        .alt = "criteria relative to their thresholds, now and in earlier reviews",
         .tensor = -1};
-    const json_t *history = json_object_get(r->json, "history"), *gate, *criterion;
-    size_t i, k, curves = 0;
-    char head[96];
-    if (json_array_size(history) == 0)
+    size_t rows = 0;
+    char head[64];
+    if (json_array_size(json_object_get(r->json, "history")) == 0)
         return QINS_OK;
     qn_review_plot_name(QN_REVIEW_HISTORY, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
-    json_array_foreach(json_object_get(r->json, "gates"), i, gate)
-    {
-        json_array_foreach(json_object_get(gate, "criteria"), k, criterion)
-        {
-            if (curves == MAX_CURVES || put_curve(p, history, gate, criterion, false) < 2)
-                continue;
-            qn_plot_text(p, qn_report_text(criterion, "name"));
-            qn_plot_end_row(p);
-            qn_plot_end_block(p, put_curve(p, history, gate, criterion, true), 2);
-            curves++;
-        }
-    }
-    if (curves == 0)
+    for (int block = 0; block < BLOCKS; block++)
+        rows = put_block(p, r->json, (enum block)block);
+    if (rows == 0)
         return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "curves = %zu\nlast = %zu\n", curves, json_array_size(history) + 1);
+    snprintf(head, sizeof head, "rows = %zu\n", rows);
     return qn_plot_end(p, &plot, head, qn_asset_review_history_gp, err);
 }

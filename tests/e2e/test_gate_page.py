@@ -262,8 +262,18 @@ class GatePage(Folder):
         self.assertNotIn("no trend to show", self.page.text)
         self.assertIn("this review", self.page.text)
         self.assertIn("number 2", self.page.text)
-        data = (self.review / "plots" / "review-history.dat").read_text()
-        self.assertRegex(data, r"\n1\t[-\d.]+\t\n2\t[-\d.]+\t\n")
+        # names; earlier reviews; the one before and this one; met; not met
+        blocks = (self.review / "plots" / "review-history.dat").read_text().split("\n\n\n")
+        names, earlier, arrows, met, missed = ([line.split("\t") for line in block.splitlines()]
+                                               for block in blocks[:5])
+        places = {row[1].strip('"'): row[0] for row in names}
+        overlap = places["C: overlap of the ten likeliest tokens"]
+        margin = 100 * (0.98 - 0.97) / 0.97
+        for rows in (earlier, arrows, met):
+            self.assertEqual(len(rows), len(names))
+            row = next(r for r in rows if r[0] == overlap)
+            self.assertAlmostEqual(float(row[1]), margin, places=4)
+        self.assertEqual(missed[0][0], "NaN")
 
 
 if __name__ == "__main__":
