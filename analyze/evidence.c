@@ -110,35 +110,52 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names in DIR but hidden ones, sorted; *names[*n] are the caller's, also after a failure. */
-static enum qins_status list(const char *dir, char ***names, size_t *n, struct qins_error *err)
+struct names {
+    char **of;
+    size_t n, capacity;
+};
+
+static void names_finish(struct names *l)
 {
-    size_t capacity = 0;
+    for (size_t i = 0; i < l->n; i++)
+        free(l->of[i]);
+    free(l->of);
+}
+
+static enum qins_status names_add(struct names *l, const char *dir, const char *name,
+                                  struct qins_error *err)
+{
+    if (l->n == MAX_ENTRIES)
+        return qn_fail_at(err, QINS_ERR_FORMAT, dir, NULL, QN_NO_OFFSET,
+                          "evidence: more than %d files in a folder", MAX_ENTRIES);
+    if (l->n == l->capacity) {
+        const size_t capacity = l->capacity ? 2 * l->capacity : 64;
+        char **grown = realloc(l->of, capacity * sizeof(char *));
+        if (!grown)
+            return qn_fail_memory(err);
+        l->of = grown;
+        l->capacity = capacity;
+    }
+    l->of[l->n] = qn_strdup(name, err);
+    if (!l->of[l->n])
+        return QINS_ERR_MEMORY;
+    l->n++;
+    return QINS_OK;
+}
+
+/* Names in DIR but hidden ones, sorted; *L is the caller's, also after a failure. */
+static enum qins_status list(const char *dir, struct names *l, struct qins_error *err)
+{
     enum qins_status st = QINS_OK;
     DIR *d = opendir(dir);
     if (!d)
         return qn_fail_errno(err, dir, "cannot open the folder");
-    for (const struct dirent *item; st == QINS_OK && (item = readdir(d));) {
-        if (item->d_name[0] == '.')
-            continue;
-        if (*n == MAX_ENTRIES)
-            st = qn_fail_at(err, QINS_ERR_FORMAT, dir, NULL, QN_NO_OFFSET,
-                            "evidence: more than %d files in a folder", MAX_ENTRIES);
-        else if (*n == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            char **grown = realloc(*names, capacity * sizeof *grown);
-            st = grown ? QINS_OK : qn_fail_memory(err);
-            *names = grown ? grown : *names;
-        }
-        if (st == QINS_OK) {
-            (*names)[*n] = qn_strdup(item->d_name, err);
-            st = (*names)[*n] ? QINS_OK : QINS_ERR_MEMORY;
-            *n += st == QINS_OK;
-        }
-    }
+    for (const struct dirent *item; st == QINS_OK && (item = readdir(d));)
+        if (item->d_name[0] != '.')
+            st = names_add(l, dir, item->d_name, err);
     closedir(d);
-    if (*n > 1)
-        qsort(*names, *n, sizeof **names, compare_names);
+    if (l->n > 1)
+        qsort(l->of, l->n, sizeof(char *), compare_names);
     return st;
 }
 
@@ -146,26 +163,23 @@ static enum qins_status list(const char *dir, char ***names, size_t *n, struct q
 static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
                                     struct qins_error *err)
 {
-    char **names = NULL;
-    size_t n = 0;
+    struct names l = {0};
     if (depth > MAX_DEPTH)
         return qn_fail_at(err, QINS_ERR_FORMAT, dir, NULL, QN_NO_OFFSET,
                           "evidence: folders nest deeper than %d", MAX_DEPTH);
-    enum qins_status st = list(dir, &names, &n, err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+    enum qins_status st = list(dir, &l, err);
+    for (size_t i = 0; i < l.n && st == QINS_OK; i++) {
         struct stat s;
-        char *path = qn_path_join(dir, names[i], err);
+        char *path = qn_path_join(dir, l.of[i], err);
         if (!path)
             st = QINS_ERR_MEMORY;
         else if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode))
             st = take_folder(w, path, depth + 1, err);
-        else if (qn_has_suffix(names[i], suffix) && qn_is_regular(path))
+        else if (qn_has_suffix(l.of[i], suffix) && qn_is_regular(path))
             st = take_file(w, path, err);
         free(path);
     }
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
+    names_finish(&l);
     return st;
 }
 

@@ -23,16 +23,16 @@ static enum qins_status bad(struct qins_error *err, const char *place, const cha
 const struct qn_operator *qn_operator_find(const char *name)
 {
     static const struct qn_operator operators[] = {
-        {"ratio", QN_OP_RATIO, 2, 2, false},
-        {"difference", QN_OP_DIFFERENCE, 2, 2, false},
-        {"product", QN_OP_PRODUCT, 1, QN_EXPR_ARGUMENTS, false},
-        {"abs", QN_OP_ABS, 0, 0, false},
-        {"sum", QN_OP_SUM, 1, QN_EXPR_ARGUMENTS, true},
-        {"min", QN_OP_MIN, 1, QN_EXPR_ARGUMENTS, true},
-        {"max", QN_OP_MAX, 1, QN_EXPR_ARGUMENTS, true},
-        {"mean", QN_OP_MEAN, 1, QN_EXPR_ARGUMENTS, true},
-        {"count", QN_OP_COUNT, 0, 0, false},
-        {"share", QN_OP_SHARE, 0, 0, false},
+        {"ratio", QN_OP_RATIO, false, 2, 2},
+        {"difference", QN_OP_DIFFERENCE, false, 2, 2},
+        {"product", QN_OP_PRODUCT, false, 1, QN_EXPR_ARGUMENTS},
+        {"abs", QN_OP_ABS, false, 0, 0},
+        {"sum", QN_OP_SUM, true, 1, QN_EXPR_ARGUMENTS},
+        {"min", QN_OP_MIN, true, 1, QN_EXPR_ARGUMENTS},
+        {"max", QN_OP_MAX, true, 1, QN_EXPR_ARGUMENTS},
+        {"mean", QN_OP_MEAN, true, 1, QN_EXPR_ARGUMENTS},
+        {"count", QN_OP_COUNT, false, 0, 0},
+        {"share", QN_OP_SHARE, false, 0, 0},
     };
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
         if (strcmp(operators[i].name, name) == 0)

@@ -20,8 +20,8 @@ enum qn_operator_kind {
 struct qn_operator {
     const char *name;
     enum qn_operator_kind kind;
-    size_t least, most; /* arguments, where they are a list */
     bool folds;         /* takes a path of many values, or "over" */
+    size_t least, most; /* arguments, where they are a list */
 };
 
 enum qn_comparison {

@@ -83,6 +83,7 @@ static enum qins_status take_brackets(const char *text, const char **p, struct q
 static enum qins_status next_step(struct qn_path *path, struct qn_path_step **step, const char *at,
                                   struct qins_error *err)
 {
+    *step = NULL;
     if (path->n == QN_PATH_STEPS)
         return bad(err, path->text, at, "more steps than are allowed");
     *step = &path->steps[path->n++];
@@ -93,11 +94,11 @@ static enum qins_status next_step(struct qn_path *path, struct qn_path_step **st
 /* A key or '*' and the brackets behind it. */
 static enum qins_status take_part(struct qn_path *path, const char **p, struct qins_error *err)
 {
-    struct qn_path_step *s;
+    struct qn_path_step *s = NULL;
     enum qins_status st = QINS_OK;
     if (**p != '[') {
         st = next_step(path, &s, *p, err);
-        if (st != QINS_OK)
+        if (!s)
             return st;
         if (**p == '*') {
             s->kind = QN_PATH_MEMBERS;
@@ -111,9 +112,9 @@ static enum qins_status take_part(struct qn_path *path, const char **p, struct q
     while (**p == '[' && st == QINS_OK) {
         ++*p;
         st = next_step(path, &s, *p, err);
-        if (st == QINS_OK)
+        if (s)
             st = take_brackets(path->text, p, s, err);
-        if (st == QINS_OK) {
+        if (s && st == QINS_OK) {
             s->end = (size_t)(*p - path->text);
             path->many = path->many || s->kind == QN_PATH_EACH || s->kind == QN_PATH_FILTER;
         }
@@ -207,7 +208,7 @@ static bool keep(const json_t *value, struct qn_path_found *f)
 {
     if (f->n == f->capacity) {
         const size_t capacity = f->capacity ? 2 * f->capacity : 16;
-        const json_t **grown = realloc((void *)f->values, capacity * sizeof *grown);
+        const json_t **grown = realloc((void *)f->values, capacity * sizeof(const json_t *));
         if (!grown) {
             f->memory = true;
             snprintf(f->why, sizeof f->why, "out of memory");

@@ -119,8 +119,9 @@ def reports():
                         weight("b", 600, 6.0, **{"class": "hot"}),
                         weight("x", 7, None, kind="activation", **{"class": "unknown"})]},
         "bench/hot.json": bench("hot-path", overhead_percent=percent(1.2),
+                                latency={"overhead_percent": percent(4.0)},
                                 archive={"path": "model.qins", "archive_hash": ARCHIVE}),
-        "bench/kv.json": bench("kv-cache", overhead_percent=percent(3.2)),
+        "bench/kv.json": bench("kv-cache", bits=6, overhead_percent=percent(3.2)),
         "bench/gemv.json": bench("gemv", max_relative_error=1e-6, machine={"gpus": ["a", "b"]},
                                  comparisons=[{"of": {"name": "fused"}, "to": {"name": "separate"},
                                                "value": 3.6}])}

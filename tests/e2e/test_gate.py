@@ -465,22 +465,25 @@ class Refusals(Gates):
         self.assertIn(str(path), self.run_gate("--gates", path, check=3).stderr)
 
     def test_gates_of_ones_own(self):
-        """A gate in ten lines, as docs/gates.md has it."""
+        """The one of docs/gates.md, and another without decisions."""
+        page = (support.SOURCE_ROOT / "docs" / "gates.md").read_text().split("## Writing a gate")[1]
+        mine = json.loads("\n".join(l for l in page.split("A gate has")[0].splitlines()
+                                    if l.startswith("    ")))
+        validate(mine, "gates")
         path = self.dir / "mine.json"
-        path.write_text(json.dumps({
-            "schema": "qins/gates/1", "title": "Mine",
-            "selectors": {"size": {"schema": "qins/convert/1", "description": "a conversion"}},
-            "gates": [{"id": "small", "title": "Small enough", "source": {"file": "x", "heading": "y"},
-                       "criteria": [{"id": "bits", "name": "Bits a weight", "evidence": "size",
-                                     "value": "bits_per_weight", "comparison": "<", "threshold": 5.2,
-                                     "source": {"file": "x", "heading": "y"}, "command": "qins convert"}]}]}))
-        validate(json.loads(path.read_text()), "gates")
+        path.write_text(json.dumps(mine))
+        quantiles = self.part("validation.json", "tests", "perplexity", "kl")["quantiles"] = {}
+        for p99, status, says in ((0.04, "pass", "Upload it: 0.04 nats."), (0.05, "fail", "One bit more"),
+                                  (0.0999999, "fail", "(0.1 nats)"), (0.2, "fail", "Do not upload.")):
+            quantiles["p99"] = p99
+            review = self.review("--gates", path, check=0 if status == "pass" else 1)
+            self.assertEqual(self.gates["upload"]["status"], status)
+            self.assertIn(says, self.gates["upload"]["decision"])
+        del mine["gates"][0]["decisions"]
+        path.write_text(json.dumps(mine))
         review = self.review("--gates", path)
-        self.assertEqual([g["status"] for g in review["gates"]], ["fail"])
         self.assertEqual(review["gates"][0]["decision"], "Not passed: stop here.")
-        self.reports["convert.json"]["bits_per_weight"] = 5.19999
-        review = self.review("--gates", path, check=0)
-        self.assertEqual(review["gates"][0]["criteria"][0]["value_text"], "5.19999")
+        self.assertEqual(review["decision"], "Undecided.")
 
 
 class Shipped(unittest.TestCase):

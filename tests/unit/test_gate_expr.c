@@ -21,7 +21,7 @@ static json_t *parse(const char *text)
     char copy[4096];
     json_error_t error;
     assert_true(strlen(text) < sizeof copy);
-    strcpy(copy, text);
+    memcpy(copy, text, strlen(text) + 1);
     for (char *p = copy; *p; p++)
         if (*p == '\'')
             *p = '"';
