@@ -12,11 +12,8 @@ enum { MODEL, CANDIDATE };
 
 /* In the order in which they run and stand in the report. */
 static const struct qn_validate_test *const tests[] = {
-    &qn_test_consistency,
-    &qn_test_autoregressive,
-    &qn_test_sampling,
-    &qn_test_perplexity,
-    &qn_test_long_context,
+    &qn_test_consistency, &qn_test_autoregressive, &qn_test_sampling,
+    &qn_test_perplexity,  &qn_test_long_context,
 };
 enum { N_TESTS = sizeof tests / sizeof(const struct qn_validate_test *) };
 
@@ -211,8 +208,8 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
     return st;
 }
 
-/* Files that were asked for beside the report. */
-static enum qins_status write_files(struct qn_validation *v, struct qins_error *err)
+/* Before the tests, so that pages that cannot be had are told before hours of work. */
+static enum qins_status dump_pages(struct qn_validation *v, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
     const struct qn_model *m = v->models[v->models[CANDIDATE] ? CANDIDATE : MODEL];
@@ -224,8 +221,15 @@ static enum qins_status write_files(struct qn_validation *v, struct qins_error *
     return o->dump_kv ? qn_kv_dump(m, &dump, o->dump_kv, v->monitor, &v->dumped, err) : QINS_OK;
 }
 
-static enum qins_status check_options(const struct qn_validate_options *o, struct qins_error *err)
+static enum qins_status check_options(const struct qn_validate_options *o,
+                                      const bool chosen[N_TESTS], struct qins_error *err)
 {
+    bool perplexity = false;
+    for (int i = 0; i < N_TESTS; i++)
+        perplexity |= chosen[i] && tests[i] == &qn_test_perplexity;
+    if (o->save_logits && !perplexity)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "logits are saved by test perplexity, which is not run");
     if (o->save_logits && o->journal)
         return qn_fail(err, QINS_ERR_USAGE,
                        "logits are saved by one whole run, not by one that is resumed");
@@ -244,13 +248,13 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
     *report = NULL;
     enum qins_status st = choose_tests(options->tests, chosen, err);
     if (st == QINS_OK)
-        st = check_options(options, err);
+        st = check_options(options, chosen, err);
     if (st == QINS_OK)
         st = begin(&v, err);
     if (st == QINS_OK)
-        st = run_tests(&v, chosen, &results, err);
+        st = dump_pages(&v, err);
     if (st == QINS_OK)
-        st = write_files(&v, err);
+        st = run_tests(&v, chosen, &results, err);
     if (st == QINS_OK) {
         *report = qn_validation_describe(&v);
         qn_json_put(report, "tests", results);

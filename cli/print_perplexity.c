@@ -1,5 +1,6 @@
 #include "cli/print_validate.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void perplexity_row(struct cli_table *t, const char *who, const json_t *report,
@@ -9,11 +10,17 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *r
         return;
     cli_cell(t, "%s", who);
     const char *path = cli_string(json_object_get(report, who), "path");
-    const json_t *transport = json_object_get(report, "transport");
-    if (transport && strcmp(who, "candidate") == 0) /* the one that it is of */
-        cli_cell(t, "%s with %s", path, cli_string(transport, "path"));
-    else
+    const json_t *transport = json_object_get(report, "transport"),
+                 *kv = json_object_get(report, "kv_cache");
+    char cache[32] = "";
+    if (kv)
+        snprintf(cache, sizeof cache, ", V of %.0f bits", cli_number(kv, "bits"));
+    if (strcmp(who, "candidate") != 0) /* transport and cache are the candidate's */
         cli_cell(t, "%s", path);
+    else if (transport)
+        cli_cell(t, "%s with %s%s", path, cli_string(transport, "path"), cache);
+    else
+        cli_cell(t, "%s%s", path, cache);
     cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));

@@ -359,6 +359,45 @@ class Figures(Folder):
                       f"{test['difference']['perplexity_ratio']:.6f}"):
             self.assertIn(str(shown), table)
 
+    def test_kv_cache(self):
+        """Of the model beside itself, and of an archive; what was counted adds up."""
+        archive = self.dir / "kv.qins"
+        support.run_qins("convert", MODEL, "-o", archive, "--lossless", check=0)
+        arguments = ("--text", self.short, "--context", 150)
+        config = json.loads((MODEL / "config.json").read_text())
+        values = config["num_hidden_layers"] * config["num_key_value_heads"] * (
+            config["hidden_size"] // config["num_attention_heads"])
+        tests = {}
+        for bits in (8, 6):
+            report = self.validate(MODEL, *arguments, "--kv-cache", bits)
+            kv, tests[bits] = report["kv_cache"], report["tests"]["perplexity"]
+            windows = tests[bits]["model"]["windows"]
+            self.assertEqual(report["model"], report["candidate"])
+            self.assertEqual((kv["bits"], kv["sequences"], kv["tokens"]), (bits, windows,
+                                                                           150 * windows))
+            self.assertEqual(kv["f16_bytes"], 2 * 150 * windows * values)
+            pages = 150 // kv["page_tokens"]
+            self.assertEqual(kv["pages"], pages * windows * config["num_hidden_layers"])
+            self.assertEqual(kv["packed_values"],
+                             pages * windows * kv["page_tokens"] * values)
+            self.assertAlmostEqual(kv["ratio_f16"], 2 * kv["packed_values"] / kv["packed_bytes"])
+            self.assertEqual(kv["open_bytes"],
+                             4 * (150 - pages * kv["page_tokens"]) * windows * values)
+            self.assertGreater(tests[bits]["kl"]["mean"], 0)
+            self.assertNotIn("partial", kv)
+            again = self.validate(MODEL, archive, *arguments, "--kv-cache", bits, "--threads", 1)
+            for key in ("kl", "difference", "delta_p_percent"):
+                self.assertEqual(again["tests"]["perplexity"][key], tests[bits][key])
+        self.assertLess(2 * tests[8]["kl"]["mean"], tests[6]["kl"]["mean"])
+        self.assertLess(tests[6]["kl"]["mean"], 1e-3)
+        off = self.validate(MODEL, MODEL, *arguments, "--kv-cache", "off")
+        self.assertNotIn("kv_cache", off)
+        self.check_equal(off["tests"]["perplexity"])
+        table = support.run_qins("validate", MODEL, *arguments, "--kv-cache", 6, "--tests",
+                                 "perplexity", check=0).stdout
+        self.assertIn(f"{MODEL}, V of 6 bits", table)
+        self.assertIn("V cache, 6 bits, pages of", table)
+
     def test_fingerprints(self):
         report = self.validate(MODEL, "--text", self.short, "--context", 128)
         again = self.validate(MODEL, "--text", TEXT, "--context", 512)

@@ -168,6 +168,10 @@ class Resumed(Folder):
                                                 self.dir / "logits"), check=2)
         self.assertIn("one whole run", done.stderr)
         self.assertFalse((self.dir / "a.json.part").exists())
+        done = support.run_qins("validate", MODEL, self.archive, "--text", self.text, "--tests",
+                                "sampling", "--save-logits", self.dir / "logits", check=2)
+        self.assertIn("test perplexity", done.stderr)
+        self.assertFalse((self.dir / "logits").exists())
 
 
 @unittest.skipIf(support.SANITIZER != "none", "what resuming does is looked at above")
