@@ -52,6 +52,7 @@ json_t *qn_kv_report(const struct qn_model_config *config, const struct qn_kv_op
     put_count(&j, "packed_bytes", c->packed_bytes);
     put_count(&j, "packed_values", c->packed_values);
     put_real(&j, "ratio_f16", ratio(f16 * (double)c->packed_values, (double)c->packed_bytes));
+    put_real(&j, "ratio_f32", ratio(2.0 * f16 * (double)c->packed_values, (double)c->packed_bytes));
     put_count(&j, "old_pages", c->old_pages);
     put_count(&j, "old_bytes", c->old_bytes);
     put_count(&j, "old_values", c->old_values);
