@@ -19,7 +19,8 @@ struct job {
     const struct qn_kv_file *file;
     struct qn_kv_figures *figures;
     struct slot *slots;
-    size_t page_values, capacity, coder_scratch; /* capacity: bytes of a page's codes, at most */
+    size_t page_values, capacity,
+        coder_scratch; /* capacity: bytes of a page or of its codes, at most */
 };
 
 unsigned qn_kv_levels(const struct qn_kv_layout *l)
@@ -87,7 +88,6 @@ static void encode_codes(const struct job *j, struct slot *s, struct qn_kv_figur
 {
     const size_t n = j->page_values, packed = qn_bitpack_size(n, j->file->layout.bits),
                  rest = qn_kv_packed_size(&j->file->layout) - packed;
-    size_t best = packed;
     for (size_t i = 0; i < n; i++)
         s->symbols[i] = (uint8_t)s->codes[i];
     for (int id = 0; id < QN_CODEC_COUNT; id++) {
@@ -98,10 +98,7 @@ static void encode_codes(const struct job *j, struct slot *s, struct qn_kv_figur
             size = size > 0 ? size : n; /* as they are */
         }
         out->coded[id] += rest + size;
-        if ((id == QN_CODEC_HUFFMAN || id == QN_CODEC_RLE_HUFFMAN) && size < best)
-            best = size;
     }
-    out->recoded += rest + best;
 }
 
 static enum qins_status study_page(const struct job *j, const uint8_t *page, size_t size,
@@ -115,12 +112,18 @@ static enum qins_status study_page(const struct job *j, const uint8_t *page, siz
                           err);
     if (st != QINS_OK)
         return st;
+    size_t recoded = size;
+    if (!qn_kv_is_recoded(page, size))
+        st = qn_kv_recode(l, page, s->coded, &recoded, s->scratch, err);
+    if (st != QINS_OK)
+        return st;
     count_codes(l, s);
     add_values(out, s->values, j->page_values);
     encode_codes(j, s, out);
     out->pages++;
     out->old_pages += qn_kv_is_recoded(page, size);
     out->held += size;
+    out->recoded += recoded;
     return QINS_OK;
 }
 
@@ -175,8 +178,10 @@ enum qins_status qn_kv_study(const struct qn_kv_file *f, unsigned threads,
                              const struct qn_monitor *monitor, struct qn_kv_figures *figures,
                              struct qins_error *err)
 {
-    struct job j = {
-        .file = f, .figures = figures, .page_values = token_values(&f->layout) * f->layout.tokens};
+    struct job j = {.file = f,
+                    .figures = figures,
+                    .page_values = token_values(&f->layout) * f->layout.tokens,
+                    .capacity = qn_kv_packed_size(&f->layout)};
     const unsigned slots = threads > 0 ? threads : 1;
     const struct qn_ordered order = {.work = study_layer,
                                      .ctx = &j,

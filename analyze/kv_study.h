@@ -14,8 +14,8 @@ struct qn_kv_figures {
     uint64_t values, pages, old_pages; /* old: that the file has recoded */
     uint64_t header_bytes, scale_bytes;
     uint64_t coded[QN_CODEC_COUNT]; /* bytes of pages, every one with this coder */
-    uint64_t recoded; /* the same as qn_kv_recode() makes them: with the least of three */
-    uint64_t held;    /* as they are in the file */
+    uint64_t recoded;               /* the same as qn_kv_recode() makes them */
+    uint64_t held;                  /* as they are in the file */
     double zeros, sum, magnitudes, squares, min, max; /* of decoded values */
 };
 
