@@ -28,7 +28,7 @@ static const struct {
     {"V cache", "No validation with a coded V cache was among the evidence.",
      "qins validate MODEL --text TEXT --kv-cache 8 -o DIR/validation-kv8.json"},
     {"Size against decoding", "No measurement of the coders was among the evidence.",
-     "qins bench coders --save DIR/costs.json"},
+     "qins bench coders ARCHIVE --save DIR/bench-coders.json"},
     {"History", "No earlier review was given.",
      "qins gate --evidence DIR --previous EARLIER -o REVIEW_DIR"},
 };

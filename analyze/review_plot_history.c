@@ -88,6 +88,14 @@ static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const 
     return end - first;
 }
 
+/* A figure may be there, and yet not be enough to judge. */
+static bool is_judged(const json_t *criterion)
+{
+    const char *status = qn_report_text(criterion, "status");
+    return !json_is_false(json_object_get(criterion, "decides")) &&
+           (strcmp(status, "pass") == 0 || strcmp(status, "fail") == 0);
+}
+
 /* All rows of BLOCK; how many criteria have any. */
 static size_t put_block(struct qn_plotter *p, const json_t *review, enum block block)
 {
@@ -98,7 +106,7 @@ static size_t put_block(struct qn_plotter *p, const json_t *review, enum block b
         json_array_foreach(json_object_get(gate, "criteria"), k, criterion)
         {
             struct margins m;
-            if (rows == MAX_ROWS || json_is_false(json_object_get(criterion, "decides")))
+            if (rows == MAX_ROWS || !is_judged(criterion))
                 continue;
             find_margins(history, gate, criterion, &m);
             if (m.n < 2)

@@ -255,34 +255,33 @@ static enum qins_status plot_kv(struct qn_plotter *p, const struct qn_review *r,
     return qn_plot_end(p, &plot, head, qn_asset_waterfall_gp, err);
 }
 
-/* Coders as points, and what they lie within. */
+/* Coders as curves of points, and what they lie within. */
 struct points {
-    size_t n;
+    size_t coders, n;
     double fastest, slowest, least, most; /* nanoseconds and bits an element */
 };
 
-static void put_point(struct qn_plotter *p, struct points *points, const char *coder, double ns,
-                      double low, double high, double bits)
+/* Nanoseconds, least and most, bits, values that are coded together (0: unknown). */
+static void put_point(struct qn_plotter *p, struct points *points, double ns, double low,
+                      double high, double bits, double page)
 {
-    if (!(bits > 0.0 && ns > 0.0) || points->n == 2 * (size_t)QN_REVIEW_SERIES)
-        return;
     low = low > 0.0 ? low : ns;
     high = high > 0.0 ? high : ns;
-    qn_plot_text(p, coder);
-    qn_plot_end_row(p);
     qn_plot_number(p, ns);
     qn_plot_number(p, low);
     qn_plot_number(p, high);
     qn_plot_number(p, bits);
+    qn_plot_number(p, page > 0.0 ? page : 0.0);
     qn_plot_end_row(p);
-    qn_plot_end_block(p, 1, 4);
     if (points->n++ == 0)
-        *points = (struct points){1, low, high, bits, bits};
+        *points = (struct points){points->coders, 1, low, high, bits, bits};
     points->fastest = fmin(points->fastest, low);
     points->slowest = fmax(points->slowest, high);
     points->least = fmin(points->least, bits);
     points->most = fmax(points->most, bits);
 }
+
+enum { POINT_COLUMNS = 5, MAX_CODERS = 2 * QN_REVIEW_SERIES };
 
 /* Of a table of costs, docs/schemas/costs.schema.json. */
 static void put_costs(struct qn_plotter *p, struct points *points, const json_t *report)
@@ -291,36 +290,96 @@ static void put_costs(struct qn_plotter *p, struct points *points, const json_t 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)json_object_get(report, "decode_ns"), key, value)
     {
-        put_point(p, points, key, json_is_number(value) ? json_number_value(value) : (double)NAN,
-                  qn_report_number(json_object_get(report, "decode_ns_low"), key),
-                  qn_report_number(json_object_get(report, "decode_ns_high"), key),
-                  qn_report_number(json_object_get(report, "bits_per_element"), key));
+        const double ns = json_is_number(value) ? json_number_value(value) : (double)NAN,
+                     bits = qn_report_number(json_object_get(report, "bits_per_element"), key);
+        if (!(bits > 0.0 && ns > 0.0) || points->coders == MAX_CODERS)
+            continue;
+        qn_plot_text(p, key);
+        qn_plot_end_row(p);
+        put_point(p, points, ns, qn_report_number(json_object_get(report, "decode_ns_low"), key),
+                  qn_report_number(json_object_get(report, "decode_ns_high"), key), bits, 0.0);
+        qn_plot_end_block(p, 1, POINT_COLUMNS);
+        points->coders++;
     }
 }
 
-/* The first report with points is drawn. */
+/* The lines of CODER in a benchmark of an archive's coders: a point a page size. */
+static void put_coder(struct qn_plotter *p, struct points *points, const json_t *lines,
+                      const char *coder)
+{
+    const json_t *line;
+    size_t i, before = points->n;
+    json_array_foreach(lines, i, line)
+    {
+        const json_t *cost = json_object_get(line, "decode_ns");
+        const double ns = qn_report_number(cost, "value"),
+                     bits = qn_report_number(line, "bits_per_weight");
+        if (strcmp(qn_report_text(line, "coder"), coder) != 0 || !(ns > 0.0 && bits > 0.0))
+            continue;
+        if (points->n == before) {
+            qn_plot_text(p, coder);
+            qn_plot_end_row(p);
+        }
+        put_point(p, points, ns, qn_report_number(cost, "low"), qn_report_number(cost, "high"),
+                  bits, qn_report_number(line, "page_values"));
+    }
+    if (points->n > before) {
+        qn_plot_end_block(p, 1, POINT_COLUMNS);
+        points->coders++;
+    }
+}
+
+/* Each coder once, in the order of the lines. */
+static void put_coders(struct qn_plotter *p, struct points *points, const json_t *report)
+{
+    const json_t *lines = json_object_get(report, "coders"), *line;
+    const char *seen[MAX_CODERS];
+    size_t i, n = 0;
+    json_array_foreach(lines, i, line)
+    {
+        const char *coder = qn_report_text(line, "coder");
+        size_t k = 0;
+        while (k < n && strcmp(seen[k], coder) != 0)
+            k++;
+        if (k < n || n == MAX_CODERS)
+            continue;
+        seen[n++] = coder;
+        put_coder(p, points, lines, coder);
+    }
+}
+
+/* The first report of SCHEMA that has points. */
+static void put_first(struct qn_plotter *p, struct points *points, const struct qn_evidence *e,
+                      const char *schema,
+                      void (*put)(struct qn_plotter *, struct points *, const json_t *))
+{
+    for (size_t i = 0; i < e->n && points->n == 0; i++)
+        if (strcmp(e->files[i].schema, schema) == 0)
+            put(p, points, e->files[i].report);
+}
+
 static enum qins_status plot_trade_off(struct qn_plotter *p, const struct qn_review *r,
                                        struct qins_error *err)
 {
     struct qn_plot plot = {
         .caption = "Size against decoding time of each coder on one thread: median, fastest and "
-                   "slowest round. Better is lower and further left.",
+                   "slowest round. Better is lower and further left. Where pages of several sizes "
+                   "were measured, a line joins them and larger pages have larger marks.",
         .alt = "size against decoding time by coder",
         .tensor = -1};
     struct points points = {0};
-    char head[160];
+    char head[192];
     qn_review_plot_name(QN_REVIEW_TRADE_OFF, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
-    for (size_t i = 0; i < r->evidence->n && points.n == 0; i++)
-        if (strcmp(r->evidence->files[i].schema, QN_COSTS_SCHEMA) == 0)
-            put_costs(p, &points, r->evidence->files[i].report);
+    put_first(p, &points, r->evidence, QN_BENCH_SCHEMA, put_coders);
+    put_first(p, &points, r->evidence, QN_COSTS_SCHEMA, put_costs);
     if (points.n == 0)
         return qn_plot_drop(p, plot.name, err);
     snprintf(head, sizeof head,
-             "points = %zu\nfastest = %.6g\nslowest = %.6g\nleast = %.6g\nmost = %.6g\n", points.n,
-             points.fastest, points.slowest, points.least, points.most);
+             "coders = %zu\nfastest = %.6g\nslowest = %.6g\nleast = %.6g\nmost = %.6g\n",
+             points.coders, points.fastest, points.slowest, points.least, points.most);
     return qn_plot_end(p, &plot, head, qn_asset_review_trade_off_gp, err);
 }
 

@@ -136,6 +136,10 @@ class GatePage(Folder):
         cls.add("<b>kv & \"8\".json", validation(HOSTILE, kv=8, kl=0))
         cls.add("costs.json", {"schema": "qins/costs/1", "decode_ns": {"store": 0.1, HOSTILE: 0.5},
                                "bits_per_element": {"store": 32, HOSTILE: 6}})
+        cls.add("coders.json", {"schema": "qins/bench/1", "benchmark": "coders", "coders": [
+            {"coder": coder, "page_values": page, "bits_per_weight": 6 + 1e3 / page, "decode_ns":
+             {"value": 0.5, "low": 0.4, "high": 0.6}} for coder in ("zstd", HOSTILE)
+            for page in (4096, 65536)]})
         gates = json.loads((SOURCE_ROOT / "analyze" / "gates.json").read_text())
         cls.criteria = [c for g in gates["gates"] for c in g["criteria"]]
         cls.sources = {(c["source"]["file"], c["source"]["heading"]) for c in cls.criteria}
@@ -216,6 +220,13 @@ class GatePage(Folder):
             for name in found:
                 self.assertTrue((self.review / "plots" / f"{name}.dat").stat().st_size)
         self.assertEqual(len(names), sum(self.plots().values()))
+
+    def test_coders_by_page(self):
+        """The archive's own coders before the general table of costs."""
+        blocks = (self.review / "plots" / "review-trade-off.dat").read_text().split("\n\n\n")
+        self.assertEqual(len([b for b in blocks if b.strip()]), 2)
+        self.assertEqual(blocks[0].splitlines()[1:], ["0.5\t0.4\t0.6\t6.244141\t4096\t",
+                                                      "0.5\t0.4\t0.6\t6.015259\t65536\t"])
 
     @unittest.skipUnless(GNUPLOT, "there is no gnuplot")
     def test_pictures(self):
