@@ -9,9 +9,10 @@ enum { QN_BENCH_MAX_TOKENS = 1 << 16 };
 
 struct qn_bench_options {
     const char *model; /* path; NULL: random weights in the shape of a llama of 210 M parameters */
-    unsigned threads;  /* compared with one: 2 … QN_BENCH_MAX_THREADS */
-    uint32_t tokens;   /* of a prefill, 2 … QN_BENCH_MAX_TOKENS; 0: 512, or the model's context */
-    uint32_t context;  /* of a window, the same range; 0: 256, or the model's context */
+    const char *archive; /* of the same model, or of whatever qn_bench_coders() is to look at */
+    unsigned threads;    /* compared with one: 2 … QN_BENCH_MAX_THREADS */
+    uint32_t tokens;  /* of a prefill, 2 … QN_BENCH_MAX_TOKENS; 0: 512, or the model's context */
+    uint32_t context; /* of a window, the same range; 0: 256, or the model's context */
     const struct qn_monitor *monitor;
 };
 
@@ -26,8 +27,20 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
 enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
                                     struct qins_error *err);
 
+/* What it costs to keep weights coded: a prefill and single tokens on one thread, of the model, of
+ * its archive decoded at load, and of that with the weights of a class decoded again for every
+ * forward pass. QINS_ERR_UNSUPPORTED where the archive is another model's. */
+enum qins_status qn_bench_hot_path(const struct qn_bench_options *options, json_t **report,
+                                   struct qins_error *err);
+
+/* Prefill and generation on one thread, with V in a plain cache and in coded pages. */
+enum qins_status qn_bench_kv_cache(const struct qn_bench_options *options, json_t **report,
+                                   struct qins_error *err);
+
 /* Decoding chunks of every coder to float32, on one thread, beside copying as much. Of the options
- * only the monitor counts. *report is a table of costs as policy/costs.h reads it. */
+ * only the archive and the monitor count. Without an archive *report is a table of costs as
+ * policy/costs.h reads it, of weights made up for it; with one it is size and time of each coder
+ * and page size on a sample of the archive's quantised weights. */
 enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
                                  struct qins_error *err);
 

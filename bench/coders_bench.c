@@ -1,4 +1,4 @@
-#include "bench/bench.h"
+#include "bench/archive_coders.h"
 #include "bench/measure.h"
 #include "core/cpu.h"
 #include "core/random.h"
@@ -214,11 +214,10 @@ static json_t *report_of(const struct measuring *m)
     return j;
 }
 
-enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
-                                 struct qins_error *err)
+static enum qins_status make_costs(const struct qn_bench_options *options, json_t **report,
+                                   struct qins_error *err)
 {
     struct measuring *m = calloc(1, sizeof *m);
-    *report = NULL;
     if (!m)
         return qn_fail_memory(err);
     enum qins_status st = measuring_init(m, err);
@@ -230,4 +229,12 @@ enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t 
     }
     measuring_finish(m);
     return st;
+}
+
+enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
+                                 struct qins_error *err)
+{
+    *report = NULL;
+    return options->archive ? qn_bench_archive_coders(options, report, err)
+                            : make_costs(options, report, err);
 }

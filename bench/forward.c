@@ -1,13 +1,10 @@
 #include "analyze/perplexity.h"
+#include "bench/passes.h"
 #include "bench/products.h"
 #include "bench/setup.h"
 #include "core/pool.h"
-#include "model/session.h"
-
-#include <stdlib.h>
 
 enum {
-    MAX_BATCH = 512,
     MAX_DECODED = 8,
     LARGE_PARAMETERS = 50 * 1000 * 1000,
     SMALL_WINDOWS = 8, /* times as many windows where the model is not large */
@@ -23,45 +20,19 @@ struct lane {
     struct forward *f;
     unsigned threads;
     struct qn_pool *pool; /* NULL for one thread */
-    struct qn_session *prefill, *decode;
+    struct qn_passes passes;
+    struct qn_passes_run run;
 };
 
 struct forward {
     struct qn_bench_setup setup;
     struct lane lanes[2]; /* one thread, all threads */
     struct qn_products *products;
-    float *logits;          /* [vocab] */
-    struct qn_ids windows;  /* part of the setup's ids */
-    size_t decoded, before; /* tokens decoded in a run, and those that stand before them */
-    size_t evaluated;       /* tokens of an evaluation */
+    struct qn_ids windows; /* part of the setup's ids */
+    size_t decoded;        /* tokens decoded in a run */
+    size_t evaluated;      /* tokens of an evaluation */
     size_t batch;
 };
-
-static enum qins_status run_prefill(void *ctx, struct qins_error *err)
-{
-    struct lane *l = ctx;
-    struct forward *f = l->f;
-    qn_session_reset(l->prefill);
-    enum qins_status st =
-        qn_session_forward(l->prefill, f->setup.ids.data, f->setup.tokens, NULL, err);
-    if (st == QINS_OK)
-        qn_session_logits(l->prefill, qn_session_last_batch(l->prefill) - 1, 1, f->logits);
-    return st;
-}
-
-static enum qins_status run_decode(void *ctx, struct qins_error *err)
-{
-    struct lane *l = ctx;
-    struct forward *f = l->f;
-    enum qins_status st = QINS_OK;
-    qn_session_truncate(l->decode, f->before);
-    for (size_t i = 0; i < f->decoded && st == QINS_OK; i++) {
-        st = qn_session_forward(l->decode, f->setup.ids.data + f->before + i, 1, NULL, err);
-        if (st == QINS_OK)
-            qn_session_logits(l->decode, 0, 1, f->logits);
-    }
-    return st;
-}
 
 static enum qins_status run_evaluate(void *ctx, struct qins_error *err)
 {
@@ -100,21 +71,15 @@ static enum qins_status run_decode_products(void *ctx, struct qins_error *err)
 static enum qins_status create_lane(struct forward *f, struct lane *l, unsigned threads,
                                     struct qins_error *err)
 {
-    const struct qn_model *m = f->setup.model;
-    struct qn_session_options o = {.positions = f->setup.tokens, .batch = f->batch};
     enum qins_status st = QINS_OK;
     l->f = f;
     l->threads = threads;
+    l->run = (struct qn_passes_run){.passes = &l->passes};
     if (threads > 1)
         st = qn_pool_create(&l->pool, threads, err);
-    o.pool = l->pool;
-    if (st == QINS_OK)
-        st = qn_session_create(&l->prefill, m, &o, err);
-    if (st == QINS_OK)
-        st = qn_session_create(&l->decode, m, &o, err);
-    if (st == QINS_OK)
-        st = qn_session_forward(l->decode, f->setup.ids.data, f->before, NULL, err);
-    return st;
+    const struct qn_passes_options o = {
+        .tokens = f->setup.tokens, .decoded = f->decoded, .batch = f->batch, .pool = l->pool};
+    return st == QINS_OK ? qn_passes_init(&l->passes, f->setup.model, &f->setup.ids, &o, err) : st;
 }
 
 static enum qins_status forward_init(struct forward *f, const struct qn_bench_options *options,
@@ -133,12 +98,8 @@ static enum qins_status forward_init(struct forward *f, const struct qn_bench_op
     f->windows = f->setup.ids;
     f->windows.count = n;
     f->evaluated = windows * f->setup.context;
-    f->batch = f->setup.tokens < MAX_BATCH ? f->setup.tokens : MAX_BATCH;
+    f->batch = f->setup.tokens < QN_PASSES_BATCH ? f->setup.tokens : QN_PASSES_BATCH;
     f->decoded = f->setup.tokens / 2 < MAX_DECODED ? f->setup.tokens / 2 : MAX_DECODED;
-    f->before = f->setup.tokens - f->decoded;
-    f->logits = malloc(m->config.vocab * sizeof *f->logits);
-    if (st == QINS_OK && !f->logits)
-        st = qn_fail_memory(err);
     if (st == QINS_OK)
         st = qn_products_create(&f->products, m, f->batch, err);
     if (st == QINS_OK)
@@ -151,12 +112,10 @@ static enum qins_status forward_init(struct forward *f, const struct qn_bench_op
 static void forward_finish(struct forward *f)
 {
     for (int i = 0; i < 2; i++) {
-        qn_session_destroy(f->lanes[i].prefill);
-        qn_session_destroy(f->lanes[i].decode);
+        qn_passes_finish(&f->lanes[i].passes);
         qn_pool_destroy(f->lanes[i].pool);
     }
     qn_products_destroy(f->products);
-    free(f->logits);
     qn_bench_setup_finish(&f->setup);
 }
 
@@ -166,10 +125,10 @@ static const struct kind {
     bool busy;
     enum qins_status (*run)(void *ctx, struct qins_error *err);
 } kinds[] = {
-    {"prefill", false, run_prefill},   {"prefill products", false, run_prefill_products},
-    {"decode", false, run_decode},     {"decode products", false, run_decode_products},
-    {"evaluate", false, run_evaluate}, {"prefill", true, run_prefill},
-    {"decode", true, run_decode},      {"evaluate", true, run_evaluate},
+    {"prefill", false, qn_run_prefill}, {"prefill products", false, run_prefill_products},
+    {"decode", false, qn_run_decode},   {"decode products", false, run_decode_products},
+    {"evaluate", false, run_evaluate},  {"prefill", true, qn_run_prefill},
+    {"decode", true, qn_run_decode},    {"evaluate", true, run_evaluate},
 };
 enum {
     PREFILL,
@@ -197,11 +156,16 @@ static const struct {
 };
 enum { N_COMPARISONS = sizeof comparisons / sizeof *comparisons };
 
+static bool is_pass(const struct kind *k)
+{
+    return k->run == qn_run_prefill || k->run == qn_run_decode;
+}
+
 static uint64_t tokens_of(const struct forward *f, const struct kind *k)
 {
     if (k->run == run_evaluate)
         return f->evaluated;
-    return k->run == run_decode || k->run == run_decode_products ? f->decoded : f->setup.tokens;
+    return k->run == qn_run_decode || k->run == run_decode_products ? f->decoded : f->setup.tokens;
 }
 
 enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
@@ -220,7 +184,7 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
                                                     .busy = k->busy,
                                                     .tokens = tokens_of(&f, k),
                                                     .run = k->run,
-                                                    .ctx = l};
+                                                    .ctx = is_pass(k) ? (void *)&l->run : l};
     }
     for (size_t i = 0; i < N_COMPARISONS; i++) {
         size_t of = comparisons[i].of, to = comparisons[i].to;

@@ -93,7 +93,7 @@ static json_t *integer(uint64_t value)
     return json_integer((json_int_t)(value < INT64_MAX ? value : INT64_MAX));
 }
 
-static json_t *machine_report(const struct qn_harness *h)
+json_t *qn_bench_machine(const struct qn_harness *h)
 {
     json_t *j = json_object();
     qn_json_put(&j, "online_processors", integer(qn_cpu_count()));
@@ -103,12 +103,22 @@ static json_t *machine_report(const struct qn_harness *h)
     return j;
 }
 
+json_t *qn_bench_archive(const struct qn_archive *a)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "path", qn_json_text(a->file.path));
+    qn_json_put(&j, "archive_hash", qn_json_digest(&a->body_hash));
+    qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(a)));
+    return j;
+}
+
 static json_t *model_report(const struct qn_bench_setup *s)
 {
     const struct qn_model *m = s->model;
     json_t *j = json_object();
     const char *path = s->options->model;
     qn_json_put(&j, "path", path ? qn_json_text(path) : json_null());
+    qn_json_put(&j, "fingerprint", path ? qn_json_digest(&m->fingerprint) : json_null());
     qn_json_put(&j, "model_type", json_string(m->config.arch->model_type));
     qn_json_put(&j, "parameters", integer(m->n_parameters));
     qn_json_put(&j, "weight_bytes", integer(m->weight_bytes));
@@ -162,15 +172,35 @@ static json_t *side(const struct qn_bench_candidate *c)
     return j;
 }
 
+/* Of single threads, the clock that does not see other processes. */
+static bool is_single(const struct qn_comparison *c)
+{
+    return c->of->threads == 1 && c->to->threads == 1;
+}
+
+struct qn_spread qn_comparison_value(const struct qn_comparison *c)
+{
+    struct qn_spread v = qn_speed_ratio(c->overhead ? c->to : c->of, c->overhead ? c->of : c->to,
+                                        is_single(c) ? QN_CLOCK_CPU : QN_CLOCK_WALL);
+    if (c->overhead)
+        v = (struct qn_spread){100 * (v.median - 1), 100 * (v.low - 1), 100 * (v.high - 1)};
+    return v;
+}
+
+json_t *qn_bench_spread(struct qn_spread s)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "value", qn_json_real(s.median));
+    qn_json_put(&j, "low", qn_json_real(s.low));
+    qn_json_put(&j, "high", qn_json_real(s.high));
+    return j;
+}
+
 static json_t *comparison_report(const struct qn_comparison *c)
 {
     json_t *j = json_object();
-    /* Of single threads, the clock that does not see other processes. */
-    bool single = c->of->threads == 1 && c->to->threads == 1;
-    struct qn_spread v = qn_speed_ratio(c->overhead ? c->to : c->of, c->overhead ? c->of : c->to,
-                                        single ? QN_CLOCK_CPU : QN_CLOCK_WALL);
-    if (c->overhead)
-        v = (struct qn_spread){100 * (v.median - 1), 100 * (v.low - 1), 100 * (v.high - 1)};
+    const bool single = is_single(c);
+    const struct qn_spread v = qn_comparison_value(c);
     bool met = c->overhead ? v.median <= c->goal : v.median >= c->goal;
     bool judged = c->goal > 0.0;
     qn_json_put(&j, "of", side(c->of));
@@ -196,7 +226,7 @@ json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
     for (size_t i = 0; i < n_comparisons; i++)
         append(&compared, comparison_report(&comparisons[i]));
     qn_json_put(&j, "benchmark", json_string(name));
-    qn_json_put(&j, "machine", machine_report(&s->harness));
+    qn_json_put(&j, "machine", qn_bench_machine(&s->harness));
     qn_json_put(&j, "model", model_report(s));
     qn_json_put(&j, "threads", integer(s->threads));
     qn_json_put(&j, "tokens", integer(s->tokens));

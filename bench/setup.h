@@ -4,6 +4,7 @@
 
 #include "bench/bench.h"
 #include "bench/measure.h"
+#include "formats/archive/reader.h"
 #include "model/ids.h"
 #include "model/weights.h"
 
@@ -32,6 +33,13 @@ struct qn_comparison {
     bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
     double goal;   /* at most, for an overhead; else at least. 0: none */
 };
+
+/* As the report has it. */
+struct qn_spread qn_comparison_value(const struct qn_comparison *c);
+json_t *qn_bench_spread(struct qn_spread s); /* {"value", "low", "high"}; NULL without memory */
+json_t *qn_bench_machine(const struct qn_harness *h);
+/* Of an archive: path and hash. */
+json_t *qn_bench_archive(const struct qn_archive *a);
 
 /* The report of benchmark NAME; NULL when out of memory. */
 json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,

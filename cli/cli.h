@@ -74,7 +74,7 @@ enum cli_option_id {
 };
 
 enum {
-    CLI_MAX_OPERANDS = 2,
+    CLI_MAX_OPERANDS = 3,
     CLI_MAX_CONTEXT = 1 << 24, /* tokens of a window */
 };
 
