@@ -27,7 +27,8 @@ static char *number_text(double x, const char *unit, int digits, struct qins_err
     return qn_format(err, "%.*g%s%s", digits, y, space, word);
 }
 
-/* As few digits as do not change what BAR makes of it: 0.949996 must not read as 95 %. */
+/* As few digits as do not change what BAR makes of it, nor make all of what is less: 0.949996 must
+ * not read as 95 %, nor 0.9998 as 100 %. */
 static int digits_for(const struct qn_figure *f, const char *unit, const json_t *bar)
 {
     static const int tried[] = {3, 4, 6, 9, 12};
@@ -36,7 +37,8 @@ static int digits_for(const struct qn_figure *f, const char *unit, const json_t 
         struct qn_figure rounded = *f;
         snprintf(text, sizeof text, "%.*g", tried[i], shown(f->number, unit));
         rounded.number = strtod(text, NULL) / shown(1.0, unit);
-        if (qn_comparison_eval(bar, &rounded, why) == qn_comparison_eval(bar, f, why))
+        if ((rounded.number == 1.0) == (f->number == 1.0) &&
+            qn_comparison_eval(bar, &rounded, why) == qn_comparison_eval(bar, f, why))
             return tried[i];
     }
     return bar ? 17 : tried[0];

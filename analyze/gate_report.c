@@ -139,8 +139,8 @@ static void put_decision(const struct qn_gate_job *job, const struct qn_gate_res
     char *text = qn_gate_decide(job, g, decisions, &chosen, NULL);
     const json_t *d = chosen < 0 ? NULL : json_array_get(decisions, (size_t)chosen);
     if (g && g->status == QN_GATE_BLOCKED && text) {
-        char *blocked =
-            qn_format(NULL, "Blocked: an earlier gate did not pass. By itself: %s", text);
+        const char *first = json_string_value(json_array_get(g->blocked_by, 0));
+        char *blocked = qn_format(NULL, "Blocked by gate %s. By itself: %s", first, text);
         free(text);
         text = blocked;
     }

@@ -134,7 +134,7 @@ class Statuses(Gates):
         self.assertIn("stop Pattern B and ship Pattern A only", self.gates["2-3"]["decision"])
         self.assertIn("89 %", self.gates["2-3"]["decision"])
         self.assertEqual(self.gates["2-3"]["fallback"], "Pattern A only")
-        self.assertTrue(self.gates["3-4"]["decision"].startswith("Blocked"))
+        self.assertTrue(self.gates["3-4"]["decision"].startswith("Blocked by gate 2-3. By itself: "))
         self.assertNotEqual(review["decision"], before)
         self.assertIn("ship Pattern A only", review["decision"])
         self.assertIs(self.ship["v-path"]["ready"], False)
@@ -182,9 +182,11 @@ class Decisions(Gates):
         self.check_after_phase_2(0.8999, "fail", "stop Pattern B", "Pattern A only")
 
     def test_rounding_does_not_mislead(self):
-        self.part("native/v-all.json", "tests", "perplexity", "kl")["same_top1"] = 0.90000001
-        self.review(check=0)
-        self.assertNotEqual(self.criteria["2-3/v-all-match"]["value_text"], "90 %")
+        kl = self.part("native/v-all.json", "tests", "perplexity", "kl")
+        for match, text in ((0.90000001, "90.000001 %"), (0.99976, "99.98 %"), (1.0, "100 %"), (0.9812, "98.1 %")):
+            kl["same_top1"] = match
+            self.review(check=0)
+            self.assertEqual(self.criteria["2-3/v-all-match"]["value_text"], text)
 
     def test_after_phase_5(self):
         self.part("native/all.json", "tests", "perplexity", "kl")["same_top1"] = 0.85
@@ -206,6 +208,12 @@ class Decisions(Gates):
         self.assertEqual(self.gates["3-4"]["fallback"], "bit-pack only")
         self.assertEqual(review["fallback"], "bit-pack only")
         self.assertIn("2.5 %", review["decision"])
+
+    def test_slow_kv_cache(self):
+        self.part("bench/kv.json", "overhead_percent")["value"] = 25.0
+        self.review()
+        self.assertEqual(self.gates["1-2"]["fallback"], "KV cache behind a flag")
+        self.assertIn("takes 25 % longer", self.gates["1-2"]["decision"])
 
     def test_nothing_is_cold(self):
         for t in self.part("analysis/entropy_analysis.json", "tensors"):
@@ -263,9 +271,11 @@ class Evidence(Gates):
         del self.part("validation.json", "tests", "autoregressive")["prompts"][9]
         self.review()
         self.assertIn("number of prompts is 9, not >= 10", self.reason("pattern-a/b-match"))
+        self.part("validation.json", "tests", "perplexity", "candidate")["tokens"] = 9999
         self.reports["native/v-all.json"]["transport"].update(layers=3, projections={"v_proj": 3})
         self.review()
         self.assertIn("without a native v_proj is 1", self.reason("2-3/v-all-match"))
+        self.assertIn("tokens of text is 9999, not >= 10000", self.reason("6-production/final-tokens"))
 
     def test_access_not_measured(self):
         self.part("analysis/entropy_analysis.json", "tensors")[0]["class"] = "unknown"
