@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shutil
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -261,6 +262,33 @@ class GatePage(Folder):
         same = (again / "index.html").read_bytes()
         self.gate(again, env=without_gnuplot(self.dir / "nothing"))
         self.assertEqual((again / "index.html").read_bytes(), same)
+
+    def test_browser_that_fails(self):
+        """What it leaves running is ended, its half of a PDF is not taken, an old one goes."""
+        programs, folder = self.dir / "programs", self.dir / "failed"
+        programs.mkdir()
+        browser = programs / "chromium"
+        browser.write_text(f"""#!/bin/sh
+for option; do case $option in --print-to-pdf=*) echo "%PDF-1.4 half" > "${{option#*=}}";; esac; done
+echo "$HOME" > {self.dir}/home
+/bin/sleep 600 &
+echo $! >> {self.dir}/pids
+""")
+        browser.chmod(0o755)
+        folder.mkdir()
+        (folder / "review.pdf").write_bytes(b"an earlier one")
+        done = self.gate(folder, env=without_gnuplot(programs))
+        self.assertIn("could not print review.pdf", done.stderr)
+        self.assertEqual({p.name for p in folder.iterdir()}, {"gate_review.json", "index.html", "plots"})
+        self.assertTrue((self.dir / "home").read_text().startswith(str(folder.resolve())))
+        for pid in (self.dir / "pids").read_text().split():
+            state = pathlib.Path(f"/proc/{pid}/stat")
+            for _ in range(100):  # killed, but perhaps not yet gone
+                if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                    break
+                time.sleep(0.05)
+            else:
+                self.fail(f"process {pid} runs on")
 
     def test_what_is_missing(self):
         for kind, command in (("V cache", "--kv-cache"), ("Size against decoding", "qins bench coders")):
