@@ -5,6 +5,9 @@
 
 #include <stdlib.h>
 
+/* Values to decode below which waking a pool costs more than it brings: about 20 us of work. */
+static const size_t DECODE_GRAIN = (size_t)1 << 15;
+
 /* A coded page: size 0 where there is none. */
 struct page {
     uint8_t *bytes;
@@ -211,7 +214,8 @@ enum qins_status qn_kv_cache_load(struct qn_kv_cache *c, uint32_t layer, size_t 
     for (unsigned i = 0; i < c->n_workers; i++)
         c->workers[i].status = QINS_OK;
     if (l.first < coded)
-        qn_pool_run(c->shape.pool, coded - l.first, load_item, &l);
+        qn_pool_run((coded - l.first) * open_values(c) < DECODE_GRAIN ? NULL : c->shape.pool,
+                    coded - l.first, load_item, &l);
     for (unsigned i = 0; i < c->n_workers && st == QINS_OK; i++) {
         st = c->workers[i].status;
         if (st != QINS_OK && err)
