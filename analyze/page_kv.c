@@ -57,7 +57,7 @@ static void put_sizes(FILE *to, const json_t *kv)
                  ratio32 = member(kv, "recoded", "ratio_f32");
     fprintf(to,
             " Packed, with headers and scales, a value takes %.3f bits: <b>%.2f\xc3\x97</b> under "
-            "float16. Coded as runs and Huffman where that is less, %.3f bits: "
+            "float16. As old pages are coded, by Huffman or with runs where they pay, %.3f bits: "
             "<b>%.2f\xc3\x97</b> under float16, %.2f\xc3\x97 under float32; coding itself saves "
             "%.1f %%. ",
             packed, member(kv, "packed", "ratio_f16"), coded, ratio16, ratio32,
