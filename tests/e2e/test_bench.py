@@ -79,6 +79,106 @@ class Bench(unittest.TestCase):
                           for c in report["comparisons"] if c["of"]["threads"] == 1],
                          [(name, "prefill", "percent more time") for name in kinds[1:]])
 
+    def spread(self, figure):
+        self.assertLessEqual(figure["low"], figure["value"])
+        self.assertLessEqual(figure["value"], figure["high"])
+
+    def test_hot_path(self):
+        """Of an archive with hot, cold and unclassed tensors, and one of hot and cold rows."""
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
+            folder = pathlib.Path(name)
+            plan, archive, other = (folder / n for n in ("plan.json", "m.qins", "other.qins"))
+            support.run_qins("plan", support.MODEL, "--target-bits", "6", "-o", plan, check=0)
+            text = json.loads(plan.read_text())
+            hot = 0
+            for tensor in text["tensors"]:
+                tensor["class"] = ("hot" if ".q_proj." in tensor["name"] else
+                                   "cold" if ".k_proj." in tensor["name"] else "unknown")
+                if tensor["name"] == "model.layers.0.mlp.up_proj.weight":
+                    line = {"codec": "huffman", "levels": 31, "bits": 6, "kappa": 1, "clip": 0.9,
+                            "group": "row", "rounding": "nearest", "reason": "by hand"}
+                    tensor["blocks"] = [
+                        {**line, "class": "hot", "row_begin": 0, "row_end": 100},
+                        {**line, "class": "cold", "row_begin": 100, "row_end": 384}]
+            plan.write_text(json.dumps(text))
+            made = json.loads(support.run_qins("convert", support.MODEL, "--plan", plan, "-o",
+                                               archive, "--json", check=0).stdout)
+            done = support.run_qins("bench", "hot-path", support.MODEL, archive, "--tokens", "24",
+                                    "--json", check=0)
+            report = json.loads(done.stdout)
+            shutil.copytree(support.MODEL, folder / "model")
+            weights = bytearray((folder / "model" / "model.safetensors").read_bytes())
+            weights[-1] ^= 1
+            (folder / "model" / "model.safetensors").write_bytes(weights)
+            done = support.run_qins("bench", "hot-path", folder / "model", archive, check=3)
+            self.assertIn("of another model", done.stderr)
+        self.check(report, "hot-path")
+        self.assertEqual(report["archive"]["archive_hash"], made["archive_hash"])
+        coded = report["coded"]
+        self.assertEqual(coded["hot"]["weights"], 6 * 128 * 128 + 100 * 128)
+        self.assertEqual(coded["hot_bit_packed"]["weights"], coded["hot"]["weights"])
+        self.assertEqual(coded["hot_bit_packed"]["entropy_coded_weights"], 0)
+        self.assertGreaterEqual(coded["hot"]["entropy_coded_weights"], 100 * 128)
+        self.assertEqual(coded["cold"]["weights"], 6 * 64 * 128 + 284 * 128)
+        everything = report["model"]["parameters"]
+        self.assertEqual(sum(coded[c]["weights"] for c in ("hot", "cold", "unknown"))
+                         + report["weights_left_decoded"], everything)
+        # The embedding is only looked up in.
+        self.assertEqual(report["weights_left_decoded"], 2048 * 128)
+        self.assertEqual(len(report["measurements"]), 12)
+        self.assertEqual(len(report["comparisons"]), 12)
+        first = report["comparisons"][0]
+        self.assertEqual((first["of"]["name"], first["to"]["name"]),
+                         ("one token, hot weights coded", "one token, hot weights bit-packed"))
+        for figure in (report["overhead_percent"], report["latency"]["overhead_percent"],
+                       *(c["overhead_percent"] for c in coded.values())):
+            self.spread(figure)
+        self.assertEqual(report["overhead_percent"], {k: first[k] for k in ("value", "low", "high")})
+
+    def test_kv_cache(self):
+        done = support.run_qins("bench", "kv-cache", support.MODEL, "--tokens",
+                                support.less("160", "80"), "--json", check=0)
+        report = json.loads(done.stdout)
+        self.check(report, "kv-cache")
+        self.assertEqual([(k["bits"], k["old_pages_coded"]) for k in report["kv_cache"]],
+                         [(8, True), (6, True), (6, False)])
+        self.assertEqual(report["overhead_percent"], report["kv_cache"][1]["generation"])
+        self.assertEqual(report["bits"], 6)
+        self.assertEqual({c["unit"] for c in report["comparisons"]}, {"percent more time"})
+
+    def test_coders_of_an_archive(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
+            archive, saved = pathlib.Path(name) / "m.qins", pathlib.Path(name) / "coders.json"
+            made = support.run_qins("convert", support.MODEL, "-o", archive, "--bits", "4",
+                                    "--group", "row", "--codec", "huffman", "--json", check=0)
+            lines = support.run_qins("bench", "coders", archive, "--save", saved,
+                                     check=0).stdout.splitlines()
+            report = json.loads(saved.read_text())
+            lossless = pathlib.Path(name) / "lossless.qins"
+            support.run_qins("convert", support.MODEL, "-o", lossless, "--lossless", check=0)
+            done = support.run_qins("bench", "coders", lossless, check=3)
+            self.assertIn("no quantised weights", done.stderr)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        self.assertEqual(report["archive"]["archive_hash"], json.loads(made.stdout)["archive_hash"])
+        coders = {(c["coder"], c["page_values"]): c for c in report["coders"]}
+        self.assertEqual(len(coders), 6 * 5 + 1)
+        self.assertEqual(sum(1 for line in lines if "its chunks" in line), 7)
+        self.assertEqual({k["name"] for k in report["kinds"]},
+                         {"embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "o_proj",
+                          "gate_proj", "up_proj", "down_proj"})
+        self.assertTrue(all(k["sampled_weights"] > 0 for k in report["kinds"]))
+        for c in coders.values():
+            self.spread(c["decode_ns"])
+        own, huffman = coders["archive", None], coders["huffman", None]
+        self.assertEqual(own["bits_per_weight"], huffman["bits_per_weight"])
+        # 4 bits, a scale a row of 128 or 384, and a header of 64 bytes a page.
+        packed = coders["bitpack", None]["bits_per_weight"]
+        self.assertTrue(4 + 32 / 384 < packed < 4 + 32 / 128 + 0.05)
+        small = coders["bitpack", 4096]["bits_per_weight"]
+        self.assertAlmostEqual(small - packed, 8 * 64 / 4096, delta=0.02)
+        self.assertLess(huffman["bits_per_weight"], packed)
+        self.assertEqual(huffman["stored_share"], 0)
+
     def check_costs(self, costs):
         jsonschema.Draft202012Validator.check_schema(COSTS)
         jsonschema.validate(costs, COSTS, cls=jsonschema.Draft202012Validator)
@@ -115,13 +215,15 @@ class Bench(unittest.TestCase):
                           ["bench", "forward", support.MODEL, "--threads", "1"],
                           ["bench", "forward", support.MODEL, "--tokens", "1"],
                           ["bench", "forward", support.MODEL, "--context", "0"],
-                          ["bench", "coders", support.MODEL],
+                          ["bench", "coders", support.MODEL, support.MODEL],
+                          ["bench", "hot-path", support.MODEL],
+                          ["bench", "kv-cache", support.MODEL, "--threads", "2"],
                           ["bench", "coders", "--threads", "2"],
                           ["bench", "coders", "--tokens", "16"]):
             with self.subTest(arguments=arguments):
                 done = support.run_qins(*arguments, check=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
-                if len(arguments) < 3:
+                if arguments[1:] in ([], ["nothing"]):
                     self.assertIn("forward|calibrate", done.stderr)
 
     def test_inputs_are_not_overwritten(self):
