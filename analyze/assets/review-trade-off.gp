@@ -3,11 +3,17 @@
 # of nanoseconds and bits.
 height = 440 + 19 * ((coders + 2) / 3)
 load "style.gp"
-set logscale xy
+set logscale x
 set xtics (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100)
-set ytics (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
 set xrange [fastest / 1.3:slowest * 1.3]
-set yrange [least / 1.15:most * 1.15]
+if (most > 2 * least) {
+  set logscale y
+  set ytics (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
+  set yrange [least / 1.15:most * 1.15]
+} else {
+  pad = 0.08 * (most - least) + 0.01
+  set yrange [least - pad:most + pad]
+}
 set xlabel "decoding, nanoseconds a weight on one thread"
 set ylabel "bits a weight"
 set key outside top left horizontal maxcols 3
