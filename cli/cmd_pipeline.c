@@ -27,7 +27,7 @@ static enum qins_status print_summary(const json_t *report, struct qins_error *e
               json_is_true(json_object_get(report, "ok")) ? "verified" : "DIFFERENT", dir,
               qn_has_suffix(dir, "/") ? "" : "/");
     if (cli_string(report, "decision")[0])
-        cli_print("gates: %s; the review: %s%sreview/index.html\n", cli_string(report, "decision"),
+        cli_print("gates: %s\nthe review: %s%sreview/index.html\n", cli_string(report, "decision"),
                   dir, qn_has_suffix(dir, "/") ? "" : "/");
     return QINS_OK;
 }

@@ -3,6 +3,8 @@
 #include "convert/pipeline_job.h"
 #include "core/file.h"
 
+#include <string.h>
+
 /* In the order in which they are shown. */
 static const struct {
     enum qn_pipeline_step step;
@@ -20,6 +22,25 @@ static const struct {
     {QN_STEP_NATIVE, QN_FILE_NATIVE_REPORT},
 };
 enum { N_EVIDENCE = sizeof evidence / sizeof *evidence };
+
+enum qins_status qn_pipeline_gate_job(const struct qn_pipeline *p, struct qn_digest *job,
+                                      struct qins_error *err)
+{
+    struct qn_hasher *h = qn_hasher_create();
+    enum qins_status st = h ? QINS_OK : qn_fail_memory(err);
+    if (st == QINS_OK)
+        qn_hasher_add(h, qins_version(), strlen(qins_version()));
+    for (size_t i = 0; i < N_EVIDENCE && st == QINS_OK; i++) {
+        struct qn_digest d = {{0}};
+        if (p->reports[evidence[i].step])
+            st = qn_hash_file(p->files[evidence[i].report], &d, err);
+        qn_hasher_add(h, d.bytes, sizeof d.bytes);
+    }
+    if (st == QINS_OK)
+        *job = qn_hasher_digest(h);
+    qn_hasher_destroy(h);
+    return st;
+}
 
 enum qins_status qn_pipeline_gate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {

@@ -81,6 +81,9 @@ enum qins_status qn_pipeline_validate(struct qn_pipeline *p, enum qn_pipeline_st
 /* What decides its outcome beside models and texts, into TEXT of SIZE bytes. */
 void qn_pipeline_validation_job(const struct qn_pipeline *p, enum qn_pipeline_step step, char *text,
                                 size_t size);
+/* Of all reports that gates are judged by, as the files are now: a person may have changed one. */
+enum qins_status qn_pipeline_gate_job(const struct qn_pipeline *p, struct qn_digest *job,
+                                      struct qins_error *err);
 /* Judges the reports there are and writes the review (convert/pipeline_gate.c). */
 enum qins_status qn_pipeline_gate(struct qn_pipeline *p, json_t **report, struct qins_error *err);
 

@@ -83,18 +83,6 @@ static void set_transport_job(struct qn_pipeline *p)
     set_job(p, QN_STEP_TRANSPORT, &d);
 }
 
-/* Of all reports that it is judged by. */
-static void set_gate_job(struct qn_pipeline *p)
-{
-    char text[QN_PIPELINE_STEPS * (sizeof *p->jobs + 1) + 64];
-    int size = snprintf(text, sizeof text, "gate %s", qins_version());
-    for (int i = 0; i < QN_STEP_GATE; i++)
-        size += snprintf(text + size, sizeof text - (size_t)size, " %s",
-                         p->reports[i] ? p->jobs[i] : "-");
-    const struct qn_digest d = qn_hash128(text, (size_t)size);
-    set_job(p, QN_STEP_GATE, &d);
-}
-
 static void set_validation_job(struct qn_pipeline *p, enum qn_pipeline_step step)
 {
     char text[1024];
@@ -118,6 +106,7 @@ static void set_analyze_job(struct qn_pipeline *p)
 enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step step,
                                  struct qins_error *err)
 {
+    struct qn_digest d = {{0}};
     enum qins_status st = QINS_OK;
     switch (step) {
     case QN_STEP_CALIBRATE:
@@ -142,7 +131,8 @@ enum qins_status qn_pipeline_job(struct qn_pipeline *p, enum qn_pipeline_step st
         set_validation_job(p, step);
         break;
     case QN_STEP_GATE:
-        set_gate_job(p);
+        st = qn_pipeline_gate_job(p, &d, err);
+        set_job(p, step, &d);
         break;
     default:
         memcpy(p->jobs[step], p->jobs[QN_STEP_CONVERT], sizeof *p->jobs);
