@@ -138,6 +138,7 @@ class Statuses(Gates):
         self.assertNotEqual(review["decision"], before)
         self.assertIn("ship Pattern A only", review["decision"])
         self.assertIs(self.ship["v-path"]["ready"], False)
+        self.assertIs(self.ship["native"]["ready"], False)  # whatever it would be alone
         self.assertIs(self.ship["pattern-a"]["ready"], True)
 
     def test_first_gate_blocks_all(self):
