@@ -15,7 +15,8 @@ enum {
 /* An entropy_analysis.json of a model of 70e9 weights is some 20 MB. */
 static const uint64_t max_file = 1u << 28, max_total = 1u << 30; /* bytes */
 
-static const char ours[] = "qins/";
+/* Gates and reviews of them are no evidence. */
+static const char ours[] = "qins/", not_these[] = "qins/gate";
 static const char suffix[] = ".json";
 
 struct walk {
@@ -78,7 +79,8 @@ static enum qins_status take_text(struct qn_evidence *e, const char *path, const
     if (!report)
         return qn_error_in_file(err, err ? err->status : QINS_ERR_FORMAT, path);
     const char *schema = json_string_value(json_object_get(report, "schema"));
-    if (schema && strncmp(schema, ours, sizeof ours - 1) == 0)
+    if (schema && strncmp(schema, ours, sizeof ours - 1) == 0 &&
+        strncmp(schema, not_these, sizeof not_these - 1) != 0)
         return add(e, path, report, &digest, b->size, err);
     json_decref(report);
     return QINS_OK;

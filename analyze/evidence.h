@@ -21,9 +21,9 @@ struct qn_evidence {
 };
 
 /* Takes every *.json below PATHS[N] (folders, or single files) whose "schema" begins with "qins/";
- * other JSON (a model's config.json) is passed over, hidden and linked folders too, and files
- * whose bytes were seen before. QINS_ERR_FORMAT, naming the file, for what is no JSON, and beyond
- * the limits on depth, number and size. *E is for qn_evidence_finish() either way. */
+ * other JSON (a model's config.json, gates, reviews) is passed over, hidden and linked folders too,
+ * and files whose bytes were seen before. QINS_ERR_FORMAT, naming the file, for what is no JSON,
+ * and beyond the limits on depth, number and size. *E is for qn_evidence_finish() either way. */
 enum qins_status qn_evidence_load(struct qn_evidence *e, const char *const *paths, size_t n,
                                   const struct qn_monitor *monitor, struct qins_error *err);
 void qn_evidence_finish(struct qn_evidence *e);

@@ -340,6 +340,13 @@ class Evidence(Gates):
         review = self.review(check=0)
         self.assertEqual(len(review["evidence"]), len(gate_evidence.reports()))
 
+    def test_review_among_its_evidence(self):
+        """A second review into the same folder says the same."""
+        self.review(check=0, out="evidence/review")
+        first = (self.evidence / "review/gate_review.json").read_bytes()
+        self.review(check=0, out="evidence/review")
+        self.assertEqual((self.evidence / "review/gate_review.json").read_bytes(), first)
+
     def test_single_files(self):
         gate_evidence.write(self.evidence, self.reports)
         one = self.evidence / "kv" / "6.json"
