@@ -36,10 +36,11 @@ struct qn_pipeline_options {
  * step that an earlier run finished for the same sources and options is not done again; a
  * DIR/plan.json that was edited by hand since is kept and carried out. Where the checkpoint is no
  * language model that can be run on the text, calibration and validation are skipped, and the
- * report says why; so is the plan of a uniform run, and so are native layers where the calibration
- * has too few rows. What the gates say changes nothing of the outcome: it is "passed" of the
- * report. *report (schema qins/pipeline/1) belongs to the caller; it is set on QINS_OK and on
- * QINS_ERR_CHECK (the archive is not what the model makes of it). */
+ * report says why; so is the plan of a uniform run, so are native layers where the calibration
+ * has too few rows, and V caches where windows are too short to fill a page. What the gates say
+ * changes nothing of the outcome: it is "passed" of the report. *report (schema qins/pipeline/1)
+ * belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK (the archive is not what the
+ * model makes of it). */
 enum qins_status qn_pipeline(const struct qn_pipeline_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);

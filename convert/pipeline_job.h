@@ -55,7 +55,7 @@ struct qn_pipeline {
     char *files[QN_PIPELINE_FILES];
     uint32_t context; /* tokens of a window of the steps that run the model; 0: it cannot be run, */
     char why[512];    /* and why */
-    char no_transport[512];                            /* why there is none */
+    char no_transport[512], no_pages[512];             /* why there are none */
     struct qn_digest source, text, heldout, tokenizer; /* of the inputs */
     char jobs[QN_PIPELINE_STEPS][33];                  /* what decides a step's outcome, */
     json_t *reports[QN_PIPELINE_STEPS];                /* NULL: skipped */

@@ -326,6 +326,9 @@ static const char *why_skipped(const struct qn_pipeline *p, enum qn_pipeline_ste
     if (step == QN_STEP_PLAN)
         return uniform_reason;
     const bool native = step == QN_STEP_TRANSPORT || step == QN_STEP_NATIVE;
+    const bool pages = step == QN_STEP_KV_8 || step == QN_STEP_KV_6;
+    if (pages && p->no_pages[0])
+        return p->no_pages;
     return native && p->no_transport[0] ? p->no_transport : p->why;
 }
 
@@ -382,7 +385,8 @@ enum qins_status qn_pipeline_step(struct qn_pipeline *p, enum qn_pipeline_step s
     enum qins_status st = QINS_OK;
     const bool cannot = steps[step].runs_model && p->context == 0;
     const bool unwanted = (step == QN_STEP_PLAN && p->o->uniform) ||
-                          (step == QN_STEP_NATIVE && !p->reports[QN_STEP_TRANSPORT]);
+                          (step == QN_STEP_NATIVE && !p->reports[QN_STEP_TRANSPORT]) ||
+                          (step == QN_STEP_KV_6 && !p->reports[QN_STEP_KV_8]);
     if (step == QN_STEP_CONVERT && !p->o->uniform)
         direct_convert(p);
     if (!cannot && !unwanted)

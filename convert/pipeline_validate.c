@@ -49,5 +49,15 @@ enum qins_status qn_pipeline_validate(struct qn_pipeline *p, enum qn_pipeline_st
         .resume = v->archive,
         .threads = p->convert.threads,
     };
-    return qn_validate(&o, p->monitor, report, err);
+    if (!v->kv_bits)
+        return qn_validate(&o, p->monitor, report, err);
+    struct qins_error unfit = {0};
+    enum qins_status st = qn_validate(&o, p->monitor, report, &unfit);
+    if (st == QINS_ERR_USAGE) { /* windows too short to fill a page */
+        qins_error_format(&unfit, p->no_pages, sizeof p->no_pages);
+        return QINS_OK;
+    }
+    if (st != QINS_OK && err)
+        *err = unfit;
+    return st;
 }

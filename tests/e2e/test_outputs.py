@@ -135,6 +135,7 @@ class Inputs(Folder):
         text.write_text("some text")
         for name in ("model.qins", "model.qins.part", "convert.json", "verify.json", "index.html",
                      "calibration.h5", "calibration.h5.part", "calibrate.json", "validation.json",
+                     "validation.json.part", "kv-pages.h5", "review/gate_review.json",
                      "plan.json", "analysis/entropy_analysis.json", "analysis/index.html"):
             folder = self.dir / f"in-{name.replace('/', '-')}"
             (folder / name).parent.mkdir(parents=True)

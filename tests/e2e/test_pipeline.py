@@ -1,6 +1,9 @@
 """qins pipeline: its steps, what it keeps of earlier runs, what it skips, its page."""
 import json
 import re
+import signal
+import subprocess
+import time
 
 import jsonschema
 import numpy as np
@@ -9,9 +12,17 @@ import model_fixtures
 import support
 
 HELDOUT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-STEPS = ["calibrate", "transport", "plan", "convert", "verify", "analyze", "validate",
-         "validate-transport"]
+STEPS = ["calibrate", "transport", "plan", "convert", "verify", "validate-kv-8", "validate-kv-6",
+         "analyze", "validate", "validate-transport", "gate"]
+RUN_THE_MODEL = {"calibrate", "transport", "validate-kv-8", "validate-kv-6", "validate",
+                 "validate-transport"}
 PSALM = "In the beginning God created the heaven and the earth."
+
+
+def expected(rest="done", model=None, **some):
+    """The status of every step: SOME of them (with _ for -), those that run the model, the rest."""
+    named = {name.replace("_", "-"): status for name, status in some.items()}
+    return [named.get(s, model if model and s in RUN_THE_MODEL else rest) for s in STEPS]
 
 
 class Folder(support.Folder):
@@ -52,7 +63,7 @@ class Folder(support.Folder):
         """A tiny model that reads what the example's tokenizer makes."""
         folder = self.dir / name
         config, tensors = model_fixtures.make("llama", vocab_size=2048, num_hidden_layers=1,
-                                              hidden_size=36)
+                                              hidden_size=36, head_dim=32)
         model_fixtures.write_folder(folder, {**config, **changes}, tensors)
         if tokenizer:
             (folder / "tokenizer.json").write_bytes(
@@ -66,7 +77,7 @@ class Checkpoint(Folder):
     def test_steps_and_what_is_kept(self):
         out = self.dir / "run"
         arguments = [self.source, "--text", self.text("text", "In the beginning"), "-o", out]
-        done, kept = (["skipped"] * 2 + [s] * 4 + ["skipped"] * 2 for s in ("done", "kept"))
+        done, kept = (expected(rest, model="skipped") for rest in ("done", "kept"))
         statuses, report = self.pipeline(*arguments, plots=True)
         self.assertEqual(statuses, done)
         self.assertIn("config.json", report["steps"][0]["reason"])
@@ -79,12 +90,11 @@ class Checkpoint(Folder):
         damaged[len(archive) // 2] ^= 1
         (out / "model.qins").write_bytes(damaged)
         self.assertEqual(self.pipeline(*arguments)[0],
-                         ["skipped", "skipped", "kept", "done", "done", "kept", "skipped",
-                          "skipped"])
+                         expected("kept", "skipped", convert="done", verify="done", gate="done"))
         self.assertEqual((out / "model.qins").read_bytes(), archive)
         self.assertEqual(sorted(p.name for p in out.iterdir()),
                          ["analysis", "convert.json", "index.html", "model.qins", "plan.json",
-                          "verify.json"])
+                          "review", "verify.json"])
         page = (out / "index.html").read_text()
         self.assertIn("up.weight", page)
         self.assertIsNone(re.search(r"<script|https?://|<link", page))
@@ -96,7 +106,7 @@ class Checkpoint(Folder):
         out, plain = self.dir / "by-hand", self.dir / "plain.qins"
         arguments = [self.source, "--text", self.text("some", PSALM), "-o", out]
         statuses, report = self.pipeline(*arguments, "--bits", "4")
-        self.assertEqual(statuses, ["skipped"] * 3 + ["done"] * 3 + ["skipped"] * 2)
+        self.assertEqual(statuses, expected(model="skipped", plan="skipped"))
         self.assertIn("one coding", report["steps"][2]["reason"])
         self.assertFalse((out / "plan.json").exists())
         self.assertIn("plan skipped", (out / "index.html").read_text())
@@ -117,15 +127,14 @@ class Checkpoint(Folder):
                     **{"class": "cold", "reason": "because I say so"})
         (out / "plan.json").write_text(json.dumps(plan))
         self.assertEqual(self.pipeline(*arguments)[0],
-                         ["skipped", "skipped", "kept", "done", "done", "done", "skipped",
-                          "skipped"])
+                         expected(model="skipped", plan="kept"))
         made = json.loads((out / "convert.json").read_text())["tensors"]
         found = next(t for t in made if t["name"] == "up.weight")
         self.assertEqual((found["levels"], found["codec"], found["reason"]),
                          (15, "huffman", "because I say so"))
         # Other options make another plan.
         self.assertEqual(self.pipeline(*arguments, "--target-bits", "9")[0],
-                         ["skipped"] * 2 + ["done"] * 4 + ["skipped"] * 2)
+                         expected(model="skipped"))
         self.assertNotIn("because I say so", (out / "plan.json").read_text())
 
 
@@ -135,14 +144,14 @@ class Model(Folder):
         text = self.text("few.txt", HELDOUT.read_text()[:3000])
         heldout = self.text("other.txt", HELDOUT.read_text()[3000:6000])
         arguments = [self.model("tiny"), "--text", text, "--heldout", heldout, "-o", out,
-                     "--context", "64"]
+                     "--context", "64", "--tests", "perplexity"]
 
         def statuses(expected, *more, plots=False):
             found, report = self.pipeline(*arguments, *more, plots=plots)
             self.assertEqual(found, expected)
             return report
 
-        report = statuses(["done"] * 8, plots=True)
+        report = statuses(expected(), plots=True)
         self.assertEqual(report["heldout"], str(heldout))
         calibration = self.valid("calibrate", (out / "calibrate.json").read_text())
         self.assertTrue(calibration["gram"])
@@ -171,17 +180,88 @@ class Model(Folder):
                          sorted(p.name for p in out.iterdir()))
         archive = json.loads((out / "convert.json").read_text())["archive_hash"]
         self.assertEqual(validation["candidate"]["archive_hash"], archive)
-        statuses(["kept"] * 8)
-        statuses(["kept", "kept", "skipped", *["done"] * 4, "kept"], "--bits", "4")
-        statuses([*["kept"] * 3, *["done"] * 4, "kept"])
+        kept = expected("kept")
+        statuses(kept)
+        new_archive = {s: "done" for s in ("convert", "verify", "analyze", "validate", "gate")}
+        statuses(expected("kept", plan="skipped", **new_archive), "--bits", "4")
+        statuses(expected("kept", **new_archive))
         (out / "transport.h5").unlink()
-        statuses(["kept", "done", *["kept"] * 5, "done"])
+        statuses(expected("kept", transport="done", validate_transport="done", gate="done"))
         (out / "calibration.h5").write_bytes(b"other")
         # Rounding with feedback reads it: a new file, a new archive.
-        statuses(["done", "done", "kept", *["done"] * 5])
+        statuses(expected(plan="kept", validate_kv_8="kept", validate_kv_6="kept"))
         heldout.write_text(PSALM)
-        # Shorter windows, for calibration too.
-        statuses(["done"] * 8)
+        # Shorter windows, for calibration too; they fill no page of a V cache.
+        statuses(expected(validate_kv_8="skipped", validate_kv_6="skipped"))
+
+
+class Review(Folder):
+    def test_from_a_model_to_a_verdict(self):
+        """All of it, interrupted and gone on with; what --strict says; what an edited report does."""
+        out = self.dir / "review-run"
+        calibration = support.SOURCE_ROOT / "examples" / "kjv-calibration.txt"
+        size = support.less(3000, 1500)
+        text = self.text("calibration.txt", calibration.read_text()[:size])
+        heldout = self.text("heldout.txt", HELDOUT.read_text()[:support.less(4000, 1500)])
+        arguments = ["pipeline", support.MODEL, "--text", text, "--heldout", heldout, "-o", out,
+                     "--context", "64", "--tokens", support.less("60", "10"), "--target-bits", "9"]
+        environment = support.without_gnuplot(self.dir)
+        run = subprocess.Popen([support.PROGRAM, *arguments, "--quiet"], env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        part = out / "validation.json.part"
+        while run.poll() is None and not (part.exists() and part.stat().st_size > 20000):
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate()[1]
+        self.assertEqual(run.returncode, 130, said)
+        self.assertTrue(part.exists())
+        self.assertFalse((out / "validation.json").exists())
+
+        statuses, report = self.pipeline(*arguments[1:])
+        self.assertEqual(statuses, expected("kept", **{
+            s: "skipped" for s, status in zip(STEPS, statuses) if status == "skipped"},
+            validate="done", validate_transport=statuses[9], gate="done"))
+        self.assertLessEqual({s for s, status in zip(STEPS, statuses) if status == "skipped"},
+                             {"transport", "validate-transport"})
+        self.assertFalse(part.exists())
+        validation = self.valid("validation", (out / "validation.json").read_text())
+        self.assertEqual(set(validation["tests"]), {"consistency", "autoregressive", "sampling",
+                                                    "perplexity", "long_context"})
+        self.assertEqual(validation["tests"]["autoregressive"]["tokens"],
+                         int(support.less("60", "10")))
+        review = self.valid("gate_review", (out / "review/gate_review.json").read_text())
+        self.assertEqual((report["passed"], report["decision"]),
+                         (review["passed"], review["decision"]))
+        self.assertFalse(review["passed"])
+        page = (out / "review/index.html").read_text()
+        self.assertIn(str(heldout.name), page)
+        self.assertIn("review/index.html", (out / "index.html").read_text())
+        by_id = {g["id"]: g for g in review["gates"]}
+        self.assertEqual(self.status(by_id, "c-kl"), "pass")
+        # There is no benchmark in a pipeline.
+        self.assertEqual(by_id["3-4"]["status"], "blocked" if by_id["2-3"]["status"] != "pass"
+                         else "not_run")
+
+        # The same command again is quick, and the verdict decides with --strict alone.
+        strict = support.run_qins(*arguments, "--strict", "--json", check=1, env=environment)
+        self.assertIn("review/index.html", strict.stderr)
+        again = self.valid("pipeline", strict.stdout)
+        self.assertEqual({s["status"] for s in again["steps"]} - {"skipped"}, {"kept"})
+
+        validation["tests"]["sampling"]["kl"]["model_candidate"]["mean"] = 9.5
+        (out / "validation.json").write_text(json.dumps(validation))
+        statuses, report = self.pipeline(*arguments[1:])
+        self.assertEqual([s for s, status in zip(STEPS, statuses) if status == "done"], ["gate"])
+        judged = json.loads((out / "review/gate_review.json").read_text())
+        by_id = {g["id"]: g for g in judged["gates"]}
+        self.assertEqual(self.status(by_id, "c-kl"), "fail")
+        self.assertEqual(by_id["pattern-a"]["status"], "fail")
+        self.assertEqual({by_id[g]["status"] for g in by_id if g != "pattern-a"}, {"blocked"})
+        self.assertIn("Pattern A does not pass", report["decision"])
+        self.assertEqual(judged["number"], review["number"] + 1)
+
+    def status(self, gates, criterion):
+        return next(c["status"] for c in gates["pattern-a"]["criteria"] if c["id"] == criterion)
 
 
 class CannotRun(Folder):
@@ -189,13 +269,16 @@ class CannotRun(Folder):
         """The model is converted all the same; no text is run through it, for a reason."""
         out = self.dir / f"{model.name}-run"
         statuses, report = self.pipeline(model, "--text", HELDOUT, "-o", out, "--bits", "8", *more)
-        self.assertEqual(statuses, ["skipped"] * 3 + ["done"] * 3 + ["skipped"] * 2)
-        for step in report["steps"][:2] + report["steps"][6:]:
+        self.assertEqual(statuses, expected(model="skipped", plan="skipped"))
+        for step in report["steps"]:
+            if step["name"] not in RUN_THE_MODEL:
+                continue
             for word in words:
                 self.assertIn(word, step["reason"])
             self.assertNotIn("--ids", step["reason"])
         self.assertEqual(sorted(p.name for p in out.iterdir()),
-                         ["analysis", "convert.json", "index.html", "model.qins", "verify.json"])
+                         ["analysis", "convert.json", "index.html", "model.qins", "review",
+                          "verify.json"])
         self.assertIn(words[0], (out / "index.html").read_text())
 
     def test_models_that_cannot_run(self):
@@ -220,12 +303,15 @@ class CannotRun(Folder):
         tokenizer, text = self.dir / "tokenizer.json", self.text("short.txt", PSALM)
         tokenizer.write_bytes((support.MODEL / "tokenizer.json").read_bytes())
         arguments = [bare, "--text", text, "-o", self.dir / "bare-run", "--tokenizer", tokenizer,
-                     "--bits", "8"]
-        again = ["done", "skipped", "skipped", "kept", "kept", "done", "done", "skipped"]
-        for expected in (again, ["kept"] + ["skipped"] * 2 + ["kept"] * 4 + ["skipped"]):
+                     "--bits", "8", "--tests", "perplexity"]
+        none = {s: "skipped" for s in ("transport", "plan", "validate_transport", "validate_kv_8",
+                                       "validate_kv_6")}
+        again = expected(**none, convert="kept", verify="kept")
+        for statuses_then in (again, expected("kept", **none)):
             statuses, report = self.pipeline(*arguments)
-            self.assertEqual(statuses, expected)
+            self.assertEqual(statuses, statuses_then)
             self.assertIn("rows", report["steps"][1]["reason"])
+            self.assertIn("fill no page", report["steps"][5]["reason"])
         tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text())))
         self.assertEqual(self.pipeline(*arguments)[0], again)
         # Tokens that the model does not have show only when the text is read.
@@ -237,7 +323,8 @@ class CannotRun(Folder):
         text.write_text("God " * 40000 + "zq")
         (self.dir / "bare-run" / "validation.json").unlink()
         statuses, report = self.pipeline(*arguments)
-        self.assertEqual(statuses, ["skipped"] * 3 + ["kept"] * 2 + ["done"] + ["skipped"] * 2)
+        self.assertEqual(statuses, expected(model="skipped", plan="skipped", convert="kept",
+                                            verify="kept"))
         self.assertIn("5000", report["steps"][0]["reason"])
 
 
