@@ -233,9 +233,9 @@ class Review(Folder):
         self.assertEqual((report["passed"], report["decision"]),
                          (review["passed"], review["decision"]))
         self.assertFalse(review["passed"])
-        page = (out / "review/index.html").read_text()
-        self.assertIn(str(heldout.name), page)
-        self.assertIn("review/index.html", (out / "index.html").read_text())
+        page = (out / "review/index.html").read_text().replace("<wbr>", "")
+        self.assertTrue(heldout.name in page)
+        self.assertTrue('href="review/index.html"' in (out / "index.html").read_text())
         by_id = {g["id"]: g for g in review["gates"]}
         self.assertEqual(self.status(by_id, "c-kl"), "pass")
         # There is no benchmark in a pipeline.
