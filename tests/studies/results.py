@@ -123,7 +123,7 @@ def others(study):
     yield "lossless", [study.archive("lossless", "--lossless")]
     for bits in (8, 6):
         yield (f"seed grid, {bits} bit",
-               [study.archive(f"seed-{bits}", "--bits", bits, "--grid", "seed", "--group", "tensor")])
+               [study.archive(f"seed-{bits}", "--bits", bits, "--grid", "seed")])
     for target in (6.5, 4.5):
         yield (f"planned, {target} bits a weight",
                [study.of_plan(f"planned-{target}", study.plan(target, "feedback"))])
