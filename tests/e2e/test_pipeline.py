@@ -200,35 +200,26 @@ class Review(Folder):
         """All of it, interrupted and gone on with; what --strict says; what an edited report does."""
         out = self.dir / "review-run"
         calibration = support.SOURCE_ROOT / "examples" / "kjv-calibration.txt"
-        size = support.less(3000, 1500)
-        text = self.text("calibration.txt", calibration.read_text()[:size])
-        heldout = self.text("heldout.txt", HELDOUT.read_text()[:support.less(4000, 1500)])
-        arguments = ["pipeline", support.MODEL, "--text", text, "--heldout", heldout, "-o", out,
-                     "--context", "64", "--tokens", support.less("60", "10"), "--target-bits", "9"]
+        text = self.text("calibration.txt", calibration.read_text()[:1500])
+        heldout = self.text("heldout.txt", HELDOUT.read_text()[:2000])
+        # Under sanitizers a model so small that there is no time to interrupt it.
+        large = support.SANITIZER == "none"
+        arguments = ["pipeline", support.MODEL if large else self.model("small"), "--text", text,
+                     "--heldout", heldout, "-o", out, "--context", "64", "--tokens", "60",
+                     "--target-bits", "9"]
         environment = support.without_gnuplot(self.dir)
-        run = subprocess.Popen([support.PROGRAM, *arguments, "--quiet"], env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        part = out / "validation.json.part"
-        while run.poll() is None and not (part.exists() and part.stat().st_size > 20000):
-            time.sleep(0.01)
-        run.send_signal(signal.SIGINT)
-        said = run.communicate()[1]
-        self.assertEqual(run.returncode, 130, said)
-        self.assertTrue(part.exists())
-        self.assertFalse((out / "validation.json").exists())
-
+        if large:
+            self.interrupt([support.PROGRAM, *arguments, "--quiet"], out, environment)
         statuses, report = self.pipeline(*arguments[1:])
-        self.assertEqual(statuses, expected("kept", **{
-            s: "skipped" for s, status in zip(STEPS, statuses) if status == "skipped"},
-            validate="done", validate_transport=statuses[9], gate="done"))
+        self.assertEqual(dict(zip(STEPS, statuses))["convert"], "kept" if large else "done")
+        self.assertEqual(dict(zip(STEPS, statuses))["validate"], "done")
         self.assertLessEqual({s for s, status in zip(STEPS, statuses) if status == "skipped"},
                              {"transport", "validate-transport"})
-        self.assertFalse(part.exists())
+        self.assertFalse((out / "validation.json.part").exists())
         validation = self.valid("validation", (out / "validation.json").read_text())
         self.assertEqual(set(validation["tests"]), {"consistency", "autoregressive", "sampling",
                                                     "perplexity", "long_context"})
-        self.assertEqual(validation["tests"]["autoregressive"]["tokens"],
-                         int(support.less("60", "10")))
+        self.assertEqual(validation["tests"]["autoregressive"]["tokens"], 60)
         review = self.valid("gate_review", (out / "review/gate_review.json").read_text())
         self.assertEqual((report["passed"], report["decision"]),
                          (review["passed"], review["decision"]))
@@ -259,6 +250,19 @@ class Review(Folder):
         self.assertEqual({by_id[g]["status"] for g in by_id if g != "pattern-a"}, {"blocked"})
         self.assertIn("Pattern A does not pass", report["decision"])
         self.assertEqual(judged["number"], review["number"] + 1)
+
+    def interrupt(self, command, out, environment):
+        """In the middle of the archive's validation."""
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+        part = out / "validation.json.part"
+        while run.poll() is None and not (part.exists() and part.stat().st_size > 5000):
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate()[1]
+        self.assertEqual(run.returncode, 130, said)
+        self.assertTrue(part.exists())
+        self.assertFalse((out / "validation.json").exists())
 
     def status(self, gates, criterion):
         return next(c["status"] for c in gates["pattern-a"]["criteria"] if c["id"] == criterion)
