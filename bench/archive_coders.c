@@ -104,7 +104,7 @@ static enum qins_status take_sample(struct sampling *s, const struct qn_monitor 
     for (size_t i = 0; i < m->n_tensors && st == QINS_OK; i++) {
         const struct qn_archive_tensor *t = &m->tensors[i];
         s->kind = qn_archive_tensor_is_quantised(t) ? find_kind(s, t->tensor.name) : NULL;
-        if (!s->kind || s->kind->sampled >= s->quota)
+        if (!s->kind || s->kind->tensors == 0 || s->kind->sampled >= s->quota)
             continue;
         s->left = s->quota / s->kind->tensors + 1;
         for (uint64_t c = 0; c < t->layout.n_chunks && s->left > 0 && st == QINS_OK; c++) {

@@ -67,14 +67,15 @@ static json_t *report_of(const struct kv_bench *b, const struct qn_bench_candida
     json_t *j =
         qn_bench_report("kv-cache", &b->setup, candidates, CANDIDATES, compared, COMPARISONS);
     for (int i = 1; i < CACHES; i++)
-        if (json_array_append_new(list, cache_report(&caches[i], &compared[2 * (i - 1)])) != 0) {
+        if (json_array_append_new(list, cache_report(&caches[i], &compared[2 * (size_t)(i - 1)])) !=
+            0) {
             json_decref(list);
             list = NULL;
         }
     qn_json_put(&j, "kv_cache", list);
     qn_json_put(&j, "bits", json_integer(caches[JUDGED].bits));
     qn_json_put(&j, "overhead_percent",
-                qn_bench_spread(qn_comparison_value(&compared[2 * (JUDGED - 1)])));
+                qn_bench_spread(qn_comparison_value(&compared[2 * (size_t)(JUDGED - 1)])));
     return j;
 }
 

@@ -7,8 +7,8 @@
 /* What is measured beside the model. */
 static const struct validation {
     bool archive, transport;
+    bool pages; /* leaves some in a file */
     unsigned kv_bits;
-    bool pages;        /* leaves some in a file */
     const char *tests; /* NULL: those of the options */
 } validations[QN_PIPELINE_STEPS] = {
     [QN_STEP_VALIDATE] = {.archive = true},
