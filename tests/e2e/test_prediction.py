@@ -124,8 +124,9 @@ class Synthetic(Case):
         for name, draw in (("gaussian", rng.standard_normal), ("laplace", lambda n: rng.laplace(
                 size=n)), ("t5", lambda n: rng.standard_t(5, size=n))):
             self.compare(name, draw((64, 64)), EVERY)
-            self.compare(name, draw((200, 1000)), EVERY)
-            self.compare(name, draw((160, 4096)), SOME)
+            if support.SANITIZER == "none" or name == "laplace":
+                self.compare(name, draw((200, 1000)), support.less(EVERY, SOME))
+                self.compare(name, draw((160, 4096)), SOME)
 
     def test_odd(self):
         rng = np.random.default_rng(2)
@@ -151,7 +152,7 @@ class Synthetic(Case):
     def test_weights(self):
         rng = np.random.default_rng(3)
         weights = rng.gamma(0.3, size=512)
-        for rows in (64, 1000):
+        for rows in support.less((64, 1000), (64,)):
             x = (rng.standard_normal((rows, 512)) / np.sqrt(weights + 0.05)).astype(F)
             signal = float((weights * x.astype(np.float64)**2).sum())
             for p in self.predictions(x, SOME, weights):
@@ -162,9 +163,10 @@ class Synthetic(Case):
 
     def test_relative_error(self):
         rng = np.random.default_rng(4)
-        for x in (rng.standard_normal((300, 4096)), rng.laplace(size=(300, 4096))):
+        for x in (rng.standard_normal((300, 4096)), rng.laplace(size=(300, 4096)))[
+                :support.less(2, 1)]:
             x = x.astype(F)
-            for p in self.predictions(x, EVERY):
+            for p in self.predictions(x, support.less(EVERY, SOME)):
                 _, values = encode(x, scales_of(x, p.granularity), p.levels, p.kappa, p.clip)
                 error = np.abs(x.astype(np.float64) - values) / np.abs(x)
                 for got, want in zip((p.p50, p.p90, p.p99), np.quantile(error, (0.5, 0.9, 0.99))):
@@ -175,9 +177,9 @@ class Synthetic(Case):
         """No candidate of a dense grid is more than 0.05 dB better than what is chosen."""
         rng = np.random.default_rng(5)
         for x in (rng.standard_normal((128, 1024)), rng.laplace(size=(300, 1024)),
-                  rng.standard_t(3, size=(128, 1024))):
+                  rng.standard_t(3, size=(128, 1024)))[:support.less(3, 1)]:
             cases = [(granularity, levels) for granularity in ("tensor", "row", "32")
-                     for levels in (1, 3, 15, 31, 127, 511, 2047)]
+                     for levels in support.less((1, 3, 15, 31, 127, 511, 2047), (1, 31, 2047))]
             found = self.predictions(x, [(*case, -1, -1) for case in cases], command="search")
             grid = [(kappa, clip) for kappa in (0, 0.5, 1, 2, 4, 8, 16, 32)
                     for clip in 0.9**np.arange(0, 40, 2)]
@@ -204,6 +206,7 @@ def legacy_matrices(path):
             at += rows * columns
 
 
+@unittest.skipUnless(support.SANITIZER == "none", "arithmetic that is done on synthetic tensors, too")
 class Models(Case):
     def safetensors(self, folder):
         for path in sorted(folder.glob("*.safetensors")):
