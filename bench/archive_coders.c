@@ -162,7 +162,8 @@ static json_t *candidate_report(const struct sampling *s, size_t i)
                 page == QN_WHOLE_PIECE ? json_null() : json_integer((json_int_t)page));
     qn_json_put(&j, "bits_per_weight", qn_json_real(qn_coded_bits(c)));
     qn_json_put(&j, "decode_ns", qn_bench_spread(nanoseconds(&s->candidates[i])));
-    qn_json_put(&j, "stored_share", qn_json_real((double)c->stored / (double)qn_coded_count(c)));
+    qn_json_put(&j, "fell_back_share",
+                qn_json_real((double)c->fell_back / (double)qn_coded_count(c)));
     return j;
 }
 

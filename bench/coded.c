@@ -25,9 +25,9 @@ double qn_coded_bits(const struct qn_coded *c)
     return c->weights ? 8.0 * (double)c->payloads.size / (double)c->weights : (double)NAN;
 }
 
-/* The last SIZE bytes of the payloads become a piece. */
+/* The last SIZE bytes of the payloads become a piece; WANTED is QN_CODEC_COUNT for any. */
 static enum qins_status add_last(struct qn_coded *c, struct qn_coded_piece piece,
-                                 struct qins_error *err)
+                                 enum qn_codec_id wanted, struct qins_error *err)
 {
     struct qn_chunk_info info;
     const uint8_t *payload = c->payloads.data + piece.begin;
@@ -39,7 +39,7 @@ static enum qins_status add_last(struct qn_coded *c, struct qn_coded_piece piece
     c->weights += piece.n;
     if (info.codec != QN_CODEC_STORE && info.codec != QN_CODEC_BITPACK)
         c->entropy_coded += piece.n;
-    c->stored += info.codec == QN_CODEC_STORE;
+    c->fell_back += wanted != QN_CODEC_COUNT && info.codec != wanted;
     return QINS_OK;
 }
 
@@ -50,7 +50,7 @@ enum qins_status qn_coded_add(struct qn_coded *c, const void *payload, size_t si
     const struct qn_coded_piece piece = {
         .begin = c->payloads.size, .size = size, .n = n, .dtype = dtype, .view = view, .out = out};
     enum qins_status st = qn_buf_append(&c->payloads, payload, size, err);
-    return st == QINS_OK ? add_last(c, piece, err) : st;
+    return st == QINS_OK ? add_last(c, piece, QN_CODEC_COUNT, err) : st;
 }
 
 /* Elements from FIRST on that make a page of about PAGE: whole rows, or of a long row whole groups,
@@ -110,7 +110,7 @@ static enum qins_status recode_page(struct qn_coded *c, const struct qn_chunk_pa
     piece.begin = c->payloads.size;
     enum qins_status st = qn_chunk_encode(params, values, piece.n, work, &c->payloads, err);
     piece.size = c->payloads.size - piece.begin;
-    return st == QINS_OK ? add_last(c, piece, err) : st;
+    return st == QINS_OK ? add_last(c, piece, params->codec, err) : st;
 }
 
 enum qins_status qn_coded_recode(struct qn_coded *c, const struct qn_coded *source, size_t from,

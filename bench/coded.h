@@ -18,7 +18,7 @@ struct qn_coded_piece {
 struct qn_coded {
     struct qn_buf payloads, pieces;  /* bytes; struct qn_coded_piece */
     uint64_t weights, entropy_coded; /* of them those that are neither stored nor bit-packed */
-    size_t stored; /* payloads under `store`: coding them would not have made them smaller */
+    size_t fell_back; /* payloads that another coder than the wanted one made smaller */
 };
 void qn_coded_finish(struct qn_coded *c);
 

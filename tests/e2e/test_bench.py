@@ -177,7 +177,9 @@ class Bench(unittest.TestCase):
         small = coders["bitpack", 4096]["bits_per_weight"]
         self.assertAlmostEqual(small - packed, 8 * 64 / 4096, delta=0.02)
         self.assertLess(huffman["bits_per_weight"], packed)
-        self.assertEqual(huffman["stored_share"], 0)
+        self.assertEqual(huffman["fell_back_share"], 0)
+        self.assertEqual(coders["rle", None]["fell_back_share"], 1)
+        self.assertEqual(coders["rle", None]["bits_per_weight"], packed)
 
     def check_costs(self, costs):
         jsonschema.Draft202012Validator.check_schema(COSTS)
