@@ -399,5 +399,6 @@ int main(void)
         cmocka_unit_test(threads_share_a_reader),
         cmocka_unit_test(the_real_checkpoint),
     };
+    test_only_under_tsan("threads_share_a_reader");
     return cmocka_run_group_tests(tests, setup, teardown);
 }

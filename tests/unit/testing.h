@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -23,6 +24,16 @@
 static inline bool test_briefly(void)
 {
     return getenv("QINS_BRIEF_TESTS") != NULL;
+}
+
+/* Under TSan only the tests whose names match PATTERN: the others do nothing else on threads. */
+static inline void test_only_under_tsan(const char *pattern)
+{
+    const char *sanitizer = getenv("QINS_SANITIZER");
+    if (sanitizer && strcmp(sanitizer, "thread") == 0) {
+        print_message("under TSan %s alone\n", pattern);
+        cmocka_set_test_filter(pattern);
+    }
 }
 
 /* xorshift64*: a reproducible stream for test data; *state must not be 0. */
