@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
-enum { MODEL, CANDIDATE, NEXT, N_FILES };
+enum { MODEL, CANDIDATE, NEXT, N_FILES = QN_LOGITS_FILES };
 
 /* From here on a user would like to know before it is written. */
 static const uint64_t much = (uint64_t)1 << 30;
 
-static const char *const names[N_FILES] = {"model.npy", "candidate.npy", "next.npy"};
+const char *const qn_logits_files[QN_LOGITS_FILES] = {"model.npy", "candidate.npy", "next.npy"};
 
 struct qn_logits_file {
     struct qn_output files[N_FILES];
@@ -49,7 +49,7 @@ static enum qins_status create(struct qn_logits_file *f, int which, const char *
 {
     const uint64_t shape[] = {positions, f->vocab};
     struct qn_buf header = {0};
-    char *path = qn_path_join(dir, names[which], err);
+    char *path = qn_path_join(dir, qn_logits_files[which], err);
     enum qins_status st = path ? QINS_OK : QINS_ERR_MEMORY;
     if (st == QINS_OK)
         st = qn_npy_header_write(&header, which == NEXT ? QINS_U32 : QINS_F32,

@@ -7,6 +7,10 @@
 
 struct qn_logits_file;
 
+/* Of the files: the model's logits, the candidate's, the tokens that follow. */
+enum { QN_LOGITS_FILES = 3 };
+extern const char *const qn_logits_files[QN_LOGITS_FILES];
+
 /* DIR is made where it is not there. model.npy and, where CANDIDATE, candidate.npy become float32
  * [positions][vocab], next.npy uint32 [positions]. QINS_ERR_IO, before any work, where the disk has
  * less room than they take; what they take is noted where it is much. */

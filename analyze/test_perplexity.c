@@ -146,12 +146,19 @@ static enum qins_status put_llama(struct qn_validation *v, const struct losses *
     return st;
 }
 
+/* The number under NAME, NaN where it is null: what was not finite. */
+static double figure(const json_t *j, const char *name)
+{
+    const json_t *value = json_object_get(j, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 static void judge(json_t **j)
 {
     const json_t *d = json_object_get(*j, "difference");
     json_t *thresholds = json_object();
-    const double ratio = json_number_value(json_object_get(d, "perplexity_ratio"));
-    const double difference = json_number_value(json_object_get(d, "perplexity"));
+    const double ratio = figure(d, "perplexity_ratio");
+    const double difference = figure(d, "perplexity");
     bool passed = qn_validation_bar(&thresholds, "perplexity_difference", fabs(difference),
                                     "<=", max_difference, source);
     passed |= qn_validation_bar(&thresholds, "perplexity_relative_difference", fabs(ratio - 1.0),

@@ -1,5 +1,6 @@
 #include "cli/print_validate.h"
 
+#include "analyze/logits_file.h"
 #include "analyze/prompts.h"
 #include "analyze/validate.h"
 #include "convert/sources.h"
@@ -11,31 +12,14 @@
 
 const char *const cli_validated[CLI_VALIDATED] = {"model", "candidate"};
 
-/* How each test's part of the report is shown. */
-static const struct {
-    const char *name; /* its key */
-    cli_print_test *print;
-} printers[] = {
-    {"consistency", print_consistency},   {"autoregressive", print_autoregressive},
-    {"sampling", print_sampling},         {"perplexity", print_perplexity},
-    {"long_context", print_long_context},
+static const struct cli_printed printed[] = {
+    {"consistency", "consistency", print_consistency},
+    {"autoregressive", "autoregressive", print_autoregressive},
+    {"sampling", "sampling", print_sampling},
+    {"perplexity", "perplexity", print_perplexity},
+    {"long_context", "long context", print_long_context},
 };
-
-void cli_print_thresholds(const json_t *test)
-{
-    const char *name;
-    json_t *bar;
-    json_object_foreach(json_object_get(test, "thresholds"), name, bar)
-    {
-        const bool met = json_is_true(json_object_get(bar, "passed"));
-        cli_print("  %s: %.6g %s %.6g: %s (%s)\n", name, cli_number(bar, "value"),
-                  cli_string(bar, "comparison"), cli_number(bar, "bar"), met ? "yes" : "no",
-                  cli_string(bar, "source"));
-    }
-    const json_t *passed = json_object_get(test, "passed");
-    if (json_is_boolean(passed))
-        cli_print("  %s\n", json_is_true(passed) ? "passed" : "not passed");
-}
+enum { PRINTED = sizeof printed / sizeof *printed };
 
 /* Which archives these are. */
 static void print_archives(const json_t *report)
@@ -56,31 +40,124 @@ static void print_kv(const json_t *kv)
 {
     if (!kv)
         return;
-    cli_print("V cache, %.0f bits, pages of %.0f tokens: full pages %.3f times smaller than "
-              "float16, old ones %.3f times, with open pages %.3f times\n",
-              cli_number(kv, "bits"), cli_number(kv, "page_tokens"), cli_number(kv, "ratio_f16"),
-              cli_number(kv, "old_ratio_f16"), cli_number(kv, "held_ratio_f16"));
-    cli_print("a page: %.3g ms to code, %.3g ms to decode, %.3g ms at most\n",
+    cli_print("\nV cache, %.0f bits, pages of %.0f tokens: ", cli_number(kv, "bits"),
+              cli_number(kv, "page_tokens"));
+    if (!(cli_number(kv, "pages") > 0.0)) {
+        cli_print("no page was filled\n");
+        return;
+    }
+    cli_print("full pages are %.3f times smaller than float16", cli_number(kv, "ratio_f16"));
+    if (cli_number(kv, "old_pages") > 0.0)
+        cli_print(", old ones %.3f times", cli_number(kv, "old_ratio_f16"));
+    cli_print(", all that was held, open pages too, %.3f times\n",
+              cli_number(kv, "held_ratio_f16"));
+    cli_print("a page takes %.3g ms to code, %.3g ms to decode (%.3g ms at most)%s\n",
               cli_number(kv, "encode_ms_per_page"), cli_number(kv, "decode_ms_per_page"),
-              cli_number(kv, "max_decode_ms"));
+              cli_number(kv, "max_decode_ms"),
+              json_is_true(json_object_get(kv, "partial")) ? ", in this part of the run" : "");
 }
 
+/* A test's heading and its figures; FIRST where nothing stands before them. */
+static enum qins_status print_test(const json_t *report, const struct cli_printed *p,
+                                   const json_t *test, bool first, struct qins_error *err)
+{
+    const char *skipped = json_string_value(json_object_get(test, "skipped")),
+               *source = cli_bar_source(test);
+    if (skipped) {
+        cli_print("%s: skipped, %s\n", p->title, skipped);
+        return QINS_OK;
+    }
+    if (!first)
+        cli_print("\n");
+    if (*source)
+        cli_print("%s (bars: %s)\n", p->title, source);
+    else
+        cli_print("%s\n", p->title);
+    return p->print(report, test, err);
+}
+
+/* Verdicts, figures, and what was skipped. */
 static enum qins_status print_tables(const json_t *report, struct qins_error *err)
 {
     const json_t *tests = json_object_get(report, "tests");
-    enum qins_status st = QINS_OK;
-    for (size_t i = 0; i < sizeof printers / sizeof *printers && st == QINS_OK; i++) {
-        const json_t *test = json_object_get(tests, printers[i].name);
-        const char *skipped = json_string_value(json_object_get(test, "skipped"));
-        if (skipped)
-            cli_print("%s: skipped, %s\n", printers[i].name, skipped);
-        else if (test)
-            st = printers[i].print(report, test, err);
+    bool first = true;
+    enum qins_status st = cli_print_verdicts(printed, PRINTED, tests, &first, err);
+    for (size_t i = 0; i < PRINTED && st == QINS_OK; i++) {
+        const json_t *test = json_object_get(tests, printed[i].name);
+        if (!test)
+            continue;
+        st = print_test(report, &printed[i], test, first, err);
+        first = false;
     }
     if (st == QINS_OK) {
         print_kv(json_object_get(report, "kv_cache"));
         print_archives(report);
     }
+    return st;
+}
+
+/* What a run writes. */
+enum { REPORT, JOURNAL, PAGES, LOGITS, OUTPUTS = LOGITS + QN_LOGITS_FILES };
+struct outputs {
+    char *path[OUTPUTS]; /* owned; NULL of what is not asked for */
+};
+
+static const char *output_name(int which)
+{
+    static const char *const names[] = {"'--output'", "what '--resume' keeps", "'--dump-kv'",
+                                        "'--save-logits'"};
+    return names[which < LOGITS ? which : LOGITS];
+}
+
+static void outputs_finish(struct outputs *o)
+{
+    for (int i = 0; i < OUTPUTS; i++)
+        free(o->path[i]);
+}
+
+static enum qins_status outputs_init(struct outputs *o, const struct cli *c, struct qins_error *err)
+{
+    const char *report = c->value[OPT_OUTPUT], *pages = c->value[OPT_DUMP_KV],
+               *logits = c->value[OPT_SAVE_LOGITS];
+    bool good = true;
+    *o = (struct outputs){0};
+    if (report)
+        good = (o->path[REPORT] = qn_strdup(report, err)) != NULL;
+    if (good && report && c->value[OPT_RESUME])
+        good = (o->path[JOURNAL] = qn_format(err, "%s.part", report)) != NULL;
+    if (good && pages)
+        good = (o->path[PAGES] = qn_strdup(pages, err)) != NULL;
+    for (int i = 0; i < QN_LOGITS_FILES && good && logits; i++)
+        good = (o->path[LOGITS + i] = qn_path_join(logits, qn_logits_files[i], err)) != NULL;
+    return good ? QINS_OK : QINS_ERR_MEMORY;
+}
+
+/* Whether two paths are one file's, be it there or not. */
+static enum qins_status same_place(const char *a, const char *b, bool *same, struct qins_error *err)
+{
+    *same = strcmp(a, b) == 0 || qn_same_file(a, b);
+    if (*same || strcmp(qn_path_base(a), qn_path_base(b)) != 0)
+        return QINS_OK;
+    char *x = qn_path_dir(a, err), *y = x ? qn_path_dir(b, err) : NULL;
+    const enum qins_status st = y ? QINS_OK : QINS_ERR_MEMORY;
+    *same = y && qn_same_file(x, y);
+    free(x);
+    free(y);
+    return st;
+}
+
+static enum qins_status check_distinct(const struct outputs *o, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    for (int i = 0; i < OUTPUTS; i++)
+        for (int k = 0; k < i && st == QINS_OK; k++) {
+            bool same = false;
+            if (o->path[i] && o->path[k])
+                st = same_place(o->path[k], o->path[i], &same, err);
+            if (same)
+                st = qn_fail(err, QINS_ERR_USAGE, "%s and %s are the same file, %s", output_name(k),
+                             output_name(i), o->path[i]);
+        }
     return st;
 }
 
@@ -94,22 +171,22 @@ static enum qins_status check_output(const struct cli *c, const char *output,
     const char *files[] = {c->value[OPT_TEXT], c->value[OPT_IDS], c->value[OPT_TOKENIZER],
                            c->value[OPT_TRANSPORT], prompts};
     enum qins_status st = QINS_OK;
-    if (!output)
-        return QINS_OK;
     for (int i = 0; i < CLI_MAX_OPERANDS && c->operand[i] && st == QINS_OK; i++)
         st = qn_refuse_model_input(c->operand[i], files, sizeof files / sizeof *files, output, err);
     return st == QINS_OK ? cli_check_writable(output, err) : st;
 }
 
-static enum qins_status check_outputs(const struct cli *c, struct qins_error *err)
+static enum qins_status check_outputs(const struct cli *c, const struct outputs *o,
+                                      struct qins_error *err)
 {
-    const char *output = c->value[OPT_OUTPUT], *dump = c->value[OPT_DUMP_KV];
-    if (c->value[OPT_RESUME] && !output)
+    const char *logits = c->value[OPT_SAVE_LOGITS];
+    if (c->value[OPT_RESUME] && !o->path[REPORT])
         return qn_fail(err, QINS_ERR_USAGE, "'--resume' keeps its work beside the report: give -o");
-    if (output && dump && (strcmp(output, dump) == 0 || qn_same_file(output, dump)))
-        return qn_fail(err, QINS_ERR_USAGE, "'--output' and '--dump-kv' are the same file");
-    enum qins_status st = check_output(c, output, err);
-    return st == QINS_OK ? check_output(c, dump, err) : st;
+    enum qins_status st = check_distinct(o, err);
+    for (int i = 0; i < OUTPUTS && st == QINS_OK; i++)
+        if (o->path[i] && (i < LOGITS || qn_exists(logits))) /* a folder is made */
+            st = check_output(c, o->path[i], err);
+    return st;
 }
 
 static enum qins_status read_options(const struct cli *c, struct qn_validate_options *o,
@@ -148,16 +225,14 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    const char *output = c->value[OPT_OUTPUT];
     struct qn_validate_options options;
-    char *journal = NULL;
+    struct outputs out = {0};
     enum qins_status st = read_options(c, &options, err);
     if (st == QINS_OK)
-        st = check_outputs(c, err);
-    if (st == QINS_OK && options.resume) {
-        journal = qn_format(err, "%s.part", output);
-        st = journal ? check_output(c, journal, err) : QINS_ERR_MEMORY;
-    }
+        st = outputs_init(&out, c, err);
+    if (st == QINS_OK)
+        st = check_outputs(c, &out, err);
+    const char *output = out.path[REPORT], *journal = out.path[JOURNAL];
     options.journal = journal;
     if (st == QINS_OK)
         st = qn_validate(&options, &c->monitor, &c->report, err);
@@ -167,7 +242,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         unlink(journal);
     if (st == QINS_ERR_INTERRUPTED && journal && qn_exists(journal))
         qn_fail(err, st, "interrupted; go on with the same command");
-    free(journal);
+    outputs_finish(&out);
     return st;
 }
 

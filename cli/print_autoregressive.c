@@ -3,33 +3,51 @@
 static const struct {
     const char *key, *label;
 } kinds[] = {{"free_running", "free-running"}, {"teacher_forced", "teacher-forced"}};
-enum { N_KINDS = sizeof kinds / sizeof *kinds };
+enum { FREE, FORCED, KINDS };
 
-void cli_print_stability(const json_t *group)
+void cli_stability_begin(struct cli_table *t, const char *what)
 {
-    for (int k = 0; k < N_KINDS; k++) {
-        const json_t *j = json_object_get(group, kinds[k].key);
-        cli_print("  %s: match %.2f +- %.2f %%, least %.2f %%; early %.2f %%, late %.2f %%, drift "
-                  "%+.2f +- %.2f points: %s\n",
-                  kinds[k].label, 100.0 * cli_number(j, "match"),
-                  100.0 * cli_number(j, "match_standard_error"),
-                  100.0 * cli_number(j, "minimum_match"), 100.0 * cli_number(j, "early"),
-                  100.0 * cli_number(j, "late"), 100.0 * cli_number(j, "drift"),
-                  100.0 * cli_number(j, "drift_standard_error"),
-                  json_is_true(json_object_get(j, "passed")) ? "passed" : "not passed");
-    }
-    const json_t *forced = json_object_get(group, "teacher_forced"),
-                 *first = json_object_get(group, "first_divergence");
-    cli_print("  teacher-forced KL %.4g +- %.2g nats; %.0f of %zu prompts diverge",
-              cli_number(forced, "kl"), cli_number(forced, "kl_standard_error"),
-              cli_number(first, "diverged"), json_array_size(json_object_get(group, "prompts")));
-    if (json_is_integer(json_object_get(first, "median")))
-        cli_print(", first at token %.0f in the median", cli_number(first, "median"));
-    cli_print("\n");
+    const char *const heads[] = {what,     "",           "match %",  "least %", "early %",
+                                 "late %", "drift, pts", "KL, nats", "differ",  "first at"};
+    cli_table_begin(t, "llrrrrrrrr", heads);
 }
 
-/* "10 prompts, shipped (2 news, 2 code …):" and its figures. */
-static void print_group(const json_t *group)
+static void figures(struct cli_table *t, const json_t *j)
+{
+    cli_cell(t, "%.2f +- %.2f", 100.0 * cli_number(j, "match"),
+             100.0 * cli_number(j, "match_standard_error"));
+    cli_cell(t, "%.2f", 100.0 * cli_number(j, "minimum_match"));
+    cli_cell(t, "%.2f", 100.0 * cli_number(j, "early"));
+    cli_cell(t, "%.2f", 100.0 * cli_number(j, "late"));
+    cli_cell(t, "%+.2f +- %.2f", 100.0 * cli_number(j, "drift"),
+             100.0 * cli_number(j, "drift_standard_error"));
+}
+
+void cli_stability_rows(struct cli_table *t, const char *what, const json_t *group)
+{
+    const json_t *first = json_object_get(group, "first_divergence");
+    for (int k = 0; k < KINDS; k++) {
+        const json_t *j = json_object_get(group, kinds[k].key);
+        cli_cell(t, "%s", k == FREE ? what : "");
+        cli_cell(t, "%s", kinds[k].label);
+        figures(t, j);
+        if (k == FORCED) {
+            cli_cell(t, "%.3g +- %.2g", cli_number(j, "kl"), cli_number(j, "kl_standard_error"));
+            cli_cell(t, "-");
+        } else {
+            cli_cell(t, "-");
+            cli_cell(t, "%.0f of %zu", cli_number(first, "diverged"),
+                     json_array_size(json_object_get(group, "prompts")));
+        }
+        if (k == FREE && json_is_integer(json_object_get(first, "median")))
+            cli_cell(t, "%.0f", cli_number(first, "median"));
+        else
+            cli_cell(t, "-");
+    }
+}
+
+/* "10 prompts, shipped (2 news, 2 code)". */
+static void print_prompts(const json_t *group)
 {
     const char *kind;
     json_t *count;
@@ -41,24 +59,29 @@ static void print_group(const json_t *group)
         cli_print("%s%.0f %s", more ? ", " : "", json_number_value(count), kind);
         more = true;
     }
-    cli_print("):\n");
-    cli_print_stability(group);
+    cli_print(")");
 }
 
 enum qins_status print_autoregressive(const json_t *report, const json_t *test,
                                       struct qins_error *err)
 {
     const json_t *text = json_object_get(test, "text");
+    struct cli_table t;
     (void)report;
-    (void)err;
-    cli_print("autoregressive, greedy, up to %.0f tokens from each prompt:\n",
-              cli_number(test, "tokens"));
-    print_group(test);
+    cli_print("greedy, up to %.0f tokens behind each of ", cli_number(test, "tokens"));
+    print_prompts(test);
+    if (text) {
+        cli_print("; beside them ");
+        print_prompts(text);
+    }
+    cli_print("\n");
+    cli_stability_begin(&t, "prompts");
+    cli_stability_rows(&t, cli_string(test, "source"), test);
     if (text)
-        print_group(text);
-    cli_print("judged, free-running text:\n");
-    cli_print_thresholds(test);
-    cli_print("free-running text is another text from the first difference on, so that its match "
-              "tells when\nthat came; teacher-forced match is the rate of differences\n");
-    return QINS_OK;
+        cli_stability_rows(&t, cli_string(text, "source"), text);
+    enum qins_status st = cli_table_print(&t, err);
+    cli_print("free-running text is another text from the first difference on, so its match tells "
+              "when that came (first at: the median prompt's token);\nteacher-forced match is one "
+              "less the rate of differences\n");
+    return st;
 }

@@ -9,12 +9,12 @@ static void print_tensors(const json_t *test)
     size_t i, failed = 0;
     json_array_foreach(tensors, i, tensor) failed +=
         json_is_false(json_object_get(tensor, "passed"));
-    cli_print("  %zu tensors, %.0f of them bit-equal, %zu not within the bars",
+    cli_print("%zu tensors, %.0f of them bit-equal, %zu not within the bars",
               json_array_size(tensors), cli_number(test, "exact_tensors"), failed);
     if (cli_number(test, "native_tensors") > 0.0)
         cli_print("; %.0f, whose layers compute on coded inputs, are not judged",
                   cli_number(test, "native_tensors"));
-    cli_print("\n  least cosine: %s; largest 99 %% relative error: %s\n",
+    cli_print("\nlowest cosine: %s; largest 99 %% relative error: %s\n",
               cli_string(json_object_get(worst, "cosine"), "name"),
               cli_string(json_object_get(worst, "p99_rel_error"), "name"));
 }
@@ -35,13 +35,13 @@ enum { KAPPAS = sizeof kappas / sizeof *kappas };
 
 static enum qins_status print_modes(const json_t *test, struct qins_error *err)
 {
-    static const char *const heads[] = {"bits",    "least cosine", "99 % rel. error", "within",
-                                        "cosine*", "99 %*",        "within*"};
+    static const char *const heads[] = {"bits",    "lowest cosine", "99 % rel. error", "within",
+                                        "cosine*", "99 %*",         "within*"};
     const json_t *modes = json_object_get(test, "modes"),
                  *from = json_object_get(test, "bars_met_from_bits"), *mode;
     struct cli_table t;
     size_t i;
-    cli_print("  this model's matrices with one scale a row, and the bars (kappa for the least "
+    cli_print("this model's matrices with one scale a row, and the bars (kappa for the least "
               "squared error; * for the least 99 %% relative error):\n");
     cli_table_begin(&t, "rrrrrrr", heads);
     json_array_foreach(modes, i, mode)
@@ -62,16 +62,16 @@ static enum qins_status print_modes(const json_t *test, struct qins_error *err)
         const json_t *bits = json_object_get(from, kappas[k]);
         const char *what = k == 0 ? "squared" : "relative";
         if (json_is_integer(bits))
-            cli_print("  the bars are met from %.0f bits on with kappa for the %s error\n",
+            cli_print("the bars are met from %.0f bits on with kappa for the %s error\n",
                       json_number_value(bits), what);
         else
-            cli_print("  the bars are met by no number of bits up to 12 with kappa for the %s "
+            cli_print("the bars are met by no number of bits up to 12 with kappa for the %s "
                       "error\n",
                       what);
     }
     mode = json_array_get(modes, 0);
-    cli_print("  lossless: cosine %.6g, 99 %% relative error %.3g\n",
-              cli_number(mode, "min_cosine"), cli_number(mode, "max_p99_rel_error"));
+    cli_print("lossless: cosine %.6g, 99 %% relative error %.3g\n", cli_number(mode, "min_cosine"),
+              cli_number(mode, "max_p99_rel_error"));
     return st;
 }
 
@@ -79,9 +79,9 @@ enum qins_status print_consistency(const json_t *report, const json_t *test, str
 {
     const char *note = cli_string(test, "note");
     (void)report;
-    cli_print("consistency of weights%s%s\n", note[0] ? ": " : "", note);
+    if (*note)
+        cli_print("%s\n", note);
     if (json_object_get(test, "tensors"))
         print_tensors(test);
-    cli_print_thresholds(test);
     return print_modes(test, err);
 }

@@ -1,5 +1,7 @@
 #include "cli/print_validate.h"
 
+#include <stdio.h>
+
 static void long_row(struct cli_table *t, const json_t *length)
 {
     const json_t *text = json_object_get(length, "text");
@@ -16,35 +18,60 @@ static void long_row(struct cli_table *t, const json_t *length)
     cli_cell(t, "%s", json_is_true(json_object_get(length, "passed")) ? "yes" : "no");
 }
 
-enum qins_status print_long_context(const json_t *report, const json_t *test,
-                                    struct qins_error *err)
+static enum qins_status print_text(const json_t *lengths, struct qins_error *err)
 {
-    static const char *const heads[] = {"tokens", "windows", "match %", "early %", "late %",
-                                        "drift",  "KL",      "NLL",     "passed"};
-    const json_t *lengths = json_object_get(test, "lengths"), *length;
+    static const char *const heads[] = {"tokens",     "windows",  "match %", "early %", "late %",
+                                        "drift, pts", "KL, nats", "NLL",     "passed"};
+    const json_t *length;
     struct cli_table t;
     size_t i;
-    (void)report;
-    cli_print("long context: the same likeliest token on the text, by the length of windows:\n");
+    cli_print("the text, by length of windows: share of positions with the same likeliest token\n");
     cli_table_begin(&t, "rrrrrrrrl", heads);
     json_array_foreach(lengths, i, length)
     {
         if (json_object_get(length, "text"))
             long_row(&t, length);
     }
-    enum qins_status st = cli_table_print(&t, err);
+    return cli_table_print(&t, err);
+}
+
+/* Of all lengths that were run. */
+static enum qins_status print_continuations(const json_t *lengths, struct qins_error *err)
+{
+    const json_t *length;
+    struct cli_table t;
+    size_t i;
+    cli_print("greedy, behind the beginnings of such windows; not judged\n");
+    cli_stability_begin(&t, "tokens");
     json_array_foreach(lengths, i, length)
     {
         const json_t *behind = json_object_get(length, "continuation");
-        if (behind) {
-            cli_print("greedy, %.0f tokens behind %.0f of the text:\n",
-                      cli_number(behind, "tokens"), cli_number(behind, "prompt_tokens"));
-            cli_print_stability(behind);
-        } else {
-            cli_print("%.0f tokens: skipped, %s\n", cli_number(length, "tokens"),
-                      cli_string(length, "skipped"));
-        }
+        char label[64];
+        snprintf(label, sizeof label, "%.0f behind %.0f", cli_number(behind, "tokens"),
+                 cli_number(behind, "prompt_tokens"));
+        if (behind)
+            cli_stability_rows(&t, label, behind);
     }
-    cli_print_thresholds(test);
+    return cli_table_print(&t, err);
+}
+
+enum qins_status print_long_context(const json_t *report, const json_t *test,
+                                    struct qins_error *err)
+{
+    const json_t *lengths = json_object_get(test, "lengths"), *length;
+    enum qins_status st = QINS_OK;
+    size_t i;
+    (void)report;
+    if (json_object_get(test, "thresholds")) { /* of the lengths that were run */
+        st = print_text(lengths, err);
+        if (st == QINS_OK)
+            st = print_continuations(lengths, err);
+    }
+    json_array_foreach(lengths, i, length)
+    {
+        const char *skipped = cli_string(length, "skipped");
+        if (*skipped)
+            cli_print("%.0f tokens: skipped, %s\n", cli_number(length, "tokens"), skipped);
+    }
     return st;
 }

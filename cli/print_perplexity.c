@@ -55,13 +55,14 @@ static void print_difference(const json_t *test)
     const json_t *tails = json_object_get(kl, "quantiles"), *ends = json_object_get(p, "quantiles");
     if (!d)
         return;
-    cli_print("candidate less model, token by token: mean NLL %+.6f, std. error %.6f; "
-              "perplexity times %.6f +- %.6f, correlation of NLL %.4f %%\n",
+    cli_print("candidate less model, token by token: mean NLL %+.6f +- %.6f; perplexity %+.4f +- "
+              "%.4f, times %.6f +- %.6f; correlation of NLL %.4f %%\n",
               cli_number(d, "mean_nll"), cli_number(d, "standard_error"),
+              cli_number(d, "perplexity"), cli_number(d, "perplexity_standard_error"),
               cli_number(d, "perplexity_ratio"), cli_number(d, "perplexity_ratio_standard_error"),
               100.0 * cli_number(d, "correlation"));
-    cli_print("KL(model || candidate), nats a token: mean %.4g, std. error %.2g; median %.2g, "
-              "99 %% %.2g, max %.2g; same likeliest token %.2f +- %.2f %%\n",
+    cli_print("KL(model || candidate), nats a token: mean %.4g +- %.2g; median %.2g, 99 %% %.2g, "
+              "max %.2g; same likeliest token %.2f +- %.2f %%\n",
               cli_number(kl, "mean"), cli_number(kl, "standard_error"), cli_number(tails, "p50"),
               cli_number(tails, "p99"), cli_number(kl, "max"), 100.0 * cli_number(kl, "same_top1"),
               100.0 * cli_number(kl, "same_top1_standard_error"));
@@ -78,13 +79,13 @@ static void print_llama(const json_t *test)
     const json_t *llama = json_object_get(test, "llama_cpp");
     if (!llama)
         return;
-    cli_print("by llama.cpp's convention:");
+    cli_print("as llama-perplexity counts (second halves of windows, errors from tokens): "
+              "perplexity");
     for (size_t i = 0; i < CLI_VALIDATED; i++) {
         const json_t *figures = json_object_get(llama, cli_validated[i]);
         if (figures)
-            cli_print("%s %s %.4f +- %.5f", i ? "," : "", cli_validated[i],
-                      cli_number(figures, "perplexity"),
-                      cli_number(figures, "perplexity_standard_error"));
+            cli_print("%s %.4f +- %.4f of the %s", i ? "," : "", cli_number(figures, "perplexity"),
+                      cli_number(figures, "perplexity_standard_error"), cli_validated[i]);
     }
     cli_print("\n");
 }
@@ -93,16 +94,18 @@ enum qins_status print_perplexity(const json_t *report, const json_t *test, stru
 {
     static const char *const heads[] = {"",           "",        "perplexity", "mean NLL",
                                         "std. error", "windows", "tokens",     "tokens/s"};
+    const char *style = cli_string(test, "style");
     struct cli_table t;
+    cli_print("windows of %.0f tokens, %s (style %s); standard errors from %s\n",
+              cli_number(test, "context"),
+              strcmp(style, "qins") == 0 ? "all positions scored" : "second halves scored", style,
+              cli_string(test, "errors_by"));
     cli_table_begin(&t, "llrrrrrr", heads);
     for (size_t i = 0; i < CLI_VALIDATED; i++)
         perplexity_row(&t, cli_validated[i], report, json_object_get(test, cli_validated[i]));
-    cli_print("perplexity, windows of %.0f tokens, style %s:\n", cli_number(test, "context"),
-              cli_string(test, "style"));
     enum qins_status st = cli_table_print(&t, err);
     print_difference(test);
     print_llama(test);
-    cli_print_thresholds(test);
     for (size_t i = 0; i < CLI_VALIDATED; i++)
         print_compute(cli_validated[i], json_object_get(test, cli_validated[i]));
     return st;

@@ -14,9 +14,21 @@ typedef enum qins_status cli_print_test(const json_t *report, const json_t *test
 cli_print_test print_consistency, print_sampling, print_perplexity, print_autoregressive,
     print_long_context;
 
-/* A line for each of a test's thresholds, "NAME: 0.03 <= 0.1: yes", and whether it passed. */
-void cli_print_thresholds(const json_t *test);
-/* Figures of greedy continuations, free-running and teacher-forced. */
-void cli_print_stability(const json_t *group);
+/* A test as it is shown. */
+struct cli_printed {
+    const char *name, *title; /* its key; what it is called */
+    cli_print_test *print;
+};
+
+/* A table of what the tests of RESULTS were judged by; nothing where *NONE was judged. */
+enum qins_status cli_print_verdicts(const struct cli_printed *tests, size_t n,
+                                    const json_t *results, bool *none, struct qins_error *err);
+/* Whose bars a test's are, "" of a test that was not judged. */
+const char *cli_bar_source(const json_t *test);
+
+/* A table of greedy continuations whose first column is headed WHAT, and its two rows for a group
+ * of prompts: free-running and teacher-forced. */
+void cli_stability_begin(struct cli_table *t, const char *what);
+void cli_stability_rows(struct cli_table *t, const char *what, const json_t *group);
 
 #endif
