@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 import support
-from test_analyze import GNUPLOT, TEXT, copy_two_layers, entropy, load, quantise, sqnr
+from test_analyze import DRAWN, TEXT, copy_two_layers, entropy, load, quantise, sqnr
 
 TOKENS = 700
 PICTURES = ["transport-decodes", "transport-error", "transport-error-1", "transport-error-2",
@@ -31,13 +31,17 @@ class AnalyzeTransport(unittest.TestCase):
         support.run_qins("transport", cls.model, "--calibration", cls.calibration, "--layers",
                          "v_proj,down_proj", "--clip", "0.85", "-o", cls.transport, check=0)
         support.run_qins("analyze", cls.model, "--calibration", cls.calibration, "--transport",
-                         cls.transport, "-o", cls.study, check=0)
+                         cls.transport, "-o", cls.study, check=0, env=cls.environment())
         cls.report = load(cls.study)
         cls.section = cls.report["transport"]
 
     @classmethod
     def tearDownClass(cls):
         cls.scratch.cleanup()
+
+    @classmethod
+    def environment(cls):
+        return None if DRAWN else support.without_gnuplot(cls.root)
 
     def inputs(self):
         """Those of the file: coefficients [planes][channels] beside what the report says."""
@@ -144,27 +148,30 @@ class AnalyzeTransport(unittest.TestCase):
             ratios.append(best[squared] / clip[squared])
         self.assertIn(f"{np.exp(np.log(ratios).mean()):.2f} ×", page)
 
-    @unittest.skipUnless(GNUPLOT, "there is no gnuplot")
     def test_pictures_come_and_go(self):
         folder = self.root / "copy"
         shutil.copytree(self.study, folder)
-        plots = folder / "plots"
-        self.assertEqual(sorted(p.stem for p in plots.glob("transport-*.svg")), PICTURES)
-        for name in PICTURES:
+        plots, kinds = folder / "plots", "transport-*" + (".svg" if DRAWN else ".gp")
+
+        def replot():
+            support.run_qins("analyze", "--replot", folder, check=0, env=self.environment())
+            return sorted(p.stem for p in plots.glob(kinds))
+
+        for name in PICTURES if DRAWN else ():
             xml.etree.ElementTree.parse(plots / f"{name}.svg")
             self.assertTrue((plots / f"{name}.png").stat().st_size > 0)
-            (plots / f"{name}.svg").unlink()
-        support.run_qins("analyze", "--replot", folder, check=0)
-        self.assertEqual(sorted(p.stem for p in plots.glob("transport-*.svg")), PICTURES)
+        self.assertEqual(sorted(p.stem for p in plots.glob(kinds)), PICTURES)
+        for path in plots.glob(kinds):
+            path.unlink()
+        self.assertEqual(replot(), PICTURES)
         report = json.loads((folder / "entropy_analysis.json").read_text())
         report["transport"]["study"] = {"layers": [3, {"methods": 4, "curves": [None, {}]}]}
         report["transport"]["stages"] = "none"
         (folder / "entropy_analysis.json").write_text(json.dumps(report))
-        support.run_qins("analyze", "--replot", folder, check=0)
-        self.assertEqual(sorted(p.stem for p in plots.glob("transport-*.svg")), PICTURES[-2:])
+        self.assertEqual(replot(), PICTURES[-2:])
         report["transport"] = None
         (folder / "entropy_analysis.json").write_text(json.dumps(report))
-        support.run_qins("analyze", "--replot", folder, check=0)
+        self.assertEqual(replot(), [])
         self.assertEqual(list(plots.glob("transport-*")), [])
         self.assertNotIn("Native compute", (folder / "index.html").read_text())
 
