@@ -242,15 +242,17 @@ class Tokenizers(unittest.TestCase):
             at += 8 + size
         self.assertEqual(len(tokens), 512)
         stories = (SHARED / "text" / "tinystories.txt").read_text().split("\n")
-        self.llama2c(tokens, scores, path, [s[:80] for s in stories if s][:300] + texts(7, 200, 6))
+        self.llama2c(tokens, scores, path, [s[:80] for s in stories if s][:support.less(300, 100)]
+                     + texts(7, 200, 6))
 
     def test_real_text(self):
         text = SHARED / "text" / "wiki.test.raw"
         if not text.exists():
             self.skipTest("no shared data")
+        data = text.read_bytes()
+        data = data[:data.rindex(b"\n", 0, support.less(len(data), 200000)) + 1]
         for path in (support.MODEL, SHARED / "models" / "mix-6m"):
             path = path / "tokenizer.json"
-            data = text.read_bytes()
             ids = run("encode", path, data + b"\0")
             self.assertEqual(run("decode", path, ids), data + b"\0")
 
