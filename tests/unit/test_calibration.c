@@ -456,5 +456,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_interrupted_writing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_work_of_others_is_left_alone, setup, teardown),
     };
+    test_only_under_tsan("test_passes_and_threads");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

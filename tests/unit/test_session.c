@@ -240,7 +240,8 @@ static void test_batches_and_threads(void **state)
         struct fixture *f = make_model(&shapes[i]);
         struct qn_session *s = make_session(&f->model, (struct qn_session_options){0});
         run(s, ids, TOKENS, TOKENS, whole);
-        for (size_t k = 0; k < sizeof batches / sizeof *batches; k += test_briefly() ? 3 : 1) {
+        for (size_t k = test_briefly(); k < sizeof batches / sizeof *batches;
+             k += test_briefly() ? 4 : 1) {
             qn_session_reset(s);
             run(s, ids, TOKENS, batches[k], other);
             float difference = largest_difference(whole, other, LOGITS);
@@ -276,7 +277,7 @@ static void test_truncation(void **state)
         struct fixture *f = make_model(&shapes[i]);
         struct qn_session *s = make_session(&f->model, (struct qn_session_options){0});
         run(s, ids, TOKENS, TOKENS, whole);
-        for (size_t keep = 0; keep < TOKENS; keep += test_briefly() ? 74 : 37) {
+        for (size_t keep = 0; keep < TOKENS; keep += test_briefly() ? 100 : 37) {
             qn_session_reset(s);
             run(s, ids, keep, TOKENS, again);
             run(s, others + keep, TOKENS - keep, 50, again);
