@@ -51,7 +51,6 @@ static json_t *cache_report(const struct cache *c, const struct qn_comparison pa
 {
     json_t *j = json_object();
     qn_json_put(&j, "bits", json_integer(c->bits));
-    qn_json_put(&j, "old_pages_coded", json_boolean(c->recent == 0));
     qn_json_put(&j, "generation", qn_bench_spread(qn_comparison_value(&pair[0])));
     qn_json_put(&j, "prefill", qn_bench_spread(qn_comparison_value(&pair[1])));
     return j;
@@ -66,12 +65,15 @@ static json_t *report_of(const struct kv_bench *b, const struct qn_bench_candida
             .of = &candidates[i + 2], .to = &candidates[i % 2], .overhead = true};
     json_t *j =
         qn_bench_report("kv-cache", &b->setup, candidates, CANDIDATES, compared, COMPARISONS);
-    for (int i = 1; i < CACHES; i++)
-        if (json_array_append_new(list, cache_report(&caches[i], &compared[2 * (size_t)(i - 1)])) !=
-            0) {
+    for (int i = 1; i < CACHES; i++) {
+        json_t *cache = cache_report(&caches[i], &compared[2 * (size_t)(i - 1)]);
+        if (caches[i].recent) {
+            qn_json_put(&j, "no_page_old", cache);
+        } else if (json_array_append_new(list, cache) != 0) {
             json_decref(list);
             list = NULL;
         }
+    }
     qn_json_put(&j, "kv_cache", list);
     qn_json_put(&j, "bits", json_integer(caches[JUDGED].bits));
     qn_json_put(&j, "overhead_percent",
