@@ -1,26 +1,43 @@
 #include "cli/print_validate.h"
 
+#include "analyze/prompts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
 static const struct {
     const char *key, *label;
 } kinds[] = {{"free_running", "free-running"}, {"teacher_forced", "teacher-forced"}};
 enum { FREE, FORCED, KINDS };
+
+static void percent(struct cli_table *t, const json_t *j, const char *key, bool sign, bool error)
+{
+    char name[64], text[64];
+    const double value = 100.0 * cli_number(j, key);
+    snprintf(name, sizeof name, "%s_standard_error", key);
+    const double e = error ? 100.0 * cli_number(j, name) : NAN;
+    int n = snprintf(text, sizeof text, sign ? "%+.2f" : "%.2f", value);
+    if (isfinite(e))
+        snprintf(text + n, sizeof text - (size_t)n, " +- %.2f", e);
+    cli_cell(t, "%s", isfinite(value) ? text : "-");
+}
+
+void cli_share(struct cli_table *t, const json_t *j, const char *key, bool error)
+{
+    percent(t, j, key, false, error);
+}
+
+void cli_drift(struct cli_table *t, const json_t *j)
+{
+    percent(t, j, "drift", true, true);
+}
 
 void cli_stability_begin(struct cli_table *t, const char *what)
 {
     const char *const heads[] = {what,     "",           "match %",  "least %", "early %",
                                  "late %", "drift, pts", "KL, nats", "differ",  "first at"};
     cli_table_begin(t, "llrrrrrrrr", heads);
-}
-
-static void figures(struct cli_table *t, const json_t *j)
-{
-    cli_cell(t, "%.2f +- %.2f", 100.0 * cli_number(j, "match"),
-             100.0 * cli_number(j, "match_standard_error"));
-    cli_cell(t, "%.2f", 100.0 * cli_number(j, "minimum_match"));
-    cli_cell(t, "%.2f", 100.0 * cli_number(j, "early"));
-    cli_cell(t, "%.2f", 100.0 * cli_number(j, "late"));
-    cli_cell(t, "%+.2f +- %.2f", 100.0 * cli_number(j, "drift"),
-             100.0 * cli_number(j, "drift_standard_error"));
 }
 
 void cli_stability_rows(struct cli_table *t, const char *what, const json_t *group)
@@ -30,9 +47,14 @@ void cli_stability_rows(struct cli_table *t, const char *what, const json_t *gro
         const json_t *j = json_object_get(group, kinds[k].key);
         cli_cell(t, "%s", k == FREE ? what : "");
         cli_cell(t, "%s", kinds[k].label);
-        figures(t, j);
+        cli_share(t, j, "match", true);
+        cli_share(t, j, "minimum_match", false);
+        cli_share(t, j, "early", false);
+        cli_share(t, j, "late", false);
+        cli_drift(t, j);
         if (k == FORCED) {
-            cli_cell(t, "%.3g +- %.2g", cli_number(j, "kl"), cli_number(j, "kl_standard_error"));
+            const double e = cli_number(j, "kl_standard_error");
+            cli_cell(t, isfinite(e) ? "%.3g +- %.2g" : "%.3g", cli_number(j, "kl"), e);
             cli_cell(t, "-");
         } else {
             cli_cell(t, "-");
@@ -49,11 +71,15 @@ void cli_stability_rows(struct cli_table *t, const char *what, const json_t *gro
 /* "10 prompts, shipped (2 news, 2 code)". */
 static void print_prompts(const json_t *group)
 {
-    const char *kind;
+    const char *kind, *source = cli_string(group, "source");
     json_t *count;
     bool more = false;
-    cli_print("%zu prompts, %s (", json_array_size(json_object_get(group, "prompts")),
-              cli_string(group, "source"));
+    const size_t n = json_array_size(json_object_get(group, "prompts"));
+    if (strcmp(source, QN_PROMPTS_TEXT) == 0) {
+        cli_print("%zu prompts, cut from the text", n);
+        return;
+    }
+    cli_print("%zu prompts, %s (", n, source);
     json_object_foreach(json_object_get(group, "kinds"), kind, count)
     {
         cli_print("%s%.0f %s", more ? ", " : "", json_number_value(count), kind);

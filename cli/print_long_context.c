@@ -7,12 +7,10 @@ static void long_row(struct cli_table *t, const json_t *length)
     const json_t *text = json_object_get(length, "text");
     cli_cell(t, "%.0f", cli_number(length, "tokens"));
     cli_cell(t, "%.0f", cli_number(length, "windows"));
-    cli_cell(t, "%.2f +- %.2f", 100.0 * cli_number(text, "match"),
-             100.0 * cli_number(text, "match_standard_error"));
-    cli_cell(t, "%.2f", 100.0 * cli_number(text, "early"));
-    cli_cell(t, "%.2f", 100.0 * cli_number(text, "late"));
-    cli_cell(t, "%+.2f +- %.2f", 100.0 * cli_number(text, "drift"),
-             100.0 * cli_number(text, "drift_standard_error"));
+    cli_share(t, text, "match", true);
+    cli_share(t, text, "early", false);
+    cli_share(t, text, "late", false);
+    cli_drift(t, text);
     cli_cell(t, "%.4g", cli_number(text, "kl"));
     cli_cell(t, "%+.2g", cli_number(text, "nll_difference"));
     cli_cell(t, "%s", json_is_true(json_object_get(length, "passed")) ? "yes" : "no");
@@ -20,8 +18,8 @@ static void long_row(struct cli_table *t, const json_t *length)
 
 static enum qins_status print_text(const json_t *lengths, struct qins_error *err)
 {
-    static const char *const heads[] = {"tokens",     "windows",  "match %", "early %", "late %",
-                                        "drift, pts", "KL, nats", "NLL",     "passed"};
+    static const char *const heads[] = {"tokens",     "windows",  "match %",    "early %", "late %",
+                                        "drift, pts", "KL, nats", "NLL change", "passed"};
     const json_t *length;
     struct cli_table t;
     size_t i;

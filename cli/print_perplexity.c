@@ -26,7 +26,10 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *r
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
     cli_cell(t, "%.0f", cli_number(figures, "windows"));
     cli_cell(t, "%.0f", cli_number(figures, "tokens"));
-    cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
+    if (cli_number(figures, "tokens_per_s") > 0.0) /* not where all was there already */
+        cli_cell(t, "%.0f", cli_number(figures, "tokens_per_s"));
+    else
+        cli_cell(t, "-");
 }
 
 /* What coding the inputs of native layers took. */

@@ -26,6 +26,11 @@ enum qins_status cli_print_verdicts(const struct cli_printed *tests, size_t n,
 /* Whose bars a test's are, "" of a test that was not judged. */
 const char *cli_bar_source(const json_t *test);
 
+/* "98.50 +- 0.63": a share and its error in percent, or the share alone where ERROR is false; "-"
+ * of what is not defined. A drift is a difference of shares and has a sign. */
+void cli_share(struct cli_table *t, const json_t *j, const char *key, bool error);
+void cli_drift(struct cli_table *t, const json_t *j);
+
 /* A table of greedy continuations whose first column is headed WHAT, and its two rows for a group
  * of prompts: free-running and teacher-forced. */
 void cli_stability_begin(struct cli_table *t, const char *what);

@@ -43,7 +43,7 @@ static int find(const char *test, const char *name)
 static void value_cell(struct cli_table *t, enum unit unit, double value)
 {
     if (!isfinite(value))
-        cli_cell(t, "not finite");
+        cli_cell(t, "no number");
     else if (unit == PERCENT)
         cli_cell(t, "%.4g %%", 100.0 * value);
     else if (unit == POINTS)

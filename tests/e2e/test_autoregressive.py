@@ -311,7 +311,8 @@ class Prompts(Folder):
         self.assertNotIn("text", given)
         shown = support.run_qins("validate", MODEL, self.other, "--text", TEXT, "--tokens", 8,
                                  "--tests", "autoregressive", check=0).stdout
-        for words in ("10 prompts, shipped (2 news, 2 code", "10 prompts, text", "Phase 1, test B"):
+        for words in ("10 prompts, shipped (2 news, 2 code", "10 prompts, cut from the text",
+                      "Phase 1, test B"):
             self.assertIn(words, shown)
         share = found["free_running"]["match"]
         self.assertRegex(shown, rf"(?m)^autoregressive +(yes|no) +match of free-running text +"

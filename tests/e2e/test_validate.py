@@ -436,7 +436,7 @@ class Figures(Folder):
         for bar in test["thresholds"].values():
             self.assertEqual((bar["value"], bar["passed"]), (None, False))
         shown = support.run_qins("validate", *arguments, "--tests", "perplexity", check=0).stdout
-        self.assertRegex(shown, r"(?m)^perplexity +no +perplexity, change +not finite +"
+        self.assertRegex(shown, r"(?m)^perplexity +no +perplexity, change +no number +"
                                 r"at most 0\.1 +no$")
 
     def test_what_is_told(self):
