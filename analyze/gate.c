@@ -50,7 +50,8 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
                                 const struct qn_monitor *monitor, json_t **review,
                                 struct qins_error *err)
 {
-    struct qn_gate_job job = {.monitor = monitor, .conflicts = json_array()};
+    uint64_t budget = QN_EXPR_BUDGET;
+    struct qn_gate_job job = {.monitor = monitor, .budget = &budget, .conflicts = json_array()};
     *review = NULL;
     enum qins_status st =
         job.conflicts ? load_spec(&job, options->gates, err) : qn_fail_memory(err);
@@ -60,6 +61,9 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
         st = qn_gates_judge(&job, err);
     if (st == QINS_OK) {
         *review = qn_gate_report(&job, err);
+        st = qn_gates_check_budget(&job, err);
+    }
+    if (st == QINS_OK) {
         st = *review ? qn_gate_add_history(*review, options->previous, err) : QINS_ERR_MEMORY;
     }
     if (st != QINS_OK) {

@@ -148,7 +148,44 @@ bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_resu
     return true;
 }
 
-/* What "criterion" or "gate/criterion", N bytes at NAME, came to; NULL: nothing has that name. */
+/* Criteria of G that decide and have STATUS: names, with figure and bar where there are such. */
+static char *named_by_status(const struct qn_gate_result *g, enum qn_gate_status status,
+                             struct qins_error *err)
+{
+    char *text = qn_strdup("", err);
+    for (size_t i = 0; i < g->n && text; i++) {
+        const json_t *c = json_array_get(g->criteria, i);
+        const struct qn_verdict *v = &g->verdicts[i];
+        const char *unit = text_of(c, "unit");
+        if (v->status != status || json_is_false(json_object_get(c, "decides")))
+            continue;
+        const bool shown_too = status == QN_GATE_FAIL;
+        char *value = shown_too ? qn_gate_figure_text(&v->figure, unit, c, err) : NULL,
+             *bar = shown_too ? qn_gate_bar_text(c, unit, err) : NULL, *longer = NULL;
+        if (value && bar)
+            longer = qn_format(err, "%s%s%s: %s, not %s", text, *text ? "; " : "",
+                               text_of(c, "name"), value, bar);
+        else if (!shown_too)
+            longer = qn_format(err, "%s%s%s", text, *text ? "; " : "", text_of(c, "name"));
+        free(value);
+        free(bar);
+        free(text);
+        text = longer;
+    }
+    if (text && !*text) {
+        free(text);
+        text = qn_strdup("nothing", err);
+    }
+    return text;
+}
+
+static bool is_word(const char *id, size_t n, const char *word)
+{
+    return strlen(word) == n && memcmp(id, word, n) == 0;
+}
+
+/* What "criterion" or "gate/criterion", N bytes at NAME, came to, or all that is "failed" or
+ * "missing" of a gate; NULL: nothing has that name. */
 static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                           const char *name, size_t n, struct qins_error *err)
 {
@@ -156,6 +193,10 @@ static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_re
     const struct qn_gate_result *g = slash ? gate_of(job, name, (size_t)(slash - name)) : gate;
     const char *id = slash ? slash + 1 : name;
     const size_t n_id = (size_t)(name + n - id);
+    if (g && is_word(id, n_id, "failed"))
+        return named_by_status(g, QN_GATE_FAIL, err);
+    if (g && is_word(id, n_id, "missing"))
+        return named_by_status(g, QN_GATE_NOT_RUN, err);
     const size_t at = g ? criterion_of(g, id, n_id) : 0;
     if (!g || at == g->n)
         return qn_format(err, "{%.*s}", (int)n, name);

@@ -1,6 +1,7 @@
 #include "analyze/gate_expr.h"
 
 #include "analyze/gate_operators.h"
+#include "core/thread.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,17 @@ static bool none(struct qn_expr_scope *s, const char *what)
 {
     snprintf(s->why, QN_REASON_BYTES, "%s", what);
     return false;
+}
+
+/* One step of the budget. */
+static bool spend(struct qn_expr_scope *s)
+{
+    if (qn_check_stop(s->monitor, NULL) != QINS_OK)
+        *s->budget = 0;
+    if (*s->budget == 0)
+        return none(s, "more steps than a review may take");
+    --*s->budget;
+    return true;
 }
 
 /* What PATH names; *F is to be finished either way. */
@@ -69,7 +81,9 @@ static bool number(const json_t *expr, struct qn_expr_scope *s, double *out)
     *out = f.number;
     if (f.kind == QN_FIGURE_TEXT)
         snprintf(s->why, QN_REASON_BYTES, "\"%.80s\" is no number", f.text);
-    return f.kind != QN_FIGURE_TEXT;
+    else if (f.kind == QN_FIGURE_BOOL)
+        (void)none(s, "a boolean is no number");
+    return f.kind == QN_FIGURE_NUMBER;
 }
 
 /* A running sum, product, extreme or mean. */
@@ -128,8 +142,9 @@ static bool fold_path(const struct qn_operator *op, const char *text, struct qn_
     for (size_t i = 0; i < found.n && ok; i++) {
         struct qn_figure x;
         ok = take(found.values[i], text, s, &x);
-        if (ok && x.kind == QN_FIGURE_TEXT)
-            ok = none(s, "a text is among the numbers");
+        if (ok && x.kind != QN_FIGURE_NUMBER)
+            ok = none(s, x.kind == QN_FIGURE_TEXT ? "a text is among the numbers"
+                                                  : "a boolean is among the numbers");
         if (ok)
             fold_add(&f, x.number);
     }
@@ -231,6 +246,8 @@ static bool operate(const json_t *expr, struct qn_expr_scope *s, struct qn_figur
 
 bool qn_expr_eval(const json_t *expr, struct qn_expr_scope *s, struct qn_figure *out)
 {
+    if (!spend(s))
+        return false;
     if (json_is_number(expr))
         return take(expr, "the constant", s, out);
     if (json_is_string(expr))
@@ -342,6 +359,8 @@ enum qn_truth qn_condition_eval(const json_t *condition, struct qn_expr_scope *s
     const enum qn_comparison c = qn_comparison_of(condition);
     const json_t *any = json_object_get(condition, "any"), *not = json_object_get(condition, "not");
     struct qn_figure f;
+    if (!spend(s))
+        return QN_UNKNOWN;
     if (json_is_array(condition))
         return all_hold(condition, s);
     if (any)

@@ -23,8 +23,9 @@ enum {
     QN_EXPR_PLACE = 192,    /* bytes of "gates[2].criteria[0].value" */
 };
 
-/* Values that one criterion may look at: some hundred figures of each tensor of a large model. */
-#define QN_EXPR_BUDGET ((uint64_t)20000000)
+/* Steps of a whole review (expressions, conditions, values looked at): those of the shipped gates
+ * on a model of some thousand tensors are about a million. */
+#define QN_EXPR_BUDGET ((uint64_t)50000000)
 
 enum qn_figure_kind { QN_FIGURE_NUMBER, QN_FIGURE_BOOL, QN_FIGURE_TEXT };
 
@@ -37,7 +38,8 @@ struct qn_figure {
 /* What expressions are evaluated on. */
 struct qn_expr_scope {
     const json_t *report, *element; /* the same outside of "over" */
-    uint64_t *budget;
+    uint64_t *budget;               /* of steps; 0 once the monitor stopped it, too */
+    const struct qn_monitor *monitor;
     char *why; /* [QN_REASON_BYTES]: why there is no figure */
     bool memory;
 };

@@ -47,7 +47,8 @@ struct qn_gate_result {
 
 struct qn_gate_job {
     const struct qn_monitor *monitor;
-    json_t *spec; /* checked */
+    uint64_t *budget; /* of all expressions together */
+    json_t *spec;     /* checked */
     struct qn_digest spec_digest;
     const char *spec_path; /* NULL: the shipped one */
     struct qn_evidence evidence;
@@ -62,8 +63,11 @@ void qn_gate_job_finish(struct qn_gate_job *job);
 /* Every shape, name, reference, path and operator of gates; QINS_ERR_FORMAT names the place. */
 enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err);
 
-/* Selects evidence, evaluates criteria, refuses mixed evidence, and decides on statuses. */
+/* Selects evidence, evaluates criteria, refuses mixed evidence, and decides on statuses.
+ * QINS_ERR_FORMAT when that takes more steps than a review may. */
 enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err);
+/* Whether the review was stopped, or its budget is used up: then nothing that was found holds. */
+enum qins_status qn_gates_check_budget(const struct qn_gate_job *job, struct qins_error *err);
 /* Evaluates EXPR on evidence FILE. */
 bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
                     struct qn_figure *out, char *why);

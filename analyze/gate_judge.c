@@ -21,29 +21,40 @@ static bool same(const char *a, const char *b)
     return a && b && strcmp(a, b) == 0;
 }
 
+static struct qn_expr_scope scope(const struct qn_gate_job *job, int file, char *why)
+{
+    const json_t *report = job->evidence.files[file].report;
+    return (struct qn_expr_scope){.report = report,
+                                  .element = report,
+                                  .budget = job->budget,
+                                  .monitor = job->monitor,
+                                  .why = why};
+}
+
 bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
                     struct qn_figure *out, char *why)
 {
-    uint64_t budget = QN_EXPR_BUDGET;
-    const json_t *report = job->evidence.files[file].report;
-    struct qn_expr_scope s = {.report = report, .element = report, .budget = &budget, .why = why};
+    struct qn_expr_scope s = scope(job, file, why);
     return qn_expr_eval(expr, &s, out);
 }
 
-static enum qn_truth holds(const json_t *report, const json_t *condition, char *why)
+enum qins_status qn_gates_check_budget(const struct qn_gate_job *job, struct qins_error *err)
 {
-    uint64_t budget = QN_EXPR_BUDGET;
-    struct qn_expr_scope s = {.report = report, .element = report, .budget = &budget, .why = why};
-    return qn_condition_eval(condition, &s);
+    const enum qins_status st = qn_check_stop(job->monitor, err);
+    if (st != QINS_OK || *job->budget > 0)
+        return st;
+    return qn_fail(err, QINS_ERR_FORMAT, "gates: on this evidence they take more than %.0f steps",
+                   (double)QN_EXPR_BUDGET);
 }
 
 /* A report that lacks what "where" compares is not meant. */
-static bool selects(const json_t *selector, const struct qn_evidence_file *f)
+static bool selects(const struct qn_gate_job *job, const json_t *selector, int file)
 {
     const json_t *where = json_object_get(selector, "where");
     char why[QN_REASON_BYTES] = "";
-    return same(f->schema, text_of(selector, "schema")) &&
-           (!where || holds(f->report, where, why) == QN_TRUE);
+    struct qn_expr_scope s = scope(job, file, why);
+    return same(job->evidence.files[file].schema, text_of(selector, "schema")) &&
+           (!where || qn_condition_eval(where, &s) == QN_TRUE);
 }
 
 /* Appends TEXT as far as there is room. */
@@ -64,7 +75,7 @@ static void select_one(const struct qn_gate_job *job, const json_t *selector,
     *out = (struct qn_selected){.file = QN_NO_FILE};
     for (size_t i = 0; i < e->n; i++) {
         of_schema += same(e->files[i].schema, schema);
-        if (!selects(selector, &e->files[i]))
+        if (!selects(job, selector, (int)i))
             continue;
         out->file = (int)i;
         append(found, n++ ? ", " : "");
@@ -115,10 +126,10 @@ static enum qins_status select_all(struct qn_gate_job *job, struct qins_error *e
     json_object_foreach((json_t *)(uintptr_t)selectors, key, value)
     {
         (void)key;
-        const enum qins_status st = qn_check_stop(job->monitor, err);
+        select_one(job, value, &job->selected[i++]);
+        const enum qins_status st = qn_gates_check_budget(job, err);
         if (st != QINS_OK)
             return st;
-        select_one(job, value, &job->selected[i++]);
     }
     return QINS_OK;
 }
@@ -247,7 +258,7 @@ enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err)
         g->n = json_array_size(g->criteria);
         for (size_t k = 0; k < g->n; k++)
             judge(job, json_array_get(g->criteria, k), &g->verdicts[k]);
-        st = qn_check_stop(job->monitor, err);
+        st = qn_gates_check_budget(job, err);
     }
     if (st == QINS_OK)
         st = qn_gates_refuse_mixed(job, err);

@@ -273,7 +273,7 @@ static bool walk(const struct qn_path *path, size_t step, const json_t *at, cons
                  struct qn_path_found *f)
 {
     if (*f->budget == 0) {
-        snprintf(f->why, sizeof f->why, "%.80s: more values than a gate may look at", path->text);
+        snprintf(f->why, sizeof f->why, "%.80s: more steps than a review may take", path->text);
         return false;
     }
     --*f->budget;

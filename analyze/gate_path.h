@@ -42,7 +42,7 @@ struct qn_path {
 struct qn_path_found {
     const json_t **values; /* borrowed from the report */
     size_t n, capacity;
-    uint64_t *budget;          /* of values that may still be visited */
+    uint64_t *budget;          /* of steps that are left */
     char why[QN_REASON_BYTES]; /* where there is no value */
     bool memory;               /* there was none left */
 };

@@ -140,7 +140,11 @@ static void put_decision(const struct qn_gate_job *job, const struct qn_gate_res
     const json_t *d = chosen < 0 ? NULL : json_array_get(decisions, (size_t)chosen);
     if (g && g->status == QN_GATE_BLOCKED && text) {
         const char *first = json_string_value(json_array_get(g->blocked_by, 0));
-        char *blocked = qn_format(NULL, "Blocked by gate %s. By itself: %s", first, text);
+        char *blocked = qn_format(NULL, "Blocked by gate %s. By itself %s: %s", first,
+                                  g->alone == QN_GATE_PASS   ? "it passes"
+                                  : g->alone == QN_GATE_FAIL ? "it fails"
+                                                             : "it is not complete",
+                                  text);
         free(text);
         text = blocked;
     }

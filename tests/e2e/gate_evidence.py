@@ -14,7 +14,8 @@ def run(match, drift):
 
 
 def length(tokens, match, drift):
-    return {"tokens": tokens, "text": dict(run(match, drift), late=match - 0.005)}
+    return {"tokens": tokens, "text_windows": 19968 // tokens,
+            "text": dict(run(match, drift), late=match - 0.005)}
 
 
 def validation(match, ratio, **parts):
@@ -28,7 +29,7 @@ def validation(match, ratio, **parts):
                            "perplexity": 27.6 * (ratio - 1),
                            "perplexity_standard_error": 0.01},
             "kl": {"mean": 0.002, "standard_error": 0.0001, "max": 0.5, "same_top1": match,
-                   "same_top1_standard_error": 0.002}},
+                   "same_top1_standard_error": 0.002, "tokens": 19968}},
         "autoregressive": {
             "source": "shipped", "fingerprint": "dd" * 16, "tokens": 1000,
             "first_divergence": {"diverged": 8, "median": 40},
@@ -37,6 +38,7 @@ def validation(match, ratio, **parts):
             "prompts": [{"id": f"p{i}", "kind": "news", "tokens": 1000, "candidate_tokens": 1000}
                         for i in range(10)]},
         "sampling": {
+            "tokens": 19968,
             "kl": {"model_candidate": {"mean": 0.002, "standard_error": 0.0001},
                    "candidate_model": {"mean": 0.0021, "standard_error": 0.0001}},
             "top_k": [{"k": k, "overlap": 0.99, "standard_error": 0.001} for k in range(1, 11)],
@@ -64,7 +66,7 @@ def coded_v(bits, ratio, match):
     return validation(match, 1.001, kv_cache={
         "bits": bits, "ratio_f16": ratio, "ratio_f32": 2 * ratio, "old_ratio_f16": ratio + 0.1,
         "held_ratio_f16": ratio - 0.1, "decode_ms_per_page": 0.02, "max_decode_ms": 0.1,
-        "page_bytes": 16384})
+        "page_bytes": 16384, "pages": 1320, "old_pages": 660})
 
 
 def bench(benchmark, **parts):

@@ -57,7 +57,7 @@ def validation(name, archive=None, **options):
         "autoregressive": {**continuation(0.9953, ["news-1", name], 4), "window": WINDOW,
                            "passed": True, "tokens": 200,
                            "text": continuation(0.99, ["text-1"], 4)},
-        "sampling": {"passed": True, "kl": {"model_candidate": figures, "candidate_model": figures},
+        "sampling": {"passed": True, "tokens": 20000, "kl": {"model_candidate": figures, "candidate_model": figures},
                      "top_k": [{"k": k, "overlap": 0.98, "standard_error": 0.001}
                                for k in range(1, 11)]},
         "perplexity": {"passed": True, "style": "qins", "context": 256,

@@ -1,6 +1,7 @@
 #include "tests/unit/testing.h"
 
 #include "analyze/gate_expr.h"
+#include "core/thread.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -147,6 +148,10 @@ static void test_reasons(void **state)
         {"{'mean': 'list[].e'}", "null"},
         {"{'sum': 'list[].kind'}", "text is among"},
         {"{'abs': 'name'}", "is no number"},
+        {"{'abs': 'yes'}", "a boolean is no number"},
+        {"{'ratio': [32, 'yes']}", "a boolean is no number"},
+        {"{'max': 'list[].ok'}", "a boolean is among"},
+        {"{'min': 'ok', 'over': 'list[]'}", "a boolean is no number"},
         {"{'share': {'value': 'e', 'comparison': '<', 'threshold': 1}, 'over': 'list[]'}", "null"},
         {"{'share': {'value': 'e', 'comparison': '<', 'threshold': 1}, 'over': 'empty[]'}",
          "no element"},
@@ -247,7 +252,39 @@ static void test_budget(void **state)
     struct qn_figure f;
     check_ok(qn_expr_check(expr, "value", &e_));
     assert_false(qn_expr_eval(expr, &s, &f));
-    assert_non_null(strstr(why, "more values than a gate may look at"));
+    assert_non_null(strstr(why, "more steps than a review may take"));
+    json_decref(expr);
+    json_decref(list);
+}
+
+/* Constants are steps too, and a review that is stopped ends. */
+static void test_constants_cost(void **state)
+{
+    (void)state;
+    json_t *list = json_array(), *constants = json_array();
+    for (int i = 0; i < 100; i++) {
+        json_array_append_new(list, json_integer(i));
+        if (i < QN_EXPR_ARGUMENTS)
+            json_array_append_new(constants, json_integer(1));
+    }
+    json_t *expr = json_pack("{s{so}ss}", "sum", "sum", constants, "over", "$[]");
+    char why[QN_REASON_BYTES] = "";
+    struct qn_figure f;
+    check_ok(qn_expr_check(expr, "value", &e_));
+    /* An operator, a path of 1 + 100 values, and 100 times an operator of 32 constants. */
+    const uint64_t steps = 1 + 101 + 100 * 33;
+    for (uint64_t budget = steps - 1, i = 0; i < 2; i++, budget = steps) {
+        struct qn_expr_scope s = {.report = list, .element = list, .budget = &budget, .why = why};
+        assert_int_equal(qn_expr_eval(expr, &s, &f), i == 1);
+        assert_int_equal(budget, 0);
+    }
+    atomic_bool stop = true;
+    const struct qn_monitor monitor = {.stop = &stop};
+    uint64_t budget = QN_EXPR_BUDGET;
+    struct qn_expr_scope s = {
+        .report = list, .element = list, .budget = &budget, .monitor = &monitor, .why = why};
+    assert_false(qn_expr_eval(expr, &s, &f));
+    assert_int_equal(budget, 0);
     json_decref(expr);
     json_decref(list);
 }
@@ -298,10 +335,10 @@ static void test_unknown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_figures), cmocka_unit_test(test_quoted_key),
-        cmocka_unit_test(test_reasons), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_depth),   cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_figures),        cmocka_unit_test(test_quoted_key),
+        cmocka_unit_test(test_reasons),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_depth),          cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_constants_cost), cmocka_unit_test(test_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
