@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 
 import fixtures_hdf5  # noqa: E402
 import fixtures_safetensors_gguf as fixtures  # noqa: E402
-from support import main, run_qins  # noqa: E402
+from support import less, main, run_qins  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 DTYPES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U64",
@@ -169,7 +169,9 @@ class Formats(unittest.TestCase):
         codes = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1")
         for form, order in (("C order", ""), ("Fortran order", "_f")):
             for ends in ("le", "be"):
-                self.check(f".npy, {form}", "numpy", [f"{c}{ends}{order}.npy" for c in codes],
+                # Of each file the reader runs sanitized in unit tests.
+                some = codes if ends + order == "le" else less(codes, ("f8", "i2"))
+                self.check(f".npy, {form}", "numpy", [f"{c}{ends}{order}.npy" for c in some],
                            ".txt")
         self.check(".npy, C order", "numpy", ["f4le_0d.npy", "i2be_empty.npy", "version1.npy",
                                               "version2.npy", "version3.npy"], ".txt")

@@ -1,6 +1,5 @@
 """Statistics and densities of tensors against numpy in float64."""
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -245,8 +244,9 @@ class Study(unittest.TestCase):
     def check(self, arrays, weights=None, name="model"):
         path = self.root / f"{name}.safetensors"
         save(path, arrays)
-        one, two = study(path, 1), study(path, 2)
-        self.assertEqual(one, two)
+        one = study(path, support.less(1, 2))
+        if support.SANITIZER == "none":
+            self.assertEqual(one, study(path, 2))
         result = json.loads(one)
         self.assertEqual(set(result), set(arrays))
         for name, a in arrays.items():
@@ -345,6 +345,7 @@ class Study(unittest.TestCase):
         self.assertGreater(result["outlier"]["statistics"]["kurtosis"], 1e5)
         self.assertEqual(result["constant"]["statistics"]["variance"], 0)
 
+    @unittest.skipIf(support.SANITIZER != "none", "arithmetic as of made-up tensors")
     def test_models(self):
         paths = [support.MODEL] + [support.SHARED / "models" / name
                                    for name in ("stories260k", "tl-reverse")]
@@ -361,7 +362,7 @@ class Study(unittest.TestCase):
                       if a.dtype == F and ("lm_head" in name or ".layers.0." in name)}
             self.check(arrays, name="copy")
 
-    @unittest.skipIf(os.environ.get("QINS_SANITIZER", "none") != "none", "a sanitizer needs memory")
+    @unittest.skipIf(support.SANITIZER != "none", "a sanitizer needs memory")
     def test_memory(self):
         rng = np.random.default_rng(6)
         block = rng.normal(size=1 << 20).astype(F).tobytes()
