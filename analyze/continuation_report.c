@@ -99,13 +99,17 @@ static void put_windows(const struct table *t, int kind, json_t **j)
 }
 
 json_t *qn_stability_thresholds(const struct qn_stability *s, const struct qn_stability_bars *bars,
-                                bool *passed)
+                                json_t **passed)
 {
     json_t *j = json_object();
-    *passed = qn_validation_bar(&j, "match", s->match, ">=", bars->match, bars->source);
-    *passed &= qn_validation_bar(&j, "drift", s->drift, ">=", bars->drift, bars->source);
-    if (!isnan(bars->late))
-        *passed &= qn_validation_bar(&j, "late", s->late, ">=", bars->late, bars->source);
+    bool defined = !isnan(s->match) && !isnan(s->drift);
+    bool all = qn_validation_bar(&j, "match", s->match, ">=", bars->match, bars->source);
+    all &= qn_validation_bar(&j, "drift", s->drift, ">=", bars->drift, bars->source);
+    if (!isnan(bars->late)) {
+        all &= qn_validation_bar(&j, "late", s->late, ">=", bars->late, bars->source);
+        defined &= !isnan(s->late);
+    }
+    *passed = defined ? json_boolean(all) : json_null();
     return j;
 }
 
@@ -126,7 +130,7 @@ static json_t *kind_figures(const struct table *t, int kind, const struct qn_sta
                              drift = mean_of(t, kind, offsetof(struct shares, drift));
     json_t *j = json_object();
     double least = INFINITY, kl = 0.0;
-    bool passed;
+    json_t *passed;
     for (size_t i = 0; i < t->job->n; i++)
         least = fmin(least, t->shares[kind][i].match);
     *out = (struct qn_stability){match.value, drift.value, late.value};
@@ -145,7 +149,7 @@ static json_t *kind_figures(const struct table *t, int kind, const struct qn_sta
     }
     put_windows(t, kind, &j);
     qn_json_put(&j, "thresholds", qn_stability_thresholds(out, bars, &passed));
-    qn_json_put(&j, "passed", json_boolean(passed));
+    qn_json_put(&j, "passed", passed);
     return j;
 }
 

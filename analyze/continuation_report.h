@@ -31,8 +31,9 @@ enum qins_status qn_continuation_report(const struct qn_validation *v,
                                         const struct qn_stability_bars *bars, json_t **group,
                                         struct qn_stability *out, struct qins_error *err);
 
-/* {"match": …, "drift": …, "late": …} by qn_validation_bar(); *PASSED is whether all of them do. */
+/* {"match": …, "drift": …, "late": …} by qn_validation_bar(); *PASSED is whether all of them do,
+ * null where one of them is not defined (continuations are too short to have parts). */
 json_t *qn_stability_thresholds(const struct qn_stability *s, const struct qn_stability_bars *bars,
-                                bool *passed);
+                                json_t **passed);
 
 #endif

@@ -46,6 +46,7 @@ struct track {
 
 struct qn_journal {
     struct qn_file file; /* fd -1: in memory alone; its size is where the next frame goes */
+    bool mine;           /* the file is a journal, not somebody else's */
     struct track tracks[QN_JOURNAL_TESTS];
     size_t n_tracks;
     double synced;
@@ -167,11 +168,15 @@ static enum qins_status open_file(struct qn_journal *j, const char *path, bool r
         st = qn_file_read(&j->file, 0, found, sizeof found, err);
     if (st != QINS_OK)
         return st;
-    if (resume && memcmp(found, head, sizeof head) == 0)
+    if (resume && memcmp(found, head, sizeof head) == 0) {
+        j->mine = true;
         return read_frames(j, err);
+    }
     if (resume && whole && memcmp(found, head_magic, sizeof head_magic) == 0)
         qn_notice(monitor, "%s is of another validation: begun anew", path);
-    return qn_work_file_begin(&j->file, head, sizeof head, sizeof head_magic, err);
+    st = qn_work_file_begin(&j->file, head, sizeof head, sizeof head_magic, err);
+    j->mine = st == QINS_OK;
+    return st;
 }
 
 enum qins_status qn_journal_open(struct qn_journal **out, const char *path, bool resume,
@@ -201,7 +206,7 @@ void qn_journal_close(struct qn_journal *j)
             free(j->tracks[i].records[k].data);
         free(j->tracks[i].records);
     }
-    if (j->file.fd >= 0 && j->file.size == HEAD_SIZE)
+    if (j->file.fd >= 0 && (j->file.size == 0 || (j->mine && j->file.size == HEAD_SIZE)))
         unlink(j->file.path);
     else if (j->file.fd >= 0)
         fdatasync(j->file.fd); /* what is lost if it fails is done again */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 enum { MODEL, CANDIDATE, NEXT, N_FILES = QN_LOGITS_FILES };
 
@@ -18,6 +19,7 @@ const char *const qn_logits_files[QN_LOGITS_FILES] = {"model.npy", "candidate.np
 struct qn_logits_file {
     struct qn_output files[N_FILES];
     bool open[N_FILES];
+    char *made;             /* the folder, where it was not there; */
     size_t header[N_FILES]; /* bytes before the data */
     uint32_t vocab;
     pthread_mutex_t lock;
@@ -37,7 +39,7 @@ static enum qins_status check_room(const char *dir, uint64_t positions, uint32_t
     const uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (bytes > room)
         return qn_fail_at(err, QINS_ERR_IO, dir, NULL, QN_NO_OFFSET,
-                          "logits take %.1f GiB, there is room for %.1f",
+                          "logits take %.3g GiB, there is room for %.3g",
                           (double)bytes / (double)much, (double)room / (double)much);
     if (bytes >= much)
         qn_notice(monitor, "%s: logits take %.1f GiB", dir, (double)bytes / (double)much);
@@ -75,6 +77,10 @@ enum qins_status qn_logits_file_create(struct qn_logits_file **out, const char *
         return qn_fail_memory(err);
     f->vocab = vocab;
     pthread_mutex_init(&f->lock, NULL);
+    if (!qn_exists(dir) && !(f->made = qn_strdup(dir, err))) {
+        qn_logits_file_destroy(f);
+        return QINS_ERR_MEMORY;
+    }
     enum qins_status st = qn_make_directories(dir, err);
     if (st == QINS_OK)
         st = check_room(dir, positions, vocab, 1 + candidate, monitor, err);
@@ -143,6 +149,9 @@ void qn_logits_file_destroy(struct qn_logits_file *f)
     for (int i = 0; i < N_FILES; i++)
         if (f->open[i])
             qn_output_abandon(&f->files[i]);
+    if (f->made)
+        rmdir(f->made); /* fails where there is something in it */
+    free(f->made);
     pthread_mutex_destroy(&f->lock);
     free(f);
 }

@@ -122,8 +122,9 @@ static enum qins_status recall(const struct consistency *c, size_t tensor, struc
     size_t size = 0;
     const void *data = qn_journal_get(c->v->journal, test_name, tensor, &size);
     if (!data || size != sizeof *out)
-        return qn_fail(err, QINS_ERR_FORMAT, "the journal's item %zu of test %s is none of its",
-                       tensor, test_name);
+        return qn_fail_at(err, QINS_ERR_FORMAT, c->v->options->journal, NULL, QN_NO_OFFSET,
+                          "item %zu of '%s' is none that a run made: remove the file", tensor,
+                          test_name);
     memcpy(out, data, sizeof *out);
     return QINS_OK;
 }

@@ -100,16 +100,15 @@ static enum qins_status add_text(struct qn_validation *v, const struct length *l
 {
     const struct qn_long_windows windows = {
         .test = l->text_test, .context = l->tokens, .of = l->text_windows, .windows = l->windows};
-    json_t *part = NULL;
-    bool passed = false;
+    json_t *part = NULL, *passed;
     enum qins_status st = qn_long_windows_run(v, &windows, err);
     if (st == QINS_OK)
         st = qn_long_windows_report(v, &windows, found, &part, err);
     if (st != QINS_OK)
         return st;
     qn_json_put(&part, "thresholds", qn_stability_thresholds(found, &bars, &passed));
-    qn_json_put(&part, "passed", json_boolean(passed));
-    qn_json_put(j, "passed", json_boolean(passed));
+    qn_json_put(j, "passed", json_incref(passed));
+    qn_json_put(&part, "passed", passed);
     qn_json_put(j, "text", part);
     return QINS_OK;
 }
@@ -170,10 +169,9 @@ static uint64_t most_windows(size_t tokens)
 static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct qins_error *err)
 {
     struct qn_stability worst = {NAN, NAN, NAN};
-    json_t *lengths = json_array();
+    json_t *lengths = json_array(), *passed;
     const size_t context = context_of(v), text = v->corpus.ids.count;
     enum qins_status st = QINS_OK;
-    bool passed = false;
     size_t shorter = 0;
     for (int i = 0; i < LENGTHS && st == QINS_OK; i++) {
         struct length l = {.tokens = context >> (LENGTHS - 1 - i),
@@ -192,7 +190,7 @@ static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct 
         qn_json_put(j, "passed", json_null());
     } else {
         qn_json_put(j, "thresholds", qn_stability_thresholds(&worst, &bars, &passed));
-        qn_json_put(j, "passed", json_boolean(passed));
+        qn_json_put(j, "passed", passed);
     }
     qn_json_put(j, "lengths", lengths);
     return st;

@@ -174,6 +174,7 @@ static void finish(struct qn_validation *v)
 {
     free(v->positions);
     qn_journal_close(v->journal);
+    qn_logits_file_destroy(v->logits);
     qn_tokenizer_destroy(v->tokenizer);
     qn_corpus_finish(&v->corpus);
     qn_transport_finish(&v->transport);
@@ -186,6 +187,8 @@ static void finish(struct qn_validation *v)
 static void put_result(json_t **results, const char *name, json_t *result)
 {
     char key[32];
+    if (result && !json_object_get(result, "passed")) /* it was skipped */
+        qn_json_put(&result, "passed", json_null());
     snprintf(key, sizeof key, "%s", name);
     for (char *c = key; *c; c++)
         *c = (char)(*c == '-' ? '_' : *c);
@@ -206,6 +209,17 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
             put_result(results, tests[i]->name, result);
     }
     return st;
+}
+
+/* Of the text's windows; before the tests, so that a disk without room is told before hours of
+ * work. */
+static enum qins_status open_logits(struct qn_validation *v, struct qins_error *err)
+{
+    const char *dir = v->options->save_logits;
+    const uint64_t positions = v->windows.count * qn_text_windows_scored(&v->windows);
+    return dir ? qn_logits_file_create(&v->logits, dir, positions, v->models[MODEL]->config.vocab,
+                                       v->models[CANDIDATE] != NULL, v->monitor, err)
+               : QINS_OK;
 }
 
 /* Before the tests, so that pages that cannot be had are told before hours of work. */
@@ -233,6 +247,11 @@ static enum qins_status check_options(const struct qn_validate_options *o,
     if (o->save_logits && o->journal)
         return qn_fail(err, QINS_ERR_USAGE,
                        "logits are saved by one whole run, not by one that is resumed");
+    if (o->ids && o->prompts && strcmp(o->prompts, QN_PROMPTS_TEXT) != 0)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'--prompts %s' is text, and with '--ids' there is no tokenizer: '--prompts "
+                       "%s' cuts prompts from the ids",
+                       o->prompts, QN_PROMPTS_TEXT);
     if (o->dump_kv && !o->kv_bits)
         return qn_fail(err, QINS_ERR_USAGE, "there are pages to dump with '--kv-cache 8' or '6'");
     return QINS_OK;
@@ -251,6 +270,8 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
         st = check_options(options, chosen, err);
     if (st == QINS_OK)
         st = begin(&v, err);
+    if (st == QINS_OK)
+        st = open_logits(&v, err);
     if (st == QINS_OK)
         st = dump_pages(&v, err);
     if (st == QINS_OK)

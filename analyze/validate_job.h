@@ -4,6 +4,7 @@
 
 #include "analyze/journal.h"
 #include "analyze/kv_dump.h"
+#include "analyze/logits_file.h"
 #include "analyze/position.h"
 #include "analyze/prediction.h"
 #include "analyze/validate.h"
@@ -30,7 +31,8 @@ struct qn_validation {
     uint32_t context;               /* tokens of a window */
     struct qn_text_windows windows; /* of the text, in the style that was asked for */
     struct qn_journal *journal;
-    uint64_t resumed; /* items that the journal had when the run began */
+    struct qn_logits_file *logits; /* with options->save_logits */
+    uint64_t resumed;              /* items that the journal had when the run began */
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
         kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
@@ -43,8 +45,8 @@ struct qn_validation {
 struct qn_validate_test {
     const char *name; /* as --tests takes it; its key in the report has '_' in place of '-' */
     /* On success *result is the test's part of the report: "passed" (true, false or null),
-     * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason}.
-     */
+     * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason},
+     * which gets a "passed" of null. */
     enum qins_status (*run)(struct qn_validation *v, json_t **result, struct qins_error *err);
 };
 extern const struct qn_validate_test qn_test_consistency, qn_test_autoregressive, qn_test_sampling,

@@ -1,5 +1,4 @@
 #include "analyze/divergence.h"
-#include "analyze/logits_file.h"
 #include "analyze/validate_job.h"
 #include "core/bytes.h"
 #include "core/clock.h"
@@ -138,19 +137,6 @@ static enum qins_status make(struct pass *p, struct qn_scoring *s, void **out,
     return st;
 }
 
-/* Logits are of the text's windows in the style that was asked for, all of them: of no other
- * pass, and of none that goes on behind an earlier run. */
-static enum qins_status save_logits(struct pass *p, const struct qn_text_windows *windows,
-                                    struct qins_error *err)
-{
-    const struct qn_validation *v = p->v;
-    const char *dir = v->options->save_logits;
-    if (!dir || windows != &v->windows)
-        return QINS_OK;
-    return qn_logits_file_create(&p->logits, dir, windows->count * qn_text_windows_scored(windows),
-                                 v->models[0]->config.vocab, v->models[1] != NULL, v->monitor, err);
-}
-
 enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    const struct qn_text_windows *windows, uint64_t first,
                                    struct qn_nll **nll, struct qn_pass_cost *cost,
@@ -162,10 +148,9 @@ enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                            .score = score_nll,
                            .record = sizeof(struct qn_nll)};
     void *all = NULL;
-    enum qins_status st = save_logits(&p, windows, err);
-    if (st == QINS_OK)
-        st = make(&p, &s, &all, cost, err);
-    qn_logits_file_destroy(p.logits);
+    if (windows == &v->windows) /* logits are of the text's, in the style that was asked for */
+        p.logits = v->logits;
+    const enum qins_status st = make(&p, &s, &all, cost, err);
     *nll = all;
     return st;
 }
@@ -202,12 +187,10 @@ enum qins_status qn_validation_positions(struct qn_validation *v, const struct q
     void *all = v->positions;
     enum qins_status st = QINS_OK;
     if (!all) {
-        st = save_logits(&pass, &v->windows, err);
-        if (st == QINS_OK)
-            st = create_scratch(&pass, err);
+        pass.logits = v->logits;
+        st = create_scratch(&pass, err);
         if (st == QINS_OK)
             st = make(&pass, &s, &all, &v->positions_cost, err);
-        qn_logits_file_destroy(pass.logits);
         destroy_scratch(&pass);
     }
     v->positions = all;

@@ -195,9 +195,9 @@ static void print_kv(const struct generating *g)
         return;
     qn_session_kv_counts(g->session, &c);
     fprintf(stderr,
-            "V cache: %u bits, %" PRIu64 " coded pages; %" PRIu64 " bytes held, %.2fx less "
-            "than float16\n",
-            g->kv.bits, c.packed_pages, c.held_bytes, (double)c.f16_bytes / (double)c.held_bytes);
+            "V cache: %u bits, %" PRIu64 " coded pages; %" PRIu64 " bytes held, as float16 %" PRIu64
+            "\n",
+            g->kv.bits, c.packed_pages, c.held_bytes, c.f16_bytes);
 }
 
 static json_t *kv_json(const struct generating *g)

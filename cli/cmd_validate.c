@@ -49,7 +49,8 @@ static void print_kv(const json_t *kv)
     cli_print("full pages are %.3f times smaller than float16", cli_number(kv, "ratio_f16"));
     if (cli_number(kv, "old_pages") > 0.0)
         cli_print(", old ones %.3f times", cli_number(kv, "old_ratio_f16"));
-    cli_print(", all that was held, open pages too, %.3f times\n",
+    cli_print(", all that was held%s %.3f times\n",
+              cli_number(kv, "open_bytes") > 0.0 ? ", open pages too," : " (no page was open)",
               cli_number(kv, "held_ratio_f16"));
     cli_print("a page takes %.3g ms to code, %.3g ms to decode (%.3g ms at most)%s\n",
               cli_number(kv, "encode_ms_per_page"), cli_number(kv, "decode_ms_per_page"),
@@ -257,6 +258,10 @@ const struct cli_verb cli_validate = {
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"},
+             {OPT_TESTS,
+              "consistency,autoregressive,sampling,perplexity,long-context (default: all)"},
+             {OPT_PROMPTS,
+              "JSON, or one a line; or 'text': cut from the text (default: ten shipped)"},
              {OPT_TOKENS, "that follow each prompt, at most (default 1000)"},
              {OPT_RESUME, "keep results in OUT.json.part and go on from them"}},
     .n_operands = 2,

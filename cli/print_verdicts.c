@@ -65,9 +65,17 @@ static void bar_cell(struct cli_table *t, enum unit unit, const json_t *bar)
         cli_cell(t, "%s %.6g", words, value);
 }
 
+/* "-" of what was not judged. */
+static const char *verdict(const json_t *passed, bool judged)
+{
+    if (json_is_true(passed))
+        return "yes";
+    return judged && json_is_false(passed) ? "no" : "-";
+}
+
 static void add_test(struct cli_table *t, const char *key, const char *title, const json_t *test)
 {
-    const char *name, *passed = json_is_true(json_object_get(test, "passed")) ? "yes" : "no";
+    const char *name, *passed = verdict(json_object_get(test, "passed"), true);
     json_t *bar;
     json_object_foreach(json_object_get(test, "thresholds"), name, bar)
     {
@@ -78,7 +86,8 @@ static void add_test(struct cli_table *t, const char *key, const char *title, co
         cli_cell(t, "%s", m < MEASURES ? measures[m].label : name);
         value_cell(t, unit, cli_number(bar, "value"));
         bar_cell(t, unit, bar);
-        cli_cell(t, "%s", json_is_true(json_object_get(bar, "passed")) ? "yes" : "no");
+        cli_cell(t, "%s",
+                 verdict(json_object_get(bar, "passed"), isfinite(cli_number(bar, "value"))));
         title = passed = ""; /* of the rows that follow */
     }
 }

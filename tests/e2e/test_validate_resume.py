@@ -172,6 +172,9 @@ class Resumed(Folder):
                                 "sampling", "--save-logits", self.dir / "logits", check=2)
         self.assertIn("test perplexity", done.stderr)
         self.assertFalse((self.dir / "logits").exists())
+        done = support.run_qins("validate", MODEL, "--ids", self.dir / "ids.npy", "--prompts",
+                                self.text, check=2)
+        self.assertIn("'--prompts text'", done.stderr)
 
 
 @unittest.skipIf(support.SANITIZER != "none", "what resuming does is looked at above")
@@ -282,6 +285,15 @@ class SavedLogits(Folder):
         done = support.run_qins("validate", MODEL, "--text", self.text, "--save-logits",
                                 small, "--tests", "perplexity", check=4)
         self.assertIn(str(small), done.stderr)
+
+    def test_nothing_left(self):
+        """The folder is made before the work, and goes where the work is not done."""
+        folder = self.dir / "unfinished"
+        done = support.run_qins("validate", MODEL, "--text", self.text, "--context", 32,
+                                "--kv-cache", 8, "--dump-kv", self.dir / "k.h5", "--save-logits",
+                                folder, "--tests", "perplexity", check=2)
+        self.assertIn("fill no page", done.stderr)
+        self.assertFalse(folder.exists())
 
 
 if __name__ == "__main__":

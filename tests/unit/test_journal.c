@@ -146,17 +146,20 @@ static void one_process(void **state)
 static void not_ours(void **state)
 {
     static const char notes[] = "notes that are longer than the head of a journal is, to be sure";
+    static const size_t sizes[] = {sizeof notes, 40 /* as long as a journal's head */, 1};
     struct qn_journal *j;
     struct qins_error err;
-    struct qn_buf after = {0};
     (void)state;
-    check_ok(qn_write_whole(path, notes, sizeof notes, &e_));
-    for (int resume = 0; resume < 2; resume++)
-        assert_int_equal(qn_journal_open(&j, path, resume, &job, NULL, &err), QINS_ERR_USAGE);
-    check_ok(qn_read_whole(path, 1000, &after, &e_));
-    assert_int_equal(after.size, sizeof notes);
-    assert_memory_equal(after.data, notes, sizeof notes);
-    qn_buf_finish(&after);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct qn_buf after = {0};
+        check_ok(qn_write_whole(path, notes, sizes[i], &e_));
+        for (int resume = 0; resume < 2; resume++)
+            assert_int_equal(qn_journal_open(&j, path, resume, &job, NULL, &err), QINS_ERR_USAGE);
+        check_ok(qn_read_whole(path, 1000, &after, &e_));
+        assert_int_equal(after.size, sizes[i]);
+        assert_memory_equal(after.data, notes, sizes[i]);
+        qn_buf_finish(&after);
+    }
 }
 
 /* Items of a file that was cut off, or of which a byte changed, at AT: those before it. */
