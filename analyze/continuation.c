@@ -36,6 +36,13 @@ struct work {
     unsigned n_slots;
 };
 
+size_t qn_continuation_context(const struct qn_validation *v)
+{
+    const uint32_t a = v->models[MODEL]->config.max_positions,
+                   b = v->models[CANDIDATE]->config.max_positions;
+    return a < b ? a : b;
+}
+
 struct qn_digest qn_continuation_digest(const struct qn_continuation_prompt *p)
 {
     return qn_hash128(p->ids, p->n * sizeof *p->ids);

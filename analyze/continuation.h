@@ -42,6 +42,8 @@ enum qins_status qn_continuation_get(const struct qn_validation *v,
                                      const struct qn_continuation_job *job, size_t item,
                                      struct qn_continuation *out, struct qins_error *err);
 
+/* Positions that both models were made for; there is a candidate. */
+size_t qn_continuation_context(const struct qn_validation *v);
 struct qn_digest qn_continuation_digest(const struct qn_continuation_prompt *p); /* of the ids */
 void qn_continuation_prompts_free(struct qn_continuation_prompt *p, size_t n);   /* accepts NULL */
 

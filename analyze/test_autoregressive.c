@@ -37,20 +37,12 @@ struct group {
     struct qn_digest digest;
 };
 
-/* Positions that both models were made for. */
-static size_t context_of(const struct qn_validation *v)
-{
-    const uint32_t a = v->models[MODEL]->config.max_positions,
-                   b = v->models[CANDIDATE]->config.max_positions;
-    return a < b ? a : b;
-}
-
 static enum qins_status encode(const struct qn_validation *v, const struct qn_prompt *p,
                                size_t number, struct qn_continuation_prompt *out,
                                struct qins_error *err)
 {
     const uint32_t vocab = v->models[MODEL]->config.vocab;
-    const size_t most = context_of(v) / 2;
+    const size_t most = qn_continuation_context(v) / 2;
     struct qn_ids ids = {0};
     enum qins_status st =
         qn_tokenizer_encode(v->tokenizer, p->text, p->size, QN_ENCODE_TEMPLATE, &ids, err);
@@ -99,7 +91,9 @@ static enum qins_status cut_prompts(const struct qn_validation *v, struct group 
                                     struct qins_error *err)
 {
     const struct qn_ids *text = &v->corpus.ids;
-    size_t tokens = context_of(v) / 2 < TEXT_PROMPT_TOKENS ? context_of(v) / 2 : TEXT_PROMPT_TOKENS;
+    size_t tokens = qn_continuation_context(v) / 2 < TEXT_PROMPT_TOKENS
+                        ? qn_continuation_context(v) / 2
+                        : TEXT_PROMPT_TOKENS;
     tokens = tokens < text->count ? tokens : text->count;
     g->source = QN_PROMPTS_TEXT;
     g->digest = v->corpus.text_digest;
@@ -140,8 +134,8 @@ static enum qins_status run_group(struct qn_validation *v, const char *test, con
     for (size_t i = 0; i < g->n; i++)
         if (g->prompts[i].n + job.tokens > job.positions)
             job.positions = g->prompts[i].n + job.tokens;
-    if (job.positions > context_of(v))
-        job.positions = context_of(v);
+    if (job.positions > qn_continuation_context(v))
+        job.positions = qn_continuation_context(v);
     describe(g, j);
     enum qins_status st = qn_continue_prompts(v, &job, err);
     return st == QINS_OK ? qn_continuation_report(v, &job, THIRDS, &bars, j, NULL, err) : st;
@@ -187,7 +181,7 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     enum qins_status st = QINS_OK;
     if (!v->models[CANDIDATE]) {
         qn_json_put(&j, "skipped", json_string("there is no candidate"));
-    } else if (context_of(v) < 2) {
+    } else if (qn_continuation_context(v) < 2) {
         qn_json_put(&j, "skipped", json_string("the context has no room for a continuation"));
     } else {
         begin_report(v, &j);

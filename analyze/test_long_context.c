@@ -44,13 +44,6 @@ static const char *const text_tests[LENGTHS] = {"long-text-quarter", "long-text-
 static const char *const greedy_tests[LENGTHS] = {"long-greedy-quarter", "long-greedy-half",
                                                   "long-greedy-whole"};
 
-static size_t context_of(const struct qn_validation *v)
-{
-    const uint32_t a = v->models[MODEL]->config.max_positions,
-                   b = v->models[CANDIDATE]->config.max_positions;
-    return a < b ? a : b;
-}
-
 static enum qins_status make_prompts(const struct qn_validation *v, const struct length *l,
                                      struct qn_continuation_job *job,
                                      struct qn_continuation_prompt *prompts, struct qins_error *err)
@@ -170,7 +163,7 @@ static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct 
 {
     struct qn_stability worst = {NAN, NAN, NAN};
     json_t *lengths = json_array(), *passed;
-    const size_t context = context_of(v), text = v->corpus.ids.count;
+    const size_t context = qn_continuation_context(v), text = v->corpus.ids.count;
     enum qins_status st = QINS_OK;
     size_t shorter = 0;
     for (int i = 0; i < LENGTHS && st == QINS_OK; i++) {

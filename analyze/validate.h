@@ -25,11 +25,11 @@ struct qn_validate_options {
     const char *save_logits; /* folder for model.npy, candidate.npy [positions][vocab] float32 and
                                 next.npy, or NULL */
     const char *prompts;     /* path, or NULL: the shipped ones (examples/prompts.json, embedded) */
-    uint32_t tokens;         /* generated from each prompt at most; 0: 1000 */
-    const char *journal;     /* path of the file that makes the run resumable, or NULL. It stays
-                                until whoever has saved the report removes it */
-    bool resume;             /* goes on behind what the journal has */
-    unsigned threads;
+    uint32_t tokens;     /* generated from each prompt at most; 0: 1000, fewer in long contexts */
+    const char *journal; /* path of the file that makes the run resumable, or NULL. It stays
+                            until whoever has saved the report removes it */
+    bool resume;         /* goes on behind what the journal has */
+    unsigned threads;    /* 1 at least */
 };
 
 /* *report is docs/schemas/validation.schema.json, owned by the caller; NULL after a failure.

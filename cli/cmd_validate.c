@@ -28,7 +28,7 @@ static void print_archives(const json_t *report)
     for (size_t i = 0; i < CLI_VALIDATED; i++) {
         const json_t *model = json_object_get(report, cli_validated[i]);
         if (json_object_get(model, "archive_hash"))
-            cli_print("%s: archive %s, %s, %s\n", cli_validated[i],
+            cli_print("%s: archive %s, %s, %s, %s\n", cli_validated[i], cli_string(model, "path"),
                       cli_string(model, "archive_hash"),
                       cli_bytes(cli_number(model, "archive_bytes"), size, sizeof size),
                       cli_bits(model, bits, sizeof bits));
@@ -249,7 +249,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 
 const struct cli_verb cli_validate = {
     .name = "validate",
-    .summary = "Measures how well a model, and an archive of it, predict a text.",
+    .summary = "Tests how far an archive, or another candidate, is from its model on a text.",
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,

@@ -76,10 +76,10 @@ static void print_prompts(const json_t *group)
     bool more = false;
     const size_t n = json_array_size(json_object_get(group, "prompts"));
     if (strcmp(source, QN_PROMPTS_TEXT) == 0) {
-        cli_print("%zu prompts, cut from the text", n);
+        cli_print("%zu prompt%s, cut from the text", n, n == 1 ? "" : "s");
         return;
     }
-    cli_print("%zu prompts, %s (", n, source);
+    cli_print("%zu prompt%s, %s (", n, n == 1 ? "" : "s", source);
     json_object_foreach(json_object_get(group, "kinds"), kind, count)
     {
         cli_print("%s%.0f %s", more ? ", " : "", json_number_value(count), kind);

@@ -39,10 +39,10 @@ enum qins_status print_sampling(const json_t *report, const json_t *test, struct
     print_divergence("model || candidate", json_object_get(kl, "model_candidate"));
     print_divergence("candidate || model", json_object_get(kl, "candidate_model"));
     enum qins_status st = print_overlaps(json_object_get(test, "top_k"), err);
-    cli_print("at temperature %.2g and top-p %.2g: total variation %.4f +- %.4f, probability of "
-              "the token that follows: RMS change %.4f +- %.4f\n",
+    cli_print("at temperature %.2g and top-p %.2g: total variation %.4f +- %.4f; probability of "
+              "the token that follows: RMS change %.3f +- %.3f percent points\n",
               cli_number(test, "temperature"), cli_number(test, "top_p"), cli_number(tv, "mean"),
-              cli_number(tv, "standard_error"), cli_number(rms, "value"),
-              cli_number(rms, "standard_error"));
+              cli_number(tv, "standard_error"), 100.0 * cli_number(rms, "value"),
+              100.0 * cli_number(rms, "standard_error"));
     return st;
 }

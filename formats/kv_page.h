@@ -50,8 +50,8 @@ size_t qn_kv_packed_size(const struct qn_kv_layout *l);
  * Values that are not finite fail with QINS_ERR_FORMAT. */
 enum qins_status qn_kv_encode(const struct qn_kv_layout *l, const float *v, size_t head_stride,
                               uint8_t *dst, void *scratch, struct qins_error *err);
-/* Codes the bit-packed page SRC as runs and Huffman codes (rle-huffman, or huffman alone where that
- * is smaller) into DST of qn_kv_packed_size() bytes; *size is never larger: what gains nothing
+/* Codes the bit-packed page SRC again into DST of qn_kv_packed_size() bytes: by huffman, or by
+ * rle-huffman where that saves a thirty-second more; *size is never larger: what gains nothing
  * stays bit-packed. */
 enum qins_status qn_kv_recode(const struct qn_kv_layout *l, const uint8_t *src, uint8_t *dst,
                               size_t *size, void *scratch, struct qins_error *err);

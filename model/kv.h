@@ -30,7 +30,8 @@ struct qn_kv_counts {
     uint64_t tokens, values; /* cached, and their V values in all layers */
     uint64_t packed_pages, packed_bytes, packed_values; /* as full pages were first coded */
     uint64_t old_pages, old_bytes, old_values;          /* of them those recoded: bytes after */
-    uint64_t open_bytes; /* float32 bytes of open pages when sequences ended */
+    uint64_t open_bytes; /* float32 bytes of open pages' tokens when sequences ended; what is
+                            allocated for them is a whole page a layer */
     uint64_t held_bytes; /* of the whole V cache when sequences ended: packed, old and open */
     uint64_t f16_bytes, f32_bytes;      /* what plain caches of the same values take then */
     uint64_t work_bytes;                /* of the buffer for decoded pages, of one session */
