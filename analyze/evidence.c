@@ -179,6 +179,9 @@ static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
             st = take_folder(w, path, depth + 1, err);
         else if (qn_has_suffix(l.of[i], suffix) && qn_is_regular(path))
             st = take_file(w, path, err);
+        else if (qn_has_suffix(l.of[i], suffix) && !qn_is_directory(path))
+            st = add_note(w->e, qn_format(err, "%s is no file that can be read: passed over", path),
+                          err);
         free(path);
     }
     names_finish(&l);

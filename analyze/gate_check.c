@@ -177,6 +177,15 @@ static enum qins_status check_besides(const json_t *j, const char *place, struct
     return check_list(j, place, QN_GATES_MAX, check_beside, err);
 }
 
+/* [low, high], of which either may be null. */
+static enum qins_status check_range(const json_t *j, const char *place, struct qins_error *err)
+{
+    bool good = json_array_size(j) == 2;
+    for (size_t i = 0; i < 2 && good; i++)
+        good = json_is_number(json_array_get(j, i)) || json_is_null(json_array_get(j, i));
+    return good ? QINS_OK : bad(err, place, "[low, high] is needed, numbers or null");
+}
+
 static enum qins_status check_criterion(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
@@ -190,8 +199,9 @@ static enum qins_status check_criterion(const json_t *j, const char *place, stru
         {"needs", check_needs, false},
         {"alternatives", check_alternatives, false},
         {"beside", check_besides, false},
+        {"range", check_range, false},
         {"source", check_source, true},
-        {"command", check_text, true},
+        {"command", check_text, false}, /* check_gate_references() */
         {"limits", check_text, false},
         {"plot", check_id, false},
     };
@@ -283,13 +293,47 @@ static enum qins_status check_gates(const json_t *j, const char *place, struct q
                                   : bad(err, place, "a list of gates is needed");
 }
 
+static enum qins_status check_kind(const json_t *j, const char *place, struct qins_error *err)
+{
+    const char *kind = json_string_value(j);
+    for (size_t i = 0; kind && qn_gate_identities[i]; i++)
+        if (strcmp(kind, qn_gate_identities[i]) == 0)
+            return QINS_OK;
+    return bad(err, place, "model, archive, transport, text or prompts is needed");
+}
+
+static enum qins_status check_about(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_list(j, place, QN_GATES_MAX, check_kind, err);
+}
+
+/* Options of a command and where the report says what they were. */
+static enum qins_status check_options(const json_t *j, const char *place, struct qins_error *err)
+{
+    const char *name;
+    json_t *value;
+    enum qins_status st = QINS_OK;
+    if (!json_is_object(j) || json_object_size(j) > QN_GATES_MAX)
+        return bad(err, place, "an object of at most 64 options is needed");
+    json_object_foreach((json_t *)(uintptr_t)j, name, value)
+    {
+        char below[QN_EXPR_PLACE];
+        qn_place_of_key(below, place, name);
+        if (st == QINS_OK && (strncmp(name, "--", 2) != 0 ||
+                              name[2 + strspn(name + 2, "abcdefghijklmnopqrstuvwxyz-")]))
+            st = bad(err, place, "an option is two hyphens and small letters");
+        st = st == QINS_OK ? check_path(value, below, err) : st;
+    }
+    return st;
+}
+
 static enum qins_status check_selector(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
-        {"schema", check_text, true},
-        {"description", check_text, true},
-        {"where", check_condition, false},
-        {"any_model", check_bool, false},
+        {"schema", check_text, true},       {"description", check_text, true},
+        {"where", check_condition, false},  {"any_model", check_bool, false},
+        {"about", check_about, false},      {"options", check_options, false},
+        {"unavailable", check_text, false},
     };
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }
@@ -428,7 +472,11 @@ static enum qins_status check_gate_references(const json_t *spec, size_t at, str
                 return qn_fail(err, QINS_ERR_FORMAT,
                                "gates: gates[%zu].criteria[%zu].id: %s is there twice", at, i,
                                name);
-        if (!json_object_get(json_object_get(spec, "selectors"), selector))
+        const json_t *selected = json_object_get(json_object_get(spec, "selectors"), selector);
+        if (selected && !json_object_get(c, "command") && !json_object_get(selected, "unavailable"))
+            return qn_fail(err, QINS_ERR_FORMAT,
+                           "gates: gates[%zu].criteria[%zu]: key \"command\" is missing", at, i);
+        if (!selected)
             return qn_fail(err, QINS_ERR_FORMAT,
                            "gates: gates[%zu].criteria[%zu].evidence: there is no selector %s", at,
                            i, selector);

@@ -72,8 +72,9 @@ static enum qins_status check_review(const json_t *review, struct qins_error *er
     if (!json_is_array(history) || json_array_size(history) >= MAX_HISTORY)
         return qn_fail(err, QINS_ERR_FORMAT, "review: \"history\" is no list of less than %d",
                        MAX_HISTORY);
-    if (!qn_json_u64(json_object_get(review, "number"), &number) || number > INT32_MAX)
-        return qn_fail(err, QINS_ERR_FORMAT, "review: \"number\" is no whole number");
+    if (!qn_json_u64(json_object_get(review, "number"), &number) || number >= INT32_MAX)
+        return qn_fail(err, QINS_ERR_FORMAT,
+                       "review: \"number\" is no whole number that another can follow");
     return QINS_OK;
 }
 

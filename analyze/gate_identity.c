@@ -13,6 +13,8 @@ static const struct {
     {"model", "models", false}, {"archive", "archives", true}, {"transport", "transports", true}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
+const char *const qn_gate_identities[] = {"model", "archive", "transport", "text", "prompts", NULL};
+
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind)
 {
     const json_t *list = json_object_get(job->spec, "identities");

@@ -20,6 +20,8 @@ enum {
 
 enum qn_gate_status { QN_GATE_PASS, QN_GATE_FAIL, QN_GATE_NOT_RUN, QN_GATE_BLOCKED };
 extern const char *const qn_gate_status_names[];
+/* What reports may be about; NULL ends it. */
+extern const char *const qn_gate_identities[];
 
 /* What a criterion, or a figure beside it, came to. */
 struct qn_verdict {
@@ -74,8 +76,8 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
 /* Criteria whose evidence is about different models, or within a gate about different archives or
  * transports, are not run. */
 enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
-/* What report FILE says that it is about: KIND is "model", "archive", "transport" or "text"; NULL:
- * nothing. */
+/* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
+ * ("text_name"); NULL: nothing. */
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
 /* Place of the selector in "selectors". */
 size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
@@ -85,6 +87,10 @@ size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
 char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, const json_t *bar,
                           struct qins_error *err);
 char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error *err);
+/* The command that makes such evidence, with the options that made FILE (or QN_NO_FILE); "" where
+ * nothing can. */
+char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
+                      struct qins_error *err);
 /* The first of DECISIONS whose rules hold, with figures put in; *CHOSEN is its place, or -1. */
 char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                      const json_t *decisions, int *chosen, struct qins_error *err);

@@ -89,6 +89,9 @@ static void select_one(const struct qn_gate_job *job, const json_t *selector,
         snprintf(out->reason, sizeof out->reason,
                  "%zu reports are %s, and none is better than another: %.600s; give one", n, what,
                  found);
+    else if (text_of(selector, "unavailable"))
+        snprintf(out->reason, sizeof out->reason, "no evidence: %s",
+                 text_of(selector, "unavailable"));
     else if (of_schema == 0)
         snprintf(out->reason, sizeof out->reason, "no evidence: there is no report %s (%s)", schema,
                  what);
@@ -159,6 +162,34 @@ static bool is_enough(const struct qn_gate_job *job, const json_t *criterion, st
     return true;
 }
 
+/* A report that does not say what it is about could be about anything. */
+static bool says_about(const struct qn_gate_job *job, const json_t *selector, struct qn_verdict *v)
+{
+    const json_t *about = json_object_get(selector, "about");
+    for (size_t i = 0; i < json_array_size(about); i++) {
+        const char *kind = json_string_value(json_array_get(about, i));
+        if (qn_gate_identity(job, v->file, kind))
+            continue;
+        snprintf(v->reason, sizeof v->reason, "%.600s does not say which %s it is about",
+                 job->evidence.files[v->file].path, kind);
+        return false;
+    }
+    return true;
+}
+
+/* "range": what the figure cannot be outside of, such as a share of tokens. */
+static bool is_possible(const json_t *criterion, struct qn_verdict *v)
+{
+    const json_t *range = json_object_get(criterion, "range"), *low = json_array_get(range, 0),
+                 *high = json_array_get(range, 1);
+    if (!v->known || v->figure.kind != QN_FIGURE_NUMBER ||
+        !((json_is_number(low) && v->figure.number < json_number_value(low)) ||
+          (json_is_number(high) && v->figure.number > json_number_value(high))))
+        return true;
+    snprintf(v->reason, sizeof v->reason, "%.15g is no value that this can have", v->figure.number);
+    return false;
+}
+
 /* Whether one of "alternatives" holds instead. */
 static bool other_holds(const struct qn_gate_job *job, const json_t *criterion, int file)
 {
@@ -176,8 +207,9 @@ static bool other_holds(const struct qn_gate_job *job, const json_t *criterion, 
 
 static void judge(const struct qn_gate_job *job, const json_t *criterion, struct qn_verdict *v)
 {
-    const struct qn_selected *s =
-        &job->selected[qn_gate_selector(job, text_of(criterion, "evidence"))];
+    const char *name = text_of(criterion, "evidence");
+    const json_t *selector = json_object_get(json_object_get(job->spec, "selectors"), name);
+    const struct qn_selected *s = &job->selected[qn_gate_selector(job, name)];
     char why[QN_REASON_BYTES] = "";
     enum qn_truth t = QN_UNKNOWN;
     *v = (struct qn_verdict){.status = QN_GATE_NOT_RUN, .file = s->file};
@@ -186,7 +218,8 @@ static void judge(const struct qn_gate_job *job, const json_t *criterion, struct
         return;
     }
     v->known = qn_gate_figure(job, s->file, json_object_get(criterion, "value"), &v->figure, why);
-    if (!is_enough(job, criterion, v))
+    if (!says_about(job, selector, v) || !is_enough(job, criterion, v) ||
+        !is_possible(criterion, v))
         return;
     if (v->known)
         t = qn_comparison_eval(criterion, &v->figure, why);

@@ -117,7 +117,7 @@ static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
     qn_json_put(&j, "alternatives", others(job, spec, "alternatives", v->file));
     qn_json_put(&j, "beside", others(job, spec, "beside", v->file));
     qn_json_put(&j, "source", copy(spec, "source"));
-    qn_json_put(&j, "command", copy(spec, "command"));
+    put_text(&j, "command", qn_gate_command(job, spec, v->file, NULL));
     qn_json_put(&j, "limits", copy(spec, "limits"));
     qn_json_put(&j, "plot", copy(spec, "plot"));
     return j;
@@ -222,7 +222,6 @@ static json_t *selectors_of(const struct qn_gate_job *job, size_t file)
 
 static json_t *evidence_json(const struct qn_gate_job *job)
 {
-    static const char *const kinds[] = {"model", "archive", "transport", "text", "prompts"};
     json_t *out = json_array();
     for (size_t i = 0; i < job->evidence.n; i++) {
         const struct qn_evidence_file *f = &job->evidence.files[i];
@@ -234,9 +233,9 @@ static json_t *evidence_json(const struct qn_gate_job *job)
         qn_json_put(&j, "qins_version", copy(f->report, "qins_version"));
         qn_json_put(&j, "used", json_boolean(is_used(job, i)));
         qn_json_put(&j, "selectors", selectors_of(job, i));
-        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-            const char *id = qn_gate_identity(job, (int)i, kinds[k]);
-            qn_json_put(&j, kinds[k], id ? json_string(id) : json_null());
+        for (size_t k = 0; qn_gate_identities[k]; k++) {
+            const char *id = qn_gate_identity(job, (int)i, qn_gate_identities[k]);
+            qn_json_put(&j, qn_gate_identities[k], id ? json_string(id) : json_null());
         }
         qn_json_append(&out, j);
     }
@@ -263,14 +262,16 @@ static json_t *subjects_json(const struct qn_gate_job *job, const char *kind, co
             continue;
         json_t *j = with_fingerprint(out, id);
         if (!j) {
-            const char *name = qn_gate_identity(job, (int)i, name_key);
             j = json_object();
             qn_json_put(&j, "fingerprint", json_string(id));
-            qn_json_put(&j, "name", name ? qn_json_text(name) : json_null());
+            qn_json_put(&j, "name", json_null());
             qn_json_put(&j, "reports", json_array());
             qn_json_append(&out, j);
             j = with_fingerprint(out, id);
         }
+        const char *name = qn_gate_identity(job, (int)i, name_key);
+        if (name && json_is_null(json_object_get(j, "name")))
+            qn_json_put(&j, "name", qn_json_text(name));
         if (json_array_append_new(json_object_get(j, "reports"),
                                   qn_json_text(job->evidence.files[i].path)) != 0) {
             json_decref(out);
@@ -280,6 +281,23 @@ static json_t *subjects_json(const struct qn_gate_job *job, const char *kind, co
     return out;
 }
 
+/* Whatever is judged on the text that something was calibrated on is not held out. */
+static void note_same_text(const struct qn_gate_job *job, size_t file, json_t **notes)
+{
+    const struct qn_evidence_file *files = job->evidence.files;
+    const char *text = is_used(job, file) ? qn_gate_identity(job, (int)file, "text") : NULL;
+    for (size_t i = 0; i < file && text; i++) {
+        const char *other = is_used(job, i) ? qn_gate_identity(job, (int)i, "text") : NULL;
+        char note[QN_GATE_REASON];
+        if (!other || strcmp(other, text) != 0 || strcmp(files[i].schema, files[file].schema) == 0)
+            continue;
+        snprintf(note, sizeof note,
+                 "%.400s and %.400s are about the same text: its figures are not held out",
+                 files[i].path, files[file].path);
+        qn_json_append(notes, qn_json_text(note));
+    }
+}
+
 static json_t *notes_json(const struct qn_gate_job *job)
 {
     json_t *out = json_copy(job->evidence.notes);
@@ -287,6 +305,7 @@ static json_t *notes_json(const struct qn_gate_job *job)
         const struct qn_evidence_file *f = &job->evidence.files[i];
         const char *version = json_string_value(json_object_get(f->report, "qins_version"));
         char note[QN_GATE_REASON];
+        note_same_text(job, i, &out);
         if (!is_used(job, i) || !version || strcmp(version, qins_version()) == 0)
             continue;
         snprintf(note, sizeof note, "%.600s was written by qins %.60s, this is %s", f->path,

@@ -21,10 +21,11 @@ def length(tokens, match, drift):
 def validation(match, ratio, **parts):
     tests = {
         "perplexity": {
-            "context": 256,
+            "context": 256, "style": "qins",
             "model": {"perplexity": 27.6, "tokens": 19968},
             "candidate": {"perplexity": 27.6 * ratio, "tokens": 19968,
-                          "compute": {"clamped_outputs": 0}},
+                          "compute": {"clamped_outputs": 0,
+                                      "per_forward": {"products": 1, "decodes": 9}}},
             "difference": {"perplexity_ratio": ratio, "perplexity_ratio_standard_error": 0.0005,
                            "perplexity": 27.6 * (ratio - 1),
                            "perplexity_standard_error": 0.01},
@@ -97,7 +98,7 @@ def reports():
         "transport.json": {
             "schema": "qins/transport/1", "qins_version": VERSION, "model": "model",
             "model_fingerprint": MODEL, "calibration": "A.h5",
-            "calibration_fingerprint": CALIBRATION,
+            "calibration_fingerprint": CALIBRATION, "inputs": [{"clipped_share_test": 0.0}],
             "layers": [{"projection": "v_proj", "chosen": 1, "methods": [
                 {"method": "jacobian-literal", "relative_error_test": 9.0},
                 {"method": "split", "relative_error_test": 0.005}]}]},
@@ -108,8 +109,9 @@ def reports():
                          "output": "model.qins"},
         "calibrate.json": {"schema": "qins/calibrate/1", "qins_version": VERSION, "model": "model",
                            "model_fingerprint": MODEL, "text_fingerprints": ["bb" * 16],
-                           "windows": 1200, "tokens": 307200, "context": 256},
-        "plan.json": {"schema": "qins/plan/1", "qins_version": VERSION, "tensors": [
+                           "windows": 1200, "tokens": 307200, "context": 256, "keep_rows": 2048},
+        "plan.json": {"schema": "qins/plan/1", "qins_version": VERSION,
+                      "summary": {"model_fingerprint": MODEL}, "tensors": [
             {"name": "a", "class": "cold", "reason": "few touches"},
             {"name": "b", "class": "hot", "reason": "every token"}]},
         "analysis/entropy_analysis.json": {
@@ -124,7 +126,7 @@ def reports():
                                 latency={"overhead_percent": percent(4.0)},
                                 archive={"path": "model.qins", "archive_hash": ARCHIVE}),
         "bench/kv.json": bench("kv-cache", bits=6, overhead_percent=percent(3.2)),
-        "bench/gemv.json": bench("gemv", max_relative_error=1e-6, machine={"gpus": ["a", "b"]},
+        "bench/gemv.json": bench("gemv", max_relative_error=1e-6, devices=[{"kind": "gpu"}, {"kind": "gpu"}],
                                  comparisons=[{"of": {"name": "fused"}, "to": {"name": "separate"},
                                                "value": 3.6}])}
     return copy.deepcopy(made)

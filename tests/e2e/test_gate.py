@@ -12,6 +12,7 @@ import support
 
 SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
 GATES = support.SOURCE_ROOT / "analyze" / "gates.json"
+UNAVAILABLE = {"fused-speedup", "fused-error", "gpu-portable", "final-memory"}
 ORDER = ["pattern-a", "1-2", "2-3", "3-4", "4-5", "5-6", "6-production"]
 
 
@@ -77,7 +78,8 @@ class Statuses(Gates):
         for gate in self.gates.values():
             self.assertTrue(gate["source"]["file"].endswith(".md"))
             for c in gate["criteria"]:
-                self.assertTrue(c["command"].startswith("qins "), c["command"])
+                if c["id"] not in UNAVAILABLE:
+                    self.assertTrue(c["command"].startswith("qins "), c["command"])
 
     def test_figures(self):
         self.review(check=0)
@@ -277,7 +279,7 @@ class Decisions(Gates):
 
     def test_without_gpu(self):
         """A processor is no evidence for GPUs."""
-        del self.reports["bench/gemv.json"]["machine"]
+        self.reports["bench/gemv.json"]["devices"] = [{"kind": "cpu"}]
         self.review()
         self.assertEqual(self.criteria["4-5/fused-speedup"]["status"], "pass")
         self.assertEqual(self.criteria["4-5/gpu-portable"]["status"], "not_run")
@@ -377,6 +379,63 @@ class Evidence(Gates):
         self.assertIn("o_proj is missing", self.reason("5-6/combined"))
         self.assertNotIn("attention only", str(self.gates["5-6"]["fallback"]))
 
+    def test_it_must_say_what_it_is_about(self):
+        """What names no model or archive could be about any."""
+        self.reports["bench/hot.json"].update(model=None, archive=None)
+        del self.reports["verify.json"]["archive_hash"]
+        del self.reports["plan.json"]["summary"]
+        self.review()
+        self.assertIn("does not say which model", self.reason("3-4/hot-overhead"))
+        self.assertIn("does not say which archive", self.reason("pattern-a/verified"))
+        self.assertIn("does not say which model", self.reason("3-4/policy"))
+
+    def test_plan_of_another_model(self):
+        self.reports["plan.json"]["summary"]["model_fingerprint"] = "22" * 16
+        self.review()
+        self.assertIn("different models", self.reason("3-4/policy"))
+
+    def test_impossible(self):
+        self.part("validation.json", "tests", "autoregressive", "teacher_forced")["match"] = 7
+        self.part("validation.json", "tests", "sampling", "kl", "model_candidate")["mean"] = -5
+        self.review()
+        for c in ("pattern-a/b-match", "pattern-a/c-kl"):
+            self.assertIn("is no value that this can have", self.reason(c))
+
+    def test_calibrated_on_the_same_text(self):
+        self.reports["calibrate.json"]["text_fingerprints"] = [gate_evidence.TEXT]
+        review = self.review(check=0)
+        self.assertTrue(any("calibrate.json and " in n and "not held out" in n
+                            for n in review["notes"]), review["notes"])
+        self.assertEqual([t["name"] for t in review["texts"]], ["heldout.txt"])
+
+    def test_commands(self):
+        """As the reports were made; none where nothing makes them."""
+        del self.reports["bench/gemv.json"], self.reports["native/all.json"]
+        self.part("validation.json", "tests", "perplexity")["style"] = "a; rm -r b"
+        self.review()
+        self.assertEqual(self.criteria["pattern-a/c-kl"]["command"],
+                         "qins validate MODEL ARCHIVE --text HELDOUT -o validation.json --tests "
+                         "perplexity,autoregressive,sampling,consistency,long-context --context 256 "
+                         "--tokens 1000")
+        self.assertTrue(self.criteria["3-4/samples"]["command"].endswith("--context 256"))
+        self.assertNotIn("--context", self.criteria["5-6/mlp-match"]["command"])
+        for c in ("4-5/fused-speedup", "4-5/gpu-portable", "6-production/final-memory"):
+            self.assertEqual(self.criteria[c]["command"], "")
+            self.assertIn("this version of qins has no benchmark", self.reason(c))
+
+    def test_interrupted(self):
+        """Hostile gates neither run on for ever nor keep the user from stopping."""
+        gates = json.loads(GATES.read_text())
+        self.reports["plan.json"]["tensors"] *= 50000
+        ones = {"sum": [1] * 32}
+        gates["gates"][3]["criteria"][2].update(
+            value={"sum": {"sum": [ones] * 32}, "over": "tensors[]"}, comparison=">=", threshold=0)
+        gates["gates"][3]["criteria"][2].pop("range", None)
+        path = self.dir / "gates.json"
+        path.write_text(json.dumps(gates))
+        gate_evidence.write(self.evidence, self.reports)
+        self.assertIn("more than 50000000 steps", self.run_gate("--gates", path, check=3).stderr)
+
     def test_access_not_measured(self):
         self.part("analysis/entropy_analysis.json", "tensors")[0]["class"] = "unknown"
         self.review()
@@ -435,9 +494,12 @@ class Evidence(Gates):
         self.reports[".hidden/validation.json"] = self.reports["validation.json"]
         self.reports["notes.txt"] = "{"
         (self.evidence / "loop").parent.mkdir()
+        (self.evidence / "gone.json").symlink_to("nowhere.json")
         (self.evidence / "loop").symlink_to(self.evidence)
         review = self.review(check=0)
         self.assertEqual(len(review["evidence"]), len(gate_evidence.reports()))
+        self.assertEqual(review["notes"], [f"{self.evidence / 'gone.json'} is no file that can be "
+                                           "read: passed over"])
 
     def test_review_among_its_evidence(self):
         """A second review into the same folder says the same."""
@@ -501,6 +563,7 @@ class History(Gates):
         for text, says in (("{", "JSON"), ("{}", "schema"), (json.dumps(dict(good, gates=3)), "gates"),
                            (json.dumps(dict(good, history=None)), "history"),
                            (json.dumps(dict(good, number=-1)), "number"),
+                           (json.dumps(dict(good, number=2**31 - 1)), "number"),
                            (json.dumps(dict(good, gates=[{"id": 1}])), "gates[0]")):
             bad.write_text(text)
             line = self.run_gate("--previous", self.dir, check=3).stderr
@@ -566,6 +629,10 @@ class Refusals(Gates):
                 (lambda s: criterion(s).update(name="a\x1b[31m"), "control characters"),
                 (lambda s: criterion(s).update(name="x" * 2001), "at most 2000 bytes"),
                 (lambda s: criterion(s).pop("command"), 'key "command" is missing'),
+                (lambda s: criterion(s).update(range=[1]), "[low, high] is needed"),
+                (lambda s: s["selectors"]["archive"].update(about=["planet"]), "selectors.archive.about[0]"),
+                (lambda s: s["selectors"]["archive"].update(options={"--x;y": "a"}), "an option is"),
+                (lambda s: s["selectors"]["archive"].update(options={"--x": 1}), "a path is needed"),
                 (lambda s: s["gates"][2]["decisions"][0]["when"][0].update(criterion="x"),
                  "gates[2].decisions[0].when[0]: there is no criterion x"),
                 (lambda s: s["gates"][2]["decisions"][0]["when"][0].update(gate="3-4"),
