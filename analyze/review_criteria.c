@@ -8,7 +8,7 @@
 
 enum { LONGEST_KEY = 160 }; /* bytes of an expression that the page shows */
 
-static void put_value(FILE *to, const json_t *criterion)
+void qn_review_put_value(FILE *to, const json_t *criterion)
 {
     const json_t *value = json_object_get(criterion, "value");
     const char *text = qn_report_text(criterion, "value_text"),
@@ -23,6 +23,16 @@ static void put_value(FILE *to, const json_t *criterion)
         qn_page_text(to, text);
     else
         fputs("\xe2\x80\x93", to);
+}
+
+bool qn_review_is_close(const json_t *criterion)
+{
+    static const double errors = 2.0;
+    const double error = qn_report_number(criterion, "standard_error"),
+                 away = fabs(qn_report_number(criterion, "value") -
+                             qn_report_number(criterion, "threshold"));
+    return error > 0.0 && away <= errors * error &&
+           strcmp(qn_report_text(criterion, "status"), "not_run") != 0;
 }
 
 static void put_evidence(FILE *to, const struct qn_review *r, const json_t *criterion)
@@ -52,13 +62,13 @@ void qn_review_source(FILE *to, const char *before, const json_t *source)
     }
 }
 
-static void put_line(FILE *to, const char *what, const char *text, bool code)
+static void put_line(FILE *to, const char *text)
 {
     if (!*text)
         return;
-    fprintf(to, "<div>%s%s", what, code ? "<code>" : "");
+    fputs("<div>", to);
     qn_page_text(to, text);
-    fputs(code ? "</code></div>" : "</div>", to);
+    fputs("</div>", to);
 }
 
 /* Figures that are shown but not judged. */
@@ -73,7 +83,7 @@ static void put_beside(FILE *to, const json_t *criterion)
         fputs(n++ ? "; " : "<div>beside it: ", to);
         qn_page_text(to, qn_report_text(item, "name"));
         fputs("\xc2\xa0", to);
-        put_value(to, item);
+        qn_review_put_value(to, item);
     }
     if (n > 0)
         fputs("</div>", to);
@@ -123,19 +133,46 @@ static void put_previous(FILE *to, const json_t *criterion)
     fputs("</div>", to);
 }
 
-/* BEFORE: the criterion in the row above, or NULL. */
-static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_t *criterion,
-                          const json_t *before)
+/* The command of criterion I, or the first that has the same. */
+static void put_command(FILE *to, const json_t *criteria, size_t i)
 {
+    const json_t *criterion = json_array_get(criteria, i), *before = NULL;
+    const char *command = qn_report_text(criterion, "command");
+    if (!*command) /* nothing makes it */
+        return;
+    fputs(strcmp(qn_report_text(criterion, "status"), "not_run") == 0 ? "<div>to have it: "
+                                                                      : "<div>to reproduce: ",
+          to);
+    for (size_t k = 0; k < i && !before; k++)
+        if (repeats(json_array_get(criteria, k), criterion, "command"))
+            before = json_array_get(criteria, k);
+    if (before) {
+        fputs("as for \xe2\x80\x9c", to);
+        qn_page_text(to, qn_report_text(before, "name"));
+        fputs("\xe2\x80\x9d", to);
+    } else {
+        qn_review_put_command(to, command);
+    }
+    fputs("</div>", to);
+}
+
+/* Criterion I of a gate's. */
+static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_t *criteria,
+                          size_t i)
+{
+    const json_t *criterion = json_array_get(criteria, i),
+                 *before = i > 0 ? json_array_get(criteria, i - 1) : NULL;
     const char *status = qn_report_text(criterion, "status");
     const bool decides = !json_is_false(json_object_get(criterion, "decides"));
     fputs("<tbody>\n<tr><td class=\"status\">", to);
     qn_review_light(to, status, true);
+    if (qn_review_is_close(criterion))
+        fputs("<div class=\"close\">within two standard errors of the threshold</div>", to);
     fputs("</td><td class=\"what\"><b>", to);
     qn_page_text(to, qn_report_text(criterion, "name"));
     fputs(decides ? "</b>" : "</b> <span class=\"soft\">reported, does not decide</span>", to);
     fputs("</td><td class=\"n\" data-label=\"figure\">", to);
-    put_value(to, criterion);
+    qn_review_put_value(to, criterion);
     fputs("</td><td class=\"n\" data-label=\"threshold\">", to);
     qn_review_put_threshold(to, criterion);
     fputs("</td><td class=\"from\" rowspan=\"2\" data-label=\"evidence\">", to);
@@ -144,30 +181,24 @@ static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_
     const char *reason = qn_report_text(criterion, "reason");
     if (*reason && repeats(before, criterion, "reason"))
         reason = "for the same reason";
-    put_line(to, "", reason, false);
+    put_line(to, reason);
     put_beside(to, criterion);
     put_previous(to, criterion);
-    put_line(to, "", qn_report_text(criterion, "limits"), false);
+    put_line(to, qn_report_text(criterion, "limits"));
     put_source(to, s, criterion);
-    const char *what = strcmp(status, "not_run") == 0 ? "to have it: " : "to reproduce: ";
-    if (repeats(before, criterion, "command") && repeats(before, criterion, "status"))
-        fprintf(to, "<div>%sas above</div>", what);
-    else
-        put_line(to, what, qn_report_text(criterion, "command"), true);
+    put_command(to, criteria, i);
     fputs("</td></tr>\n</tbody>\n", to);
 }
 
 void qn_review_criteria(FILE *to, const struct qn_review_shown *s, const json_t *gate)
 {
-    const json_t *criteria = json_object_get(gate, "criteria"), *criterion;
-    size_t i;
+    const json_t *criteria = json_object_get(gate, "criteria");
+
     fputs("<table class=\"criteria\"><thead><tr><th>verdict</th><th>criterion</th>"
           "<th class=\"n\">figure</th><th class=\"n\">threshold</th><th>evidence</th></tr>"
           "</thead>\n",
           to);
-    json_array_foreach(criteria, i, criterion)
-    {
-        put_criterion(to, s, criterion, json_array_get(criteria, i - 1));
-    }
+    for (size_t i = 0; i < json_array_size(criteria); i++)
+        put_criterion(to, s, criteria, i);
     fputs("</table>\n", to);
 }

@@ -5,6 +5,7 @@
 #include "core/file.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,25 +68,75 @@ static void put_base(FILE *to, const char *path)
     fprintf(to, "%.*s", (int)(qn_has_suffix(base, ".qins") && n > 5 ? n - 5 : n), base);
 }
 
+/* Layers on coded inputs: "v_proj", or how many kinds; in how many layers, as a validation and a
+ * report of transport say it. */
+static void put_native(FILE *to, const struct qn_evidence_file *f)
+{
+    enum { NAMED = 3 }; /* more would be cut off beside a picture */
+    const json_t *transport = json_object_get(f->report, "transport"), *layer;
+    json_t *parts = NULL, *numbers = NULL, *unused;
+    const json_t *projections = json_object_get(transport, "projections");
+    double layers = qn_report_number(transport, "layers");
+    const char *key;
+    size_t i, n = 0;
+    if (strcmp(f->schema, QN_TRANSPORT_REPORT) == 0) {
+        parts = json_object();
+        numbers = json_object();
+        json_array_foreach(json_object_get(f->report, "layers"), i, layer)
+        {
+            char number[32];
+            snprintf(number, sizeof number, "%.0f", qn_report_number(layer, "layer"));
+            qn_json_put(&parts, qn_report_text(layer, "projection"), json_true());
+            qn_json_put(&numbers, number, json_true());
+        }
+        projections = parts;
+        layers = (double)json_object_size(numbers);
+    }
+    fputs("native", to);
+    if (json_object_size(projections) > NAMED) {
+        fprintf(to, " %zu kinds", json_object_size(projections));
+    } else {
+        json_object_foreach((json_t *)(uintptr_t)projections, key, unused)
+        {
+            (void)unused;
+            fprintf(to, "%s%s", n++ ? "+" : " ", key);
+        }
+    }
+    if (layers > 0.0)
+        fprintf(to, ", %.0f layer%s", layers, layers > 1.0 ? "s" : "");
+    json_decref(parts);
+    json_decref(numbers);
+}
+
 char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f)
 {
     const json_t *candidate = json_object_get(f->report, "candidate"),
                  *kv = json_object_get(f->report, "kv_cache");
     const char *archive = qn_report_text(f->report, "archive"),
-               *path = *archive ? archive : qn_report_text(candidate, "path"),
-               *transport = qn_report_text(json_object_get(f->report, "transport"), "path");
-    const double bits = qn_report_number(kv, "bits");
+               *path = *archive ? archive : qn_report_text(candidate, "path");
+    const double bits = qn_report_number(kv, "bits"),
+                 size_in_bits = qn_report_number(candidate, "bits_per_weight");
     const size_t number = qn_review_number(r, f->path);
+    const bool native = json_is_true(json_object_get(candidate, "native")) ||
+                        json_is_object(json_object_get(f->report, "transport")) ||
+                        strcmp(f->schema, QN_TRANSPORT_REPORT) == 0;
     char *text = NULL;
     size_t size = 0;
     FILE *to = open_memstream(&text, &size);
     if (!to)
         return NULL;
-    put_base(to, *path ? path : f->path);
-    if (*transport || json_is_true(json_object_get(candidate, "native")))
-        fputs(", native", to);
+    if (size_in_bits > 0.0) {
+        fprintf(to, "archive, %.2f bits a weight", size_in_bits);
+    } else if (!native && !(bits > 0.0)) {
+        fputs(*archive || *qn_report_text(candidate, "archive_hash") ? "archive " : "", to);
+        put_base(to, *path ? path : f->path);
+    }
+    if (native) {
+        fputs(size_in_bits > 0.0 ? ", " : "", to);
+        put_native(to, f);
+    }
     if (bits > 0.0)
-        fprintf(to, ", V cache %.0f bit", bits);
+        fprintf(to, "%sV cache %.0f bit", size_in_bits > 0.0 || native ? ", " : "FP32, ", bits);
     if (number > 0)
         fprintf(to, " [%zu]", number);
     if (fclose(to) != 0) {

@@ -37,6 +37,12 @@ static size_t status_of(const char *status)
     return NOT_RUN;
 }
 
+const char *qn_review_word(const char *status, bool as_class)
+{
+    const size_t i = status_of(status);
+    return as_class ? words[i].status : words[i].word;
+}
+
 void qn_review_light(FILE *to, const char *status, bool word)
 {
     const size_t i = status_of(status);
@@ -102,26 +108,6 @@ static void put_decision(FILE *to, const json_t *review)
     fputs("</div>\n", to);
 }
 
-/* Those of KEY: names, and fingerprints of their contents. */
-static void put_subjects(FILE *to, const json_t *review, const char *key, const char *what)
-{
-    const json_t *items = json_object_get(review, key), *item;
-    size_t i;
-    fprintf(to, "<dt>%s</dt><dd>", what);
-    if (json_array_size(items) == 0)
-        fputs("<span class=\"soft\">none in the evidence</span>", to);
-    json_array_foreach(items, i, item)
-    {
-        const char *name = qn_report_text(item, "name");
-        fputs("<div>", to);
-        qn_page_name(to, *name ? name : "unnamed");
-        fputs(" <code>", to);
-        qn_page_text(to, qn_report_text(item, "fingerprint"));
-        fputs("</code></div>", to);
-    }
-    fputs("</dd>\n", to);
-}
-
 static void put_texts(FILE *to, const json_t *texts, const char *class)
 {
     const json_t *text;
@@ -143,42 +129,6 @@ static const char *subject_name(const json_t *review, const char *key)
     const json_t *first = json_array_get(json_object_get(review, key), 0);
     const char *name = qn_report_text(first, "name");
     return qn_path_base(name);
-}
-
-static size_t met(const json_t *gate, size_t *of)
-{
-    const json_t *criterion;
-    size_t i, n = 0;
-    *of = 0;
-    json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
-    {
-        if (json_is_false(json_object_get(criterion, "decides")))
-            continue;
-        n += strcmp(qn_report_text(criterion, "status"), "pass") == 0;
-        ++*of;
-    }
-    return n;
-}
-
-static void put_lights(FILE *to, const json_t *gates)
-{
-    const json_t *gate;
-    size_t i;
-    fputs("<ol class=\"lights\">\n", to);
-    json_array_foreach(gates, i, gate)
-    {
-        const char *status = qn_report_text(gate, "status");
-        size_t of;
-        const size_t n = met(gate, &of);
-        fprintf(to, "<li><a class=\"card %s\" href=\"#gate-%zu\">", words[status_of(status)].status,
-                i + 1);
-        qn_review_light(to, status, true);
-        fputs("<span class=\"title\">", to);
-        qn_page_text(to, qn_report_text(gate, "title"));
-        fprintf(to, "</span><span class=\"count\">%zu of %zu criteria met</span></a></li>\n", n,
-                of);
-    }
-    fputs("</ol>\n", to);
 }
 
 static void put_top(FILE *to, const struct qn_review *r)
@@ -204,15 +154,9 @@ static void put_top(FILE *to, const struct qn_review *r)
         put_texts(to, json_object_get(review, "conflicts"), "plain");
         fputs("</div>\n", to);
     }
-    put_lights(to, json_object_get(review, "gates"));
-    fputs("<dl class=\"subjects\">\n", to);
-    put_subjects(to, review, "models", "Model");
-    put_subjects(to, review, "archives", "Archive");
-    if (json_array_size(json_object_get(review, "transports")) > 0)
-        put_subjects(to, review, "transports", "Transport of");
-    put_subjects(to, review, "texts", "Text");
-    put_subjects(to, review, "prompts", "Prompts");
-    fputs("</dl>\n", to);
+    qn_review_open(to, json_object_get(review, "gates"));
+    qn_review_lights(to, json_object_get(review, "gates"));
+    qn_review_subjects(to, r);
 }
 
 /* Each gate says what it misses of pictures that are of one report. */

@@ -7,6 +7,7 @@
 #define QN_VALIDATION_SCHEMA "qins/validation/1"
 #define QN_VERIFY_SCHEMA     "qins/verify/1"
 #define QN_TRANSPORT_REPORT  "qins/transport/1"
+#define QN_CALIBRATE_SCHEMA  "qins/calibrate/1"
 #define QN_COSTS_SCHEMA      "qins/costs/1"
 #define QN_BENCH_SCHEMA      "qins/bench/1"
 
@@ -21,8 +22,8 @@ const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test)
 size_t qn_review_number(const struct qn_review *r, const char *path);
 /* Whether the evidence of index FILE gets a picture of a kind of which so many are DRAWN. */
 bool qn_review_draws(const struct qn_review *r, size_t file, size_t drawn);
-/* What a report is of, short, with that number: "kjv-q6, V cache 8 bit [3]". Heap; NULL where
- * memory is short. */
+/* What a report is of, short, with that number: "archive, 6.49 bits a weight [3]", "native v_proj,
+ * 6 layers [4]", "FP32, V cache 8 bit [5]". Heap; NULL where memory is short. */
 char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f);
 /* The same as a column of data. */
 void qn_review_plot_label(struct qn_plotter *p, const struct qn_review *r,

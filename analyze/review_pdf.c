@@ -5,27 +5,19 @@
 #include "core/file.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
     SECONDS = 60,          /* a page takes about two */
     PDF_LIMIT = 256 << 20, /* bytes */
-    TREE_FILES = 16        /* open at once while a profile is removed */
+    LEAST_SPACE = 4 << 20  /* bytes; a browser's profile alone takes as many */
 };
 
 static const char *const browsers[] = {"chromium", "chromium-browser", "google-chrome",
                                        "google-chrome-stable", "chrome"};
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
-{
-    (void)info;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
 
 /* PATH as the address of a file; heap. */
 static char *file_address(const char *path, struct qins_error *err)
@@ -101,7 +93,7 @@ static enum qins_status print_by(const char *browser, bool sandbox, const char *
                                  struct qins_error *err)
 {
     char *profile = qn_format(err, "--user-data-dir=%s/profile", work);
-    char *printed = qn_path_join(work, "review.pdf", err);
+    char *printed = qn_path_join(work, "printed.pdf", err);
     char *output = printed ? qn_format(err, "--print-to-pdf=%s", printed) : NULL;
     const char *const argv[] = {browser,
                                 "--headless",
@@ -132,42 +124,36 @@ static enum qins_status print_by(const char *browser, bool sandbox, const char *
     return *found ? st : QINS_OK;
 }
 
+/* Where the browser failed: for want of space, as good as anybody can tell. */
+static enum qins_status check_space(const char *folder, struct qins_error *err)
+{
+    struct statvfs space;
+    if (statvfs(folder, &space) != 0 ||
+        (double)space.f_bavail * (double)space.f_frsize >= LEAST_SPACE)
+        return QINS_OK;
+    errno = ENOSPC;
+    return qn_fail_errno(err, folder, "print review.pdf in");
+}
+
 enum qins_status qn_review_print(const char *page, const char *path, const char *folder,
                                  const struct qn_monitor *monitor, struct qins_error *err)
 {
-    char *base = realpath(folder, NULL), *work = NULL;
     char *address = file_address(page, err);
     bool found = false, ok = false;
     enum qins_status st = address ? QINS_OK : err ? err->status : QINS_ERR_MEMORY;
-    if (st == QINS_OK && !base)
-        st = qn_fail_errno(err, folder, "find the folder");
-    if (st == QINS_OK) {
-        work = qn_path_join(base, "print.tmp-XXXXXX", err);
-        st = !work ? QINS_ERR_MEMORY : mkdtemp(work) ? QINS_OK : QINS_ERR_IO;
-        if (st == QINS_ERR_IO) {
-            st = qn_fail_errno(err, work, "make a folder");
-            free(work);
-            work = NULL;
-        }
-    }
     for (size_t i = 0; i < sizeof browsers / sizeof *browsers && st == QINS_OK && !found; i++)
         for (int plain = geteuid() == 0; plain < 2 && st == QINS_OK && !ok; plain++) {
-            st = print_by(browsers[i], !plain, address, work, path, monitor, &found, &ok, err);
+            st = print_by(browsers[i], !plain, address, folder, path, monitor, &found, &ok, err);
             if (!found)
                 break;
         }
-    if (st == QINS_OK && !ok) {
+    if (st == QINS_OK && found && !ok)
+        st = check_space(folder, err);
+    if (st == QINS_OK && !ok)
         qn_notice(monitor,
                   found ? "the browser could not print review.pdf; index.html prints from any"
                         : "there is no Chromium to print review.pdf; index.html prints from any "
                           "browser");
-        if (unlink(path) != 0 && errno != ENOENT) /* an earlier review's */
-            st = qn_fail_errno(err, path, "remove a file");
-    }
-    if (work)
-        nftw(work, remove_entry, TREE_FILES, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    free(work);
-    free(base);
     free(address);
     return st;
 }

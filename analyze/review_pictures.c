@@ -125,9 +125,10 @@ static void put_missing(FILE *to, struct qn_review_shown *s, enum qn_review_kind
     } else {
         fputs(about[kind].missing, to);
     }
-    fputs("</p><p>To have it: <code>", to);
-    qn_page_text(to, kind < QN_REVIEW_ALL_FILES && *command ? command : about[kind].command);
-    fputs("</code></p></div></div>\n", to);
+    fputs("</p><p>To have it: ", to);
+    qn_review_put_command(to,
+                          kind < QN_REVIEW_ALL_FILES && *command ? command : about[kind].command);
+    fputs("</p></div></div>\n", to);
 }
 
 void qn_review_gate_pictures(FILE *to, struct qn_review_shown *s, const json_t *gate)
@@ -170,7 +171,11 @@ void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind 
 
 void qn_review_further_pictures(FILE *to, struct qn_review_shown *s)
 {
-    fputs("<h2 id=\"further\">Further pictures</h2>\n<div class=\"figures\">\n", to);
+    bool all = true;
+    for (size_t i = 0; i < s->plotter->n_plots; i++)
+        all = all && s->placed[i];
+    fprintf(to, "<div id=\"further\">%s</div>\n<div class=\"figures\">\n",
+            all ? "" : "<h2>Further pictures</h2>");
     for (int k = 0; k < QN_REVIEW_HISTORY; k++)
         qn_review_picture(to, s, (enum qn_review_kind)k);
     fputs("</div>\n", to);

@@ -93,6 +93,18 @@ static double bar_of(const json_t *test, const char *name, double otherwise)
     return isnan(bar) ? otherwise : bar;
 }
 
+/* The most windows that either of MODES has. */
+static size_t windows_of(const json_t *test, const char *const modes[2])
+{
+    size_t most = 0;
+    for (int m = 0; m < 2; m++) {
+        const size_t n =
+            json_array_size(json_object_get(json_object_get(test, modes[m]), "windows"));
+        most = n > most ? n : most;
+    }
+    return most < MAX_WINDOWS ? most : MAX_WINDOWS;
+}
+
 static enum qins_status plot_autoregressive(struct qn_plotter *p, const struct qn_review *r,
                                             size_t file, const json_t *test, struct qins_error *err)
 {
@@ -124,9 +136,11 @@ static enum qins_status plot_autoregressive(struct qn_plotter *p, const struct q
         put_means(p, text, modes[m], window, &least[m]);
         put_prompts(p, test, modes[m], window, m ? &unused : &least[m]);
     }
-    snprintf(head, sizeof head, "bar = %.9g\nlow = %.9g\nfrom_text = %d\nprompts = %zu\n",
+    snprintf(head, sizeof head,
+             "bar = %.9g\nlow = %.9g\nfrom_text = %d\nprompts = %zu\nend = %.9g\n",
              100.0 * bar_of(test, "match", seeds_bar), fmax(least[0], 0.0), json_is_object(text),
-             json_array_size(json_object_get(test, "prompts")));
+             json_array_size(json_object_get(test, "prompts")),
+             window * (double)windows_of(test, modes));
     return qn_plot_end(p, &plot, head, qn_asset_review_generation_gp, err);
 }
 

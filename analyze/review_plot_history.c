@@ -62,6 +62,30 @@ static void find_margins(const json_t *history, const json_t *gate, const json_t
     }
 }
 
+/* NAME in two columns, each of which a plot shows whole; what is too long for its width is cut at a
+ * word. */
+static void put_name(struct qn_plotter *p, const char *name)
+{
+    enum { COLUMN = 40, COLUMNS = 2 };
+    for (int i = 0; i < COLUMNS; i++) {
+        size_t n = strlen(name);
+        char part[COLUMN + sizeof "\xe2\x80\xa6"];
+        const bool cut = n > COLUMN;
+        if (cut) {
+            n = COLUMN;
+            while (n > 1 && name[n] != ' ')
+                n--;
+            n = n > 1 ? n : COLUMN;
+            while (n > 1 && ((unsigned char)name[n] & 0xc0) == 0x80) /* not inside a character */
+                n--;
+        }
+        snprintf(part, sizeof part, "%.*s%s", (int)n, name,
+                 cut && i + 1 == COLUMNS ? "\xe2\x80\xa6" : "");
+        qn_plot_text(p, part);
+        name += n;
+    }
+}
+
 /* What is in a block of the data. */
 enum block { BLOCK_NAMES, BLOCK_EARLIER, BLOCK_ARROWS, BLOCK_MET, BLOCK_MISSED, BLOCKS };
 
@@ -78,7 +102,7 @@ static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const 
     for (size_t i = first; i < end; i++) {
         qn_plot_number(p, (double)row);
         if (block == BLOCK_NAMES) {
-            qn_plot_text(p, qn_report_text(criterion, "name"));
+            put_name(p, qn_report_text(criterion, "name"));
         } else {
             qn_plot_number(p, block == BLOCK_ARROWS ? m->values[m->n - 2] : m->values[i]);
             qn_plot_number(p, now);

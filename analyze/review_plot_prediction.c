@@ -94,7 +94,12 @@ static enum qins_status plot_kl(struct qn_plotter *p, const struct qn_review *r,
         if (!json_is_object(kl))
             continue;
         char *label = qn_review_label(r, &r->evidence->files[i]);
-        char *title = qn_format(NULL, "%s%s", label ? label : "",
+        const double context =
+            qn_report_number(qn_review_test(&r->evidence->files[i], "perplexity"), "context");
+        char windows[32] = "";
+        if (context > 0.0 && context < 1e9)
+            snprintf(windows, sizeof windows, ", windows of %.0f", context);
+        char *title = qn_format(NULL, "%s%s%s", label ? label : "", windows,
                                 qn_report_number(kl, "max") == 0.0 ? ", exactly 0" : "");
         qn_plot_text(p, title ? title : "");
         qn_plot_end_row(p);
@@ -239,7 +244,7 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
         .alt = "perplexity of the model and its candidates",
         .tensor = -1};
     const struct qn_evidence_file *common = common_setting(r->evidence);
-    size_t rows = 1;
+    size_t rows = 1, longest = 0;
     char head[64];
     if (!common)
         return QINS_OK;
@@ -254,11 +259,15 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
         const json_t *test = qn_review_test(f, "perplexity");
         if (!test || !same_setting(common, f))
             continue;
-        qn_review_plot_label(p, r, f);
+        char *label = qn_review_label(r, f);
+        const size_t length = label ? strlen(label) : 0;
+        longest = length > longest ? length : longest;
+        qn_plot_text(p, label ? label : "");
+        free(label);
         put_perplexity(p, json_object_get(test, "candidate"), test);
         rows++;
     }
-    snprintf(head, sizeof head, "rows = %zu\n", rows);
+    snprintf(head, sizeof head, "rows = %zu\nlongest = %zu\n", rows, longest);
     return qn_plot_end(p, &plot, head, qn_asset_review_perplexity_gp, err);
 }
 

@@ -363,7 +363,9 @@ static enum qins_status plot_trade_off(struct qn_plotter *p, const struct qn_rev
 {
     struct qn_plot plot = {
         .caption = "Size against decoding time of each coder on one thread: median, fastest and "
-                   "slowest round. Better is lower and further left. Where pages of several sizes "
+                   "slowest round. Better is lower and further left. Bits are those of the coded "
+                   "values alone; those of a whole archive, given elsewhere, also count its "
+                   "scales, exact tensors, index and headers. Where pages of several sizes "
                    "were measured, a line joins them and larger pages have larger marks.",
         .alt = "size against decoding time by coder",
         .tensor = -1};

@@ -150,3 +150,27 @@ void qn_review_put_threshold(FILE *to, const json_t *criterion)
         qn_page_text(to, text);
     }
 }
+
+void qn_review_put_command(FILE *to, const char *command)
+{
+    fputs("<code>", to);
+    while (*command) {
+        const size_t n = strcspn(command, " "), spaces = strspn(command + n, " ");
+        char word[64];
+        const bool whole = n > 0 && n < sizeof word;
+        for (size_t at = 0; at < n;) {
+            size_t part = n - at < sizeof word - 1 ? n - at : sizeof word - 1;
+            while (part > 1 && ((unsigned char)command[at + part] & 0xc0) == 0x80)
+                part--; /* not inside a character */
+            memcpy(word, command + at, part);
+            word[part] = '\0';
+            fputs(whole ? "<span class=\"word\">" : "", to);
+            qn_page_text(to, word);
+            fputs(whole ? "</span>" : "", to);
+            at += part;
+        }
+        fputs(spaces > 0 ? " " : "", to);
+        command += n + spaces;
+    }
+    fputs("</code>", to);
+}

@@ -1,7 +1,8 @@
 # Equal greedy tokens by position. Blocks: 0 what it is of; then for both models fed the same tokens
 # (1 to 3) and each its own (4 to 6): mean of the prompts, mean of prompts cut from the text, each
 # prompt. Means: position, per cent, lower and upper end of a standard error. bar: per cent; low: the
-# least fed the same; from_text: whether there are such prompts; prompts: how many.
+# least fed the same; from_text: whether there are such prompts; prompts: how many; end: the last
+# position.
 height = 722
 load "style.gp"
 set multiplot
@@ -24,7 +25,7 @@ set grid linecolor rgb grid linetype 1 linewidth 0.7
 set lmargin at screen 0.13
 set rmargin at screen 0.965
 set ylabel "equal tokens, %"
-set xrange [0:*]
+set xrange [0:end]
 floor10(y) = y < 10 ? 0 : 10 * floor((y - 0.5) / 10)
 do for [m=0:1] {
   first = 1 + 3 * m

@@ -1,12 +1,13 @@
 # Perplexity: name, value, standard error, change from the first row in per cent, its standard error.
-# rows: how many, the first being the model.
+# rows: how many, the first being the model; longest: characters of the longest name.
 panel = 36 + 26 * rows
 height = 2 * panel + 126
 load "style.gp"
 set multiplot
-set lmargin at screen 0.36
+set lmargin at screen (longest > 44 ? 0.66 : longest > 18 ? 0.015 * longest : 0.28)
 set rmargin at screen 0.96
 set border 1 linecolor rgb ink
+set ytics font ",12"
 set ytics scale 0
 unset key
 set yrange [rows - 0.4:-0.6]

@@ -15,7 +15,7 @@ if (most > 2 * least) {
   set yrange [least - pad:most + pad]
 }
 set xlabel "decoding, nanoseconds a weight on one thread"
-set ylabel "bits a weight"
+set ylabel "payload, bits a coded weight"
 set key outside top left horizontal maxcols 3
 size(page) = page > 0 ? 0.35 + 0.12 * (log(page) / log(2) - 10) : 1.2
 tone(i) = series[(i + i / 8) % 8 + 1]

@@ -5,11 +5,13 @@ import json
 import pathlib
 import re
 import shutil
+import signal
+import subprocess
 import time
 import unittest
 import xml.etree.ElementTree
 
-from support import SOURCE_ROOT, Folder, main, run_qins, without_gnuplot
+from support import PROGRAM, SOURCE_ROOT, Folder, main, run_qins, without_gnuplot
 
 GNUPLOT = shutil.which("gnuplot")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome",
@@ -150,7 +152,7 @@ class GatePage(Folder):
         for gate in altered["gates"]:
             gate["title"] += HOSTILE
             for criterion in gate["criteria"]:
-                criterion["command"] += " </code></table>" + HOSTILE
+                criterion["command"] = criterion.get("command", "") + " </code></table>" + HOSTILE
         cls.gates.write_text(json.dumps(altered))
         cls.review = cls.dir / "second"
         cls.done = cls.gate(cls.review, "--gates", cls.gates, "--previous", first, cwd=cls.dir)
@@ -289,6 +291,44 @@ echo $! >> {self.dir}/pids
                 time.sleep(0.05)
             else:
                 self.fail(f"process {pid} runs on")
+
+    def test_interrupted_browser(self):
+        """The earlier review stays whole while a new one is not."""
+        programs, folder = self.dir / "slow", self.dir / "interrupted"
+        programs.mkdir()
+        started = self.dir / "started"
+        (programs / "chromium").write_text(f"#!/bin/sh\necho > {started}\nexec /bin/sleep 600\n")
+        (programs / "chromium").chmod(0o755)
+        folder.mkdir()
+        old = {name: b"earlier" for name in ("gate_review.json", "index.html", "review.pdf")}
+        for name, content in old.items():
+            (folder / name).write_bytes(content)
+        with subprocess.Popen([PROGRAM, "gate", "--evidence", self.evidence, "-o", folder],
+                              env=without_gnuplot(programs), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as running:
+            while not started.exists() and running.poll() is None:
+                time.sleep(0.02)
+            running.send_signal(signal.SIGINT)
+            self.assertEqual(running.wait(timeout=60), 130)
+        self.assertEqual({p.name for p in folder.iterdir()} - {"plots"}, set(old))
+        for name, content in old.items():
+            self.assertEqual((folder / name).read_bytes(), content)
+
+    def test_first_screen(self):
+        """What failed or is missing by name and figure, before the first gate; roles of texts."""
+        text = " ".join(self.page.text.split())
+        head = text[:text.index("Evidence")]
+        for gate in self.json["gates"]:
+            for criterion in gate["criteria"]:
+                if criterion["decides"] and criterion["status"] in ("fail", "not_run"):
+                    self.assertIn(" ".join(criterion["name"].split()), head)
+            if gate["status"] == "blocked":
+                alone = {"pass": "passes", "fail": "fails", "not_run": "not run"}[gate["alone"]]
+                self.assertIn(f"{alone} by itself", head)
+        self.assertIn("validated on", head)
+        self.assertIn("prompts: ", head)
+        self.assertIn("archive, 8.05 bits a weight", self.page.text)
+        self.assertIn("FP32, V cache 8 bit", self.page.text)
 
     def test_what_is_missing(self):
         for kind, command in (("V cache", "--kv-cache"), ("Size against decoding", "qins bench coders")):
