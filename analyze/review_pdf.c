@@ -132,7 +132,7 @@ static enum qins_status check_space(const char *folder, struct qins_error *err)
         (double)space.f_bavail * (double)space.f_frsize >= LEAST_SPACE)
         return QINS_OK;
     errno = ENOSPC;
-    return qn_fail_errno(err, folder, "print review.pdf in");
+    return qn_fail_errno(err, folder, "print review.pdf");
 }
 
 enum qins_status qn_review_print(const char *page, const char *path, const char *folder,

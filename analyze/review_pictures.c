@@ -172,8 +172,10 @@ void qn_review_picture(FILE *to, struct qn_review_shown *s, enum qn_review_kind 
 void qn_review_further_pictures(FILE *to, struct qn_review_shown *s)
 {
     bool all = true;
+    size_t file;
     for (size_t i = 0; i < s->plotter->n_plots; i++)
-        all = all && s->placed[i];
+        all =
+            all && (s->placed[i] || kind_of(s->plotter->plots[i].name, &file) == QN_REVIEW_HISTORY);
     fprintf(to, "<div id=\"further\">%s</div>\n<div class=\"figures\">\n",
             all ? "" : "<h2>Further pictures</h2>");
     for (int k = 0; k < QN_REVIEW_HISTORY; k++)
