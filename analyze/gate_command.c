@@ -1,7 +1,6 @@
 /* Commands that make evidence anew, as it was made. */
 #include "analyze/gate_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,8 @@ static char *keys_of(const json_t *object, struct qins_error *err)
         text = longer;
     }
     for (char *p = text; p && *p; p++)
-        *p = *p == '_' ? '-' : *p;
+        if (*p == '_')
+            *p = '-';
     return text;
 }
 
@@ -40,8 +40,8 @@ static char *argument(const json_t *report, const char *text, uint64_t *budget,
         out = keys_of(v, err);
     else if (json_is_string(v))
         out = qn_strdup(json_string_value(v), err);
-    else if (json_is_number(v) && json_number_value(v) == floor(json_number_value(v)))
-        out = qn_format(err, "%.0f", json_number_value(v));
+    else if (json_is_number(v))
+        out = qn_format(err, "%.15g", json_number_value(v));
     else
         out = qn_strdup("", err);
     if (out && (out[strspn(out, safe)] || *out == '-'))

@@ -111,7 +111,8 @@ def reports():
                            "model_fingerprint": MODEL, "text_fingerprints": ["bb" * 16],
                            "windows": 1200, "tokens": 307200, "context": 256, "keep_rows": 2048},
         "plan.json": {"schema": "qins/plan/1", "qins_version": VERSION,
-                      "summary": {"model_fingerprint": MODEL}, "tensors": [
+                      "summary": {"model_fingerprint": MODEL,
+                                  "budget": {"target_bits": 6.5}}, "tensors": [
             {"name": "a", "class": "cold", "reason": "few touches"},
             {"name": "b", "class": "hot", "reason": "every token"}]},
         "analysis/entropy_analysis.json": {
