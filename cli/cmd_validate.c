@@ -249,7 +249,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 
 const struct cli_verb cli_validate = {
     .name = "validate",
-    .summary = "Tests how far an archive, or another candidate, is from its model on a text.",
+    .summary = "Tests how far an archive or candidate is from its model on a text.",
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,

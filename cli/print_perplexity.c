@@ -1,5 +1,6 @@
 #include "cli/print_validate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ static void perplexity_row(struct cli_table *t, const char *who, const json_t *r
         cli_cell(t, "%s with %s%s", path, cli_string(transport, "path"), cache);
     else
         cli_cell(t, "%s%s", path, cache);
-    cli_cell(t, "%.4f", cli_number(figures, "perplexity"));
+    const double perplexity = cli_number(figures, "perplexity");
+    cli_cell(t, isfinite(perplexity) ? "%.4f" : "infinite", perplexity);
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll"));
     cli_cell(t, "%.6f", cli_number(figures, "mean_nll_standard_error"));
     cli_cell(t, "%.0f", cli_number(figures, "windows"));
@@ -58,12 +60,13 @@ static void print_difference(const json_t *test)
     const json_t *tails = json_object_get(kl, "quantiles"), *ends = json_object_get(p, "quantiles");
     if (!d)
         return;
-    cli_print("candidate less model, token by token: mean NLL %+.6f +- %.6f; perplexity %+.4f +- "
-              "%.4f, times %.6f +- %.6f; correlation of NLL %.4f %%\n",
-              cli_number(d, "mean_nll"), cli_number(d, "standard_error"),
-              cli_number(d, "perplexity"), cli_number(d, "perplexity_standard_error"),
-              cli_number(d, "perplexity_ratio"), cli_number(d, "perplexity_ratio_standard_error"),
-              100.0 * cli_number(d, "correlation"));
+    cli_print("candidate less model, token by token: mean NLL %+.6f +- %.6f; ",
+              cli_number(d, "mean_nll"), cli_number(d, "standard_error"));
+    if (isfinite(cli_number(d, "perplexity")))
+        cli_print("perplexity %+.4f +- %.4f, times %.6f +- %.6f; ", cli_number(d, "perplexity"),
+                  cli_number(d, "perplexity_standard_error"), cli_number(d, "perplexity_ratio"),
+                  cli_number(d, "perplexity_ratio_standard_error"));
+    cli_print("correlation of NLL %.4f %%\n", 100.0 * cli_number(d, "correlation"));
     cli_print("KL(model || candidate), nats a token: mean %.4g +- %.2g; median %.2g, 99 %% %.2g, "
               "max %.2g; same likeliest token %.2f +- %.2f %%\n",
               cli_number(kl, "mean"), cli_number(kl, "standard_error"), cli_number(tails, "p50"),
@@ -86,7 +89,7 @@ static void print_llama(const json_t *test)
               "perplexity");
     for (size_t i = 0; i < CLI_VALIDATED; i++) {
         const json_t *figures = json_object_get(llama, cli_validated[i]);
-        if (figures)
+        if (figures && isfinite(cli_number(figures, "perplexity")))
             cli_print("%s %.4f +- %.4f of the %s", i ? "," : "", cli_number(figures, "perplexity"),
                       cli_number(figures, "perplexity_standard_error"), cli_validated[i]);
     }

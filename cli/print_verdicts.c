@@ -76,6 +76,7 @@ static const char *verdict(const json_t *passed, bool judged)
 static void add_test(struct cli_table *t, const char *key, const char *title, const json_t *test)
 {
     const char *name, *passed = verdict(json_object_get(test, "passed"), true);
+    const bool judged = json_is_boolean(json_object_get(test, "passed"));
     json_t *bar;
     json_object_foreach(json_object_get(test, "thresholds"), name, bar)
     {
@@ -86,8 +87,9 @@ static void add_test(struct cli_table *t, const char *key, const char *title, co
         cli_cell(t, "%s", m < MEASURES ? measures[m].label : name);
         value_cell(t, unit, cli_number(bar, "value"));
         bar_cell(t, unit, bar);
-        cli_cell(t, "%s",
-                 verdict(json_object_get(bar, "passed"), isfinite(cli_number(bar, "value"))));
+        cli_cell(
+            t, "%s",
+            verdict(json_object_get(bar, "passed"), judged || isfinite(cli_number(bar, "value"))));
         title = passed = ""; /* of the rows that follow */
     }
 }
