@@ -117,7 +117,8 @@ static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
     qn_json_put(&j, "alternatives", others(job, spec, "alternatives", v->file));
     qn_json_put(&j, "beside", others(job, spec, "beside", v->file));
     qn_json_put(&j, "source", copy(spec, "source"));
-    put_text(&j, "command", qn_gate_command(job, spec, v->file, NULL));
+    /* What was not enough is not to be made again as it was. */
+    put_text(&j, "command", qn_gate_command(job, spec, judged ? v->file : QN_NO_FILE, NULL));
     qn_json_put(&j, "limits", copy(spec, "limits"));
     qn_json_put(&j, "plot", copy(spec, "plot"));
     return j;

@@ -337,6 +337,7 @@ class Evidence(Gates):
                         ("2-3/v-stable", "of text is 1"), ("5-6/mlp-match", "of text is 1"),
                         ("5-6/combined", "of text is 1"), ("5-6/mlp-single-match", "of text is 1")):
             self.assertIn(says, self.reason(c), c)
+        self.assertNotIn("--tokens", self.criteria["pattern-a/b-match"]["command"])
 
     def test_context_ends_first(self):
         """1000 tokens are asked for, and the model's context or its end of text come before: that counts."""
