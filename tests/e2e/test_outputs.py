@@ -231,9 +231,10 @@ class Pipeline(Folder):
         steps = json.loads(support.run_qins(*command, check=0, env=env).stdout)["steps"]
         # the model cannot be run
         self.assertEqual([s["name"] for s in steps if s["status"] == "skipped"],
-                         ["calibrate", "transport", "validate", "validate-transport"])
+                         ["calibrate", "transport", "validate-kv-8", "validate-kv-6", "validate",
+                          "validate-transport"])
         self.assertEqual([s["name"] for s in steps if s["status"] == "done"],
-                         ["plan", "convert", "verify", "analyze"])
+                         ["plan", "convert", "verify", "analyze", "gate"])
         support.run_qins("verify", review / "model.qins", "--against", model, check=0)
 
     def test_changed_source_of_the_same_size_and_time(self):
