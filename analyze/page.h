@@ -21,8 +21,8 @@ void qn_page_bytes(FILE *to, double bytes);
 /* A cell of a table with a number that sorts by its value. */
 void qn_page_cell(FILE *to, int digits, double value);
 
-/* Begins a self-contained page, titled "qins VERB: NAME", with the shared style and STYLE behind it;
- * ends it, with the shared script. */
+/* Begins a self-contained page, titled "qins VERB: NAME", with the shared style and STYLE behind
+ * it; ends it, with the shared script. */
 void qn_page_head(FILE *to, const char *verb, const char *name, const char *style);
 void qn_page_foot(FILE *to);
 /* What PUT writes, to PATH, atomically. */
