@@ -1,7 +1,6 @@
 #include "core/cpu.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -58,4 +57,14 @@ enum qn_cpu_level qn_cpu_level(void)
         atomic_store_explicit(&known, level, memory_order_relaxed);
     }
     return (enum qn_cpu_level)level;
+}
+
+bool qn_cpu_has_vbmi(void)
+{
+#if defined(__x86_64__)
+    return qn_cpu_level() >= QN_CPU_AVX512 && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512vbmi2");
+#else
+    return false;
+#endif
 }

@@ -2,6 +2,8 @@
 #ifndef QINS_CORE_CPU_H
 #define QINS_CORE_CPU_H
 
+#include <stdbool.h>
+
 enum qn_cpu_level {
     QN_CPU_C,      /* what every processor of the build's target can do */
     QN_CPU_AVX2,   /* AVX2, FMA, F16C, BMI2 */
@@ -13,5 +15,9 @@ enum qn_cpu_level {
 enum qn_cpu_level qn_cpu_level(void);
 /* "c", "avx2", "avx512" */
 const char *qn_cpu_level_name(enum qn_cpu_level level);
+
+/* At QN_CPU_AVX512: whether AVX-512's permutations of bytes are there too (VBMI and VBMI2), which
+ * processors before Ice Lake and Zen 4 lack. False at lower levels. */
+bool qn_cpu_has_vbmi(void);
 
 #endif

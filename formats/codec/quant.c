@@ -1,6 +1,7 @@
 #include "formats/codec/quant.h"
 
-#include "formats/codec/level.h"
+#include "core/bytes.h"
+#include "formats/codec/kernels.h"
 
 #include <float.h>
 
@@ -42,44 +43,18 @@ bool qn_grid_init(struct qn_grid *g, enum qn_grid_kind kind, unsigned levels, fl
 
 float qn_abs_max(const float *x, size_t n, bool *finite)
 {
-    /* Magnitudes order like the integers that encode them. */
-    int32_t most = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t bits = (int32_t)(qn_float_bits(x[i]) & 0x7fffffffu);
-        most = bits > most ? bits : most;
-    }
-    if (most >= 0x7f800000)
+    const uint32_t most = qn_codec_kernels()->abs_max(x, n);
+    if (most >= 0x7f800000u)
         *finite = false;
-    return qn_float_from_bits((uint32_t)most);
-}
-
-static void quantise_qins(const struct qn_grid *g, float scale, const float *restrict x, size_t n,
-                          uint16_t *restrict codes)
-{
-    const struct qn_qins_shape shape = qn_grid_shape(g);
-    for (size_t i = 0; i < n; i++)
-        codes[i] = qn_qins_code(shape, scale, x[i]);
-}
-
-static void quantise_seed(const struct qn_grid *g, const float *restrict x, size_t n,
-                          uint16_t *restrict codes)
-{
-    const int32_t levels = (int32_t)g->levels, top = levels - 1;
-    const float alpha = g->kappa, n_levels = (float)levels;
-    for (size_t i = 0; i < n; i++) {
-        float v = qn_bounded(alpha * qn_magnitude(x[i]), 1e30f); /* v / (1 + v) is 1 long before */
-        float q = n_levels * (v / (1.0f + v));
-        int32_t level = (int32_t)(q + 0.5f);
-        codes[i] = qn_signed_code(x[i], level < top ? level : top, levels);
-    }
+    return qn_float_from_bits(most);
 }
 
 void qn_quantise(const struct qn_grid *g, float scale, const float *x, size_t n, uint16_t *codes)
 {
     if (g->kind == QN_GRID_SEED) {
-        quantise_seed(g, x, n, codes);
+        qn_codec_kernels()->quantise_seed(g, x, n, codes);
     } else if (scale > 0.0f) {
-        quantise_qins(g, scale, x, n, codes);
+        qn_codec_kernels()->quantise_qins(g, scale, x, n, codes);
     } else {
         for (size_t i = 0; i < n; i++)
             codes[i] = (uint16_t)g->levels;

@@ -1,0 +1,71 @@
+/* The kernels of the codec folder, one table for each CPU level; tests compare every entry with
+ * the portable table, from which none differs in a bit.
+ *
+ * Kernels never allocate and touch nothing outside the buffers that they are given. Pointers need
+ * not be aligned, lengths may be 0, outputs do not overlap inputs. Callers check arguments. */
+#ifndef QINS_FORMATS_CODEC_KERNELS_H
+#define QINS_FORMATS_CODEC_KERNELS_H
+
+#include "core/cpu.h"
+#include "formats/codec/histogram.h"
+#include "formats/codec/quant.h"
+
+/* Codes of 1 … 16 bits, least significant bit first, without gaps, in SIZE readable bytes. Codes
+ * that are stored one or two to the byte or word are packed with 8 or 16 bits. */
+struct qn_packed {
+    const uint8_t *data;
+    size_t size;
+    unsigned bits;
+    bool stream; /* decode() may write past the caches: for what is not read again soon */
+};
+
+/* Starts as {UINT16_MAX, 0}. */
+struct qn_code_range {
+    uint16_t least, most;
+};
+
+struct qn_codec_kernels {
+    /* Values of the codes FIRST … FIRST + N − 1 of P: x[i] = factor · g->value[code], as
+     * qn_dequantise() makes them. Widens *range by these codes. Where one of them is above
+     * 2 · levels, what stands in X afterwards is unspecified. */
+    void (*decode)(const struct qn_grid *g, const struct qn_packed *p, size_t first, size_t n,
+                   float factor, float *x, struct qn_code_range *range);
+    /* N codes < 2^bits, bits 1 … 16, to qn_bitpack_size(n, bits) bytes, and back. unpack()
+     * ignores bits after the last code. */
+    void (*pack)(const uint16_t *codes, size_t n, unsigned bits, uint8_t *dst);
+    void (*unpack)(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes);
+    /* The range of N codes. */
+    struct qn_code_range (*range)(const uint16_t *codes, size_t n);
+    /* codes[i] is set to min(symbols[i] << raw_bits | codes[i], UINT16_MAX), and back: symbols[i] =
+     * codes[i] >> raw_bits, of which the lowest 8 bits are kept. raw_bits 0 … 11. */
+    void (*join_symbols)(const uint8_t *symbols, size_t n, unsigned raw_bits, uint16_t *codes);
+    void (*split_symbols)(const uint16_t *codes, size_t n, unsigned raw_bits, uint8_t *symbols);
+
+    /* Bits of the largest magnitude: as integers, 0x7f800000 and above for infinity and NaN. */
+    uint32_t (*abs_max)(const float *x, size_t n);
+    /* Codes of N values of one group on the QINS grid, scale > 0, and on the seed grid. */
+    void (*quantise_qins)(const struct qn_grid *g, float scale, const float *x, size_t n,
+                          uint16_t *codes);
+    void (*quantise_seed)(const struct qn_grid *g, const float *x, size_t n, uint16_t *codes);
+
+    /* Counts of byte values and of codes <= LIMIT <= 4095, N < 2^32. Set, not added to. */
+    void (*histogram)(const uint8_t *src, size_t n, uint32_t counts[256],
+                      struct qn_histogram_work *work);
+    void (*count_codes)(const uint16_t *codes, size_t n, unsigned limit, uint32_t *counts);
+
+    /* Byte planes (planes.h) of N elements of SIZE = 2, 4 or 8 bytes, rotated by one bit left
+     * first, right after, if TURN. */
+    void (*split_planes)(unsigned size, bool turn, const uint8_t *src, size_t n, uint8_t *planes);
+    void (*merge_planes)(unsigned size, bool turn, const uint8_t *planes, size_t n, uint8_t *dst);
+
+    /* Bit i % 64 of masks[i / 64] is set where src[i] is SYMBOL; bits from N on are 0. */
+    void (*match)(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks);
+};
+
+/* The table for this processor and QINS_CPU. */
+const struct qn_codec_kernels *qn_codec_kernels(void);
+/* That of one level; NULL if this build or processor has it not. AVX-512 takes qn_cpu_has_vbmi().
+ */
+const struct qn_codec_kernels *qn_codec_kernels_of(enum qn_cpu_level level);
+
+#endif

@@ -1,0 +1,57 @@
+#define LEVEL(name) name##_c
+#include "formats/codec/plain_kernels.h"
+
+void qn_histogram_c(const uint8_t *src, size_t n, uint32_t counts[256],
+                    struct qn_histogram_work *work)
+{
+    uint32_t(*t)[256] = work->table;
+    memset(work, 0, sizeof *work);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t w = qn_load64(src + i);
+        t[0][w & 255]++;
+        t[1][w >> 8 & 255]++;
+        t[2][w >> 16 & 255]++;
+        t[3][w >> 24 & 255]++;
+        t[0][w >> 32 & 255]++;
+        t[1][w >> 40 & 255]++;
+        t[2][w >> 48 & 255]++;
+        t[3][w >> 56]++;
+    }
+    for (; i < n; i++)
+        t[0][src[i]]++;
+    for (size_t v = 0; v < 256; v++)
+        counts[v] = t[0][v] + t[1][v] + t[2][v] + t[3][v];
+}
+
+void qn_count_codes_c(const uint16_t *codes, size_t n, unsigned limit, uint32_t *counts)
+{
+    memset(counts, 0, (limit + 1) * sizeof *counts);
+    for (size_t i = 0; i < n; i++)
+        counts[codes[i]]++;
+}
+
+/* Bit i set where byte i of W equals the byte that Z repeats eight times. */
+static inline uint64_t equal_mask(uint64_t w, uint64_t z)
+{
+    const uint64_t low7 = 0x7f7f7f7f7f7f7f7fULL;
+    uint64_t x = w ^ z;
+    uint64_t zero = ~(((x & low7) + low7) | x | low7); /* 0x80 in each equal byte */
+    return (zero >> 7) * 0x0102040810204080ULL >> 56;
+}
+
+void qn_match_c(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks)
+{
+    const uint64_t z = symbol * 0x0101010101010101ULL;
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        uint64_t mask = 0;
+        for (size_t j = 0; j < 64; j += 8)
+            mask |= equal_mask(qn_load64(src + i + j), z) << j;
+        masks[i / 64] = mask;
+    }
+    if (i < n)
+        masks[i / 64] = 0;
+    for (; i < n; i++)
+        masks[i / 64] |= (uint64_t)(src[i] == symbol) << i % 64;
+}
