@@ -79,6 +79,7 @@ static const struct subject subjects[] = {
     {"rle", encode_codec, decode_codec, QN_CODEC_RLE},
     {"rle-huffman", encode_codec, decode_codec, QN_CODEC_RLE_HUFFMAN},
     {"zstd", encode_codec, decode_codec, QN_CODEC_ZSTD},
+    {"tans", encode_codec, decode_codec, QN_CODEC_TANS},
     {"libzstd -1", encode_libzstd, decode_libzstd, 1},
     {"libzstd -3", encode_libzstd, decode_libzstd, 3},
 };

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 PROGRAM = os.environ.get("QINS_PROGRAM", "build/cli/qins")
-CODERS = ["store", "bitpack", "huffman", "rle", "rle-huffman", "zstd"]
+CODERS = ["store", "bitpack", "huffman", "rle", "rle-huffman", "zstd", "tans"]
 
 
 def qins(*arguments):

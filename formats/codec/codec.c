@@ -5,6 +5,7 @@
 
 #include "formats/codec/huffman.h"
 #include "formats/codec/rle.h"
+#include "formats/codec/tans.h"
 #include "formats/codec/zstd.h"
 
 static size_t store_bound(size_t n)
@@ -46,6 +47,7 @@ static const struct qn_codec codecs[QN_CODEC_COUNT] = {
     [QN_CODEC_RLE_HUFFMAN] = {"rle-huffman", qn_rle_bound, qn_rle_scratch, qn_rle_huffman_encode,
                               qn_rle_huffman_decode},
     [QN_CODEC_ZSTD] = {"zstd", qn_zstd_bound, qn_zstd_scratch, qn_zstd_encode, qn_zstd_decode},
+    [QN_CODEC_TANS] = {"tans", qn_tans_bound, qn_tans_scratch, qn_tans_encode, qn_tans_decode},
 };
 
 const struct qn_codec *qn_codec(enum qn_codec_id id)

@@ -20,6 +20,7 @@ enum qn_codec_id {
     QN_CODEC_RLE = 3,         /* runs of the most frequent symbol taken out, rest stored */
     QN_CODEC_RLE_HUFFMAN = 4, /* the same, literals and run lengths Huffman-coded */
     QN_CODEC_ZSTD = 5,        /* one zstd frame */
+    QN_CODEC_TANS = 6,        /* 128-state ANS on the upper bits (formats/codec/tans.h) */
     QN_CODEC_COUNT,
 };
 
@@ -39,7 +40,8 @@ struct qn_codec {
 /* NULL for an unknown id and for QN_CODEC_BITPACK, which works on codes, not on bytes. */
 const struct qn_codec *qn_codec(enum qn_codec_id id);
 const char *qn_codec_name(enum qn_codec_id id);
-/* QN_CODEC_COUNT if there is no such name. Names: store bitpack huffman rle rle-huffman zstd */
+/* QN_CODEC_COUNT if there is no such name. Names: store bitpack huffman rle rle-huffman zstd
+ * tans */
 enum qn_codec_id qn_codec_from_name(const char *name);
 /* "one of store, bitpack, ..." in BUF: what messages say is possible. */
 const char *qn_codec_choices(char *buf, size_t size);

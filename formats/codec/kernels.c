@@ -15,6 +15,8 @@ static const struct qn_codec_kernels kernels_c = {
     .split_planes = qn_split_planes_c,
     .merge_planes = qn_merge_planes_c,
     .match = qn_match_c,
+    .tans_decode = qn_tans_decode_c,
+    .tans_encode = qn_tans_encode_c,
 };
 
 #if defined(__x86_64__)
@@ -33,6 +35,8 @@ static const struct qn_codec_kernels kernels_avx2 = {
     .split_planes = qn_split_planes_c,
     .merge_planes = qn_merge_planes_c,
     .match = qn_match_c,
+    .tans_decode = qn_tans_decode_avx2,
+    .tans_encode = qn_tans_encode_c,
 };
 
 static const struct qn_codec_kernels kernels_avx512 = {
@@ -50,6 +54,8 @@ static const struct qn_codec_kernels kernels_avx512 = {
     .split_planes = qn_split_planes_c,
     .merge_planes = qn_merge_planes_c,
     .match = qn_match_c,
+    .tans_decode = qn_tans_decode_avx512,
+    .tans_encode = qn_tans_encode_avx512,
 };
 #endif
 

@@ -9,6 +9,7 @@
 #include "core/cpu.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/quant.h"
+#include "formats/codec/tans.h"
 
 /* Codes of 1 … 16 bits, least significant bit first, without gaps, in SIZE readable bytes. Codes
  * that are stored one or two to the byte or word are packed with 8 or 16 bits. */
@@ -60,6 +61,10 @@ struct qn_codec_kernels {
 
     /* Bit i % 64 of masks[i / 64] is set where src[i] is SYMBOL; bits from N on are 0. */
     void (*match)(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks);
+
+    /* Whole steps of QN_TANS_STREAMS streams; what the caller sees to: tans.h. */
+    void (*tans_decode)(struct qn_tans_decoder *d, size_t steps);
+    void (*tans_encode)(struct qn_tans_encoder *e, size_t steps);
 };
 
 /* The table for this processor and QINS_CPU. */

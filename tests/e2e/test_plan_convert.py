@@ -332,7 +332,7 @@ class Refusals(Folder):
         self.change(0, "'w'", '"clip" must be null or a number from 0.01 to 1', clip=1.5)
         self.change(0, "'w'", '"group" must be "tensor", "row" or a number', group=0)
         self.change(0, "'w'", '"group" must be', group="rows")
-        self.change(0, "'w'", '"codec" must be one of store, bitpack, huffman, rle, rle-huffman, zstd',
+        self.change(0, "'w'", '"codec" must be one of store, bitpack, huffman, rle, rle-huffman, zstd, tans',
                     codec="tans")
         self.change(0, "'w'", '"rounding" must be "nearest" or "feedback"', rounding="up")
         self.change(0, "'w'", '"class" must be "hot", "cold" or "unknown"', **{"class": "warm"})

@@ -9,7 +9,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.join(sys.argv[1], "tests", "tools", "codec_tool")
 FOLDER = os.path.join(HERE, "corpus", "chunk")
-CODECS = ("store", "bitpack", "huffman", "rle", "rle-huffman", "zstd")
+CODECS = ("store", "bitpack", "huffman", "rle", "rle-huffman", "zstd", "tans")
 TYPES = {"F32": 2, "BF16": 4, "I16": 9, "F64": 1}
 
 

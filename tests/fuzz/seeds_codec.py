@@ -6,8 +6,8 @@ import random
 import subprocess
 import sys
 
-IDS = {"store": 0, "bitpack:6": 1 + 6 * 6, "bitpack:11": 1 + 6 * 11, "huffman": 2, "rle": 3,
-       "rle-huffman": 4, "zstd": 5}
+IDS = {"store": 0, "bitpack:6": 1 + 7 * 6, "bitpack:11": 1 + 7 * 11, "huffman": 2, "rle": 3,
+       "rle-huffman": 4, "zstd": 5, "tans": 6}
 
 
 def sources(rng):
@@ -28,7 +28,7 @@ def main():
             symbols = data
             if name.startswith("bitpack"):
                 symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
-            if what == "long" and name not in ("huffman", "rle-huffman"):
+            if what == "long" and name not in ("huffman", "rle-huffman", "tans"):
                 continue
             coded = subprocess.run([sys.argv[1], "encode", name], input=symbols,
                                    capture_output=True, check=True).stdout

@@ -44,6 +44,7 @@ static const struct test_tensor tensors[] = {
     {"runs", QINS_BOOL, 1, {700}, {QN_CONTENT_LOSSLESS, QN_CODEC_RLE}},
     {"coded runs", QINS_BOOL, 1, {2500}, {QN_CONTENT_LOSSLESS, QN_CODEC_RLE_HUFFMAN}},
     {"zstd", QINS_BOOL, 2, {40, 25}, {QN_CONTENT_LOSSLESS, QN_CODEC_ZSTD}},
+    {"tans", QINS_BOOL, 2, {40, 25}, {QN_CONTENT_LOSSLESS, QN_CODEC_TANS}},
     {"stored", QINS_U8, 1, {200}, {QN_CONTENT_LOSSLESS, QN_CODEC_HUFFMAN}},
     {"scalar", QINS_F32, 0, {0}, {0}},
     {"empty", QINS_I64, 1, {0}, {0}},

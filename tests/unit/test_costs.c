@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define FIGURES                                                                                    \
-    "\"store\": 1, \"bitpack\": 2, \"huffman\": 3, \"rle\": 4, \"rle-huffman\": 5, \"zstd\": 6, "  \
+    "\"store\": 1, \"bitpack\": 2, \"huffman\": 3, \"rle\": 4, \"rle-huffman\": 5, \"zstd\": 6, \"tans\": 7, "  \
     "\"memcpy\": 0.5"
 #define HEAD  "{\"schema\": \"qins/costs/1\", "
 #define WHOLE HEAD "\"decode_ns\": {" FIGURES ", \"lossless\": 7.5}}"
@@ -28,6 +28,7 @@ static void test_parse(void **state)
     assert_true(c.decode_ns[QN_CODEC_RLE] == 4);
     assert_true(c.decode_ns[QN_CODEC_RLE_HUFFMAN] == 5);
     assert_true(c.decode_ns[QN_CODEC_ZSTD] == 6);
+    assert_true(c.decode_ns[QN_CODEC_TANS] == 7);
     assert_true(c.lossless_ns == 7.5 && c.memory_ns == 0.5);
     assert_int_equal(parse(WHOLE " ", &other, NULL), QINS_OK);
     assert_memory_not_equal(&c.fingerprint, &other.fingerprint, sizeof c.fingerprint);

@@ -1,0 +1,141 @@
+/* Tabled asymmetric numeral system of 128 states over bytes, made for 256 lanes in vector
+ * registers. The bitstream: docs/bitstreams.md. No allocation, scratch from the caller (alignment
+ * 8), hostile input accepted. */
+#ifndef QINS_FORMATS_CODEC_TANS_H
+#define QINS_FORMATS_CODEC_TANS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    /* Part of the format. */
+    QN_TANS_LOG = 7,
+    QN_TANS_STATES = 1 << QN_TANS_LOG,
+    QN_TANS_LANES = 8, /* of a bitstream: 8 * 7 bits and an offset of 7 fit one 64-bit window */
+    QN_TANS_STREAMS = 32,
+    QN_TANS_VECTOR = QN_TANS_STREAMS * QN_TANS_LANES, /* symbols a step */
+    QN_TANS_STEP_BITS = QN_TANS_LANES * QN_TANS_LOG,  /* of a bitstream, at most */
+    QN_TANS_MIN_INTERLEAVED = 1024,
+    QN_TANS_MAX_SINGLE = 1 << 20,
+    QN_TANS_MAX_SYMBOLS = 1 << 26,
+    QN_TANS_HAS_ESCAPES = 1 << 4, /* in the first byte, above k */
+    QN_TANS_INTERLEAVED = 1 << 5,
+    /* Below this many, 31 sizes and 248 first states cost more than speed is worth. */
+    QN_TANS_WORTH_INTERLEAVING = 1 << 15,
+    /* Bytes that a kernel may read past the escapes that are left. */
+    QN_TANS_ESCAPE_MARGIN = 64,
+};
+
+/* The entries of struct qn_codec. */
+size_t qn_tans_bound(size_t n);
+size_t qn_tans_scratch(size_t n);
+size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch);
+bool qn_tans_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch);
+
+/* What the parts share. */
+
+size_t qn_tans_decode_scratch(size_t n);
+
+/* How a stream's symbols are coded. */
+struct qn_tans_model {
+    unsigned k, entries;
+    unsigned escapes;              /* escaped classes */
+    uint8_t class_of[128];         /* of each entry but that of the escapes */
+    uint8_t escaped[256];          /* classes, ascending */
+    uint8_t table[QN_TANS_STATES]; /* entry of each state */
+    uint8_t count[128];            /* states of each entry */
+};
+
+struct qn_tans_model_work {
+    uint64_t keys[QN_TANS_STATES];
+    struct qn_tans_model candidate;
+};
+
+static inline unsigned qn_tans_log2_ceil(unsigned m)
+{
+    return m <= 1 ? 0 : 32 - (unsigned)__builtin_clz(m - 1);
+}
+
+/* A good model for N >= 1 symbols of these COUNTS. */
+void qn_tans_choose(const uint32_t counts[256], size_t n, struct qn_tans_model *out,
+                    struct qn_tans_model_work *work);
+
+enum { QN_TANS_MODEL_MAX = 1 + 32 + 32 + 4 + QN_TANS_STATES };
+/* Serialised form, with FLAGS and the number of escaped symbols; returns its size. */
+size_t qn_tans_write_model(const struct qn_tans_model *m, unsigned flags, uint32_t escaped,
+                           uint8_t dst[QN_TANS_MODEL_MAX]);
+/* Reverses that. Returns the size, 0 if the bytes are cut short or no model. */
+size_t qn_tans_read_model(const uint8_t *src, size_t size, struct qn_tans_model *m, unsigned *flags,
+                          uint32_t *escaped);
+
+static inline size_t qn_tans_size_bytes(size_t n, size_t streams)
+{
+    size_t steps = (n + QN_TANS_LANES * streams - 1) / (QN_TANS_LANES * streams);
+    return steps * QN_TANS_STEP_BITS < 1 << 16 ? 2 : 3;
+}
+
+/* The lowest K bits of each byte of X, moved together into the lowest 8 * K; 1 <= K <= 8. */
+static inline uint64_t qn_tans_gather(uint64_t x, unsigned k)
+{
+    uint64_t one = (((uint64_t)1 << k) - 1) * 0x0001000100010001,
+             two = (((uint64_t)1 << 2 * k) - 1) * 0x0000000100000001,
+             four = ((uint64_t)1 << 4 * k) - 1;
+    x = (x & one) | (x >> 8 & one) << k;
+    x = (x & two) | (x >> 16 & two) << 2 * k;
+    return (x & four) | (x >> 32 & four) << 4 * k;
+}
+
+/* Reverses that; what stands above the lowest 8 * K bits of X is ignored. */
+static inline uint64_t qn_tans_spread(uint64_t x, unsigned k)
+{
+    uint64_t one = (((uint64_t)1 << k) - 1) * 0x0001000100010001,
+             two = (((uint64_t)1 << 2 * k) - 1) * 0x0000000100000001,
+             four = ((uint64_t)1 << 4 * k) - 1;
+    x = (x & four) | (x >> 4 * k & four) << 32;
+    x = (x & two) | (x >> 2 * k & two) << 16;
+    return (x & one) | (x >> k & one) << 8;
+}
+
+/* A decoder between two symbols that lane 0 begins. */
+struct qn_tans_decoder {
+    uint8_t symbol[QN_TANS_STATES]; /* class shifted up by k; of escapes some escaped class */
+    uint8_t bits[QN_TANS_STATES];
+    uint8_t base[QN_TANS_STATES];
+    uint8_t state[QN_TANS_VECTOR];
+    uint64_t pos[QN_TANS_STREAMS]; /* the next bit of each stream, counted from SRC */
+    const uint8_t *src;
+    const uint8_t *raw;     /* of the next symbol */
+    const uint8_t *escapes; /* classes shifted up by k, one byte each, from the next one on */
+    uint8_t *dst;
+    unsigned k, streams;
+    bool has_escapes;
+    uint8_t escape; /* symbol[] where there is one */
+};
+
+/* Kernels: STEPS times eight symbols of each stream, with the move to the next state. Nothing is
+ * checked in them. The caller sees to it that 8 bytes can be read from any bit on that STEPS steps
+ * of 56 bits may reach, 8 from the raw bits of any eight symbols, and QN_TANS_ESCAPE_MARGIN past as
+ * many escapes as there are symbols. All but that of plain C want QN_TANS_STREAMS streams. */
+void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps);
+
+/* An encoder between two symbols; it goes backwards. */
+struct qn_tans_encoder {
+    uint8_t entry[256];           /* of each symbol */
+    uint8_t most_bits[128];       /* of each entry */
+    uint8_t threshold[128];       /* up to this state + 128, one bit less */
+    uint8_t offset[128];          /* from x of an entry to a place in next[], modulo 256 */
+    uint8_t next[QN_TANS_STATES]; /* states of entry 0, then of entry 1, ... */
+    uint8_t state[QN_TANS_VECTOR];
+    uint64_t acc[QN_TANS_STREAMS];     /* the last bits, of which the lowest pending[] ... */
+    uint64_t pending[QN_TANS_STREAMS]; /* ... 0 ... 7 are not yet written */
+    uint8_t *out[QN_TANS_STREAMS];     /* the byte behind the next one to be written */
+    const uint8_t *src;                /* symbols that are not yet coded begin here */
+    unsigned streams;
+};
+
+/* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. 7 * STEPS + 8 bytes below each
+ * out[] are free. */
+void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps);
+
+#endif

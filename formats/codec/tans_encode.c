@@ -1,0 +1,293 @@
+#include "core/bytes.h"
+#include "formats/codec/histogram.h"
+#include "formats/codec/kernels.h"
+#include "formats/codec/tans.h"
+
+#include <string.h>
+
+enum {
+    LANES = QN_TANS_LANES,
+    STREAMS = QN_TANS_STREAMS,
+    STEP_BYTES = QN_TANS_STEP_BITS / 8,
+    NO_RANK = 255, /* rank of what is not escaped; the largest true one, of 256 classes, is 254 */
+};
+
+struct encode_work {
+    struct qn_tans_encoder encoder;
+    struct qn_tans_model model;
+    struct qn_tans_model_work model_work;
+    struct qn_histogram_work histogram;
+    uint32_t counts[256];
+    uint8_t first[128]; /* state of each entry */
+    uint8_t rank[256];  /* of each symbol's class among the escaped ones */
+    uint8_t buffer[];   /* the streams, each with room for 7 bytes a step */
+};
+
+static size_t stream_count(size_t n)
+{
+    return n < QN_TANS_WORTH_INTERLEAVING ? 1 : STREAMS;
+}
+
+static size_t stream_room(size_t n, size_t streams)
+{
+    return (n / (streams * LANES) + 1) * STEP_BYTES + 8;
+}
+
+size_t qn_tans_bound(size_t n)
+{
+    return n > QN_TANS_MAX_SYMBOLS ? 0 : n + 2; /* k = 8 */
+}
+
+size_t qn_tans_scratch(size_t n)
+{
+    const size_t streams = stream_count(n);
+    const size_t encode = sizeof(struct encode_work) + streams * stream_room(n, streams);
+    const size_t decode = qn_tans_decode_scratch(n);
+    return encode > decode ? encode : decode;
+}
+
+static void fill_tables(struct encode_work *w)
+{
+    const struct qn_tans_model *m = &w->model;
+    struct qn_tans_encoder *e = &w->encoder;
+    const unsigned coded = m->entries - (m->escapes > 0);
+    uint8_t next[128];
+    memset(e->entry, (int)(m->entries - 1), sizeof e->entry);
+    memset(w->rank, NO_RANK, sizeof w->rank);
+    for (unsigned s = 0; s < coded << m->k; s++)
+        e->entry[m->class_of[s >> m->k] << m->k | (s & ((1u << m->k) - 1))] = (uint8_t)(s >> m->k);
+    for (unsigned s = 0; s < m->escapes << m->k; s++)
+        w->rank[m->escaped[s >> m->k] << m->k | (s & ((1u << m->k) - 1))] = (uint8_t)(s >> m->k);
+    for (unsigned i = 0, at = 0; i < m->entries; at += m->count[i++]) {
+        const unsigned f = m->count[i], most = (unsigned)__builtin_clz(f) - (31 - QN_TANS_LOG);
+        e->most_bits[i] = (uint8_t)most;
+        e->threshold[i] = (uint8_t)((f << most) - 1);
+        e->offset[i] = (uint8_t)(at - f);
+        next[i] = (uint8_t)at;
+    }
+    for (unsigned s = QN_TANS_STATES; s-- > 0;) /* downwards: the first one stays */
+        w->first[m->table[s]] = (uint8_t)s;
+    for (unsigned s = 0; s < QN_TANS_STATES; s++)
+        e->next[next[m->table[s]]++] = (uint8_t)s;
+}
+
+/* Bits BELOW those that the stream has; they are few enough that no byte is lost from acc. */
+static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t value, unsigned bits)
+{
+    const uint64_t pending = e->pending[q] + bits;
+    e->acc[q] = e->acc[q] << bits | value;
+    if (pending > 0)
+        qn_store64(e->out[q] - 8, e->acc[q] << (64 - pending));
+    e->out[q] -= pending >> 3;
+    e->pending[q] = pending & 7;
+}
+
+/* Moves a lane from its state over a symbol; returns the bits, whose number goes to *bits. */
+static inline unsigned move(const struct qn_tans_encoder *e, uint8_t *state, uint8_t symbol,
+                            unsigned *bits)
+{
+    const unsigned entry = e->entry[symbol], x = *state + QN_TANS_STATES;
+    *bits = e->most_bits[entry] - (x <= e->threshold[entry]);
+    *state = e->next[(uint8_t)((x >> *bits) + e->offset[entry])];
+    return x & ((1u << *bits) - 1);
+}
+
+void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps)
+{
+    for (size_t at = steps * LANES * e->streams; at > 0; at -= LANES) {
+        const size_t q = (at / LANES - 1) & (e->streams - 1);
+        uint64_t word = 0;
+        unsigned used = 0;
+        for (unsigned j = LANES; j-- > 0;) {
+            unsigned bits, v = move(e, &e->state[q * LANES + j], e->src[at - LANES + j], &bits);
+            word = word << bits | v;
+            used += bits;
+        }
+        put(e, q, word, used);
+    }
+}
+
+/* The last symbols, each first of its lane, and those before them up to a whole step. */
+static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
+{
+    struct qn_tans_encoder *e = &w->encoder;
+    const size_t vector = e->streams * LANES, rest = n < vector ? 0 : n - vector;
+    size_t i = n;
+    while (i > rest) {
+        i--;
+        e->state[i & (vector - 1)] = w->first[e->entry[src[i]]];
+    }
+    while ((i & (vector - 1)) != 0) {
+        unsigned bits, v;
+        i--;
+        v = move(e, &e->state[i & (vector - 1)], src[i], &bits);
+        put(e, (i & (vector - 1)) / LANES, v, bits);
+    }
+    return i / vector;
+}
+
+static void encode_states(struct encode_work *w, const uint8_t *src, size_t n)
+{
+    struct qn_tans_encoder *e = &w->encoder;
+    const size_t room = stream_room(n, e->streams);
+    for (size_t q = 0; q < e->streams; q++) {
+        e->acc[q] = e->pending[q] = 0;
+        e->out[q] = w->buffer + (q + 1) * room;
+    }
+    e->src = src;
+    const size_t steps = encode_tail(w, src, n);
+    if (e->streams == STREAMS)
+        qn_codec_kernels()->tans_encode(e, steps);
+    else
+        qn_tans_encode_c(e, steps);
+}
+
+/* Sizes in bits to BITS; returns the sum of sizes in bytes. */
+static size_t finish_streams(struct encode_work *w, size_t n, uint64_t bits[STREAMS])
+{
+    struct qn_tans_encoder *e = &w->encoder;
+    const size_t room = stream_room(n, e->streams);
+    size_t sum = 0;
+    for (size_t q = 0; q < e->streams; q++) {
+        const uint8_t *end = w->buffer + (q + 1) * room;
+        bits[q] = (uint64_t)(end - e->out[q]) * 8 + e->pending[q];
+        if (e->pending[q] > 0)
+            *--e->out[q] = (uint8_t)(e->acc[q] << (8 - e->pending[q]));
+        sum += (size_t)(end - e->out[q]);
+    }
+    return sum;
+}
+
+static uint8_t *put_states(const uint8_t *state, size_t lanes, uint8_t *p)
+{
+    unsigned acc = 0, have = 0;
+    for (size_t i = 0; i < lanes; i++) {
+        acc |= (unsigned)state[i] << have;
+        for (have += QN_TANS_LOG; have >= 8; have -= 8, acc >>= 8)
+            *p++ = (uint8_t)acc;
+    }
+    if (have > 0)
+        *p++ = (uint8_t)acc;
+    return p;
+}
+
+static uint8_t *put_streams(const struct encode_work *w, size_t n, const uint64_t bits[STREAMS],
+                            uint8_t *p)
+{
+    const struct qn_tans_encoder *e = &w->encoder;
+    const size_t width = qn_tans_size_bytes(n, e->streams), room = stream_room(n, e->streams);
+    for (size_t q = 0; q < e->streams; q++, p += width) {
+        qn_store16(p, (uint16_t)bits[q]);
+        if (width > 2)
+            p[2] = (uint8_t)(bits[q] >> 16);
+    }
+    for (size_t q = 0; q < e->streams; q++) {
+        const size_t size = (size_t)(w->buffer + (q + 1) * room - e->out[q]);
+        memcpy(p, e->out[q], size);
+        p += size;
+    }
+    return p;
+}
+
+static uint8_t *put_escapes(const struct encode_work *w, const uint8_t *src, size_t n, uint8_t *p)
+{
+    const unsigned width = qn_tans_log2_ceil(w->model.escapes);
+    uint64_t acc = 0;
+    unsigned have = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (w->rank[src[i]] == NO_RANK)
+            continue;
+        acc |= (uint64_t)w->rank[src[i]] << have;
+        for (have += width; have >= 8; have -= 8, acc >>= 8)
+            *p++ = (uint8_t)acc;
+    }
+    if (have > 0)
+        *p++ = (uint8_t)acc;
+    return p;
+}
+
+static uint8_t *put_raw(const uint8_t *src, size_t n, unsigned k, uint8_t *p)
+{
+    for (; n >= 16; n -= LANES, src += LANES, p += k) /* 8 bytes written for k; more follow */
+        qn_store64(p, qn_tans_gather(qn_load64(src), k));
+    while (n > 0) {
+        const size_t some = n < LANES ? n : LANES, bytes = qn_div_up(some * k, 8);
+        uint64_t symbols = 0;
+        memcpy(&symbols, src, some);
+        symbols = qn_tans_gather(symbols, k);
+        memcpy(p, &symbols, bytes);
+        p += bytes;
+        src += some;
+        n -= some;
+    }
+    return p;
+}
+
+static uint32_t count_escaped(const struct encode_work *w)
+{
+    uint32_t sum = 0;
+    for (unsigned s = 0; s < 256; s++)
+        sum += w->rank[s] == NO_RANK ? 0 : w->counts[s];
+    return sum;
+}
+
+/* Symbols as they are: k = 8. */
+static size_t store(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity)
+{
+    if (n + 2 > capacity)
+        return 0;
+    dst[0] = 8;
+    dst[1] = 1;
+    memcpy(dst + 2, src, n);
+    return n + 2;
+}
+
+static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, uint8_t *dst,
+                           size_t capacity)
+{
+    const struct qn_tans_model *m = &w->model;
+    const bool coded = m->entries > 1;
+    uint8_t head[QN_TANS_MODEL_MAX];
+    uint64_t bits[STREAMS];
+    const size_t streams = coded ? stream_count(n) : 1;
+    const size_t lanes = n < streams * LANES ? n : streams * LANES;
+    w->encoder.streams = (unsigned)streams;
+    fill_tables(w);
+    const uint32_t escaped = count_escaped(w);
+    const size_t head_size =
+        qn_tans_write_model(m, streams > 1 ? QN_TANS_INTERLEAVED : 0, escaped, head);
+    size_t size = head_size + qn_div_up((uint64_t)n * m->k, 8) +
+                  qn_div_up((uint64_t)escaped * qn_tans_log2_ceil(m->escapes), 8);
+    if (coded) {
+        size += qn_div_up(lanes * QN_TANS_LOG, 8) + streams * qn_tans_size_bytes(n, streams);
+        if (size > capacity)
+            return 0;
+        encode_states(w, src, n);
+        size += finish_streams(w, n, bits);
+    }
+    if (size > capacity)
+        return 0;
+    memcpy(dst, head, head_size);
+    uint8_t *p = dst + head_size;
+    if (coded) {
+        p = put_states(w->encoder.state, lanes, p);
+        p = put_streams(w, n, bits, p);
+    }
+    if (escaped > 0)
+        p = put_escapes(w, src, n, p);
+    if (m->k > 0)
+        p = put_raw(src, n, m->k, p);
+    return (size_t)(p - dst);
+}
+
+size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch)
+{
+    struct encode_work *w = scratch;
+    if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
+        return 0;
+    qn_histogram(src, n, w->counts, &w->histogram);
+    qn_tans_choose(w->counts, n, &w->model, &w->model_work);
+    const size_t limit = capacity < n + 1 ? capacity : n + 1;
+    size_t size = w->model.k == 8 ? 0 : encode_model(w, src, n, dst, limit);
+    return size > 0 ? size : store(src, n, dst, capacity);
+}

@@ -1,0 +1,145 @@
+/* tans for AVX2 and BMI2: states of one byte, 32 a register; a window of bits goes to its eight
+ * lanes by PDEP. */
+#include "formats/codec/kernels_list.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { WIDTH = 32, SLICES = QN_TANS_STATES / 16, WORDS = WIDTH / 8 };
+
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* 128 entries of one byte: slices of 16, of which all but the first hold the difference from the
+ * one before. */
+struct table {
+    __m128i slice[SLICES];
+};
+
+static void make_table(const uint8_t *p, struct table *t)
+{
+    __m128i before = _mm_setzero_si128();
+    for (int s = 0; s < SLICES; s++) {
+        const __m128i slice = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * s));
+        t->slice[s] = _mm_xor_si128(slice, before);
+        before = slice;
+    }
+}
+
+struct tables {
+    struct table symbols;
+    struct table moves; /* base << 1 | 1 << bits: base has no bits there */
+};
+
+/* Entries at INDEX 0 ... 127. A shuffle gives 0 for a negative index and looks at its low four
+ * bits otherwise, so the slices up to the right one take part. */
+static inline void look_up(const struct tables *t, __m256i index, __m256i *symbols, __m256i *moves)
+{
+    const __m256i slice = _mm256_set1_epi8(16);
+    *symbols = *moves = _mm256_setzero_si256();
+    UNROLL for (int s = 0; s < SLICES; s++)
+    {
+        *symbols = _mm256_xor_si256(
+            *symbols, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->symbols.slice[s]), index));
+        *moves = _mm256_xor_si256(
+            *moves, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->moves.slice[s]), index));
+        index = _mm256_sub_epi8(index, slice);
+    }
+}
+
+/* Bits for the lanes of one word, from its stream; MASK has each lane's number of ones. */
+static inline uint64_t take_bits(const uint8_t *src, uint64_t *pos, uint64_t mask)
+{
+    uint64_t window;
+    memcpy(&window, src + (*pos >> 3), sizeof window);
+    window >>= *pos & 7;
+    *pos += (uint64_t)_mm_popcnt_u64(mask);
+    return _pdep_u64(window, mask);
+}
+
+static inline __m256i take_raw(const uint8_t *raw, size_t k, uint64_t mask)
+{
+    uint64_t words[WORDS];
+    UNROLL for (size_t w = 0; w < WORDS; w++)
+    {
+        memcpy(&words[w], raw + w * k, sizeof *words);
+        words[w] = _pdep_u64(words[w], mask);
+    }
+    return _mm256_loadu_si256((const __m256i *)(const void *)words);
+}
+
+static inline __m256i next_states(__m256i moves, const uint8_t *src, uint64_t *pos)
+{
+    const __m256i lowest = _mm256_and_si256(moves, _mm256_sub_epi8(_mm256_setzero_si256(), moves));
+    const __m256i masks = _mm256_add_epi8(lowest, _mm256_set1_epi8(-1));
+    /* No bit crosses to the next byte: the lowest one of each is clear. */
+    const __m256i bases = _mm256_srli_epi16(_mm256_xor_si256(moves, lowest), 1);
+    uint64_t bits[WORDS];
+    bits[0] = take_bits(src, pos, (uint64_t)_mm256_extract_epi64(masks, 0));
+    bits[1] = take_bits(src, pos + 1, (uint64_t)_mm256_extract_epi64(masks, 1));
+    bits[2] = take_bits(src, pos + 2, (uint64_t)_mm256_extract_epi64(masks, 2));
+    bits[3] = take_bits(src, pos + 3, (uint64_t)_mm256_extract_epi64(masks, 3));
+    return _mm256_or_si256(bases, _mm256_setr_epi64x((int64_t)bits[0], (int64_t)bits[1],
+                                                     (int64_t)bits[2], (int64_t)bits[3]));
+}
+
+static inline const uint8_t *put_escapes(uint32_t at, const uint8_t *escapes, uint8_t *dst)
+{
+    for (; at != 0; at &= at - 1)
+        dst[__builtin_ctz(at)] = *escapes++;
+    return escapes;
+}
+
+__attribute__((always_inline)) static inline void decode_steps(struct qn_tans_decoder *d,
+                                                               const struct tables *t, size_t steps,
+                                                               bool has_raw, bool has_escapes)
+{
+    const __m256i escape = _mm256_set1_epi8((char)d->escape);
+    const uint64_t raw_mask = 0x0101010101010101 * (((uint64_t)1 << d->k) - 1);
+    const size_t k = d->k;
+    const uint8_t *src = d->src, *raw = d->raw, *escapes = d->escapes;
+    uint8_t *dst = d->dst;
+    for (; steps > 0; steps--) {
+        for (size_t lane = 0; lane < QN_TANS_VECTOR; lane += WIDTH) {
+            __m256i *state = (__m256i *)(void *)(d->state + lane);
+            __m256i out, moves;
+            look_up(t, _mm256_loadu_si256(state), &out, &moves);
+            _mm256_storeu_si256(state, next_states(moves, src, d->pos + lane / QN_TANS_LANES));
+            if (has_escapes) {
+                const uint32_t at = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(out, escape));
+                if (at != 0) {
+                    uint8_t patched[WIDTH];
+                    _mm256_storeu_si256((__m256i *)(void *)patched, out);
+                    escapes = put_escapes(at, escapes, patched);
+                    out = _mm256_loadu_si256((const __m256i *)(const void *)patched);
+                }
+            }
+            if (has_raw) {
+                out = _mm256_or_si256(out, take_raw(raw, k, raw_mask));
+                raw += WORDS * k;
+            }
+            _mm256_storeu_si256((__m256i *)(void *)dst, out);
+            dst += WIDTH;
+        }
+    }
+    d->raw = raw;
+    d->escapes = escapes;
+    d->dst = dst;
+}
+
+void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
+{
+    struct tables t;
+    uint8_t moves[QN_TANS_STATES];
+    for (size_t s = 0; s < QN_TANS_STATES; s++)
+        moves[s] = (uint8_t)(d->base[s] << 1 | 1u << d->bits[s]);
+    make_table(d->symbol, &t.symbols);
+    make_table(moves, &t.moves);
+    if (d->k > 0 && d->has_escapes)
+        decode_steps(d, &t, steps, true, true);
+    else if (d->k > 0)
+        decode_steps(d, &t, steps, true, false);
+    else if (d->has_escapes)
+        decode_steps(d, &t, steps, false, true);
+    else
+        decode_steps(d, &t, steps, false, false);
+}

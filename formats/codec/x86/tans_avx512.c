@@ -1,0 +1,234 @@
+/* tans for AVX-512 with VBMI and VBMI2: 64 states of one byte a register, tables in registers. */
+#include "core/bytes.h"
+#include "formats/codec/kernels_list.h"
+
+#include <immintrin.h>
+
+enum {
+    CHAINS = QN_TANS_VECTOR / 64, /* independent, so that one waits while others work */
+    CHAIN_STREAMS = 64 / QN_TANS_LANES,
+};
+
+#define UNROLL _Pragma("GCC unroll 4")
+
+/* 128 entries of one byte. */
+struct table {
+    __m512i low, high;
+};
+
+static inline struct table load_table(const uint8_t *p)
+{
+    return (struct table){_mm512_loadu_si512(p), _mm512_loadu_si512(p + 64)};
+}
+
+static inline __m512i look_up(struct table t, __m512i index)
+{
+    return _mm512_permutex2var_epi8(t.low, index, t.high);
+}
+
+/* For 0 ... 7 bits that many ones. */
+static inline __m512i low_masks(void)
+{
+    return _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 1, 3, 7, 15, 31, 63, 127, -1, 0, 0, 0, 0, 0, 0, 0));
+}
+
+/* Raw bits: 8 K bytes become 64 bytes of K bits. */
+struct raw {
+    __m512i bytes;  /* of the eight bytes that hold those of lane j / 8, which one j is to have */
+    __m512i shifts; /* of lane j % 8 in them */
+    __m512i mask;
+    __mmask64 load;
+};
+
+static inline struct raw make_raw(unsigned k)
+{
+    uint8_t bytes[64], shifts[64];
+    for (unsigned j = 0; j < 64; j++) {
+        bytes[j] = (uint8_t)((j >> 3) * k + (j & 7));
+        shifts[j] = (uint8_t)((j & 7) * k);
+    }
+    return (struct raw){_mm512_loadu_si512(bytes), _mm512_loadu_si512(shifts),
+                        _mm512_set1_epi8((char)((1u << k) - 1)),
+                        k == 8 ? ~(__mmask64)0 : ((__mmask64)1 << 8 * k) - 1};
+}
+
+static inline __m512i add_raw(struct raw r, const uint8_t *src, __m512i symbols)
+{
+    const __m512i packed = _mm512_maskz_loadu_epi8(r.load, src),
+                  windows = _mm512_permutexvar_epi8(r.bytes, packed),
+                  bits = _mm512_multishift_epi64_epi8(r.shifts, windows);
+    return _mm512_ternarylogic_epi64(symbols, bits, r.mask, 0xf8); /* symbols | (bits & mask) */
+}
+
+/* 57 bits or more from bit POS on. */
+static inline __m512i load_windows(const uint8_t *src, __m512i pos)
+{
+    const __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(pos, 3), src, 1);
+    return _mm512_srlv_epi64(words, _mm512_and_si512(pos, _mm512_set1_epi64(7)));
+}
+
+/* One loop for each choice of what there is besides states. */
+__attribute__((always_inline)) static inline void
+decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_escapes)
+{
+    const struct table symbols = load_table(d->symbol), counts = load_table(d->bits),
+                       bases = load_table(d->base);
+    const __m512i masks = low_masks(), sums = _mm512_set1_epi64(0x0101010101010100),
+                  escape = _mm512_set1_epi8((char)d->escape);
+    const struct raw raw = make_raw(has_raw ? d->k : 1);
+    __m512i state[CHAINS], pos[CHAINS], window[CHAINS];
+    const uint8_t *src = d->src, *raw_src = d->raw, *escapes = d->escapes;
+    uint8_t *dst = d->dst;
+    UNROLL for (int c = 0; c < CHAINS; c++)
+    {
+        state[c] = _mm512_loadu_si512(d->state + 64 * c);
+        pos[c] = _mm512_loadu_si512(d->pos + CHAIN_STREAMS * c);
+        window[c] = load_windows(src, pos[c]);
+    }
+    for (; steps > 0; steps--) {
+        UNROLL for (int c = 0; c < CHAINS; c++)
+        {
+            const __m512i n = look_up(counts, state[c]);
+            __m512i out = look_up(symbols, state[c]);
+            /* Byte j of a word times that constant is the number of bits of lanes 0 ... j - 1. */
+            const __m512i offsets = _mm512_mullo_epi64(n, sums),
+                          bits = _mm512_and_si512(_mm512_multishift_epi64_epi8(offsets, window[c]),
+                                                  _mm512_shuffle_epi8(masks, n));
+            state[c] = _mm512_add_epi8(look_up(bases, state[c]), bits);
+            pos[c] = _mm512_add_epi64(pos[c], _mm512_sad_epu8(n, _mm512_setzero_si512()));
+            window[c] = load_windows(src, pos[c]);
+            if (has_escapes) {
+                const __mmask64 at = _mm512_cmpeq_epi8_mask(out, escape);
+                out = _mm512_mask_expand_epi8(out, at, _mm512_loadu_si512(escapes));
+                escapes += _mm_popcnt_u64(at);
+            }
+            if (has_raw) {
+                out = add_raw(raw, raw_src, out);
+                raw_src += 8 * (size_t)d->k;
+            }
+            _mm512_storeu_si512(dst, out);
+            dst += 64;
+        }
+    }
+    UNROLL for (int c = 0; c < CHAINS; c++)
+    {
+        _mm512_storeu_si512(d->state + 64 * c, state[c]);
+        _mm512_storeu_si512(d->pos + CHAIN_STREAMS * c, pos[c]);
+    }
+    d->raw = raw_src;
+    d->escapes = escapes;
+    d->dst = dst;
+}
+
+void qn_tans_decode_avx512(struct qn_tans_decoder *d, size_t steps)
+{
+    if (d->k > 0 && d->has_escapes)
+        decode_steps(d, steps, true, true);
+    else if (d->k > 0)
+        decode_steps(d, steps, true, false);
+    else if (d->has_escapes)
+        decode_steps(d, steps, false, true);
+    else
+        decode_steps(d, steps, false, false);
+}
+
+/* Tables of an encoder in registers. */
+struct encode_tables {
+    struct table entry_low, entry_high; /* of symbols below 128 and from there on */
+    struct table most_bits, threshold, offset, next;
+    __m512i lane_shifts;
+};
+
+static inline struct encode_tables load_encode_tables(const struct qn_tans_encoder *e)
+{
+    return (struct encode_tables){load_table(e->entry),
+                                  load_table(e->entry + 128),
+                                  load_table(e->most_bits),
+                                  load_table(e->threshold),
+                                  load_table(e->offset),
+                                  load_table(e->next),
+                                  _mm512_set1_epi64(0x3830282018100800)};
+}
+
+/* Neighbouring values of WIDTH bits, the upper one moved down behind the lower one's *bits. */
+#define JOIN(width, value, bits)                                                                   \
+    do {                                                                                           \
+        const __m512i low = _mm512_and_si512(bits, JOIN_MASK_##width);                             \
+        value =                                                                                    \
+            _mm512_or_si512(_mm512_and_si512(value, JOIN_MASK_##width),                            \
+                            JOIN_SHIFT_##width(_mm512_srli_epi##width(value, width / 2), low));    \
+        bits = _mm512_add_epi##width(low, _mm512_srli_epi##width(bits, width / 2));                \
+    } while (0)
+#define JOIN_MASK_16  _mm512_set1_epi16(0xff)
+#define JOIN_MASK_32  _mm512_set1_epi32(0xffff)
+#define JOIN_MASK_64  _mm512_set1_epi64(0xffffffff)
+#define JOIN_SHIFT_16 _mm512_sllv_epi16
+#define JOIN_SHIFT_32 _mm512_sllv_epi32
+#define JOIN_SHIFT_64 _mm512_sllv_epi64
+
+/* 64 symbols: moves X (states + 128), gives eight words of bits and how many they have. */
+static inline __m512i encode_vector(const struct encode_tables *t, __m512i symbols, __m512i *x,
+                                    __m512i *words)
+{
+    const __mmask64 upper = _mm512_movepi8_mask(symbols);
+    const __m512i entry = _mm512_mask_mov_epi8(look_up(t->entry_low, symbols), upper,
+                                               look_up(t->entry_high, symbols));
+    const __m512i most = look_up(t->most_bits, entry);
+    const __mmask64 less = _mm512_cmple_epu8_mask(*x, look_up(t->threshold, entry));
+    const __m512i n = _mm512_mask_sub_epi8(most, less, most, _mm512_set1_epi8(1));
+    const __m512i tops =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(-1, 127, 63, 31, 15, 7, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m512i shifts = _mm512_add_epi8(t->lane_shifts, n),
+                  shifted = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, *x),
+                                             _mm512_shuffle_epi8(tops, n)),
+                  place = _mm512_add_epi8(shifted, look_up(t->offset, entry));
+    __m512i bits = n, value = _mm512_and_si512(*x, _mm512_shuffle_epi8(low_masks(), n));
+    *x = _mm512_or_si512(look_up(t->next, place), _mm512_set1_epi8((char)QN_TANS_STATES));
+    JOIN(16, value, bits);
+    JOIN(32, value, bits);
+    JOIN(64, value, bits);
+    *words = value;
+    return bits;
+}
+
+void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
+{
+    const struct encode_tables t = load_encode_tables(e);
+    const __m512i top = _mm512_set1_epi8((char)QN_TANS_STATES);
+    __m512i x[CHAINS], acc[CHAINS], pending[CHAINS], out[CHAINS];
+    UNROLL for (int c = 0; c < CHAINS; c++)
+    {
+        x[c] = _mm512_or_si512(_mm512_loadu_si512(e->state + 64 * c), top);
+        acc[c] = _mm512_loadu_si512(e->acc + CHAIN_STREAMS * c);
+        pending[c] = _mm512_loadu_si512(e->pending + CHAIN_STREAMS * c);
+        out[c] = _mm512_loadu_si512(e->out + CHAIN_STREAMS * c);
+    }
+    for (const uint8_t *src = e->src + steps * QN_TANS_VECTOR; steps > 0; steps--) {
+        src -= QN_TANS_VECTOR;
+        UNROLL for (int c = 0; c < CHAINS; c++)
+        {
+            __m512i words;
+            const __m512i n = encode_vector(&t, _mm512_loadu_si512(src + 64 * c), &x[c], &words);
+            acc[c] = _mm512_or_si512(_mm512_sllv_epi64(acc[c], n), words);
+            pending[c] = _mm512_add_epi64(pending[c], n);
+            /* Shifts of 64 give 0. */
+            const __m512i aligned =
+                _mm512_sllv_epi64(acc[c], _mm512_sub_epi64(_mm512_set1_epi64(64), pending[c]));
+            uint64_t bytes[CHAIN_STREAMS];
+            uint8_t *to[CHAIN_STREAMS];
+            _mm512_storeu_si512(bytes, aligned);
+            _mm512_storeu_si512(to, out[c]);
+            UNROLL for (int q = 0; q < CHAIN_STREAMS; q++) qn_store64(to[q] - 8, bytes[q]);
+            out[c] = _mm512_sub_epi64(out[c], _mm512_srli_epi64(pending[c], 3));
+            pending[c] = _mm512_and_si512(pending[c], _mm512_set1_epi64(7));
+        }
+    }
+    UNROLL for (int c = 0; c < CHAINS; c++)
+    {
+        _mm512_storeu_si512(e->state + 64 * c, _mm512_andnot_si512(top, x[c]));
+        _mm512_storeu_si512(e->acc + CHAIN_STREAMS * c, acc[c]);
+        _mm512_storeu_si512(e->pending + CHAIN_STREAMS * c, pending[c]);
+        _mm512_storeu_si512(e->out + CHAIN_STREAMS * c, out[c]);
+    }
+}
