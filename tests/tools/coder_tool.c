@@ -1,5 +1,5 @@
 /* Test-only: one coder as a filter, standard input to standard output, for the oracle in
- * tests/e2e/test_huffman_oracle.py.
+ * tests/e2e/test_huffman_oracle.py and test_tans_oracle.py.
  *   coder_tool encode CODER    symbols to a stream
  *   coder_tool decode CODER N  a stream to N symbols; exit 1 if it is refused
  * CODER bitpack:BITS takes and gives 16-bit codes. */
