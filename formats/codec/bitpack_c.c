@@ -167,22 +167,23 @@ static uint16_t code_at(const uint8_t *data, size_t at, unsigned bits)
 enum { BLOCK = 512 };
 
 /* Up to BLOCK codes; those before the first that begins on a byte are taken one by one. */
-static void unpack_block(const struct qn_packed *p, size_t first, size_t n, uint16_t *codes)
+static void unpack_block(const struct qn_decoder *d, size_t first, size_t n, uint16_t *codes)
 {
     size_t i = 0;
-    for (; i < n && (first + i) * p->bits % 8 != 0; i++)
-        codes[i] = code_at(p->data, (first + i) * p->bits, p->bits);
+    for (; i < n && (first + i) * d->bits % 8 != 0; i++)
+        codes[i] = code_at(d->data, (first + i) * d->bits, d->bits);
     if (i < n)
-        qn_unpack_c(p->data + (first + i) * p->bits / 8, n - i, p->bits, codes + i);
+        qn_unpack_c(d->data + (first + i) * d->bits / 8, n - i, d->bits, codes + i);
 }
 
-void qn_decode_c(const struct qn_grid *g, const struct qn_packed *p, size_t first, size_t n,
-                 float factor, float *x, struct qn_code_range *range)
+void qn_decode_c(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+                 struct qn_code_range *range)
 {
+    const struct qn_grid *g = d->grid;
     uint16_t codes[BLOCK];
     for (size_t at = 0; at < n; at += BLOCK) {
         const size_t size = n - at < BLOCK ? n - at : BLOCK;
-        unpack_block(p, first + at, size, codes);
+        unpack_block(d, first + at, size, codes);
         const struct qn_code_range here = qn_range_c(codes, size);
         range->least = here.least < range->least ? here.least : range->least;
         range->most = here.most > range->most ? here.most : range->most;

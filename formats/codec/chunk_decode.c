@@ -1,6 +1,7 @@
 #include "core/bytes.h"
 #include "formats/codec/bitpack.h"
 #include "formats/codec/chunk_layout.h"
+#include "formats/codec/kernels.h"
 #include "formats/codec/planes.h"
 
 void qn_chunk_work_finish(struct qn_chunk_work *w)
@@ -36,56 +37,76 @@ static enum qins_status decode_symbols(enum qn_codec_id id, const uint8_t *src, 
     return st;
 }
 
-static void read_stored_codes(const uint8_t *src, unsigned levels, size_t n, uint16_t *codes)
-{
-    if (qn_codes_stored_size(levels, n) == n) {
-        for (size_t i = 0; i < n; i++)
-            codes[i] = src[i];
-    } else {
-        memcpy(codes, src, 2 * n); /* little-endian hosts only: meson.build checks */
-    }
-}
-
 static enum qins_status damaged_bits(struct qins_error *err)
 {
     return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: bits are set after the last packed code");
 }
 
-/* Symbols are the codes' high parts; the low RAW_BITS follow the coded bytes, packed. */
-static enum qins_status read_coded_codes(const struct qn_chunk_header *h, const uint8_t *src,
-                                         struct qn_chunk_work *work, uint16_t *restrict codes,
-                                         struct qins_error *err)
+/* The symbols, which are the codes' high parts, into work->symbols. */
+static enum qins_status read_symbols(const struct qn_chunk_header *h, const uint8_t *src,
+                                     struct qn_chunk_work *work, struct qins_error *err)
+{
+    const size_t n = h->info.n_elements;
+    enum qins_status st = qn_buf_reserve(&work->symbols, n, err);
+    if (st == QINS_OK)
+        st = decode_symbols(h->info.codec, src, h->coded_size, work->symbols.data, n,
+                            &work->scratch, err);
+    return st;
+}
+
+/* Joins them with the codes' low bits, which follow the coded bytes, packed. */
+static enum qins_status join_raw_bits(const struct qn_chunk_header *h, const uint8_t *raw,
+                                      struct qn_chunk_work *work, uint16_t *codes,
+                                      struct qins_error *err)
 {
     const size_t n = h->info.n_elements;
     const unsigned raw_bits = h->info.raw_bits;
-    enum qins_status st = qn_buf_reserve(&work->symbols, n, err);
-    if (st != QINS_OK)
-        return st;
-    uint8_t *restrict symbols = work->symbols.data;
-    st = decode_symbols(h->info.codec, src, h->coded_size, symbols, n, &work->scratch, err);
-    if (st != QINS_OK)
-        return st;
-    const size_t raw_size = qn_bitpack_size(n, raw_bits);
-    if (!qn_bitunpack(src + h->coded_size, raw_size, n, raw_bits, codes))
+    if (!qn_bitunpack(raw, qn_bitpack_size(n, raw_bits), n, raw_bits, codes))
         return damaged_bits(err);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t code = codes[i] | (uint32_t)symbols[i] << raw_bits;
-        codes[i] = code < UINT16_MAX ? (uint16_t)code : UINT16_MAX; /* no code: check_codes() */
-    }
+    qn_codec_kernels()->join_symbols(work->symbols.data, n, raw_bits, codes);
     return QINS_OK;
 }
 
-static enum qins_status check_codes(const struct qn_chunk_header *h, const uint16_t *codes,
+/* Where the codes lie packed: in the payload, or decoded in a buffer of WORK. */
+struct packed {
+    const uint8_t *data;
+    size_t size;
+    unsigned bits;
+};
+
+static enum qins_status find_codes(const struct qn_chunk_header *h, const uint8_t *payload,
+                                   struct qn_chunk_work *work, struct packed *p,
+                                   struct qins_error *err)
+{
+    const size_t n = h->info.n_elements;
+    const uint8_t *section = payload + QN_CHUNK_HEADER_SIZE + 4 * (size_t)h->info.n_scales;
+    *p = (struct packed){section, h->coded_size, 8};
+    if (h->info.codec == QN_CODEC_STORE) {
+        p->bits = qn_codes_stored_size(h->info.levels, n) == n ? 8 : 16;
+        return QINS_OK;
+    }
+    if (h->info.codec == QN_CODEC_BITPACK) {
+        p->bits = qn_code_bits(h->info.levels);
+        return qn_bitpack_is_padded(section, n, p->bits) ? QINS_OK : damaged_bits(err);
+    }
+    enum qins_status st = read_symbols(h, section, work, err);
+    *p = (struct packed){work->symbols.data, n, 8};
+    if (st != QINS_OK || h->info.raw_bits == 0)
+        return st;
+    st = qn_buf_reserve(&work->codes, n * sizeof(uint16_t), err);
+    if (st == QINS_OK)
+        st = join_raw_bits(h, section + h->coded_size, work, (uint16_t *)(void *)work->codes.data,
+                           err);
+    *p = (struct packed){work->codes.data, n * sizeof(uint16_t), 16};
+    return st;
+}
+
+static enum qins_status check_range(const struct qn_chunk_header *h, struct qn_code_range range,
                                     struct qins_error *err)
 {
     /* The seed grid has a pole at its last level. */
     const unsigned edge = h->info.content == QN_CONTENT_SEED;
-    uint16_t least = UINT16_MAX, most = 0;
-    for (size_t i = 0; i < h->info.n_elements; i++) {
-        least = codes[i] < least ? codes[i] : least;
-        most = codes[i] > most ? codes[i] : most;
-    }
-    if (least < edge || most > 2 * h->info.levels - edge)
+    if (range.least < edge || range.most > 2 * h->info.levels - edge)
         return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: code out of range");
     return QINS_OK;
 }
@@ -111,21 +132,18 @@ enum qins_status qn_chunk_unpack_codes(const struct qn_chunk_header *h, const ui
                                        struct qn_chunk_work *work, struct qins_error *err)
 {
     const size_t n = h->info.n_elements;
+    struct packed p;
     enum qins_status st = check_scales(h, payload, err);
     if (st == QINS_OK)
         st = qn_buf_reserve(&work->codes, n * sizeof(uint16_t), err);
+    if (st == QINS_OK)
+        st = find_codes(h, payload, work, &p, err);
     if (st != QINS_OK)
         return st;
-
     uint16_t *codes = (uint16_t *)(void *)work->codes.data;
-    const uint8_t *section = payload + QN_CHUNK_HEADER_SIZE + 4 * (size_t)h->info.n_scales;
-    if (h->info.codec == QN_CODEC_STORE)
-        read_stored_codes(section, h->info.levels, n, codes);
-    else if (h->info.codec != QN_CODEC_BITPACK)
-        st = read_coded_codes(h, section, work, codes, err);
-    else if (!qn_bitunpack(section, h->coded_size, n, qn_code_bits(h->info.levels), codes))
-        st = damaged_bits(err);
-    return st == QINS_OK ? check_codes(h, codes, err) : st;
+    if (p.data != work->codes.data)
+        qn_codec_kernels()->unpack(p.data, n, p.bits, codes);
+    return check_range(h, qn_codec_kernels()->range(codes, n), err);
 }
 
 /* DST if it can take floats, else work->values; NULL when out of memory. */
@@ -144,7 +162,10 @@ static enum qins_status decode_quantised(const struct qn_chunk_header *h, const 
                                          struct qins_error *err)
 {
     const size_t n = h->info.n_elements;
-    enum qins_status st = qn_chunk_unpack_codes(h, payload, work, err);
+    struct packed p;
+    enum qins_status st = check_scales(h, payload, err);
+    if (st == QINS_OK)
+        st = find_codes(h, payload, work, &p, err);
     if (st != QINS_OK)
         return st;
 
@@ -152,17 +173,22 @@ static enum qins_status decode_quantised(const struct qn_chunk_header *h, const 
     float *values = float_target(dst, target == QINS_F32, n, work, err);
     if (!values)
         return QINS_ERR_MEMORY;
-    const uint16_t *codes = (const uint16_t *)(const void *)work->codes.data;
 
     struct qn_grid grid;
+    struct qn_decoder d;
     qn_chunk_grid(h, &grid);
+    qn_decoder_init(&d, &grid, p.data, p.size, p.bits);
+    struct qn_code_range range = {UINT16_MAX, 0};
     struct qn_group_walk w = {.in = h->groups};
+    const bool scaled = grid.kind != QN_GRID_SEED;
     for (uint32_t i = 0; qn_group_next(&w); i++)
-        qn_dequantise(&grid, qn_chunk_scale(h, payload, i), codes + w.begin, w.size,
-                      values + w.begin);
-    if (values != dst)
+        qn_codec_kernels()->decode(&d, w.begin, w.size,
+                                   scaled ? qn_chunk_scale(h, payload, i) : 1.0f, values + w.begin,
+                                   &range);
+    st = check_range(h, range, err);
+    if (st == QINS_OK && values != dst)
         qn_from_f32(target, values, dst, n);
-    return QINS_OK;
+    return st;
 }
 
 /* Decodes all planes into work->symbols. */

@@ -2,6 +2,7 @@
 #include "formats/codec/bitpack.h"
 #include "formats/codec/chunk_layout.h"
 #include "formats/codec/histogram.h"
+#include "formats/codec/kernels.h"
 #include "formats/codec/planes.h"
 #include "formats/codec/rate.h"
 
@@ -125,13 +126,6 @@ static enum qins_status quantise_feedback(struct encoder *e, const struct qn_gri
     return QINS_OK;
 }
 
-static void count_codes(const uint16_t *codes, size_t n, uint32_t counts[2 * QN_MAX_LEVELS + 2])
-{
-    memset(counts, 0, (2 * QN_MAX_LEVELS + 2) * sizeof *counts);
-    for (size_t i = 0; i < n; i++)
-        counts[codes[i]]++;
-}
-
 /* Codes as byte symbols through a coder and raw low bits, if that takes fewer than LIMIT bytes;
  * false if not. Leaves the codes as they are in that case. */
 static bool write_coded(struct encoder *e, size_t limit)
@@ -141,13 +135,13 @@ static bool write_coded(struct encoder *e, size_t limit)
     uint16_t *codes = (uint16_t *)(void *)e->work->codes.data;
     uint8_t *restrict symbols = e->work->symbols.data;
     uint32_t counts[2 * QN_MAX_LEVELS + 2];
-    count_codes(codes, n, counts);
-    const unsigned raw_bits = qn_choose_raw_bits(counts, qn_code_bits(info->levels), (uint32_t)n);
+    const unsigned bits = qn_code_bits(info->levels);
+    qn_codec_kernels()->count_codes(codes, n, (1U << bits) - 1, counts);
+    const unsigned raw_bits = qn_choose_raw_bits(counts, bits, (uint32_t)n);
     const size_t raw_size = qn_bitpack_size(n, raw_bits);
     if (raw_size >= limit)
         return false;
-    for (size_t i = 0; i < n; i++)
-        symbols[i] = (uint8_t)(codes[i] >> raw_bits);
+    qn_codec_kernels()->split_symbols(codes, n, raw_bits, symbols);
 
     uint8_t *dst = e->payload + e->used;
     size_t size = qn_codec(e->params->codec)
@@ -175,8 +169,7 @@ static void write_uncoded(struct encoder *e, enum qn_codec_id codec, size_t size
     if (codec == QN_CODEC_BITPACK)
         qn_bitpack(codes, n, qn_code_bits(e->header.info.levels), dst);
     else if (size == n)
-        for (size_t i = 0; i < n; i++)
-            dst[i] = (uint8_t)codes[i];
+        qn_codec_kernels()->split_symbols(codes, n, 0, dst);
     else
         memcpy(dst, codes, size); /* little-endian hosts only: meson.build checks */
     e->header.info.codec = codec;

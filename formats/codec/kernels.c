@@ -1,5 +1,9 @@
 #include "formats/codec/kernels_list.h"
 
+#include "core/bytes.h"
+
+#include <stdatomic.h>
+
 static const struct qn_codec_kernels kernels_c = {
     .decode = qn_decode_c,
     .pack = qn_pack_c,
@@ -21,9 +25,9 @@ static const struct qn_codec_kernels kernels_c = {
 
 #if defined(__x86_64__)
 static const struct qn_codec_kernels kernels_avx2 = {
-    .decode = qn_decode_c,
-    .pack = qn_pack_c,
-    .unpack = qn_unpack_c,
+    .decode = qn_decode_avx2,
+    .pack = qn_pack_avx2,
+    .unpack = qn_unpack_avx2,
     .range = qn_range_avx2,
     .join_symbols = qn_join_symbols_avx2,
     .split_symbols = qn_split_symbols_avx2,
@@ -32,17 +36,17 @@ static const struct qn_codec_kernels kernels_avx2 = {
     .quantise_seed = qn_quantise_seed_avx2,
     .histogram = qn_histogram_c,
     .count_codes = qn_count_codes_c,
-    .split_planes = qn_split_planes_c,
-    .merge_planes = qn_merge_planes_c,
-    .match = qn_match_c,
+    .split_planes = qn_split_planes_avx2,
+    .merge_planes = qn_merge_planes_avx2,
+    .match = qn_match_avx2,
     .tans_decode = qn_tans_decode_avx2,
     .tans_encode = qn_tans_encode_c,
 };
 
 static const struct qn_codec_kernels kernels_avx512 = {
-    .decode = qn_decode_c,
-    .pack = qn_pack_c,
-    .unpack = qn_unpack_c,
+    .decode = qn_decode_avx512,
+    .pack = qn_pack_avx512,
+    .unpack = qn_unpack_avx512,
     .range = qn_range_avx512,
     .join_symbols = qn_join_symbols_avx512,
     .split_symbols = qn_split_symbols_avx512,
@@ -51,9 +55,9 @@ static const struct qn_codec_kernels kernels_avx512 = {
     .quantise_seed = qn_quantise_seed_avx512,
     .histogram = qn_histogram_c,
     .count_codes = qn_count_codes_c,
-    .split_planes = qn_split_planes_c,
-    .merge_planes = qn_merge_planes_c,
-    .match = qn_match_c,
+    .split_planes = qn_split_planes_avx512,
+    .merge_planes = qn_merge_planes_avx512,
+    .match = qn_match_avx512,
     .tans_decode = qn_tans_decode_avx512,
     .tans_encode = qn_tans_encode_avx512,
 };
@@ -77,7 +81,31 @@ const struct qn_codec_kernels *qn_codec_kernels_of(enum qn_cpu_level level)
 
 const struct qn_codec_kernels *qn_codec_kernels(void)
 {
-    const enum qn_cpu_level level = qn_cpu_level();
-    const struct qn_codec_kernels *k = qn_codec_kernels_of(level);
-    return k ? k : qn_codec_kernels_of(QN_CPU_AVX2);
+    /* Threads that race here store the same value. */
+    static _Atomic(const struct qn_codec_kernels *) known;
+    const struct qn_codec_kernels *k = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!k) {
+        k = qn_codec_kernels_of(qn_cpu_level());
+        if (!k)
+            k = qn_codec_kernels_of(QN_CPU_AVX2);
+        atomic_store_explicit(&known, k, memory_order_relaxed);
+    }
+    return k;
+}
+
+void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *data, size_t size,
+                     unsigned bits)
+{
+    *d = (struct qn_decoder){.grid = g, .data = data, .size = size, .bits = bits};
+    if (g->levels >= QN_BYTE_LEVELS)
+        return;
+    for (unsigned l = 0; l <= g->levels; l++) {
+        const uint32_t value = qn_float_bits(g->value[g->levels + l]);
+        for (unsigned k = 0; k < 4; k++)
+            d->bytes[k][l] = (uint8_t)(value >> 8 * k);
+    }
+    for (unsigned k = 0; k < 4; k++)
+        for (unsigned l = 0; l < QN_BYTE_LEVELS; l++)
+            d->steps[k][l / 16][l % 16] =
+                (uint8_t)(d->bytes[k][l] ^ (l < 16 ? 0 : d->bytes[k][l - 16]));
 }

@@ -2,7 +2,8 @@
  * the portable table, from which none differs in a bit.
  *
  * Kernels never allocate and touch nothing outside the buffers that they are given. Pointers need
- * not be aligned, lengths may be 0, outputs do not overlap inputs. Callers check arguments. */
+ * only their type's alignment, lengths may be 0, outputs do not overlap inputs. Callers check
+ * arguments. */
 #ifndef QINS_FORMATS_CODEC_KERNELS_H
 #define QINS_FORMATS_CODEC_KERNELS_H
 
@@ -11,14 +12,26 @@
 #include "formats/codec/quant.h"
 #include "formats/codec/tans.h"
 
-/* Codes of 1 … 16 bits, least significant bit first, without gaps, in SIZE readable bytes. Codes
- * that are stored one or two to the byte or word are packed with 8 or 16 bits. */
-struct qn_packed {
+/* Levels that one byte tells from each other with the sign of the value. */
+enum { QN_BYTE_LEVELS = 128, QN_BYTE_TABLES = QN_BYTE_LEVELS / 16 };
+
+/* Packed codes and what they stand for. Codes have 1 … 16 bits each, least significant bit first,
+ * without gaps; those that are stored one to a byte or to two bytes are packed with 8 or 16. */
+struct qn_decoder {
+    const struct qn_grid *grid;
     const uint8_t *data;
-    size_t size;
+    size_t size; /* readable bytes there */
     unsigned bits;
-    bool stream; /* decode() may write past the caches: for what is not read again soon */
+    bool stream; /* large outputs may go past the caches: they are not read again soon */
+    /* Of grids of less than QN_BYTE_LEVELS levels: byte k of the float32 of level l, l a code's
+     * distance from the middle; and for each 16 levels the exclusive or with the 16 below, so that
+     * tables of 16 entries add up. */
+    uint8_t bytes[4][QN_BYTE_LEVELS];
+    uint8_t steps[4][QN_BYTE_TABLES][16];
 };
+
+void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *data, size_t size,
+                     unsigned bits);
 
 /* Starts as {UINT16_MAX, 0}. */
 struct qn_code_range {
@@ -26,11 +39,11 @@ struct qn_code_range {
 };
 
 struct qn_codec_kernels {
-    /* Values of the codes FIRST … FIRST + N − 1 of P: x[i] = factor · g->value[code], as
-     * qn_dequantise() makes them. Widens *range by these codes. Where one of them is above
-     * 2 · levels, what stands in X afterwards is unspecified. */
-    void (*decode)(const struct qn_grid *g, const struct qn_packed *p, size_t first, size_t n,
-                   float factor, float *x, struct qn_code_range *range);
+    /* Values of the codes FIRST … FIRST + N − 1: x[i] = factor · grid->value[code], as
+     * qn_dequantise() makes them. X is aligned as floats are. Widens *range by these codes. Where
+     * one of them is above 2 · levels, what stands in X afterwards is unspecified. */
+    void (*decode)(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+                   struct qn_code_range *range);
     /* N codes < 2^bits, bits 1 … 16, to qn_bitpack_size(n, bits) bytes, and back. unpack()
      * ignores bits after the last code. */
     void (*pack)(const uint16_t *codes, size_t n, unsigned bits, uint8_t *dst);

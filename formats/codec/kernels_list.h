@@ -6,8 +6,8 @@
 #include "formats/codec/kernels.h"
 
 #define QN_DECLARE_KERNELS(level)                                                                  \
-    void qn_decode_##level(const struct qn_grid *g, const struct qn_packed *p, size_t first,       \
-                           size_t n, float factor, float *x, struct qn_code_range *range);         \
+    void qn_decode_##level(const struct qn_decoder *d, size_t first, size_t n, float factor,       \
+                           float *x, struct qn_code_range *range);                                 \
     void qn_pack_##level(const uint16_t *codes, size_t n, unsigned bits, uint8_t *dst);            \
     void qn_unpack_##level(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes);          \
     struct qn_code_range qn_range_##level(const uint16_t *codes, size_t n);                        \

@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/huffman.h"
+#include "formats/codec/kernels.h"
 
 #include <string.h>
 
@@ -11,6 +12,7 @@ enum {
     ESCAPE = 255,    /* a count byte that more bytes follow */
     MAX_COUNT = 5,   /* bytes of a count: the escape and four of seven bits */
     MAX_HEADER = 32, /* the symbol and six sizes of at most five bytes */
+    MASKS = 64,      /* words of 64 symbols that are looked at in one call */
     WILD = 32,       /* bytes copied or set at once, beyond the run's own end */
 };
 
@@ -125,27 +127,6 @@ static uint8_t most_frequent(const uint8_t *src, size_t n, struct work *w)
     return (uint8_t)best;
 }
 
-/* Bit i set where byte i of W equals the byte that Z repeats eight times. */
-static inline uint64_t equal_mask(uint64_t w, uint64_t z)
-{
-    const uint64_t low7 = 0x7f7f7f7f7f7f7f7fULL;
-    uint64_t x = w ^ z;
-    uint64_t zero = ~(((x & low7) + low7) | x | low7); /* 0x80 in each equal byte */
-    return (zero >> 7) * 0x0102040810204080ULL >> 56;
-}
-
-/* Up to 64 bytes; bits past N are 0. */
-static uint64_t block_mask(const uint8_t *src, size_t n, uint8_t symbol)
-{
-    uint64_t z = symbol * 0x0101010101010101ULL, mask = 0;
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        mask |= equal_mask(qn_load64(src + i), z) << i;
-    for (; i < n; i++)
-        mask |= (uint64_t)(src[i] == symbol) << i;
-    return mask;
-}
-
 struct splitter {
     const uint8_t *src;
     size_t n, start; /* of the run or gap under way */
@@ -173,14 +154,16 @@ static inline void end_run(struct splitter *s, size_t end)
 static void split(const uint8_t *src, size_t n, uint8_t *const buffers[PARTS], struct parts *parts)
 {
     struct splitter s = {src, n, 0, {buffers[GAPS], buffers[RUNS], buffers[LITERALS]}};
+    uint64_t masks[MASKS];
     bool in_run = false;
     for (size_t base = 0; base < n; base += 64) {
-        size_t size = n - base < 64 ? n - base : 64;
-        uint64_t mask = size == 64 ? block_mask(src + base, 64, parts->symbol)
-                                   : block_mask(src + base, size, parts->symbol);
-        uint64_t turns = mask ^ (mask << 1 | in_run);
-        if (size < 64)
-            turns &= ((uint64_t)1 << size) - 1;
+        const size_t left = n - base, word = base / 64 % MASKS;
+        if (word == 0)
+            qn_codec_kernels()->match(src + base, left < MASKS * 64 ? left : MASKS * 64,
+                                      parts->symbol, masks);
+        uint64_t turns = masks[word] ^ (masks[word] << 1 | in_run);
+        if (left < 64)
+            turns &= ((uint64_t)1 << left) - 1;
         for (; turns != 0; turns &= turns - 1, in_run = !in_run) {
             size_t at = base + (size_t)__builtin_ctzll(turns);
             if (in_run)

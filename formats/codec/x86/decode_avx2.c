@@ -1,0 +1,172 @@
+#include "formats/codec/kernels_list.h"
+#include "formats/codec/x86/spread_avx2.h"
+
+/* Outputs from here on may pass the caches. */
+enum { STREAM_FLOATS = 4096, HALF = 16 /* bytes */ };
+
+static inline __m256i table(const uint8_t t[16])
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)t));
+}
+
+/* 32 codes of up to 8 bits, the first at bit SHIFT of SRC; 16 of them lie in 2 · bits bytes. */
+struct spread32 {
+    struct qn_spread4 fours[4];
+    __m256i mask;
+    unsigned bits;
+};
+
+static inline struct spread32 spread32_init(unsigned bits, unsigned shift)
+{
+    struct spread32 s = {.mask = _mm256_set1_epi32((1 << bits) - 1), .bits = bits};
+    for (unsigned k = 0; k < 4; k++)
+        s.fours[k] = qn_spread4_init(bits, shift + 4 * k * bits);
+    return s;
+}
+
+static inline __m256i spread32(const struct spread32 *s, const uint8_t *src)
+{
+    if (s->bits == 8)
+        return _mm256_loadu_si256((const __m256i *)(const void *)src);
+    const __m256i halves = qn_load_halves(src, src + (size_t)2 * s->bits);
+    __m256i v[4];
+    for (unsigned k = 0; k < 4; k++)
+        v[k] = qn_spread4(&s->fours[k], halves, s->mask);
+    return _mm256_packus_epi16(_mm256_packus_epi32(v[0], v[1]), _mm256_packus_epi32(v[2], v[3]));
+}
+
+/* The floats of 32 codes, eight in each of four registers: the four bytes of each by level, then
+ * the sign, then bytes to words to floats. A level's byte is the exclusive or of the steps up to
+ * its 16; those above read an index below 0, which gives 0. The joins work on four neighbours in
+ * each half of a register, so the codes are put in that order first. TABLES: 16 levels each. */
+static inline __attribute__((always_inline)) void
+look_up(const struct qn_decoder *d, unsigned tables, __m256i codes, __m256i middle, __m256i f[4])
+{
+    const __m256i halves = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m256i distance = _mm256_sub_epi8(_mm256_permutevar8x32_epi32(codes, halves), middle);
+    __m256i level = _mm256_abs_epi8(distance), b[4];
+    for (unsigned k = 0; k < 4; k++)
+        b[k] = _mm256_shuffle_epi8(table(d->steps[k][0]), level);
+    for (unsigned t = 1; t < tables; t++) {
+        level = _mm256_sub_epi8(level, _mm256_set1_epi8(16));
+        for (unsigned k = 0; k < 4; k++)
+            b[k] = _mm256_xor_si256(b[k], _mm256_shuffle_epi8(table(d->steps[k][t]), level));
+    }
+    b[3] = _mm256_or_si256(b[3], _mm256_and_si256(distance, _mm256_set1_epi8((char)0x80)));
+    const __m256i low01 = _mm256_unpacklo_epi8(b[0], b[1]),
+                  low23 = _mm256_unpacklo_epi8(b[2], b[3]);
+    const __m256i high01 = _mm256_unpackhi_epi8(b[0], b[1]),
+                  high23 = _mm256_unpackhi_epi8(b[2], b[3]);
+    f[0] = _mm256_unpacklo_epi16(low01, low23);
+    f[1] = _mm256_unpackhi_epi16(low01, low23);
+    f[2] = _mm256_unpacklo_epi16(high01, high23);
+    f[3] = _mm256_unpackhi_epi16(high01, high23);
+}
+
+static void widen_range(struct qn_code_range *range, __m256i least, __m256i most)
+{
+    uint8_t l[32], m[32];
+    _mm256_storeu_si256((__m256i *)(void *)l, least);
+    _mm256_storeu_si256((__m256i *)(void *)m, most);
+    for (size_t i = 0; i < 32; i++) {
+        range->least = l[i] < range->least ? l[i] : range->least;
+        range->most = m[i] > range->most ? m[i] : range->most;
+    }
+}
+
+/* Whole registers of 32 codes as long as reads stay inside; returns how many codes that were. */
+static inline __attribute__((always_inline)) size_t
+decode_bytes(const struct qn_decoder *d, unsigned tables, size_t first, size_t n, float factor,
+             float *x, struct qn_code_range *range, bool stream)
+{
+    const uint8_t *src = d->data + first * d->bits / 8, *end = d->data + d->size;
+    const struct spread32 s = spread32_init(d->bits, (unsigned)(first * d->bits % 8));
+    const size_t reach = (size_t)2 * d->bits + HALF; /* what one register may read */
+    const __m256i middle = _mm256_set1_epi8((char)d->grid->levels);
+    const __m256 scale = _mm256_set1_ps(factor);
+    __m256i least = _mm256_set1_epi8(-1), most = _mm256_setzero_si256(), f[4];
+    size_t i = 0;
+    for (; n - i >= 32 && (size_t)(end - src) >= reach; i += 32, src += (size_t)4 * d->bits) {
+        const __m256i codes = spread32(&s, src);
+        least = _mm256_min_epu8(least, codes);
+        most = _mm256_max_epu8(most, codes);
+        look_up(d, tables, codes, middle, f);
+        for (unsigned k = 0; k < 4; k++) {
+            const __m256 v = _mm256_mul_ps(_mm256_castsi256_ps(f[k]), scale);
+            if (stream)
+                _mm256_stream_ps(x + i + (size_t)8 * k, v);
+            else
+                _mm256_storeu_ps(x + i + (size_t)8 * k, v);
+        }
+    }
+    if (i > 0)
+        widen_range(range, least, most);
+    return i;
+}
+
+/* One loop for each number of tables, with and without streaming. */
+static size_t decode_registers(const struct qn_decoder *d, size_t first, size_t n, float factor,
+                               float *x, struct qn_code_range *range, bool stream)
+{
+#define LOOP(tables)                                                                               \
+    (stream ? decode_bytes(d, tables, first, n, factor, x, range, true)                            \
+            : decode_bytes(d, tables, first, n, factor, x, range, false))
+    if (d->grid->levels < 16)
+        return LOOP(1);
+    if (d->grid->levels < 32)
+        return LOOP(2);
+    return d->grid->levels < 64 ? LOOP(4) : LOOP(8);
+#undef LOOP
+}
+
+/* Codes of any width, their values gathered. */
+static size_t decode_lanes(const struct qn_decoder *d, size_t first, size_t n, float factor,
+                           float *x, struct qn_code_range *range)
+{
+    const size_t at = first * d->bits, middle = at + (size_t)4 * d->bits;
+    const size_t apart = middle / 8 - at / 8; /* of what both halves load */
+    const uint8_t *src = d->data + at / 8, *end = d->data + d->size;
+    struct qn_spread4 s = qn_spread4_init(d->bits, (unsigned)(at % 8));
+    const struct qn_spread4 upper = qn_spread4_init(d->bits, (unsigned)(middle % 8));
+    s.bytes = _mm256_blend_epi32(s.bytes, upper.bytes, 0xf0);
+    s.shifts = _mm256_blend_epi32(s.shifts, upper.shifts, 0xf0);
+    const __m256i mask = _mm256_set1_epi32((1 << d->bits) - 1);
+    const __m256i top = _mm256_set1_epi32((int)(2 * d->grid->levels));
+    const __m256 scale = _mm256_set1_ps(factor);
+    __m256i least = _mm256_set1_epi32(UINT16_MAX), most = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; n - i >= 8 && (size_t)(end - src) >= apart + HALF; i += 8, src += d->bits) {
+        const __m256i codes = qn_spread4(&s, qn_load_halves(src, src + apart), mask);
+        least = _mm256_min_epu32(least, codes);
+        most = _mm256_max_epu32(most, codes);
+        const __m256 v = _mm256_i32gather_ps(d->grid->value, _mm256_min_epu32(codes, top), 4);
+        _mm256_storeu_ps(x + i, _mm256_mul_ps(v, scale));
+    }
+    uint32_t l[8], m[8];
+    _mm256_storeu_si256((__m256i *)(void *)l, least);
+    _mm256_storeu_si256((__m256i *)(void *)m, most);
+    for (size_t k = 0; i > 0 && k < 8; k++) {
+        range->least = l[k] < range->least ? (uint16_t)l[k] : range->least;
+        range->most = m[k] > range->most ? (uint16_t)m[k] : range->most;
+    }
+    return i;
+}
+
+void qn_decode_avx2(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+                    struct qn_code_range *range)
+{
+    size_t done = 0;
+    if (d->bits > 8 || d->grid->levels >= QN_BYTE_LEVELS) {
+        done = decode_lanes(d, first, n, factor, x, range);
+    } else {
+        const bool stream = d->stream && n >= STREAM_FLOATS;
+        if (stream) {
+            done = (32 - (uintptr_t)x % 32) % 32 / sizeof *x;
+            qn_decode_c(d, first, done, factor, x, range);
+        }
+        done += decode_registers(d, first + done, n - done, factor, x + done, range, stream);
+        if (stream)
+            _mm_sfence();
+    }
+    qn_decode_c(d, first + done, n - done, factor, x + done, range);
+}
