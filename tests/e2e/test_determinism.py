@@ -11,6 +11,7 @@ import numpy as np
 import support
 
 OTHER_BUILD = os.environ.get("QINS_OTHER_BUILD")
+CPU_LEVELS = ["c", "avx2", "avx512"]  # QINS_CPU; as far as the processor has them
 OPTIONS = [
     [],
     ["--lossless"],
@@ -47,9 +48,10 @@ class Determinism(support.Folder):
             "scalar": ("F32", (), [np.float32(-0.0).tobytes()]),
         })
 
-    def convert(self, name, *options, program=support.PROGRAM):
+    def convert(self, name, *options, program=support.PROGRAM, env=None):
         out = self.dir / name
-        support.run_qins("convert", self.source, "-o", out, *options, check=0, program=program)
+        support.run_qins("convert", self.source, "-o", out, *options, check=0, program=program,
+                         env=env)
         data = out.read_bytes()
         out.unlink()
         return data
@@ -115,6 +117,36 @@ class Determinism(support.Folder):
                 support.run_qins("convert", self.source, "-o", out, "--resume", *options, check=0)
                 self.assertTrue(out.read_bytes() == one, "archives differ")
                 out.unlink()
+
+    def test_cpu_levels(self):
+        """Kernels of lower levels than this processor's best make the same archives."""
+        for level in CPU_LEVELS:
+            self.compare(env=dict(os.environ, QINS_CPU=level))
+
+    def test_cpu_levels_restore_the_same(self):
+        for options in OPTIONS:
+            with self.subTest(options=options):
+                archive, out = self.dir / "levels.qins", self.dir / "levels.safetensors"
+                support.run_qins("convert", self.source, "-o", archive, *options, check=0)
+                restored = set()
+                for level in CPU_LEVELS:
+                    support.run_qins("restore", archive, "-o", out, check=0,
+                                     env=dict(os.environ, QINS_CPU=level))
+                    restored.add(out.read_bytes())
+                    support.run_qins("verify", archive, "--against", self.source, check=0,
+                                     env=dict(os.environ, QINS_CPU=level))
+                self.assertEqual(len(restored), 1, "restored files differ")
+
+    def test_cpu_levels_plan_the_same(self):
+        plans, reports = set(), set()
+        for level in CPU_LEVELS:
+            out = self.dir / "levels.json"
+            report = support.run_qins("plan", self.source, "--target-bits", "5", "-o", out,
+                                      "--json", check=0,
+                                      env=dict(os.environ, QINS_CPU=level)).stdout
+            plans.add(out.read_bytes())
+            reports.add(report)
+        self.assertEqual((len(plans), len(reports)), (1, 1), "plans differ")
 
     @unittest.skipUnless(OTHER_BUILD, "QINS_OTHER_BUILD names no second build")
     def test_other_compiler(self):
