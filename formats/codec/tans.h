@@ -131,11 +131,14 @@ struct qn_tans_encoder {
     uint64_t pending[QN_TANS_STREAMS]; /* ... 0 ... 7 are not yet written */
     uint8_t *out[QN_TANS_STREAMS];     /* the byte behind the next one to be written */
     const uint8_t *src;                /* symbols that are not yet coded begin here */
+    uint8_t *escaped;                  /* symbols of escaped classes from here on; grows down */
     unsigned streams;
+    bool has_escapes;
+    uint8_t escape; /* entry of escaped classes, if there are any */
 };
 
-/* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. 7 * STEPS + 8 bytes below each
- * out[] are free. */
+/* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. Below each out[] are
+ * 7 * STEPS + 8 free bytes, below ESCAPED as many as there are symbols of escaped classes. */
 void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps);
 
 #endif

@@ -20,7 +20,7 @@ struct encode_work {
     uint32_t counts[256];
     uint8_t first[128]; /* state of each entry */
     uint8_t rank[256];  /* of each symbol's class among the escaped ones */
-    uint8_t buffer[];   /* the streams, each with room for 7 bytes a step */
+    uint8_t buffer[];   /* the streams, each with room for 7 bytes a step; escaped symbols */
 };
 
 static size_t stream_count(size_t n)
@@ -41,7 +41,7 @@ size_t qn_tans_bound(size_t n)
 size_t qn_tans_scratch(size_t n)
 {
     const size_t streams = stream_count(n);
-    const size_t encode = sizeof(struct encode_work) + streams * stream_room(n, streams);
+    const size_t encode = sizeof(struct encode_work) + streams * stream_room(n, streams) + n;
     const size_t decode = qn_tans_decode_scratch(n);
     return encode > decode ? encode : decode;
 }
@@ -52,6 +52,8 @@ static void fill_tables(struct encode_work *w)
     struct qn_tans_encoder *e = &w->encoder;
     const unsigned coded = m->entries - (m->escapes > 0);
     uint8_t next[128];
+    e->has_escapes = m->escapes > 0;
+    e->escape = (uint8_t)(m->entries - 1);
     memset(e->entry, (int)(m->entries - 1), sizeof e->entry);
     memset(w->rank, NO_RANK, sizeof w->rank);
     for (unsigned s = 0; s < coded << m->k; s++)
@@ -82,51 +84,81 @@ static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t value, unsi
     e->pending[q] = pending & 7;
 }
 
-/* Moves a lane from its state over a symbol; returns the bits, whose number goes to *bits. */
-static inline unsigned move(const struct qn_tans_encoder *e, uint8_t *state, uint8_t symbol,
-                            unsigned *bits)
+/* What a symbol does to a state: in one load all that move() needs. */
+struct step {
+    uint32_t bits;  /* added to state + 128, its upper half is the number of bits */
+    uint8_t offset; /* as in struct qn_tans_encoder */
+    bool is_escaped;
+};
+
+static void fill_steps(const struct qn_tans_encoder *e, struct step steps[256])
 {
-    const unsigned entry = e->entry[symbol], x = *state + QN_TANS_STATES;
-    *bits = e->most_bits[entry] - (x <= e->threshold[entry]);
-    *state = e->next[(uint8_t)((x >> *bits) + e->offset[entry])];
+    for (unsigned s = 0; s < 256; s++) {
+        const unsigned entry = e->entry[s];
+        steps[s].bits = ((uint32_t)e->most_bits[entry] << 16) - (e->threshold[entry] + 1u);
+        steps[s].offset = e->offset[entry];
+        steps[s].is_escaped = e->has_escapes && entry == e->escape;
+    }
+}
+
+/* Moves a lane from its state over a symbol; returns the bits, whose number goes to *bits. */
+static inline unsigned move(const struct qn_tans_encoder *e, const struct step *step,
+                            uint8_t *state, unsigned *bits)
+{
+    const unsigned x = *state + QN_TANS_STATES;
+    *bits = (x + step->bits) >> 16;
+    *state = e->next[(uint8_t)((x >> *bits) + step->offset)];
     return x & ((1u << *bits) - 1);
 }
 
 void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps)
 {
+    struct step table[256];
+    fill_steps(e, table);
     for (size_t at = steps * LANES * e->streams; at > 0; at -= LANES) {
         const size_t q = (at / LANES - 1) & (e->streams - 1);
+        const uint8_t *src = e->src + at - LANES;
+        uint8_t *state = e->state + q * LANES;
         uint64_t word = 0;
         unsigned used = 0;
         for (unsigned j = LANES; j-- > 0;) {
-            unsigned bits, v = move(e, &e->state[q * LANES + j], e->src[at - LANES + j], &bits);
+            const struct step *step = &table[src[j]];
+            unsigned bits, v = move(e, step, &state[j], &bits);
             word = word << bits | v;
             used += bits;
+            if (step->is_escaped)
+                *--e->escaped = src[j];
         }
         put(e, q, word, used);
     }
 }
 
-/* The last symbols, each first of its lane, and those before them up to a whole step. */
+/* The last symbols, each the first of its lane to be coded, and those before them up to a whole
+ * step. Returns the steps that are left. */
 static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
 {
     struct qn_tans_encoder *e = &w->encoder;
     const size_t vector = e->streams * LANES, rest = n < vector ? 0 : n - vector;
+    struct step table[256];
+    fill_steps(e, table);
     size_t i = n;
-    while (i > rest) {
+    while (i > rest || (i & (vector - 1)) != 0) {
         i--;
-        e->state[i & (vector - 1)] = w->first[e->entry[src[i]]];
-    }
-    while ((i & (vector - 1)) != 0) {
-        unsigned bits, v;
-        i--;
-        v = move(e, &e->state[i & (vector - 1)], src[i], &bits);
-        put(e, (i & (vector - 1)) / LANES, v, bits);
+        uint8_t *state = &e->state[i & (vector - 1)];
+        if (i >= rest) {
+            *state = w->first[e->entry[src[i]]];
+        } else {
+            unsigned bits, v = move(e, &table[src[i]], state, &bits);
+            put(e, (i & (vector - 1)) / LANES, v, bits);
+        }
+        if (table[src[i]].is_escaped)
+            *--e->escaped = src[i];
     }
     return i / vector;
 }
 
-static void encode_states(struct encode_work *w, const uint8_t *src, size_t n)
+/* ESCAPED: the number of symbols of escaped classes. They end up behind the streams' buffers. */
+static void encode_states(struct encode_work *w, const uint8_t *src, size_t n, size_t escaped)
 {
     struct qn_tans_encoder *e = &w->encoder;
     const size_t room = stream_room(n, e->streams);
@@ -135,6 +167,7 @@ static void encode_states(struct encode_work *w, const uint8_t *src, size_t n)
         e->out[q] = w->buffer + (q + 1) * room;
     }
     e->src = src;
+    e->escaped = w->buffer + e->streams * room + escaped;
     const size_t steps = encode_tail(w, src, n);
     if (e->streams == STREAMS)
         qn_codec_kernels()->tans_encode(e, steps);
@@ -189,15 +222,13 @@ static uint8_t *put_streams(const struct encode_work *w, size_t n, const uint64_
     return p;
 }
 
-static uint8_t *put_escapes(const struct encode_work *w, const uint8_t *src, size_t n, uint8_t *p)
+static uint8_t *put_escapes(const struct encode_work *w, const uint8_t *symbols, size_t n,
+                            uint8_t *p)
 {
     const unsigned width = qn_tans_log2_ceil(w->model.escapes);
-    uint64_t acc = 0;
-    unsigned have = 0;
+    unsigned acc = 0, have = 0;
     for (size_t i = 0; i < n; i++) {
-        if (w->rank[src[i]] == NO_RANK)
-            continue;
-        acc |= (uint64_t)w->rank[src[i]] << have;
+        acc |= (unsigned)w->rank[symbols[i]] << have;
         for (have += width; have >= 8; have -= 8, acc >>= 8)
             *p++ = (uint8_t)acc;
     }
@@ -262,7 +293,7 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
         size += qn_div_up(lanes * QN_TANS_LOG, 8) + streams * qn_tans_size_bytes(n, streams);
         if (size > capacity)
             return 0;
-        encode_states(w, src, n);
+        encode_states(w, src, n, escaped);
         size += finish_streams(w, n, bits);
     }
     if (size > capacity)
@@ -274,7 +305,7 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
         p = put_streams(w, n, bits, p);
     }
     if (escaped > 0)
-        p = put_escapes(w, src, n, p);
+        p = put_escapes(w, w->encoder.escaped, escaped, p);
     if (m->k > 0)
         p = put_raw(src, n, m->k, p);
     return (size_t)(p - dst);

@@ -313,13 +313,20 @@ static void random_encoder(struct qn_tans_encoder *e, uint64_t *random, size_t s
         e->acc[q] = test_random(random) >> 33 & 127;
     }
     e->streams = QN_TANS_STREAMS;
+    e->escape = (uint8_t)(model.entries - 1);
+    e->has_escapes = test_random(random) >> 63 == 0;
 }
 
 static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct qn_tans_encoder *e,
                         size_t steps, const uint8_t *symbols, uint8_t *out, size_t *used)
 {
     const size_t room = 7 * steps + 8, n = steps * QN_TANS_VECTOR;
+    size_t escaped = 0;
+    for (size_t i = 0; i < n; i++)
+        escaped += e->has_escapes && e->entry[symbols[i]] == e->escape;
     uint8_t *src = allocate(n), *streams = allocate(QN_TANS_STREAMS * room);
+    uint8_t *list = allocate(escaped);
+    e->escaped = list + escaped;
     memcpy(src, symbols, n);
     memset(streams, 0, QN_TANS_STREAMS * room);
     e->src = src;
@@ -334,7 +341,12 @@ static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct
         e->out[q] = NULL;
     }
     memcpy(out, streams, QN_TANS_STREAMS * room);
-    e->src = NULL;
+    assert_ptr_equal(e->escaped, list);
+    for (size_t i = 0, at = 0; i < n; i++)
+        if (e->has_escapes && e->entry[symbols[i]] == e->escape)
+            assert_int_equal(list[at++], symbols[i]);
+    e->src = e->escaped = NULL;
+    free(list);
     free(streams);
     free(src);
 }

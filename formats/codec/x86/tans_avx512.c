@@ -167,13 +167,27 @@ static inline struct encode_tables load_encode_tables(const struct qn_tans_encod
 #define JOIN_SHIFT_32 _mm512_sllv_epi32
 #define JOIN_SHIFT_64 _mm512_sllv_epi64
 
-/* 64 symbols: moves X (states + 128), gives eight words of bits and how many they have. */
-static inline __m512i encode_vector(const struct encode_tables *t, __m512i symbols, __m512i *x,
+static inline __m512i look_up_entries(const struct encode_tables *t, __m512i symbols)
+{
+    return _mm512_mask_mov_epi8(look_up(t->entry_low, symbols), _mm512_movepi8_mask(symbols),
+                                look_up(t->entry_high, symbols));
+}
+
+/* Symbols whose entry is ESCAPE to the bytes before TO; returns where they begin. */
+static inline uint8_t *put_escaped(__m512i symbols, __m512i entries, __m512i escape, uint8_t *to)
+{
+    const __mmask64 at = _mm512_cmpeq_epi8_mask(entries, escape);
+    const unsigned count = (unsigned)_mm_popcnt_u64(at);
+    to -= count;
+    _mm512_mask_storeu_epi8(to, _bzhi_u64(~(uint64_t)0, count),
+                            _mm512_maskz_compress_epi8(at, symbols));
+    return to;
+}
+
+/* 64 entries: moves X (states + 128), gives eight words of bits and how many they have. */
+static inline __m512i encode_vector(const struct encode_tables *t, __m512i entry, __m512i *x,
                                     __m512i *words)
 {
-    const __mmask64 upper = _mm512_movepi8_mask(symbols);
-    const __m512i entry = _mm512_mask_mov_epi8(look_up(t->entry_low, symbols), upper,
-                                               look_up(t->entry_high, symbols));
     const __m512i most = look_up(t->most_bits, entry);
     const __mmask64 less = _mm512_cmple_epu8_mask(*x, look_up(t->threshold, entry));
     const __m512i n = _mm512_mask_sub_epi8(most, less, most, _mm512_set1_epi8(1));
@@ -192,10 +206,13 @@ static inline __m512i encode_vector(const struct encode_tables *t, __m512i symbo
     return bits;
 }
 
-void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
+__attribute__((always_inline)) static inline void encode_steps(struct qn_tans_encoder *e,
+                                                               size_t steps, bool has_escapes)
 {
     const struct encode_tables t = load_encode_tables(e);
     const __m512i top = _mm512_set1_epi8((char)QN_TANS_STATES);
+    const __m512i escape = _mm512_set1_epi8((char)e->escape);
+    uint8_t *escaped = e->escaped;
     __m512i x[CHAINS], acc[CHAINS], pending[CHAINS], out[CHAINS];
     UNROLL for (int c = 0; c < CHAINS; c++)
     {
@@ -206,10 +223,16 @@ void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
     }
     for (const uint8_t *src = e->src + steps * QN_TANS_VECTOR; steps > 0; steps--) {
         src -= QN_TANS_VECTOR;
-        UNROLL for (int c = 0; c < CHAINS; c++)
+        UNROLL for (int i = 0; i < CHAINS; i++)
         {
+            /* The last chain first: escaped symbols are listed in order. */
+            const int c = CHAINS - 1 - i;
+            const __m512i symbols = _mm512_loadu_si512(src + 64 * c),
+                          entries = look_up_entries(&t, symbols);
+            if (has_escapes)
+                escaped = put_escaped(symbols, entries, escape, escaped);
             __m512i words;
-            const __m512i n = encode_vector(&t, _mm512_loadu_si512(src + 64 * c), &x[c], &words);
+            const __m512i n = encode_vector(&t, entries, &x[c], &words);
             acc[c] = _mm512_or_si512(_mm512_sllv_epi64(acc[c], n), words);
             pending[c] = _mm512_add_epi64(pending[c], n);
             /* Shifts of 64 give 0. */
@@ -231,4 +254,13 @@ void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
         _mm512_storeu_si512(e->pending + CHAIN_STREAMS * c, pending[c]);
         _mm512_storeu_si512(e->out + CHAIN_STREAMS * c, out[c]);
     }
+    e->escaped = escaped;
+}
+
+void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
+{
+    if (e->has_escapes)
+        encode_steps(e, steps, true);
+    else
+        encode_steps(e, steps, false);
 }
