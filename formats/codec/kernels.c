@@ -21,6 +21,7 @@ static const struct qn_codec_kernels kernels_c = {
     .match = qn_match_c,
     .tans_decode = qn_tans_decode_c,
     .tans_encode = qn_tans_encode_c,
+    .tans_pack = qn_tans_pack_c,
 };
 
 #if defined(__x86_64__)
@@ -41,6 +42,7 @@ static const struct qn_codec_kernels kernels_avx2 = {
     .match = qn_match_avx2,
     .tans_decode = qn_tans_decode_avx2,
     .tans_encode = qn_tans_encode_c,
+    .tans_pack = qn_tans_pack_avx2,
 };
 
 static const struct qn_codec_kernels kernels_avx512 = {
@@ -60,6 +62,7 @@ static const struct qn_codec_kernels kernels_avx512 = {
     .match = qn_match_avx512,
     .tans_decode = qn_tans_decode_avx512,
     .tans_encode = qn_tans_encode_avx512,
+    .tans_pack = qn_tans_pack_avx2,
 };
 #endif
 

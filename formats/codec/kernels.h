@@ -78,6 +78,9 @@ struct qn_codec_kernels {
     /* Whole steps of QN_TANS_STREAMS streams; what the caller sees to: tans.h. */
     void (*tans_decode)(struct qn_tans_decoder *d, size_t steps);
     void (*tans_encode)(struct qn_tans_encoder *e, size_t steps);
+    /* The lowest K = 1 ... 7 bits of 8 * GROUPS symbols to K * GROUPS bytes; as many as 7 more may be
+     * written. */
+    void (*tans_pack)(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst);
 };
 
 /* The table for this processor and QINS_CPU. */

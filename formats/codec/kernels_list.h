@@ -30,7 +30,8 @@
                                  uint8_t *dst);                                                    \
     void qn_match_##level(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks);          \
     void qn_tans_decode_##level(struct qn_tans_decoder *d, size_t steps);                          \
-    void qn_tans_encode_##level(struct qn_tans_encoder *e, size_t steps);
+    void qn_tans_encode_##level(struct qn_tans_encoder *e, size_t steps);                          \
+    void qn_tans_pack_##level(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst);
 
 QN_DECLARE_KERNELS(c)
 #if defined(__x86_64__)

@@ -1,6 +1,6 @@
 #include "core/bytes.h"
 #include "formats/codec/histogram.h"
-#include "formats/codec/kernels.h"
+#include "formats/codec/kernels_list.h"
 #include "formats/codec/tans.h"
 
 #include <string.h>
@@ -237,10 +237,19 @@ static uint8_t *put_escapes(const struct encode_work *w, const uint8_t *symbols,
     return p;
 }
 
+void qn_tans_pack_c(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst)
+{
+    for (; groups > 0; groups--, src += LANES, dst += k)
+        qn_store64(dst, qn_tans_gather(qn_load64(src), k));
+}
+
 static uint8_t *put_raw(const uint8_t *src, size_t n, unsigned k, uint8_t *p)
 {
-    for (; n >= 16; n -= LANES, src += LANES, p += k) /* 8 bytes written for k; more follow */
-        qn_store64(p, qn_tans_gather(qn_load64(src), k));
+    const size_t groups = n < 9 * LANES ? 0 : n / LANES - 8; /* 8 bytes or more follow */
+    qn_codec_kernels()->tans_pack(src, groups, k, p);
+    src += groups * LANES;
+    p += groups * k;
+    n -= groups * LANES;
     while (n > 0) {
         const size_t some = n < LANES ? n : LANES, bytes = qn_div_up(some * k, 8);
         uint64_t symbols = 0;

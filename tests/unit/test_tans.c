@@ -376,6 +376,29 @@ static void encode_kernels_agree(void **state)
     }
 }
 
+static void pack_kernels_agree(void **state)
+{
+    (void)state;
+    enum { GROUPS = 37 };
+    uint64_t random = 55;
+    uint8_t src[8 * GROUPS], want[8 * GROUPS + 8], got[8 * GROUPS + 8];
+    for (size_t i = 0; i < sizeof src; i++)
+        src[i] = (uint8_t)(test_random(&random) >> 33);
+    for (int level = QN_CPU_C; level <= QN_CPU_AVX512; level++) {
+        const struct qn_codec_kernels *kernels = qn_codec_kernels_of((enum qn_cpu_level)level);
+        for (unsigned k = 1; kernels && k < 8; k++) {
+            memset(want, 0, sizeof want);
+            for (size_t i = 0; i < sizeof src; i++)
+                for (size_t b = 0; b < k; b++)
+                    want[(i * k + b) / 8] |= (uint8_t)((src[i] >> b & 1) << ((i * k + b) & 7));
+            memset(got, 0xa5, sizeof got);
+            kernels->tans_pack(src, GROUPS, k, got);
+            assert_memory_equal(want, got, (size_t)k * GROUPS);
+            assert_int_equal(got[k * GROUPS + 8], 0xa5);
+        }
+    }
+}
+
 /* Models that no encoder of ours makes are read as the format says, others refused. */
 static void models(void **state)
 {
@@ -417,6 +440,7 @@ int main(void)
         cmocka_unit_test(damage),
         cmocka_unit_test(decode_kernels_agree),
         cmocka_unit_test(encode_kernels_agree),
+        cmocka_unit_test(pack_kernels_agree),
         cmocka_unit_test(models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,15 +56,18 @@ static inline uint64_t take_bits(const uint8_t *src, uint64_t *pos, uint64_t mas
     return _pdep_u64(window, mask);
 }
 
+static inline int64_t take_raw_word(const uint8_t *raw, uint64_t mask)
+{
+    uint64_t word;
+    memcpy(&word, raw, sizeof word);
+    return (int64_t)_pdep_u64(word, mask);
+}
+
+/* Words go to a vector by registers: a load would wait for their stores. */
 static inline __m256i take_raw(const uint8_t *raw, size_t k, uint64_t mask)
 {
-    uint64_t words[WORDS];
-    UNROLL for (size_t w = 0; w < WORDS; w++)
-    {
-        memcpy(&words[w], raw + w * k, sizeof *words);
-        words[w] = _pdep_u64(words[w], mask);
-    }
-    return _mm256_loadu_si256((const __m256i *)(const void *)words);
+    return _mm256_setr_epi64x(take_raw_word(raw, mask), take_raw_word(raw + k, mask),
+                              take_raw_word(raw + 2 * k, mask), take_raw_word(raw + 3 * k, mask));
 }
 
 static inline __m256i next_states(__m256i moves, const uint8_t *src, uint64_t *pos)
@@ -98,12 +101,16 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
     const size_t k = d->k;
     const uint8_t *src = d->src, *raw = d->raw, *escapes = d->escapes;
     uint8_t *dst = d->dst;
+    /* Copies, which bytes that are written cannot be taken to change. */
+    __m256i states[QN_TANS_VECTOR / WIDTH];
+    uint64_t pos[QN_TANS_STREAMS];
+    memcpy(states, d->state, sizeof states);
+    memcpy(pos, d->pos, sizeof pos);
     for (; steps > 0; steps--) {
-        for (size_t lane = 0; lane < QN_TANS_VECTOR; lane += WIDTH) {
-            __m256i *state = (__m256i *)(void *)(d->state + lane);
+        for (size_t v = 0; v < QN_TANS_VECTOR / WIDTH; v++) {
             __m256i out, moves;
-            look_up(t, _mm256_loadu_si256(state), &out, &moves);
-            _mm256_storeu_si256(state, next_states(moves, src, d->pos + lane / QN_TANS_LANES));
+            look_up(t, states[v], &out, &moves);
+            states[v] = next_states(moves, src, pos + v * WORDS);
             if (has_escapes) {
                 const uint32_t at = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(out, escape));
                 if (at != 0) {
@@ -121,6 +128,8 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
             dst += WIDTH;
         }
     }
+    memcpy(d->state, states, sizeof states);
+    memcpy(d->pos, pos, sizeof pos);
     d->raw = raw;
     d->escapes = escapes;
     d->dst = dst;
@@ -142,4 +151,15 @@ void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
         decode_steps(d, &t, steps, false, true);
     else
         decode_steps(d, &t, steps, false, false);
+}
+
+void qn_tans_pack_avx2(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst)
+{
+    const uint64_t mask = 0x0101010101010101 * (((uint64_t)1 << k) - 1);
+    for (; groups > 0; groups--, src += QN_TANS_LANES, dst += k) {
+        uint64_t word;
+        memcpy(&word, src, sizeof word);
+        word = _pext_u64(word, mask);
+        memcpy(dst, &word, sizeof word);
+    }
 }
