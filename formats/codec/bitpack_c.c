@@ -167,29 +167,41 @@ static uint16_t code_at(const uint8_t *data, size_t at, unsigned bits)
 enum { BLOCK = 512 };
 
 /* Up to BLOCK codes; those before the first that begins on a byte are taken one by one. */
-static void unpack_block(const struct qn_decoder *d, size_t first, size_t n, uint16_t *codes)
+static void unpack_block(const struct qn_decoder *d, size_t first, size_t n, uint16_t *codes,
+                         qn_unpack_function *unpack)
 {
     size_t i = 0;
     for (; i < n && (first + i) * d->bits % 8 != 0; i++)
         codes[i] = code_at(d->data, (first + i) * d->bits, d->bits);
     if (i < n)
-        qn_unpack_c(d->data + (first + i) * d->bits / 8, n - i, d->bits, codes + i);
+        unpack(d->data + (first + i) * d->bits / 8, n - i, d->bits, codes + i);
+}
+
+static void look_up(const float *restrict value, float factor, const uint16_t *restrict codes,
+                    size_t n, float *restrict x)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = factor * value[codes[i]];
+}
+
+void qn_decode_blocks(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+                      struct qn_code_range *range, qn_unpack_function *unpack,
+                      qn_range_function *range_of)
+{
+    uint16_t codes[BLOCK];
+    for (size_t at = 0; at < n; at += BLOCK) {
+        const size_t size = n - at < BLOCK ? n - at : BLOCK;
+        unpack_block(d, first + at, size, codes, unpack);
+        const struct qn_code_range here = range_of(codes, size);
+        range->least = here.least < range->least ? here.least : range->least;
+        range->most = here.most > range->most ? here.most : range->most;
+        if (here.most <= 2 * d->grid->levels)
+            look_up(d->grid->value, factor, codes, size, x + at);
+    }
 }
 
 void qn_decode_c(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
                  struct qn_code_range *range)
 {
-    const struct qn_grid *g = d->grid;
-    uint16_t codes[BLOCK];
-    for (size_t at = 0; at < n; at += BLOCK) {
-        const size_t size = n - at < BLOCK ? n - at : BLOCK;
-        unpack_block(d, first + at, size, codes);
-        const struct qn_code_range here = qn_range_c(codes, size);
-        range->least = here.least < range->least ? here.least : range->least;
-        range->most = here.most > range->most ? here.most : range->most;
-        if (here.most > 2 * g->levels)
-            continue;
-        for (size_t i = 0; i < size; i++)
-            x[at + i] = factor * g->value[codes[i]];
-    }
+    qn_decode_blocks(d, first, n, factor, x, range, qn_unpack_c, qn_range_c);
 }

@@ -108,7 +108,7 @@ void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *
             d->bytes[k][l] = (uint8_t)(value >> 8 * k);
     }
     for (unsigned k = 0; k < 4; k++)
-        for (unsigned l = 0; l < QN_BYTE_LEVELS; l++)
+        for (unsigned l = 0; l < 16 * QN_STEP_TABLES; l++)
             d->steps[k][l / 16][l % 16] =
                 (uint8_t)(d->bytes[k][l] ^ (l < 16 ? 0 : d->bytes[k][l - 16]));
 }

@@ -12,8 +12,8 @@
 #include "formats/codec/quant.h"
 #include "formats/codec/tans.h"
 
-/* Levels that one byte tells from each other with the sign of the value. */
-enum { QN_BYTE_LEVELS = 128, QN_BYTE_TABLES = QN_BYTE_LEVELS / 16 };
+/* Levels that a byte tells from each other beside the sign of the value; tables of 16 of them. */
+enum { QN_BYTE_LEVELS = 128, QN_STEP_TABLES = 4 };
 
 /* Packed codes and what they stand for. Codes have 1 … 16 bits each, least significant bit first,
  * without gaps; those that are stored one to a byte or to two bytes are packed with 8 or 16. */
@@ -24,10 +24,10 @@ struct qn_decoder {
     unsigned bits;
     bool stream; /* large outputs may go past the caches: they are not read again soon */
     /* Of grids of less than QN_BYTE_LEVELS levels: byte k of the float32 of level l, l a code's
-     * distance from the middle; and for each 16 levels the exclusive or with the 16 below, so that
-     * tables of 16 entries add up. */
+     * distance from the middle; and for each of the first 16s of levels the exclusive or with the
+     * 16 below, so that tables of 16 entries add up. */
     uint8_t bytes[4][QN_BYTE_LEVELS];
-    uint8_t steps[4][QN_BYTE_TABLES][16];
+    uint8_t steps[4][QN_STEP_TABLES][16];
 };
 
 void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *data, size_t size,

@@ -34,6 +34,15 @@
     void qn_tans_pack_##level(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst);
 
 QN_DECLARE_KERNELS(c)
+
+/* decode() by way of 16-bit codes, a block at a time, with the unpack() and range() of any level:
+ * values of many levels are looked up one by one [measured on Zen 4: gathering is slower]. */
+typedef void qn_unpack_function(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes);
+typedef struct qn_code_range qn_range_function(const uint16_t *codes, size_t n);
+void qn_decode_blocks(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+                      struct qn_code_range *range, qn_unpack_function *unpack,
+                      qn_range_function *range_of);
+
 #if defined(__x86_64__)
 QN_DECLARE_KERNELS(avx2)
 QN_DECLARE_KERNELS(avx512)

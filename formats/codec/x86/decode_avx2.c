@@ -1,8 +1,11 @@
 #include "formats/codec/kernels_list.h"
 #include "formats/codec/x86/spread_avx2.h"
 
-/* Outputs from here on may pass the caches. */
-enum { STREAM_FLOATS = 4096, HALF = 16 /* bytes */ };
+enum {
+    STREAM_FLOATS = 4096,              /* outputs from here on may pass the caches */
+    MOST_LEVELS = 16 * QN_STEP_TABLES, /* eight tables for 128 are slower than loads [measured] */
+    HALF = 16,                         /* bytes */
+};
 
 static inline __m256i table(const uint8_t t[16])
 {
@@ -63,8 +66,15 @@ look_up(const struct qn_decoder *d, unsigned tables, __m256i codes, __m256i midd
     f[3] = _mm256_unpackhi_epi16(high01, high23);
 }
 
-static void widen_range(struct qn_code_range *range, __m256i least, __m256i most)
+/* Most groups of a chunk lie within the range that is known. */
+static inline void widen_range(struct qn_code_range *range, __m256i least, __m256i most)
 {
+    const __m256i low = _mm256_set1_epi8((char)(range->least < 255 ? range->least : 255)),
+                  high = _mm256_set1_epi8((char)range->most);
+    const __m256i inside = _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_min_epu8(least, low), low),
+                                            _mm256_cmpeq_epi8(_mm256_max_epu8(most, high), high));
+    if (_mm256_movemask_epi8(inside) == -1 && range->least <= 255)
+        return;
     uint8_t l[32], m[32];
     _mm256_storeu_si256((__m256i *)(void *)l, least);
     _mm256_storeu_si256((__m256i *)(void *)m, most);
@@ -113,60 +123,25 @@ static size_t decode_registers(const struct qn_decoder *d, size_t first, size_t 
             : decode_bytes(d, tables, first, n, factor, x, range, false))
     if (d->grid->levels < 16)
         return LOOP(1);
-    if (d->grid->levels < 32)
-        return LOOP(2);
-    return d->grid->levels < 64 ? LOOP(4) : LOOP(8);
+    return d->grid->levels < 32 ? LOOP(2) : LOOP(4);
 #undef LOOP
-}
-
-/* Codes of any width, their values gathered. */
-static size_t decode_lanes(const struct qn_decoder *d, size_t first, size_t n, float factor,
-                           float *x, struct qn_code_range *range)
-{
-    const size_t at = first * d->bits, middle = at + (size_t)4 * d->bits;
-    const size_t apart = middle / 8 - at / 8; /* of what both halves load */
-    const uint8_t *src = d->data + at / 8, *end = d->data + d->size;
-    struct qn_spread4 s = qn_spread4_init(d->bits, (unsigned)(at % 8));
-    const struct qn_spread4 upper = qn_spread4_init(d->bits, (unsigned)(middle % 8));
-    s.bytes = _mm256_blend_epi32(s.bytes, upper.bytes, 0xf0);
-    s.shifts = _mm256_blend_epi32(s.shifts, upper.shifts, 0xf0);
-    const __m256i mask = _mm256_set1_epi32((1 << d->bits) - 1);
-    const __m256i top = _mm256_set1_epi32((int)(2 * d->grid->levels));
-    const __m256 scale = _mm256_set1_ps(factor);
-    __m256i least = _mm256_set1_epi32(UINT16_MAX), most = _mm256_setzero_si256();
-    size_t i = 0;
-    for (; n - i >= 8 && (size_t)(end - src) >= apart + HALF; i += 8, src += d->bits) {
-        const __m256i codes = qn_spread4(&s, qn_load_halves(src, src + apart), mask);
-        least = _mm256_min_epu32(least, codes);
-        most = _mm256_max_epu32(most, codes);
-        const __m256 v = _mm256_i32gather_ps(d->grid->value, _mm256_min_epu32(codes, top), 4);
-        _mm256_storeu_ps(x + i, _mm256_mul_ps(v, scale));
-    }
-    uint32_t l[8], m[8];
-    _mm256_storeu_si256((__m256i *)(void *)l, least);
-    _mm256_storeu_si256((__m256i *)(void *)m, most);
-    for (size_t k = 0; i > 0 && k < 8; k++) {
-        range->least = l[k] < range->least ? (uint16_t)l[k] : range->least;
-        range->most = m[k] > range->most ? (uint16_t)m[k] : range->most;
-    }
-    return i;
 }
 
 void qn_decode_avx2(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
                     struct qn_code_range *range)
 {
-    size_t done = 0;
-    if (d->bits > 8 || d->grid->levels >= QN_BYTE_LEVELS) {
-        done = decode_lanes(d, first, n, factor, x, range);
-    } else {
-        const bool stream = d->stream && n >= STREAM_FLOATS;
-        if (stream) {
-            done = (32 - (uintptr_t)x % 32) % 32 / sizeof *x;
-            qn_decode_c(d, first, done, factor, x, range);
-        }
-        done += decode_registers(d, first + done, n - done, factor, x + done, range, stream);
-        if (stream)
-            _mm_sfence();
+    if (d->bits > 8 || d->grid->levels >= MOST_LEVELS) {
+        qn_decode_blocks(d, first, n, factor, x, range, qn_unpack_avx2, qn_range_avx2);
+        return;
     }
+    const bool stream = d->stream && n >= STREAM_FLOATS;
+    size_t done = 0;
+    if (stream) {
+        done = (32 - (uintptr_t)x % 32) % 32 / sizeof *x;
+        qn_decode_c(d, first, done, factor, x, range);
+    }
+    done += decode_registers(d, first + done, n - done, factor, x + done, range, stream);
+    if (stream)
+        _mm_sfence();
     qn_decode_c(d, first + done, n - done, factor, x + done, range);
 }

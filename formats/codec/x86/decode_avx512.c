@@ -43,24 +43,21 @@ static inline void look_up(const struct tables *t, __m512i codes, __m512i middle
     f[3] = _mm512_unpackhi_epi16(high01, high23);
 }
 
-static uint16_t least_byte(__m512i v)
+/* Most groups of a chunk lie within the range that is known. */
+static inline void widen_range(struct qn_code_range *range, __m512i least, __m512i most)
 {
-    uint8_t bytes[64], least = UINT8_MAX;
-    _mm512_storeu_si512(bytes, v);
-    for (size_t i = 0; i < 64; i++)
-        least = bytes[i] < least ? bytes[i] : least;
-    return least;
-}
-
-static uint16_t most_byte(__m512i v)
-{
-    return (uint16_t)(UINT8_MAX - least_byte(_mm512_ternarylogic_epi64(v, v, v, 0x55)));
-}
-
-static inline void widen_range(struct qn_code_range *range, uint32_t least, uint32_t most)
-{
-    range->least = least < range->least ? (uint16_t)least : range->least;
-    range->most = most > range->most ? (uint16_t)most : range->most;
+    const __m512i low = _mm512_set1_epi8((char)(range->least < 255 ? range->least : 255)),
+                  high = _mm512_set1_epi8((char)range->most);
+    if (range->least <= 255 && !_mm512_cmplt_epu8_mask(least, low) &&
+        !_mm512_cmpgt_epu8_mask(most, high))
+        return;
+    uint8_t l[64], m[64];
+    _mm512_storeu_si512(l, least);
+    _mm512_storeu_si512(m, most);
+    for (size_t i = 0; i < 64; i++) {
+        range->least = l[i] < range->least ? l[i] : range->least;
+        range->most = m[i] > range->most ? m[i] : range->most;
+    }
 }
 
 /* Codes of up to 8 bits. STREAM: X lies on a line of the cache. */
@@ -99,28 +96,7 @@ decode_bytes(const struct qn_decoder *d, size_t first, size_t n, float factor, f
             _mm512_mask_storeu_ps(x + i + (size_t)16 * k, (__mmask16)(lanes >> 16 * k),
                                   _mm512_mul_ps(_mm512_castsi512_ps(f[k]), scale));
     }
-    widen_range(range, least_byte(least), most_byte(most));
-}
-
-/* Codes of up to 16 bits, their values gathered. */
-static void decode_lanes(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
-                         struct qn_code_range *range)
-{
-    const uint8_t *src = d->data + first * d->bits / 8, *end = d->data + d->size;
-    const struct qn_spread s = qn_spread_lanes_init(d->bits, (unsigned)(first * d->bits % 8));
-    const __m512i top = _mm512_set1_epi32((int)(2 * d->grid->levels));
-    const __m512 scale = _mm512_set1_ps(factor);
-    __m512i least = _mm512_set1_epi32(UINT16_MAX), most = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += 16, src += (size_t)2 * d->bits) {
-        const __mmask16 lanes = qn_lanes16(n - i);
-        const __m512i codes = qn_spread_lanes(&s, qn_load_up_to(src, end));
-        least = _mm512_mask_min_epu32(least, lanes, least, codes);
-        most = _mm512_mask_max_epu32(most, lanes, most, codes);
-        const __m512 v = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), lanes,
-                                                  _mm512_min_epu32(codes, top), d->grid->value, 4);
-        _mm512_mask_storeu_ps(x + i, lanes, _mm512_mul_ps(v, scale));
-    }
-    widen_range(range, _mm512_reduce_min_epu32(least), _mm512_reduce_max_epu32(most));
+    widen_range(range, least, most);
 }
 
 void qn_decode_avx512(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
@@ -129,7 +105,7 @@ void qn_decode_avx512(const struct qn_decoder *d, size_t first, size_t n, float 
     if (n == 0)
         return;
     if (d->bits > 8 || d->grid->levels >= QN_BYTE_LEVELS) {
-        decode_lanes(d, first, n, factor, x, range);
+        qn_decode_blocks(d, first, n, factor, x, range, qn_unpack_avx512, qn_range_avx512);
         return;
     }
     if (!d->stream || n < STREAM_FLOATS) {

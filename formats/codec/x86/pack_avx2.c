@@ -9,22 +9,40 @@ static inline __m256i load(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+static size_t unpack_bytes(const uint8_t *src, size_t n, uint16_t *codes)
+{
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        const __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(src + i));
+        _mm256_storeu_si256((__m256i *)(void *)(codes + i), _mm256_cvtepu8_epi16(c));
+    }
+    return i;
+}
+
 /* 16 codes at a time, eight from each half: BITS bytes. */
-void qn_unpack_avx2(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes)
+static size_t unpack_others(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes)
 {
     const uint8_t *end = src + qn_bitpack_size(n, bits);
     const struct qn_spread4 low = qn_spread4_init(bits, 0), high = qn_spread4_init(bits, 4 * bits);
     const __m256i mask = _mm256_set1_epi32((1 << bits) - 1);
     size_t i = 0;
-    if (bits < 16)
-        for (; n - i >= 16 && end - src >= (ptrdiff_t)bits + HALF;
-             i += 16, src += 2 * (size_t)bits) {
-            const __m256i halves = qn_load_halves(src, src + bits);
-            const __m256i c = _mm256_packus_epi32(qn_spread4(&low, halves, mask),
-                                                  qn_spread4(&high, halves, mask));
-            _mm256_storeu_si256((__m256i *)(void *)(codes + i), c);
-        }
-    qn_unpack_c(src, n - i, bits, codes + i);
+    for (; n - i >= 16 && end - src >= (ptrdiff_t)bits + HALF; i += 16, src += 2 * (size_t)bits) {
+        const __m256i halves = qn_load_halves(src, src + bits);
+        const __m256i c =
+            _mm256_packus_epi32(qn_spread4(&low, halves, mask), qn_spread4(&high, halves, mask));
+        _mm256_storeu_si256((__m256i *)(void *)(codes + i), c);
+    }
+    return i;
+}
+
+void qn_unpack_avx2(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes)
+{
+    size_t done = 0;
+    if (bits == 8)
+        done = unpack_bytes(src, n, codes);
+    else if (bits < 16)
+        done = unpack_others(src, n, bits, codes);
+    qn_unpack_c(src + done / 8 * bits, n - done, bits, codes + done);
 }
 
 /* Up to 7 bits: neighbours joined by multiplications until each 64-bit lane holds eight codes, then

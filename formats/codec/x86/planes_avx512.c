@@ -42,20 +42,42 @@ static inline void transpose_quarters(__m512i z[4])
     z[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
+/* Loads and stores of LANES; masks cost a store several cycles [measured], so whole registers go
+ * without. */
+static inline __m512i load8(const uint8_t *p, __mmask64 lanes)
+{
+    return lanes == ~0ULL ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(lanes, p);
+}
+
+static inline void store8(uint8_t *p, __mmask64 lanes, __m512i v)
+{
+    if (lanes == ~0ULL)
+        _mm512_storeu_si512(p, v);
+    else
+        _mm512_mask_storeu_epi8(p, lanes, v);
+}
+
+/* Those of a register that begins SKIP bytes into what is left. */
+static inline __mmask64 lanes_from(size_t bytes, size_t skip)
+{
+    return bytes > skip ? qn_lanes64(bytes - skip) : 0;
+}
+
 static void split2(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
 {
     const __m512i low = evens(0), high = evens(1);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 lanes = qn_lanes64(n - i);
-        __m512i a = _mm512_maskz_loadu_epi16((__mmask32)lanes, src + 2 * i), b = a;
-        if (n - i > 32)
-            b = _mm512_maskz_loadu_epi16((__mmask32)(lanes >> 32), src + 2 * i + 64);
+        const size_t bytes = 2 * (n - i);
+        __m512i a = load8(src + 2 * i, lanes_from(bytes, 0)), b = a;
+        if (bytes > 64)
+            b = load8(src + 2 * i + 64, lanes_from(bytes, 64));
         if (turn) {
             a = _mm512_shldi_epi16(a, a, 1);
             b = _mm512_shldi_epi16(b, b, 1);
         }
-        _mm512_mask_storeu_epi8(planes + i, lanes, _mm512_permutex2var_epi8(a, low, b));
-        _mm512_mask_storeu_epi8(planes + n + i, lanes, _mm512_permutex2var_epi8(a, high, b));
+        store8(planes + i, lanes, _mm512_permutex2var_epi8(a, low, b));
+        store8(planes + n + i, lanes, _mm512_permutex2var_epi8(a, high, b));
     }
 }
 
@@ -64,17 +86,18 @@ static void merge2(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
     const __m512i first = both(0), second = both(32);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 lanes = qn_lanes64(n - i);
-        const __m512i low = _mm512_maskz_loadu_epi8(lanes, planes + i);
-        const __m512i high = _mm512_maskz_loadu_epi8(lanes, planes + n + i);
+        const __m512i low = load8(planes + i, lanes);
+        const __m512i high = load8(planes + n + i, lanes);
         __m512i a = _mm512_permutex2var_epi8(low, first, high);
         __m512i b = _mm512_permutex2var_epi8(low, second, high);
         if (turn) {
             a = _mm512_shrdi_epi16(a, a, 1);
             b = _mm512_shrdi_epi16(b, b, 1);
         }
-        _mm512_mask_storeu_epi16(dst + 2 * i, (__mmask32)lanes, a);
-        if (n - i > 32)
-            _mm512_mask_storeu_epi16(dst + 2 * i + 64, (__mmask32)(lanes >> 32), b);
+        const size_t bytes = 2 * (n - i);
+        store8(dst + 2 * i, lanes_from(bytes, 0), a);
+        if (bytes > 64)
+            store8(dst + 2 * i + 64, lanes_from(bytes, 64), b);
     }
 }
 
@@ -85,16 +108,15 @@ static void split4(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
         const __mmask64 lanes = qn_lanes64(n - i);
         __m512i z[4];
         for (size_t m = 0; m < 4; m++) {
-            const __mmask16 quarter = (__mmask16)(lanes >> 16 * m);
-            z[m] = quarter ? _mm512_maskz_loadu_epi32(quarter, src + 4 * (i + 16 * m))
-                           : _mm512_setzero_si512();
+            const __mmask64 quarter = lanes_from(4 * (n - i), 64 * m);
+            z[m] = quarter ? load8(src + 4 * (i + 16 * m), quarter) : _mm512_setzero_si512();
             if (turn)
                 z[m] = _mm512_rol_epi32(z[m], 1);
             z[m] = _mm512_permutexvar_epi8(order, z[m]);
         }
         transpose_quarters(z);
         for (size_t k = 0; k < 4; k++)
-            _mm512_mask_storeu_epi8(planes + k * n + i, lanes, z[k]);
+            store8(planes + k * n + i, lanes, z[k]);
     }
 }
 
@@ -105,15 +127,15 @@ static void merge4(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
         const __mmask64 lanes = qn_lanes64(n - i);
         __m512i z[4];
         for (size_t k = 0; k < 4; k++)
-            z[k] = _mm512_maskz_loadu_epi8(lanes, planes + k * n + i);
+            z[k] = load8(planes + k * n + i, lanes);
         transpose_quarters(z);
         for (size_t m = 0; m < 4; m++) {
-            const __mmask16 quarter = (__mmask16)(lanes >> 16 * m);
+            const __mmask64 quarter = lanes_from(4 * (n - i), 64 * m);
             z[m] = _mm512_permutexvar_epi8(order, z[m]);
             if (turn)
                 z[m] = _mm512_ror_epi32(z[m], 1);
             if (quarter)
-                _mm512_mask_storeu_epi32(dst + 4 * (i + 16 * m), quarter, z[m]);
+                store8(dst + 4 * (i + 16 * m), quarter, z[m]);
         }
     }
 }
