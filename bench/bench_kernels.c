@@ -25,7 +25,7 @@ struct arena {
     uint8_t *packed, *bytes;
     uint16_t *codes;
     struct qn_grid grid;
-    struct qn_decoder decoder;
+    struct qn_code_decoder decoder;
     uint32_t counts[4096];
     struct qn_histogram_work work;
     uint64_t masks[CHUNK / 64];
@@ -84,7 +84,7 @@ static void prepare_codes(struct arena *a, unsigned how)
             qn_bitpack(a->codes, CHUNK, bits, a->packed);
         else
             memcpy(a->packed + at * bits / 8, a->packed, size);
-    qn_decoder_init(&a->decoder, &a->grid, NULL, size, bits);
+    qn_code_decoder_init(&a->decoder, &a->grid, NULL, size, bits);
     a->decoder.stream = how & STREAM;
 }
 

@@ -167,7 +167,7 @@ static uint16_t code_at(const uint8_t *data, size_t at, unsigned bits)
 enum { BLOCK = 512 };
 
 /* Up to BLOCK codes; those before the first that begins on a byte are taken one by one. */
-static void unpack_block(const struct qn_decoder *d, size_t first, size_t n, uint16_t *codes,
+static void unpack_block(const struct qn_code_decoder *d, size_t first, size_t n, uint16_t *codes,
                          qn_unpack_function *unpack)
 {
     size_t i = 0;
@@ -184,8 +184,8 @@ static void look_up(const float *restrict value, float factor, const uint16_t *r
         x[i] = factor * value[codes[i]];
 }
 
-void qn_decode_blocks(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
-                      struct qn_code_range *range, qn_unpack_function *unpack,
+void qn_decode_blocks(const struct qn_code_decoder *d, size_t first, size_t n, float factor,
+                      float *x, struct qn_code_range *range, qn_unpack_function *unpack,
                       qn_range_function *range_of)
 {
     uint16_t codes[BLOCK];
@@ -200,7 +200,7 @@ void qn_decode_blocks(const struct qn_decoder *d, size_t first, size_t n, float 
     }
 }
 
-void qn_decode_c(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+void qn_decode_c(const struct qn_code_decoder *d, size_t first, size_t n, float factor, float *x,
                  struct qn_code_range *range)
 {
     qn_decode_blocks(d, first, n, factor, x, range, qn_unpack_c, qn_range_c);

@@ -175,9 +175,9 @@ static enum qins_status decode_quantised(const struct qn_chunk_header *h, const 
         return QINS_ERR_MEMORY;
 
     struct qn_grid grid;
-    struct qn_decoder d;
+    struct qn_code_decoder d;
     qn_chunk_grid(h, &grid);
-    qn_decoder_init(&d, &grid, p.data, p.size, p.bits);
+    qn_code_decoder_init(&d, &grid, p.data, p.size, p.bits);
     struct qn_code_range range = {UINT16_MAX, 0};
     struct qn_group_walk w = {.in = h->groups};
     const bool scaled = grid.kind != QN_GRID_SEED;

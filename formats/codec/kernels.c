@@ -96,10 +96,10 @@ const struct qn_codec_kernels *qn_codec_kernels(void)
     return k;
 }
 
-void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *data, size_t size,
-                     unsigned bits)
+void qn_code_decoder_init(struct qn_code_decoder *d, const struct qn_grid *g, const void *data,
+                          size_t size, unsigned bits)
 {
-    *d = (struct qn_decoder){.grid = g, .data = data, .size = size, .bits = bits};
+    *d = (struct qn_code_decoder){.grid = g, .data = data, .size = size, .bits = bits};
     if (g->levels >= QN_BYTE_LEVELS)
         return;
     for (unsigned l = 0; l <= g->levels; l++) {

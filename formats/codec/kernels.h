@@ -17,7 +17,7 @@ enum { QN_BYTE_LEVELS = 128, QN_STEP_TABLES = 4 };
 
 /* Packed codes and what they stand for. Codes have 1 … 16 bits each, least significant bit first,
  * without gaps; those that are stored one to a byte or to two bytes are packed with 8 or 16. */
-struct qn_decoder {
+struct qn_code_decoder {
     const struct qn_grid *grid;
     const uint8_t *data;
     size_t size; /* readable bytes there */
@@ -30,8 +30,8 @@ struct qn_decoder {
     uint8_t steps[4][QN_STEP_TABLES][16];
 };
 
-void qn_decoder_init(struct qn_decoder *d, const struct qn_grid *g, const void *data, size_t size,
-                     unsigned bits);
+void qn_code_decoder_init(struct qn_code_decoder *d, const struct qn_grid *g, const void *data,
+                          size_t size, unsigned bits);
 
 /* Starts as {UINT16_MAX, 0}. */
 struct qn_code_range {
@@ -42,7 +42,7 @@ struct qn_codec_kernels {
     /* Values of the codes FIRST … FIRST + N − 1: x[i] = factor · grid->value[code], as
      * qn_dequantise() makes them. X is aligned as floats are. Widens *range by these codes. Where
      * one of them is above 2 · levels, what stands in X afterwards is unspecified. */
-    void (*decode)(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+    void (*decode)(const struct qn_code_decoder *d, size_t first, size_t n, float factor, float *x,
                    struct qn_code_range *range);
     /* N codes < 2^bits, bits 1 … 16, to qn_bitpack_size(n, bits) bytes, and back. unpack()
      * ignores bits after the last code. */
@@ -78,8 +78,8 @@ struct qn_codec_kernels {
     /* Whole steps of QN_TANS_STREAMS streams; what the caller sees to: tans.h. */
     void (*tans_decode)(struct qn_tans_decoder *d, size_t steps);
     void (*tans_encode)(struct qn_tans_encoder *e, size_t steps);
-    /* The lowest K = 1 ... 7 bits of 8 * GROUPS symbols to K * GROUPS bytes; as many as 7 more may be
-     * written. */
+    /* The lowest K = 1 ... 7 bits of 8 * GROUPS symbols to K * GROUPS bytes; as many as 7 more may
+     * be written. */
     void (*tans_pack)(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst);
 };
 

@@ -6,7 +6,7 @@
 #include "formats/codec/kernels.h"
 
 #define QN_DECLARE_KERNELS(level)                                                                  \
-    void qn_decode_##level(const struct qn_decoder *d, size_t first, size_t n, float factor,       \
+    void qn_decode_##level(const struct qn_code_decoder *d, size_t first, size_t n, float factor,  \
                            float *x, struct qn_code_range *range);                                 \
     void qn_pack_##level(const uint16_t *codes, size_t n, unsigned bits, uint8_t *dst);            \
     void qn_unpack_##level(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes);          \
@@ -39,8 +39,8 @@ QN_DECLARE_KERNELS(c)
  * values of many levels are looked up one by one [measured on Zen 4: gathering is slower]. */
 typedef void qn_unpack_function(const uint8_t *src, size_t n, unsigned bits, uint16_t *codes);
 typedef struct qn_code_range qn_range_function(const uint16_t *codes, size_t n);
-void qn_decode_blocks(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
-                      struct qn_code_range *range, qn_unpack_function *unpack,
+void qn_decode_blocks(const struct qn_code_decoder *d, size_t first, size_t n, float factor,
+                      float *x, struct qn_code_range *range, qn_unpack_function *unpack,
                       qn_range_function *range_of);
 
 #if defined(__x86_64__)

@@ -163,7 +163,7 @@ static void pack_reference(struct fixture *f, size_t n, unsigned bits, unsigned 
     f->c->pack(codes, n, bits, place(packed, f->at_end, qn_bitpack_size(n, bits)));
 }
 
-static void decode_both(struct fixture *f, struct qn_decoder *d, size_t first, size_t n)
+static void decode_both(struct fixture *f, struct qn_code_decoder *d, size_t first, size_t n)
 {
     struct qn_code_range range = {UINT16_MAX, 0}, expected = range;
     const float factor = factors[(n + first) % (sizeof factors / sizeof *factors)];
@@ -178,12 +178,12 @@ static void check_decode(struct fixture *f, size_t n, unsigned argument)
 {
     const unsigned levels = grids[argument].levels, bits = grids[argument].bits;
     struct qn_grid grid;
-    struct qn_decoder d;
+    struct qn_code_decoder d;
     assert_true(qn_grid_init(&grid, QN_GRID_QINS, levels, n % 3 ? 1.5f : 0.0f));
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         const size_t total = firsts[i] + n + (i % 2 ? 0 : 5), size = qn_bitpack_size(total, bits);
         pack_reference(f, total, bits, 2 * levels, &f->buffer[IN]);
-        qn_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, size), size, bits);
+        qn_code_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, size), size, bits);
         decode_both(f, &d, firsts[i], n);
         check_outputs(f, "values", n, argument);
     }
@@ -191,8 +191,8 @@ static void check_decode(struct fixture *f, size_t n, unsigned argument)
     if (n == 0 || all == 2 * levels)
         return;
     pack_reference(f, n, bits, all, &f->buffer[IN]);
-    qn_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, qn_bitpack_size(n, bits)),
-                    qn_bitpack_size(n, bits), bits);
+    qn_code_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, qn_bitpack_size(n, bits)),
+                         qn_bitpack_size(n, bits), bits);
     decode_both(f, &d, 0, n);
 }
 
@@ -208,7 +208,7 @@ static void test_decode_is_dequantise(void **state)
     for (size_t g = 0; g < N_GRIDS; g++) {
         const unsigned bits = grids[g].bits;
         struct qn_grid grid;
-        struct qn_decoder d;
+        struct qn_code_decoder d;
         struct qn_code_range range = {UINT16_MAX, 0};
         float x[1000], expected[1000];
         uint8_t packed[2000];
@@ -217,7 +217,7 @@ static void test_decode_is_dequantise(void **state)
         uint16_t *codes = random_codes(f, 1000, 2 * grid.levels);
         codes[500] = 0;
         qn_bitpack(codes, 1000, bits, packed);
-        qn_decoder_init(&d, &grid, packed, qn_bitpack_size(1000, bits), bits);
+        qn_code_decoder_init(&d, &grid, packed, qn_bitpack_size(1000, bits), bits);
         f->c->decode(&d, 0, 1000, 0.3f, x, &range);
         qn_dequantise(&grid, 0.3f, codes, 1000, expected);
         assert_memory_equal(x, expected, sizeof x);

@@ -42,8 +42,9 @@ static inline __m256i spread32(const struct spread32 *s, const uint8_t *src)
  * the sign, then bytes to words to floats. A level's byte is the exclusive or of the steps up to
  * its 16; those above read an index below 0, which gives 0. The joins work on four neighbours in
  * each half of a register, so the codes are put in that order first. TABLES: 16 levels each. */
-static inline __attribute__((always_inline)) void
-look_up(const struct qn_decoder *d, unsigned tables, __m256i codes, __m256i middle, __m256i f[4])
+static inline __attribute__((always_inline)) void look_up(const struct qn_code_decoder *d,
+                                                          unsigned tables, __m256i codes,
+                                                          __m256i middle, __m256i f[4])
 {
     const __m256i halves = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     const __m256i distance = _mm256_sub_epi8(_mm256_permutevar8x32_epi32(codes, halves), middle);
@@ -86,7 +87,7 @@ static inline void widen_range(struct qn_code_range *range, __m256i least, __m25
 
 /* Whole registers of 32 codes as long as reads stay inside; returns how many codes that were. */
 static inline __attribute__((always_inline)) size_t
-decode_bytes(const struct qn_decoder *d, unsigned tables, size_t first, size_t n, float factor,
+decode_bytes(const struct qn_code_decoder *d, unsigned tables, size_t first, size_t n, float factor,
              float *x, struct qn_code_range *range, bool stream)
 {
     const uint8_t *src = d->data + first * d->bits / 8, *end = d->data + d->size;
@@ -115,8 +116,8 @@ decode_bytes(const struct qn_decoder *d, unsigned tables, size_t first, size_t n
 }
 
 /* One loop for each number of tables, with and without streaming. */
-static size_t decode_registers(const struct qn_decoder *d, size_t first, size_t n, float factor,
-                               float *x, struct qn_code_range *range, bool stream)
+static size_t decode_registers(const struct qn_code_decoder *d, size_t first, size_t n,
+                               float factor, float *x, struct qn_code_range *range, bool stream)
 {
 #define LOOP(tables)                                                                               \
     (stream ? decode_bytes(d, tables, first, n, factor, x, range, true)                            \
@@ -127,7 +128,7 @@ static size_t decode_registers(const struct qn_decoder *d, size_t first, size_t 
 #undef LOOP
 }
 
-void qn_decode_avx2(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+void qn_decode_avx2(const struct qn_code_decoder *d, size_t first, size_t n, float factor, float *x,
                     struct qn_code_range *range)
 {
     if (d->bits > 8 || d->grid->levels >= MOST_LEVELS) {

@@ -9,7 +9,7 @@ struct tables {
 /* Outputs from here on may pass the caches: below, what they cost at their ends is not earned. */
 enum { STREAM_FLOATS = 4096 };
 
-static inline struct tables load_tables(const struct qn_decoder *d)
+static inline struct tables load_tables(const struct qn_code_decoder *d)
 {
     struct tables t;
     for (unsigned k = 0; k < 4; k++) {
@@ -62,7 +62,7 @@ static inline void widen_range(struct qn_code_range *range, __m512i least, __m51
 
 /* Codes of up to 8 bits. STREAM: X lies on a line of the cache. */
 static inline __attribute__((always_inline)) void
-decode_bytes(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
+decode_bytes(const struct qn_code_decoder *d, size_t first, size_t n, float factor, float *x,
              struct qn_code_range *range, bool stream)
 {
     const struct tables t = load_tables(d);
@@ -99,8 +99,8 @@ decode_bytes(const struct qn_decoder *d, size_t first, size_t n, float factor, f
     widen_range(range, least, most);
 }
 
-void qn_decode_avx512(const struct qn_decoder *d, size_t first, size_t n, float factor, float *x,
-                      struct qn_code_range *range)
+void qn_decode_avx512(const struct qn_code_decoder *d, size_t first, size_t n, float factor,
+                      float *x, struct qn_code_range *range)
 {
     if (n == 0)
         return;
