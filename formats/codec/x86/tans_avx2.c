@@ -18,7 +18,7 @@ struct table {
 static void make_table(const uint8_t *p, struct table *t)
 {
     __m128i before = _mm_setzero_si128();
-    for (int s = 0; s < SLICES; s++) {
+    for (size_t s = 0; s < SLICES; s++) {
         const __m128i slice = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * s));
         t->slice[s] = _mm_xor_si128(slice, before);
         before = slice;
@@ -36,7 +36,7 @@ static inline void look_up(const struct tables *t, __m256i index, __m256i *symbo
 {
     const __m256i slice = _mm256_set1_epi8(16);
     *symbols = *moves = _mm256_setzero_si256();
-    UNROLL for (int s = 0; s < SLICES; s++)
+    UNROLL for (size_t s = 0; s < SLICES; s++)
     {
         *symbols = _mm256_xor_si256(
             *symbols, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->symbols.slice[s]), index));

@@ -80,14 +80,14 @@ decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_esc
     __m512i state[CHAINS], pos[CHAINS], window[CHAINS];
     const uint8_t *src = d->src, *raw_src = d->raw, *escapes = d->escapes;
     uint8_t *dst = d->dst;
-    UNROLL for (int c = 0; c < CHAINS; c++)
+    UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         state[c] = _mm512_loadu_si512(d->state + 64 * c);
         pos[c] = _mm512_loadu_si512(d->pos + CHAIN_STREAMS * c);
         window[c] = load_windows(src, pos[c]);
     }
     for (; steps > 0; steps--) {
-        UNROLL for (int c = 0; c < CHAINS; c++)
+        UNROLL for (size_t c = 0; c < CHAINS; c++)
         {
             const __m512i n = look_up(counts, state[c]);
             __m512i out = look_up(symbols, state[c]);
@@ -111,7 +111,7 @@ decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_esc
             dst += 64;
         }
     }
-    UNROLL for (int c = 0; c < CHAINS; c++)
+    UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         _mm512_storeu_si512(d->state + 64 * c, state[c]);
         _mm512_storeu_si512(d->pos + CHAIN_STREAMS * c, pos[c]);
@@ -214,7 +214,7 @@ __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_en
     const __m512i escape = _mm512_set1_epi8((char)e->escape);
     uint8_t *escaped = e->escaped;
     __m512i x[CHAINS], acc[CHAINS], pending[CHAINS], out[CHAINS];
-    UNROLL for (int c = 0; c < CHAINS; c++)
+    UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         x[c] = _mm512_or_si512(_mm512_loadu_si512(e->state + 64 * c), top);
         acc[c] = _mm512_loadu_si512(e->acc + CHAIN_STREAMS * c);
@@ -223,10 +223,10 @@ __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_en
     }
     for (const uint8_t *src = e->src + steps * QN_TANS_VECTOR; steps > 0; steps--) {
         src -= QN_TANS_VECTOR;
-        UNROLL for (int i = 0; i < CHAINS; i++)
+        UNROLL for (size_t i = 0; i < CHAINS; i++)
         {
             /* The last chain first: escaped symbols are listed in order. */
-            const int c = CHAINS - 1 - i;
+            const size_t c = CHAINS - 1 - i;
             const __m512i symbols = _mm512_loadu_si512(src + 64 * c),
                           entries = look_up_entries(&t, symbols);
             if (has_escapes)
@@ -242,12 +242,12 @@ __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_en
             uint8_t *to[CHAIN_STREAMS];
             _mm512_storeu_si512(bytes, aligned);
             _mm512_storeu_si512(to, out[c]);
-            UNROLL for (int q = 0; q < CHAIN_STREAMS; q++) qn_store64(to[q] - 8, bytes[q]);
+            UNROLL for (size_t q = 0; q < CHAIN_STREAMS; q++) qn_store64(to[q] - 8, bytes[q]);
             out[c] = _mm512_sub_epi64(out[c], _mm512_srli_epi64(pending[c], 3));
             pending[c] = _mm512_and_si512(pending[c], _mm512_set1_epi64(7));
         }
     }
-    UNROLL for (int c = 0; c < CHAINS; c++)
+    UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         _mm512_storeu_si512(e->state + 64 * c, _mm512_andnot_si512(top, x[c]));
         _mm512_storeu_si512(e->acc + CHAIN_STREAMS * c, acc[c]);
