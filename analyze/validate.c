@@ -195,6 +195,15 @@ static void put_result(json_t **results, const char *name, json_t *result)
     qn_json_put(results, key, result);
 }
 
+static enum qins_status run_test(struct qn_validation *v, const struct qn_validate_test *test,
+                                 json_t **result, struct qins_error *err)
+{
+    if (!test->compares || v->models[CANDIDATE])
+        return test->run(v, result, err);
+    return qn_validation_end(QINS_OK, json_pack("{s:s}", "skipped", "there is no candidate"),
+                             result, err);
+}
+
 static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_TESTS],
                                   json_t **results, struct qins_error *err)
 {
@@ -204,7 +213,7 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
         json_t *result = NULL;
         if (!chosen[i])
             continue;
-        st = tests[i]->run(v, &result, err);
+        st = run_test(v, tests[i], &result, err);
         if (st == QINS_OK)
             put_result(results, tests[i]->name, result);
     }
