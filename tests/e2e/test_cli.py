@@ -271,6 +271,9 @@ class Json(Folder):
         for name in ("norm.weight", "ids", "scalar"):
             self.assertTrue(figures[name]["exact"], name)
             self.assertIsNone(figures[name]["sqnr_db"])
+        table = support.run_qins("verify", self.archive, "--against", self.source, check=0).stdout
+        self.assertEqual("weights near 0 become 0" in table,
+                         figures["up.weight"]["max_rel_error"] == 1)
 
     def test_verify_other_source(self):
         other = self.dir / "other.safetensors"

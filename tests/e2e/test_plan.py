@@ -118,6 +118,13 @@ class Access(Folder):
         self.assertEqual({b["class"] for b in blocks}, {"hot", "cold"})
         self.assertEqual((blocks[0]["class"], blocks[-1]["class"]), ("hot", "cold"))
         self.assertEqual((blocks[0]["codec"], blocks[-1]["codec"]), ("bitpack", "huffman"))
+        rows = {}
+        for b in blocks:
+            coding = f'{b["bits"]}-bit, N {b["levels"]}, {b["codec"]}'
+            rows[coding] = rows.get(coding, 0) + b["row_end"] - b["row_begin"]
+        table = support.run_qins("plan", model, "--calibration", calibration, "--target-bits", 7,
+                                 "-o", self.dir / "table.json", check=0).stdout
+        self.assertIn(f"{len(blocks)} blocks, most: {max(rows, key=rows.get)}", table)
         for b in blocks:
             inside = (ids >= b["row_begin"]) & (ids < b["row_end"])
             self.assertAlmostEqual(b["access_frequency"], inside.mean(), 12)
