@@ -119,12 +119,16 @@ static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
                             struct qins_error *err)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    const bool help = strcmp(name, "help") == 0;
+    char *asks[] = {"--help", NULL};
+    if (help && argc > 2)
+        name = argv[2];
     *verb = find_verb(name);
     if (*verb)
-        return run_verb(*verb, argc - 2, argv + 2, err);
+        return help ? run_verb(*verb, 1, asks, err) : run_verb(*verb, argc - 2, argv + 2, err);
     if (strcmp(name, "--version") == 0)
         cli_print("qins %s\n", qins_version());
-    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         print_overview();
     else if (name[0] == '-')
         return qn_fail(err, QINS_ERR_USAGE, "unknown option '%s'", name);

@@ -68,6 +68,9 @@ class Help(unittest.TestCase):
 
     def test_help_wins_over_what_is_missing(self):
         self.assertIn("usage:", support.run_qins("convert", "--help", check=0).stdout)
+        for words in ([], ["convert"]):
+            self.assertEqual(support.run_qins("help", *words, check=0).stdout,
+                             support.run_qins(*words, "--help", check=0).stdout)
 
 
 class Usage(Folder):
@@ -75,6 +78,7 @@ class Usage(Folder):
         self.assertIn("see 'qins convert --help'",
                       self.fails(2, "convert", self.source, "--frobnicate"))
         self.assertIn("see 'qins --help'", self.fails(2, "frobnicate"))
+        self.assertIn("see 'qins --help'", self.fails(2, "help", "frobnicate"))
         self.fails(2)
         self.fails(2, "--frobnicate")
         self.fails(2, "verify", self.archive, "--bits", "4")
