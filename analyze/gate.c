@@ -64,7 +64,8 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
         st = qn_gates_check_budget(&job, err);
     }
     if (st == QINS_OK) {
-        st = *review ? qn_gate_add_history(*review, options->previous, err) : QINS_ERR_MEMORY;
+        st = *review ? qn_gate_add_history(*review, options->previous, options->output, err)
+                     : QINS_ERR_MEMORY;
     }
     if (st != QINS_OK) {
         json_decref(*review);

@@ -307,24 +307,46 @@ static enum qins_status check_about(const json_t *j, const char *place, struct q
     return check_list(j, place, QN_GATES_MAX, check_kind, err);
 }
 
+/* An object of at most MOST members, each of which CHECK takes. */
+static enum qins_status check_members(const json_t *j, const char *place, size_t most,
+                                      check_fn *check, struct qins_error *err)
+{
+    const char *name;
+    json_t *value;
+    enum qins_status st = QINS_OK;
+    if (!json_is_object(j) || json_object_size(j) > most)
+        return qn_fail(err, QINS_ERR_FORMAT, "gates: %s: an object of at most %zu is needed", place,
+                       most);
+    json_object_foreach((json_t *)(uintptr_t)j, name, value)
+    {
+        char below[QN_EXPR_PLACE];
+        qn_place_of_key(below, place, name);
+        st = st == QINS_OK ? check(value, below, err) : st;
+    }
+    return st;
+}
+
+/* Paths by names. */
+static enum qins_status check_paths(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_path, err);
+}
+
 /* Options of a command and where the report says what they were. */
 static enum qins_status check_options(const json_t *j, const char *place, struct qins_error *err)
 {
     const char *name;
     json_t *value;
-    enum qins_status st = QINS_OK;
-    if (!json_is_object(j) || json_object_size(j) > QN_GATES_MAX)
-        return bad(err, place, "an object of at most 64 options is needed");
     json_object_foreach((json_t *)(uintptr_t)j, name, value)
     {
         char below[QN_EXPR_PLACE];
+        (void)value;
         qn_place_of_key(below, place, name);
-        if (st == QINS_OK && (strncmp(name, "--", 2) != 0 ||
-                              name[2 + strspn(name + 2, "abcdefghijklmnopqrstuvwxyz-")]))
-            st = bad(err, place, "an option is two hyphens and small letters");
-        st = st == QINS_OK ? check_path(value, below, err) : st;
+        if (strncmp(name, "--", 2) != 0 ||
+            name[2 + strspn(name + 2, "abcdefghijklmnopqrstuvwxyz-")])
+            return bad(err, below, "an option is two hyphens and small letters");
     }
-    return st;
+    return check_paths(j, place, err);
 }
 
 static enum qins_status check_selector(const json_t *j, const char *place, struct qins_error *err)
@@ -340,18 +362,7 @@ static enum qins_status check_selector(const json_t *j, const char *place, struc
 
 static enum qins_status check_selectors(const json_t *j, const char *place, struct qins_error *err)
 {
-    const char *name;
-    json_t *value;
-    enum qins_status st = QINS_OK;
-    if (!json_is_object(j) || json_object_size(j) > QN_GATE_SELECTORS)
-        return bad(err, place, "an object of at most 256 selectors is needed");
-    json_object_foreach((json_t *)(uintptr_t)j, name, value)
-    {
-        char below[QN_EXPR_PLACE];
-        qn_place_of_key(below, place, name);
-        st = st == QINS_OK ? check_selector(value, below, err) : st;
-    }
-    return st;
+    return check_members(j, place, QN_GATE_SELECTORS, check_selector, err);
 }
 
 static enum qins_status check_identity(const json_t *j, const char *place, struct qins_error *err)
@@ -362,7 +373,7 @@ static enum qins_status check_identity(const json_t *j, const char *place, struc
         {"text", check_path, false},           {"prompts", check_path, false},
         {"model_name", check_path, false},     {"archive_name", check_path, false},
         {"transport_name", check_path, false}, {"text_name", check_path, false},
-        {"prompts_name", check_path, false},
+        {"prompts_name", check_path, false},   {"settings", check_paths, false},
     };
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }

@@ -79,6 +79,9 @@ enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_erro
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
+/* How the reports of gate G differ in what "settings" of identities name: a list of at most one
+ * text; NULL when out of memory. */
+json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_gate_result *g);
 /* Place of the selector in "selectors". */
 size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
 
@@ -103,7 +106,9 @@ char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *g
 
 /* The report but for what is about earlier ones. */
 json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err);
-/* Adds "previous", "number", "history", and to criteria "previous". */
-enum qins_status qn_gate_add_history(json_t *review, const char *previous, struct qins_error *err);
+/* Adds "previous", "number", "history", and to criteria "previous". OUTPUT (or NULL): where the
+ * review is going to be. */
+enum qins_status qn_gate_add_history(json_t *review, const char *previous, const char *output,
+                                     struct qins_error *err);
 
 #endif

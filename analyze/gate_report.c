@@ -165,6 +165,7 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     qn_json_put(&j, "alone", json_string(qn_gate_status_names[g->alone]));
     qn_json_put(&j, "blocked_by", json_incref(g->blocked_by));
     put_decision(job, g, json_object_get(g->spec, "decisions"), &j);
+    qn_json_put(&j, "notes", qn_gate_settings_notes(job, g));
     for (size_t i = 0; i < g->n; i++) {
         qn_json_append(&criteria,
                        criterion_json(job, json_array_get(g->criteria, i), &g->verdicts[i]));

@@ -123,7 +123,7 @@ static void put_base64(FILE *to, const uint8_t *data, size_t size)
 void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot)
 {
     struct qn_buf svg = {0};
-    char *path = qn_format(NULL, "%s/%s.svg", p->folder, plot->name);
+    char *path = qn_format(NULL, "%s/%s.svg", p->placed ? p->folder : p->stage.path, plot->name);
     if (path && qn_read_whole(path, PICTURE_LIMIT, &svg, NULL) == QINS_OK) {
         fprintf(to, "<figure id=\"%s\">", plot->name);
         if (*plot->caption)

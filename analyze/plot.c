@@ -32,48 +32,27 @@ static const char svg_style[] =
 
 enum qins_status qn_plotter_init(struct qn_plotter *p, const char *dir, struct qins_error *err)
 {
-    *p = (struct qn_plotter){0};
+    *p = (struct qn_plotter){.stage.fd = -1};
     p->folder = qn_path_join(dir, "plots", err);
-    p->temp = qn_path_join(dir, "plots.tmp-XXXXXX", err);
-    if (!p->folder || !p->temp)
-        return QINS_ERR_MEMORY;
-    enum qins_status st = qn_make_directories(p->folder, err);
-    if (st == QINS_OK && !mkdtemp(p->temp)) {
-        st = qn_fail_errno(err, p->temp, "make a folder");
-        free(p->temp);
-        p->temp = NULL;
-    }
-    return st;
-}
-
-static void remove_folder(const char *path)
-{
-    DIR *d = opendir(path);
-    for (const struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
-    rmdir(path);
+    return p->folder ? qn_stage_init(&p->stage, dir, "plots", err) : QINS_ERR_MEMORY;
 }
 
 void qn_plotter_finish(struct qn_plotter *p)
 {
     if (p->data)
         fclose(p->data);
-    if (p->temp)
-        remove_folder(p->temp);
-    free(p->temp);
+    if (p->stage.path)
+        qn_stage_finish(&p->stage);
     free(p->folder);
     free(p->plots);
-    *p = (struct qn_plotter){0};
+    *p = (struct qn_plotter){.stage.fd = -1};
 }
 
 /* NAME and SUFFIX in the folder of work. */
 static FILE *create(const struct qn_plotter *p, const char *name, const char *suffix,
                     struct qins_error *err)
 {
-    char *path = qn_format(err, "%s/%s%s", p->temp, name, suffix);
+    char *path = qn_format(err, "%s/%s%s", p->stage.path, name, suffix);
     FILE *f = path ? fopen(path, "we") : NULL;
     if (path && !f)
         qn_fail_errno(err, path, "create a file");
@@ -169,7 +148,7 @@ void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns)
 enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
                              const char *script, struct qins_error *err)
 {
-    enum qins_status st = close_file(p->data, p->temp, err);
+    enum qins_status st = close_file(p->data, p->stage.path, err);
     p->data = NULL;
     if (st == QINS_OK && p->n_plots == p->capacity) {
         size_t capacity = p->capacity ? 2 * p->capacity : 64;
@@ -183,7 +162,7 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, c
     if (!f)
         return st != QINS_OK ? st : err ? err->status : QINS_ERR_IO;
     fprintf(f, "name = \"%s\"\n%s%s", plot->name, head, script);
-    st = close_file(f, p->temp, err);
+    st = close_file(f, p->stage.path, err);
     if (st == QINS_OK)
         p->plots[p->n_plots++] = *plot;
     return st;
@@ -191,8 +170,8 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, c
 
 enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err)
 {
-    enum qins_status st = close_file(p->data, p->temp, err);
-    char *path = qn_format(err, "%s/%s.dat", p->temp, name);
+    enum qins_status st = close_file(p->data, p->stage.path, err);
+    char *path = qn_format(err, "%s/%s.dat", p->stage.path, name);
     p->data = NULL;
     if (!path)
         return QINS_ERR_MEMORY;
@@ -215,13 +194,13 @@ static enum qins_status write_driver(const struct qn_plotter *p, const char *nam
         if (progress)
             fprintf(f, "set print \"progress\"\nprint %zu\nset print\n", i + 1);
     }
-    return close_file(f, p->temp, err);
+    return close_file(f, p->stage.path, err);
 }
 
 /* How many of all plots are done, from the file that the driver writes. */
 static size_t plots_done(const struct qn_plotter *p, size_t before)
 {
-    char *path = qn_format(NULL, "%s/progress", p->temp);
+    char *path = qn_format(NULL, "%s/progress", p->stage.path);
     FILE *f = path ? fopen(path, "re") : NULL;
     char line[32] = "";
     size_t done = before;
@@ -250,7 +229,7 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
     for (size_t first = 0; first < p->n_plots && st == QINS_OK;) {
         bool ok;
         const struct qn_child child = {.argv = gnuplot,
-                                       .folder = p->temp,
+                                       .folder = p->stage.path,
                                        .seconds = SECONDS_BASE +
                                                   SECONDS_PLOT * (unsigned)(p->n_plots - first)};
         st = write_driver(p, "run.gp", first, true, err);
@@ -309,15 +288,10 @@ static enum qins_status style_svg(const char *path, struct qins_error *err)
 static enum qins_status move(const struct qn_plotter *p, const char *name, const char *suffix,
                              struct qins_error *err)
 {
-    char *from = qn_format(err, "%s/%s%s", p->temp, name, suffix);
-    char *to = qn_format(err, "%s/%s%s", p->folder, name, suffix);
-    enum qins_status st = from && to ? QINS_OK : QINS_ERR_MEMORY;
-    if (st == QINS_OK && qn_is_directory(to))
-        st = qn_fail_at(err, QINS_ERR_IO, to, NULL, QN_NO_OFFSET, "there is a folder of this name");
-    if (st == QINS_OK && rename(from, to) != 0 && errno != ENOENT)
-        st = qn_fail_errno(err, to, "move a file");
-    free(from);
-    free(to);
+    char *file = qn_format(err, "%s%s", name, suffix);
+    const enum qins_status st =
+        file ? qn_stage_move(&p->stage, p->folder, file, err) : QINS_ERR_MEMORY;
+    free(file);
     return st;
 }
 
@@ -377,16 +351,22 @@ enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *
     if (!f)
         return err ? err->status : QINS_ERR_IO;
     fputs(qn_asset_style_gp, f);
-    enum qins_status st = close_file(f, p->temp, err);
+    enum qins_status st = close_file(f, p->stage.path, err);
     if (st == QINS_OK)
         st = write_driver(p, "draw.gp", 0, false, err);
     if (st == QINS_OK)
         st = draw_all(p, monitor, err);
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++) {
-        char *svg = qn_format(err, "%s/%s.svg", p->temp, p->plots[i].name);
+        char *svg = qn_format(err, "%s/%s.svg", p->stage.path, p->plots[i].name);
         st = !svg ? QINS_ERR_MEMORY : p->plots[i].drawn ? style_svg(svg, err) : QINS_OK;
         free(svg);
     }
+    return st;
+}
+
+enum qins_status qn_plotter_place(struct qn_plotter *p, struct qins_error *err)
+{
+    enum qins_status st = qn_make_directories(p->folder, err);
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++)
         st = move_plot(p, &p->plots[i], err);
     if (st == QINS_OK)
@@ -395,5 +375,6 @@ enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *
         st = move(p, "draw", ".gp", err);
     if (st == QINS_OK)
         remove_stale(p);
+    p->placed = true;
     return st;
 }

@@ -82,11 +82,32 @@ static void put_list(FILE *to, const json_t *gates, const char *status, const ch
     fputs("</ul></div>\n", to);
 }
 
+/* What is to be known of gates' reports before their figures are. */
+static void put_notes(FILE *to, const json_t *gates)
+{
+    const json_t *gate, *note;
+    size_t i, k, n = 0;
+    json_array_foreach(gates, i, gate)
+    {
+        json_array_foreach(json_object_get(gate, "notes"), k, note)
+        {
+            fprintf(to, "%s<li><a href=\"#gate-%zu\">",
+                    n++ ? "" : "<div><b class=\"warn\">To be read with care</b>\n<ul>\n", i + 1);
+            qn_page_text(to, qn_report_text(gate, "title"));
+            fputs("</a>: ", to);
+            qn_page_text(to, json_is_string(note) ? json_string_value(note) : "");
+            fputs("</li>\n", to);
+        }
+    }
+    fputs(n ? "</ul></div>\n" : "", to);
+}
+
 void qn_review_open(FILE *to, const json_t *gates)
 {
     fputs("<div class=\"findings\">\n", to);
     put_list(to, gates, "fail", "Failed");
     put_list(to, gates, "not_run", "Not run: no evidence, or not enough");
+    put_notes(to, gates);
     fputs("</div>\n", to);
 }
 

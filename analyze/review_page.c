@@ -178,6 +178,7 @@ static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate
     fputs("</span></h2>\n", to);
     put_paragraph(to, "decision", qn_report_text(gate, "decision"));
     put_fallback(to, gate);
+    put_texts(to, json_object_get(gate, "notes"), "plain warn");
     if (strcmp(status, "blocked") == 0 && *alone) {
         fputs("<p>Its own criteria, were nothing before it in the way: ", to);
         qn_review_light(to, alone, true);

@@ -86,6 +86,7 @@ static enum qins_status print_review(const json_t *report, struct qins_error *er
     for (size_t i = 0; i < json_array_size(gates); i++) {
         const json_t *g = json_array_get(gates, i);
         cli_print("%s: %s\n", cli_string(g, "id"), cli_string(g, "decision"));
+        print_lines(cli_string(g, "id"), json_object_get(g, "notes"));
     }
     for (size_t i = 0; i < json_array_size(ship); i++) {
         const json_t *j = json_array_get(ship, i), *ready = json_object_get(j, "ready");
@@ -111,6 +112,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         .n_evidence = c->n_list,
         .gates = c->value[OPT_GATES],
         .previous = c->value[OPT_PREVIOUS],
+        .output = dir,
     };
     if (!c->n_list)
         return qn_fail(err, QINS_ERR_USAGE, "'--evidence DIR' is missing");

@@ -310,9 +310,35 @@ echo $! >> {self.dir}/pids
                 time.sleep(0.02)
             running.send_signal(signal.SIGINT)
             self.assertEqual(running.wait(timeout=60), 130)
-        self.assertEqual({p.name for p in folder.iterdir()} - {"plots"}, set(old))
+        self.assertEqual({p.name for p in folder.iterdir()}, set(old))
         for name, content in old.items():
             self.assertEqual((folder / name).read_bytes(), content)
+
+    def test_killed(self):
+        """What a run leaves that is killed goes with the next; what is another's, or at work, stays."""
+        programs, folder = self.dir / "killed", self.dir / "left"
+        programs.mkdir()
+        started = self.dir / "started-too"
+        (programs / "chromium").write_text(f"#!/bin/sh\necho $$ > {started}\nexec /bin/sleep 600\n")
+        (programs / "chromium").chmod(0o755)
+        folder.mkdir()
+        kept = [folder / name for name in ("plots.tmp-mine", "review.tmp-notours", "plots.tmp-a.txt9")]
+        for path in kept:
+            path.mkdir()
+        self.addCleanup(lambda: subprocess.run(["kill", "-9", started.read_text().strip()], check=False))
+        with subprocess.Popen([PROGRAM, "gate", "--evidence", self.evidence, "-o", folder],
+                              env=without_gnuplot(programs), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as running:
+            while not (started.exists() and started.read_text()) and running.poll() is None:
+                time.sleep(0.02)
+            at_work = {p.name for p in folder.iterdir()} - {p.name for p in kept}
+            self.assertEqual({re.sub("-.{6}$", "", name) for name in at_work}, {"plots.tmp", "review.tmp"})
+            self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
+            self.assertLessEqual(at_work, {p.name for p in folder.iterdir()})
+            running.kill()
+        self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
+        self.assertEqual({p.name for p in folder.iterdir()},
+                         {"gate_review.json", "index.html", "plots"} | {p.name for p in kept})
 
     def test_first_screen(self):
         """What failed or is missing by name and figure, before the first gate; roles of texts."""

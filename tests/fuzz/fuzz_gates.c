@@ -22,7 +22,7 @@ static void judge(json_t *spec, json_t *report)
         qn_gates_judge(&job, NULL) == QINS_OK) {
         json_t *review = qn_gate_report(&job, NULL);
         if (review)
-            (void)qn_gate_add_history(review, NULL, NULL);
+            (void)qn_gate_add_history(review, NULL, NULL, NULL);
         json_decref(review);
     }
     json_decref(job.evidence.notes);

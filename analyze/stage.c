@@ -1,0 +1,138 @@
+#include "analyze/stage.h"
+
+#include "core/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    TREE_FILES = 16, /* open at once while a folder is removed */
+    UNIQUE = 6,      /* characters that mkdtemp() chooses */
+    ATTEMPTS = 100
+};
+static const char infix[] = ".tmp-";
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    nftw(path, remove_entry, TREE_FILES, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static bool lock(int fd, int operation)
+{
+    int failure;
+    while ((failure = flock(fd, operation)) != 0 && errno == EINTR)
+        continue;
+    return failure == 0;
+}
+
+/* Whether ENTRY is called as NAME's stages are. */
+static bool is_stage(const char *entry, const char *name)
+{
+    const size_t n = strlen(name), head = n + strlen(infix);
+    return strncmp(entry, name, n) == 0 && strncmp(entry + n, infix, strlen(infix)) == 0 &&
+           strlen(entry) == head + UNIQUE && !strpbrk(entry + head, ".-");
+}
+
+/* What a run left that was killed; one that is at work holds the lock. */
+static void remove_left(const char *dir, const char *name)
+{
+    DIR *d = opendir(dir);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        char *path = is_stage(e->d_name, name) ? qn_path_join(dir, e->d_name, NULL) : NULL;
+        const int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (fd >= 0 && lock(fd, LOCK_EX | LOCK_NB))
+            remove_tree(path);
+        if (fd >= 0)
+            close(fd);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* Whether FD is what stands at PATH. */
+static bool is_at(int fd, const char *path)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* *AGAIN: another run took the new folder for one that was left, before it was locked. */
+static enum qins_status make(struct qn_stage *s, const char *base, const char *name, bool *again,
+                             struct qins_error *err)
+{
+    *again = false;
+    s->path = qn_format(err, "%s/%s%sXXXXXX", base, name, infix);
+    if (!s->path)
+        return QINS_ERR_MEMORY;
+    if (!mkdtemp(s->path)) {
+        const enum qins_status st = qn_fail_errno(err, s->path, "make a folder");
+        free(s->path);
+        s->path = NULL;
+        return st;
+    }
+    s->fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->fd >= 0)
+        (void)lock(s->fd, LOCK_EX); /* some file systems have no locks, nor need them here */
+    *again = s->fd < 0 || !is_at(s->fd, s->path);
+    return QINS_OK;
+}
+
+enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *name,
+                               struct qins_error *err)
+{
+    *s = (struct qn_stage){.fd = -1};
+    char *base = realpath(dir, NULL); /* programs that work in it may run elsewhere */
+    enum qins_status st = base ? QINS_OK : qn_fail_errno(err, dir, "find the folder");
+    bool again = base != NULL;
+    if (base)
+        remove_left(base, name);
+    for (int i = 0; i < ATTEMPTS && st == QINS_OK && again; i++) {
+        qn_stage_finish(s);
+        st = make(s, base, name, &again, err);
+    }
+    free(base);
+    return st;
+}
+
+void qn_stage_finish(struct qn_stage *s)
+{
+    if (s->path)
+        remove_tree(s->path);
+    if (s->fd >= 0)
+        close(s->fd);
+    free(s->path);
+    *s = (struct qn_stage){.fd = -1};
+}
+
+enum qins_status qn_stage_move(const struct qn_stage *s, const char *dir, const char *name,
+                               struct qins_error *err)
+{
+    char *from = qn_path_join(s->path, name, err), *to = from ? qn_path_join(dir, name, err) : NULL;
+    enum qins_status st = to ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK && qn_is_directory(to))
+        st = qn_fail_at(err, QINS_ERR_IO, to, NULL, QN_NO_OFFSET, "there is a folder of this name");
+    if (st == QINS_OK && rename(from, to) != 0 && errno != ENOENT)
+        st = qn_fail_errno(err, to, "move a file to");
+    free(from);
+    free(to);
+    return st;
+}
