@@ -190,10 +190,12 @@ enum qins_status qn_long_windows_report(const struct qn_validation *v,
     enum qins_status st = qn_validation_items(v, w->test, w->windows,
                                               w->context * sizeof(struct point), &points, err);
     *out = NULL;
-    if (st == QINS_OK && !(scratch = calloc((size_t)w->windows, w->context * sizeof *scratch)))
-        st = qn_fail_memory(err);
     if (st == QINS_OK)
+        scratch = calloc((size_t)w->windows, w->context * sizeof *scratch);
+    if (scratch)
         *out = report(points, w, scratch, found);
+    else if (st == QINS_OK)
+        st = qn_fail_memory(err);
     free(points);
     free(scratch);
     return st;

@@ -117,7 +117,10 @@ enum qins_status qn_validation_items(const struct qn_validation *v, const char *
                                      size_t size, const void ***out, struct qins_error *err)
 {
     const void **items = calloc((size_t)n + 1, sizeof *items);
-    enum qins_status st = items ? QINS_OK : qn_fail_memory(err);
+    enum qins_status st = QINS_OK;
+    *out = NULL;
+    if (!items)
+        return qn_fail_memory(err);
     for (uint64_t i = 0; i < n && st == QINS_OK; i++)
         st = qn_validation_item(v, test, i, size, &items[i], err);
     if (st != QINS_OK) {

@@ -109,6 +109,8 @@ struct cli_verb {
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
     /* Shows c->report where --json does not; a report of a check that did not hold, too. */
     enum qins_status (*print)(const json_t *report, struct qins_error *err);
+    /* Said last, where print() was called: where things went. May be NULL. */
+    void (*print_outputs)(const struct cli *c);
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,

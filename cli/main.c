@@ -87,8 +87,11 @@ static enum qins_status show_report(const struct cli_verb *verb, const struct cl
         return st;
     if (c->json)
         cli_print_json(c->report);
-    else if (verb->print && (!c->quiet || verb->prints_if_quiet))
+    else if (verb->print && (!c->quiet || verb->prints_if_quiet)) {
         printed = verb->print(c->report, &print_err);
+        if (printed == QINS_OK && verb->print_outputs)
+            verb->print_outputs(c);
+    }
     if (st != QINS_OK || printed == QINS_OK)
         return st;
     *err = print_err;

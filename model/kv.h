@@ -34,6 +34,9 @@ struct qn_kv_counts {
                             allocated for them is a whole page a layer */
     uint64_t held_bytes; /* of the whole V cache when sequences ended: packed, old and open */
     uint64_t f16_bytes, f32_bytes;      /* what plain caches of the same values take then */
+    /* Sums over all lengths 1 … N that a sequence of N tokens had while it grew, of what was held
+     * and of what plain float16 takes. Of one that was cut back, as if it had grown to N at once. */
+    double grown_held_bytes, grown_f16_bytes;
     uint64_t work_bytes;                /* of the buffer for decoded pages, of one session */
     uint64_t encoded, decoded, recoded; /* pages: how often, and how long, of all threads */
     double encode_seconds, decode_seconds, recode_seconds;

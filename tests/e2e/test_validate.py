@@ -403,6 +403,34 @@ class Figures(Folder):
         self.assertIn(f"{MODEL}, V of 6 bits", table)
         self.assertIn("V cache, 6 bits, pages of", table)
 
+    def test_end_of_output(self):
+        """What decides stands last, and where the report went; no line is too long to be read."""
+        archive, out = self.dir / "end.qins", self.dir / "end.json"
+        support.run_qins("convert", MODEL, "-o", archive, "--bits", 3, check=0)
+        arguments = ("--text", self.short, "--context", 128, "--tests", "perplexity,sampling")
+        shown = support.run_qins("validate", MODEL, archive, *arguments, "-o", out, "--kv-cache", 6,
+                                 check=0).stdout.splitlines()
+        test = json.loads(out.read_text())["tests"]["perplexity"]
+        self.assertEqual(shown[-1], f"report: {out}")
+        head = shown.index(next(line for line in shown if line.startswith("test  ")))
+        self.assertEqual(shown[head - 1], "")
+        self.assertRegex(shown[head], "^test +verdict +deciding figure +value +bar +met$")
+        self.assertEqual([line.split()[0] for line in shown[head + 1:-1]],
+                         ["sampling", "ten", "perplexity", "or,"])
+        self.assertRegex(shown[head + 3], r"^perplexity +not passed +perplexity, change +\+"
+                                          rf"{test['difference']['perplexity']:.4g} +within \+- 0\.1 +no$")
+        self.assertLessEqual(max(len(line) for line in shown if "/" not in line), 100)
+        # The better one's change has its sign; of the thresholds it is the magnitude.
+        shown = support.run_qins("validate", archive, MODEL, *arguments, "-o", out, check=0).stdout
+        test = json.loads(out.read_text())["tests"]["perplexity"]
+        self.assertGreater(test["thresholds"]["perplexity_difference"]["value"], 0)
+        self.assertRegex(shown, rf"perplexity, change +-{-test['difference']['perplexity']:.4g} ")
+        quiet = support.run_qins("validate", MODEL, *arguments, "-o", out, "--quiet", check=0)
+        self.assertEqual(quiet.stdout, "")
+        shown = support.run_qins("validate", MODEL, *arguments, check=0).stdout
+        self.assertRegex(shown, "\nsampling +skipped +there is no candidate +- +- +-\n"
+                                "perplexity +not judged +there is no candidate +- +- +-\n$")
+
     def longer(self):
         """More than a window of 1025 tokens, and another text than self.short."""
         path = self.dir / "longer.txt"
@@ -436,8 +464,8 @@ class Figures(Folder):
         for bar in test["thresholds"].values():
             self.assertEqual((bar["value"], bar["passed"]), (None, False))
         shown = support.run_qins("validate", *arguments, "--tests", "perplexity", check=0).stdout
-        self.assertRegex(shown, r"(?m)^perplexity +no +perplexity, change +no number +"
-                                r"at most 0\.1 +no$")
+        self.assertRegex(shown, r"(?m)^perplexity +not passed +perplexity, change +none +"
+                                r"within \+- 0\.1 +no$")
 
     def test_what_is_told(self):
         other = self.dir / "other"
