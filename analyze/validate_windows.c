@@ -142,7 +142,7 @@ static enum qins_status make(struct pass *p, struct qn_scoring *s, const void **
     enum qins_status st = windows > 0 ? run(p, s, cost, err) : QINS_OK;
     if (st == QINS_OK)
         st = qn_validation_items(p->v, p->test, windows, p->window_bytes, out, err);
-    for (uint64_t i = 0; i < windows && st == QINS_OK; i++)
+    for (uint64_t i = 0; *out && i < windows && st == QINS_OK; i++)
         if (!sound(p, (*out)[i]))
             st = qn_validation_bad_item(p->v, p->test, i, err);
     if (st == QINS_OK && p->logits)
