@@ -365,6 +365,12 @@ static enum qins_status check_selectors(const json_t *j, const char *place, stru
     return check_members(j, place, QN_GATE_SELECTORS, check_selector, err);
 }
 
+/* What words of commands stand for. */
+static enum qins_status check_words(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_kind, err);
+}
+
 static enum qins_status check_identity(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
@@ -374,6 +380,7 @@ static enum qins_status check_identity(const json_t *j, const char *place, struc
         {"model_name", check_path, false},     {"archive_name", check_path, false},
         {"transport_name", check_path, false}, {"text_name", check_path, false},
         {"prompts_name", check_path, false},   {"settings", check_paths, false},
+        {"options", check_options, false},     {"words", check_words, false},
     };
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }

@@ -410,20 +410,34 @@ class Evidence(Gates):
         self.assertEqual([t["name"] for t in review["texts"]], ["text.txt"])
 
     def test_commands(self):
-        """As the reports were made; none where nothing makes them."""
-        del self.reports["bench/gemv.json"], self.reports["native/all.json"]
+        """As the reports were made, of what; none where nothing makes them."""
+        del self.reports["bench/gemv.json"], self.reports["native/all.json"], self.reports["bench/hot.json"]
         self.part("validation.json", "tests", "perplexity")["style"] = "a; rm -r b"
+        for report in ("validation.json", "native/v-all.json"):
+            self.reports[report]["text"]["path"] = "it's held $out.txt"
+        self.reports["validation.json"]["candidate"]["path"] = "-run/model.qins"
         self.review()
-        self.assertEqual(self.criteria["pattern-a/c-kl"]["command"],
-                         "qins validate MODEL ARCHIVE --text HELDOUT -o validation.json --tests "
-                         "perplexity,autoregressive,sampling,consistency,long-context --context 256 "
-                         "--tokens 1000")
-        self.assertTrue(self.criteria["3-4/samples"]["command"].endswith("--context 256"))
-        self.assertTrue(self.criteria["3-4/policy"]["command"].endswith("--target-bits 6.5"))
-        self.assertNotIn("--context", self.criteria["5-6/mlp-match"]["command"])
+        command = lambda c: self.criteria[c]["command"]
+        self.assertEqual(command("pattern-a/c-kl"),
+                         "qins validate model ./-run/model.qins --text 'it'\\''s held $out.txt' -o "
+                         "validation.json --tests perplexity,autoregressive,sampling,consistency,"
+                         "long-context --context 256 --tokens 1000")
+        self.assertEqual(command("3-4/samples"),
+                         "qins calibrate model --text text.txt --gram --keep-rows 2048 --sensitivity "
+                         "-o calibration.h5 --json --context 256 > calibrate.json")
+        self.assertTrue(command("3-4/policy").endswith("--target-bits 6.5"))
+        # What is not there: of the model and in the windows of the rest, where these agree.
+        self.assertTrue(command("5-6/mlp-match").startswith("qins transport model --calibration"))
+        self.assertTrue(command("5-6/mlp-match").endswith("--text HELDOUT -o validation-native.json "
+                                                          "--context 256 --ppl-style qins"))
+        self.assertEqual(command("3-4/hot-overhead"),
+                         "qins bench hot-path model ARCHIVE --save bench-hot.json")
         for c in ("4-5/fused-speedup", "4-5/gpu-portable", "6-production/final-memory"):
-            self.assertEqual(self.criteria[c]["command"], "")
+            self.assertEqual(command(c), "")
             self.assertIn("this version of qins has no benchmark", self.reason(c))
+        self.part("native/v-all.json", "tests", "perplexity")["context"] = 512
+        self.review()
+        self.assertNotIn("--context", command("5-6/mlp-match"))
 
     def test_interrupted(self):
         """Hostile gates neither run on for ever nor keep the user from stopping."""
