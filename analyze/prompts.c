@@ -9,22 +9,22 @@
 extern const char qn_prompts_json[];
 extern const size_t qn_prompts_json_size;
 
-/* SIZE bytes of text and a kind become the next prompt. */
+/* SIZE bytes of text and a kind become the next prompt; WHERE and NUMBER say where it stands. */
 static enum qins_status add(struct qn_prompts *p, const char *kind, const char *text, size_t size,
-                            struct qins_error *err)
+                            const char *where, size_t number, struct qins_error *err)
 {
     if (p->n == QN_MAX_PROMPTS)
         return qn_fail(err, QINS_ERR_FORMAT, "there are more than %d prompts", QN_MAX_PROMPTS);
     if (size == 0)
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu is empty", p->n);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu is empty", where, number);
     if (size > QN_MAX_PROMPT_BYTES)
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu has %zu bytes, more than %d", p->n, size,
-                       QN_MAX_PROMPT_BYTES);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu has %zu bytes, more than %d", where, number,
+                       size, QN_MAX_PROMPT_BYTES);
     if (memchr(text, '\0', size))
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu holds a NUL", p->n);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu holds a NUL", where, number);
     if (strlen(kind) > QN_MAX_PROMPT_KIND)
-        return qn_fail(err, QINS_ERR_FORMAT, "the kind of prompt %zu has more than %d bytes", p->n,
-                       QN_MAX_PROMPT_KIND);
+        return qn_fail(err, QINS_ERR_FORMAT, "the kind of %s %zu has more than %d bytes", where,
+                       number, QN_MAX_PROMPT_KIND);
     struct qn_prompt *q = &p->prompts[p->n++];
     q->kind = qn_strdup(kind, err);
     q->text = qn_strndup(text, size, err);
@@ -53,7 +53,7 @@ static enum qins_status parse_json(struct qn_prompts *p, const void *data, size_
             st = qn_fail(err, QINS_ERR_FORMAT, "prompt %zu has no 'kind' and 'text' of text", i);
         if (st == QINS_OK)
             st = add(p, json_string_value(kind), json_string_value(text), json_string_length(text),
-                     err);
+                     "prompt", i, err);
     }
     json_decref(root);
     return st;
@@ -63,12 +63,12 @@ static enum qins_status parse_lines(struct qn_prompts *p, const char *text, size
                                     struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    for (size_t at = 0, length; at < size && st == QINS_OK; at += length + 1) {
+    for (size_t at = 0, line = 1, length; at < size && st == QINS_OK; at += length + 1, line++) {
         const char *end = memchr(text + at, '\n', size - at);
         length = end ? (size_t)(end - text) - at : size - at;
         const size_t kept = length - (length > 0 && text[at + length - 1] == '\r');
         if (kept > 0)
-            st = add(p, "given", text + at, kept, err);
+            st = add(p, "given", text + at, kept, "line", line, err);
     }
     return st;
 }

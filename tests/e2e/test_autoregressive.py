@@ -330,8 +330,8 @@ class Prompts(Folder):
             return json.dumps({**SHIPPED, **changes}).encode()
         one = {"kind": "news", "text": "x"}
         for data, says in (
-                (b"", "no prompt"), (b"\n\r\n", "no prompt"), (b"a\0b", "NUL"),
-                (b"x" * 65537, "65536"), (b"x\n" * 1001, "more than 1000"), (b"{", "JSON"),
+                (b"", "no prompt"), (b"\n\r\n", "no prompt"), (b"\nx\na\0b", "line 3 holds a NUL"),
+                (b"\n" + b"x" * 65537, "line 2 has 65537 bytes, more than 65536"), (b"x\n" * 1001, "more than 1000"), (b"{", "JSON"),
                 (b"  {}", "schema"), (json_of(schema="qins/plan/1"), "schema"),
                 (json_of(prompts={}), "no array"), (json_of(prompts=[]), "no prompt"),
                 (json_of(prompts=[one, {"text": "x"}]), "prompt 1"),

@@ -489,6 +489,7 @@ class Refused(Folder):
         self.assertRegex(line, "'taste'; there are: .*perplexity")
         for arguments in ([], ["--text", TEXT, "--ids", self.ids([1])],
                           ["--text", TEXT, "--context", "0"], ["--text", TEXT, "--tests", ""],
+                          ["--text", ""], ["--text", TEXT, "--prompts", ""],
                           ["--text", TEXT, "--ppl-style", "gpt"],
                           ["--text", TEXT, "--ppl-style", "llama.cpp", "--context", "2"],
                           ["--text", TEXT, "--text", TEXT], ["--text", TEXT, "--seed", "1"]):
@@ -561,6 +562,22 @@ class Refused(Folder):
         self.fails(2, model, "--ids", ids, "-o", ids)
         self.fails(2, archive, "--text", text, "-o", archive)
         self.fails(4, model, "--text", text, "-o", self.dir / "none" / "out.json")
+
+
+class Schema(unittest.TestCase):
+    def test_all_is_described(self):
+        def walk(schema, where):
+            for name, part in schema.get("properties", {}).items():
+                self.assertTrue(part.get("description"), f"{where}.{name}")
+                walk(part, f"{where}.{name}")
+            for key in ("items", "additionalProperties"):
+                if isinstance(schema.get(key), dict):
+                    walk(schema[key], f"{where}[]")
+            for part in schema.get("oneOf", []):
+                walk(part, where)
+        walk(SCHEMA, "")
+        for name, part in SCHEMA["$defs"].items():
+            walk(part, name)
 
 
 if __name__ == "__main__":
