@@ -186,6 +186,13 @@ static enum qins_status check_range(const json_t *j, const char *place, struct q
     return good ? QINS_OK : bad(err, place, "[low, high] is needed, numbers or null");
 }
 
+/* Of a measurement: its least and its greatest value. */
+static enum qins_status check_spread(const json_t *j, const char *place, struct qins_error *err)
+{
+    return json_array_size(j) == 2 ? check_list(j, place, 2, check_expr, err)
+                                   : bad(err, place, "a list of two expressions is needed");
+}
+
 static enum qins_status check_criterion(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
@@ -200,6 +207,7 @@ static enum qins_status check_criterion(const json_t *j, const char *place, stru
         {"alternatives", check_alternatives, false},
         {"beside", check_besides, false},
         {"range", check_range, false},
+        {"spread", check_spread, false},
         {"source", check_source, true},
         {"command", check_text, false}, /* check_gate_references() */
         {"limits", check_text, false},
@@ -503,18 +511,25 @@ static enum qins_status check_gate_references(const json_t *spec, size_t at, str
     return check_references(gates, at + 1, g, json_object_get(g, "decisions"), "when", place, err);
 }
 
+static enum qins_status check_term(const json_t *j, const char *place, struct qins_error *err)
+{
+    static const struct key keys[] = {{"term", check_text, true}, {"text", check_text, true}};
+    return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
+}
+
+static enum qins_status check_legend(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_list(j, place, QN_GATES_MAX, check_term, err);
+}
+
 enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err)
 {
     static const struct key keys[] = {
-        {"schema", check_schema, true},
-        {"qins_version", check_text, false},
-        {"title", check_text, true},
-        {"description", check_text, false},
-        {"identities", check_identities, false},
-        {"selectors", check_selectors, true},
-        {"gates", check_gates, true},
-        {"ship", check_ship, false},
-        {"decisions", check_decisions, false},
+        {"schema", check_schema, true},       {"qins_version", check_text, false},
+        {"title", check_text, true},          {"description", check_text, false},
+        {"legend", check_legend, false},      {"identities", check_identities, false},
+        {"selectors", check_selectors, true}, {"gates", check_gates, true},
+        {"ship", check_ship, false},          {"decisions", check_decisions, false},
     };
     const json_t *gates = json_object_get(spec, "gates"), *ship = json_object_get(spec, "ship");
     const size_t n = json_array_size(gates);

@@ -1,5 +1,6 @@
 #include "analyze/gate_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +76,69 @@ static char *key_text(const json_t *expr)
     return path ? qn_strdup(path, NULL) : json_dumps(expr, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
-static json_t *standard_error(const struct qn_gate_job *job, const json_t *criterion, int file)
+/* The number that EXPR is, or null. */
+static json_t *number_json(const struct qn_gate_job *job, const json_t *expr, int file)
 {
-    const json_t *expr = json_object_get(criterion, "standard_error");
     char why[QN_REASON_BYTES];
     struct qn_figure f;
     return expr && file != QN_NO_FILE && qn_gate_figure(job, file, expr, &f, why) &&
                    f.kind == QN_FIGURE_NUMBER
                ? json_real(f.number)
                : json_null();
+}
+
+/* How far VALUE is from the nearest end of the bar; NaN where the bar is no number. */
+static double distance(double value, const json_t *threshold)
+{
+    const json_t *low = json_array_get(threshold, 0), *high = json_array_get(threshold, 1);
+    if (json_array_size(threshold) == 2)
+        return fmin(distance(value, low), distance(value, high));
+    return json_is_number(threshold) ? fabs(value - json_number_value(threshold)) : (double)NAN;
+}
+
+/* Whether an end of the bar lies within SPREAD. */
+static bool is_within(const json_t *threshold, double low, double high)
+{
+    if (json_array_size(threshold) == 2)
+        return is_within(json_array_get(threshold, 0), low, high) ||
+               is_within(json_array_get(threshold, 1), low, high);
+    const double bar = json_number_value(threshold);
+    return json_is_number(threshold) && low <= bar && bar <= high;
+}
+
+/* Why the verdict may be chance, or null: J has what was measured. */
+static json_t *close_json(const json_t *j)
+{
+    static const double errors = 2.0;
+    const json_t *value = json_object_get(j, "value"), *spread = json_object_get(j, "spread"),
+                 *error = json_object_get(j, "standard_error"),
+                 *threshold = json_object_get(j, "threshold");
+    if (!json_is_boolean(json_object_get(j, "passed")) || !json_is_number(value))
+        return json_null();
+    if (json_number_value(error) > 0.0 &&
+        distance(json_number_value(value), threshold) <= errors * json_number_value(error))
+        return json_string("within two standard errors of the threshold");
+    if (json_is_array(spread) && is_within(threshold, json_number_value(json_array_get(spread, 0)),
+                                           json_number_value(json_array_get(spread, 1))))
+        return json_string("the threshold lies within what was measured");
+    return json_null();
+}
+
+/* [low, high] of the measurement, or null. */
+static json_t *spread_json(const struct qn_gate_job *job, const json_t *criterion, int file)
+{
+    const json_t *spread = json_object_get(criterion, "spread");
+    json_t *low = number_json(job, json_array_get(spread, 0), file),
+           *high = number_json(job, json_array_get(spread, 1), file);
+    const bool known = json_is_number(low) && json_is_number(high);
+    json_t *out = known ? json_array() : json_null();
+    if (known) {
+        qn_json_append(&out, json_incref(low));
+        qn_json_append(&out, json_incref(high));
+    }
+    json_decref(low);
+    json_decref(high);
+    return out;
 }
 
 static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
@@ -104,8 +159,11 @@ static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
     else
         qn_json_put(&j, "value_text", json_null());
     qn_json_put(&j, "unit", copy(spec, "unit"));
-    qn_json_put(&j, "standard_error", standard_error(job, spec, v->file));
+    qn_json_put(&j, "standard_error",
+                number_json(job, json_object_get(spec, "standard_error"), v->file));
+    qn_json_put(&j, "spread", spread_json(job, spec, v->file));
     put_bar(&j, spec);
+    qn_json_put(&j, "close", close_json(j));
     qn_json_put(&j, "reason", judged ? json_null() : qn_json_text(v->reason));
     qn_json_put(&j, "evidence",
                 v->file == QN_NO_FILE ? json_null()
@@ -334,6 +392,7 @@ json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
     qn_json_put(&summary, "gates", counts_json(gates, QN_GATE_BLOCKED + 1));
     qn_json_put(&summary, "criteria", counts_json(criteria, QN_GATE_BLOCKED));
     qn_json_put(&j, "title", copy(job->spec, "title"));
+    qn_json_put(&j, "legend", copy(job->spec, "legend"));
     qn_json_put(&j, "passed", json_boolean(gates[QN_GATE_PASS] == job->n_gates));
     put_decision(job, NULL, json_object_get(job->spec, "decisions"), &j);
     qn_json_put(&j, "ship", ship_json(job));

@@ -47,7 +47,7 @@ void qn_page_name(FILE *to, const char *name)
     while (*name) {
         char part[64];
         size_t n = 0;
-        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._", name[n - 1])))
+        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._/", name[n - 1])))
             n++;
         while (n > 1 && ((unsigned char)name[n] & 0xc0) == 0x80) /* not inside a character */
             n--;
@@ -55,7 +55,7 @@ void qn_page_name(FILE *to, const char *name)
         part[n] = '\0';
         qn_page_text(to, part);
         name += n;
-        if (*name && strchr("._", name[-1]))
+        if (*name && strchr("._/", name[-1]))
             fputs("<wbr>", to);
     }
 }

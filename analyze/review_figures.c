@@ -32,12 +32,24 @@ void qn_review_plot_name(enum qn_review_kind kind, size_t file, char *name, size
 const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test)
 {
     const json_t *t = NULL;
+    if (!f)
+        return NULL;
     if (strcmp(f->schema, QN_VALIDATION_SCHEMA) == 0)
         t = json_object_get(json_object_get(f->report, "tests"), test);
     return json_is_object(json_object_get(f->report, "candidate")) && json_is_object(t) &&
                    !json_object_get(t, "skipped")
                ? t
                : NULL;
+}
+
+bool qn_review_same_windows(const json_t *a, const json_t *b)
+{
+    static const char *const keys[] = {"style", "context"};
+    for (int i = 0; i < 2; i++)
+        if (!json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i])))
+            return false;
+    return json_equal(json_object_get(json_object_get(a, "model"), "tokens"),
+                      json_object_get(json_object_get(b, "model"), "tokens"));
 }
 
 size_t qn_review_number(const struct qn_review *r, const char *path)

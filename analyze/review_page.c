@@ -21,11 +21,16 @@ static const char symbols[] =
     "r=\"9.5\"/></symbol>"
     "<symbol id=\"l-blocked\" viewBox=\"0 0 24 24\"><path class=\"body\" d=\"M12 1l11 11-11 11L1 "
     "12z\"/>"
-    "<path d=\"M7 12h10\"/></symbol></svg>\n";
+    "<path d=\"M7 12h10\"/></symbol>"
+    "<symbol id=\"l-met\" viewBox=\"0 0 24 24\"><path d=\"M4.5 12.5l5 5 10-11\"/></symbol>"
+    "<symbol id=\"l-missed\" viewBox=\"0 0 24 24\"><path d=\"M5 5l14 14m0-14l-14 14\"/></symbol>"
+    "</svg>\n";
 
+/* The last two of what does not decide. */
 static const struct {
     const char *status, *word;
-} words[] = {{"pass", "pass"}, {"fail", "fail"}, {"not_run", "not run"}, {"blocked", "blocked"}};
+} words[] = {{"pass", "pass"},       {"fail", "fail"}, {"not_run", "not run"},
+             {"blocked", "blocked"}, {"met", "met"},   {"missed", "missed"}};
 
 /* Index in words; another status is as good as none. */
 static size_t status_of(const char *status)
@@ -53,6 +58,14 @@ void qn_review_light(FILE *to, const char *status, bool word)
     if (word)
         fprintf(to, " <b>%s</b>", words[i].word);
     fputs("</span>", to);
+}
+
+const char *qn_review_status(const json_t *criterion)
+{
+    const char *status = qn_report_text(criterion, "status");
+    if (!json_is_false(json_object_get(criterion, "decides")))
+        return status;
+    return strcmp(status, "pass") == 0 ? "met" : strcmp(status, "fail") == 0 ? "missed" : status;
 }
 
 static void put_paragraph(FILE *to, const char *class, const char *text)
@@ -157,6 +170,7 @@ static void put_top(FILE *to, const struct qn_review *r)
     qn_review_open(to, json_object_get(review, "gates"));
     qn_review_lights(to, json_object_get(review, "gates"));
     qn_review_subjects(to, r);
+    qn_review_legend(to, json_object_get(review, "legend"));
 }
 
 /* Each gate says what it misses of pictures that are of one report. */
@@ -170,7 +184,7 @@ static void begin_gate(struct qn_review_shown *shown, size_t number)
 static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate, size_t number)
 {
     const json_t *source = json_object_get(gate, "source");
-    const char *status = qn_report_text(gate, "status"), *alone = qn_report_text(gate, "alone");
+    const char *status = qn_report_text(gate, "status");
     fprintf(to, "<section class=\"gate\">\n<h2 id=\"gate-%zu\">", number);
     qn_review_light(to, status, true);
     fputs(" <span class=\"title\">", to);
@@ -179,11 +193,6 @@ static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate
     put_paragraph(to, "decision", qn_report_text(gate, "decision"));
     put_fallback(to, gate);
     put_texts(to, json_object_get(gate, "notes"), "plain warn");
-    if (strcmp(status, "blocked") == 0 && *alone) {
-        fputs("<p>Its own criteria, were nothing before it in the way: ", to);
-        qn_review_light(to, alone, true);
-        fputs("</p>\n", to);
-    }
     put_paragraph(to, "soft", qn_report_text(gate, "description"));
     if (*qn_report_text(source, "file")) {
         fputs("<p class=\"soft\">", to);

@@ -188,16 +188,12 @@ static void change_of(const json_t *test, double *value, double *error)
 /* Whether both were measured on the same text in the same windows, beside the same model. */
 static bool same_setting(const struct qn_evidence_file *a, const struct qn_evidence_file *b)
 {
-    static const char *const keys[] = {"model", "text"}, *const settings[] = {"style", "context"};
-    for (int i = 0; i < 2; i++) {
-        const json_t *x = json_object_get(qn_review_test(a, "perplexity"), settings[i]),
-                     *y = json_object_get(qn_review_test(b, "perplexity"), settings[i]);
+    static const char *const keys[] = {"model", "text"};
+    for (int i = 0; i < 2; i++)
         if (strcmp(qn_report_text(json_object_get(a->report, keys[i]), "fingerprint"),
-                   qn_report_text(json_object_get(b->report, keys[i]), "fingerprint")) != 0 ||
-            !json_equal(x, y))
+                   qn_report_text(json_object_get(b->report, keys[i]), "fingerprint")) != 0)
             return false;
-    }
-    return true;
+    return qn_review_same_windows(qn_review_test(a, "perplexity"), qn_review_test(b, "perplexity"));
 }
 
 /* The first of the largest set of reports that can be laid side by side; NULL. */

@@ -66,7 +66,7 @@ def native(match, ratio, **projections):
 def coded_v(bits, ratio, match):
     return validation(match, 1.001, kv_cache={
         "bits": bits, "ratio_f16": ratio, "ratio_f32": 2 * ratio, "old_ratio_f16": ratio + 0.1,
-        "held_ratio_f16": ratio - 0.1, "decode_ms_per_page": 0.02, "max_decode_ms": 0.1,
+        "held_ratio_f16": ratio - 0.1, "mean_held_ratio_f16": ratio - 0.2, "decode_ms_per_page": 0.02, "max_decode_ms": 0.1,
         "page_bytes": 16384, "pages": 1320, "old_pages": 660})
 
 

@@ -11,6 +11,7 @@ import time
 import unittest
 import xml.etree.ElementTree
 
+import gate_evidence
 from support import PROGRAM, SOURCE_ROOT, Folder, main, run_qins, without_gnuplot
 
 GNUPLOT = shutil.which("gnuplot")
@@ -379,6 +380,55 @@ echo $! >> {self.dir}/pids
             row = next(r for r in rows if r[0] == overlap)
             self.assertAlmostEqual(float(row[1]), margin, places=4)
         self.assertEqual(missed[0][0], "NaN")
+
+
+class Close(Folder):
+    """Verdicts that may be chance are said to be, on either side of the threshold."""
+
+    ERROR = "within two standard errors of the threshold"
+    SPREAD = "the threshold lies within what was measured"
+
+    def judge(self, change):
+        reports = gate_evidence.reports()
+        change(reports)
+        evidence, folder = self.dir / self.id() / "evidence", self.dir / self.id() / "review"
+        gate_evidence.write(evidence, reports)
+        self.printed = run_qins("gate", "--evidence", evidence, "-o", folder,
+                                env=without_gnuplot(self.dir / "none"), check=None).stdout
+        review = json.loads((folder / "gate_review.json").read_text())
+        self.page = Page((folder / "index.html").read_text()).text
+        return {c["id"]: c for g in review["gates"] for c in g["criteria"]}
+
+    def test_standard_errors(self):
+        def near(reports):
+            tests = reports["validation.json"]["tests"]
+            tests["sampling"]["top_k"][9].update(overlap=0.9683, standard_error=0.0009)
+            tests["autoregressive"]["teacher_forced"].update(match=0.9502, match_standard_error=0.0033)
+        made = self.judge(near)
+        self.assertEqual([(made[c]["status"], made[c]["close"]) for c in ("c-top10", "b-match")],
+                         [("fail", self.ERROR), ("pass", self.ERROR)])
+        self.assertIsNone(made["c-kl"]["close"])
+        for c in made.values():
+            if c["standard_error"] and isinstance(c["threshold"], float) and c["passed"] is not None:
+                away = abs(c["value"] - c["threshold"])
+                self.assertEqual(c["close"] == self.ERROR, away <= 2 * c["standard_error"], c["id"])
+        near = [c for c in made.values() if c["close"]]
+        # each beside its verdict, and what failed on the first screen, too
+        failed = [c for c in near if c["status"] == "fail" and c["decides"]]
+        self.assertEqual(self.page.count(self.ERROR), len(near) + len(failed))
+        self.assertIn("96.83\xa0±\xa00.09\xa0%, the bar is ≥\xa097\xa0% (within two", self.page)
+        self.assertIn(f"close: pattern-a: b-match: {self.ERROR}", self.printed)
+
+    def test_rounds(self):
+        def wide(reports):
+            reports["bench/hot.json"]["overhead_percent"] = {"value": 12.6, "low": 1.5, "high": 21.7}
+            reports["bench/kv.json"]["overhead_percent"] = {"value": 4.9, "low": -1, "high": 9}
+        made = self.judge(wide)
+        self.assertEqual([(made[c]["status"], made[c]["close"], made[c]["spread"]) for c in
+                          ("hot-overhead", "kv-latency", "final-latency")],
+                         [("fail", self.SPREAD, [1.5, 21.7]), ("pass", self.SPREAD, [-1, 9]),
+                          ("pass", None, [3.7, 4.3])])
+        self.assertEqual(self.page.count(self.SPREAD), 3)
 
 
 if __name__ == "__main__":
