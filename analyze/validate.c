@@ -77,8 +77,11 @@ static enum qins_status open_corpus(struct qn_validation *v, struct qins_error *
 {
     const struct qn_validate_options *o = v->options;
     const struct qn_model *m = v->models[MODEL];
-    struct qn_corpus_options c = {
-        .texts = &o->text, .n_texts = o->text != NULL, .tokenizer = o->tokenizer, .ids = o->ids};
+    struct qn_corpus_options c = {.texts = &o->text,
+                                  .n_texts = o->text != NULL,
+                                  .tokenizer = o->tokenizer,
+                                  .ids = o->ids,
+                                  .monitor = v->monitor};
     enum qins_status st = qn_corpus_open(&v->corpus, m, &c, err);
     if (st == QINS_OK && !o->ids)
         st = qn_tokenizer_open(&v->tokenizer, o->tokenizer, &m->files, m->config.vocab, err);

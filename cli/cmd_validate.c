@@ -107,7 +107,11 @@ static enum qins_status print_tables(const json_t *report, struct qins_error *er
     if (st == QINS_OK)
         st = print_kv(json_object_get(report, "kv_cache"), err);
     cli_print("\n");
-    return st == QINS_OK ? cli_print_verdicts(printed, PRINTED, report, err) : st;
+    if (st == QINS_OK)
+        st = cli_print_verdicts(printed, PRINTED, report, err);
+    if (st == QINS_OK)
+        cli_print_gates(report);
+    return st;
 }
 
 /* Where things went. */

@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-static const struct cli_style cosine_style = {"%.6f", NULL, 1.0, "none"},
-                              error_style = {"%.3g", NULL, 100.0, "none"};
-
 static enum qins_status print_tensors(const json_t *test, struct qins_error *err)
 {
     static const char *const heads[] = {"worst tensors", "value", "name"};
@@ -26,10 +23,10 @@ static enum qins_status print_tensors(const json_t *test, struct qins_error *err
         return QINS_OK;
     cli_table_begin(&t, "lrl", heads);
     cli_cell(&t, "lowest cosine");
-    cli_figure_cell(&t, &cosine_style, cosine, "value", NULL);
+    cli_figure_cell(&t, &cli_cosine, cosine, "value", NULL);
     cli_cell(&t, "%s", cli_string(cosine, "name"));
     cli_cell(&t, "relative error, 99th percentile, %%");
-    cli_figure_cell(&t, &error_style, error, "value", NULL);
+    cli_figure_cell(&t, &cli_error, error, "value", NULL);
     cli_cell(&t, "%s", cli_string(error, "name"));
     return cli_table_print(&t, err);
 }
@@ -57,8 +54,8 @@ static enum qins_status print_modes_of(const json_t *test, int kappa, struct qin
         if (strcmp(cli_string(mode, "kappa_for"), kappas[kappa].key) != 0)
             continue;
         cli_cell(&t, "%.0f", cli_number(mode, "bits"));
-        cli_figure_cell(&t, &cosine_style, mode, "min_cosine", NULL);
-        cli_figure_cell(&t, &error_style, mode, "max_p99_rel_error", NULL);
+        cli_figure_cell(&t, &cli_cosine, mode, "min_cosine", NULL);
+        cli_figure_cell(&t, &cli_error, mode, "max_p99_rel_error", NULL);
         cli_cell(&t, "%s", json_is_true(json_object_get(mode, "passed")) ? "yes" : "no");
     }
     enum qins_status st = cli_table_print(&t, err);
@@ -77,8 +74,8 @@ static enum qins_status print_modes(const json_t *test, struct qins_error *err)
     cli_print(
         "what ways to store this model's matrices make of the worst of them, one scale a row:\n"
         "lossless: cosine %s, relative error %s %%\n",
-        cli_figure(cosine, &cosine_style, lossless, "min_cosine", NULL),
-        cli_figure(error, &error_style, lossless, "max_p99_rel_error", NULL));
+        cli_figure(cosine, &cli_cosine, lossless, "min_cosine", NULL),
+        cli_figure(error, &cli_error, lossless, "max_p99_rel_error", NULL));
     for (int k = 0; k < KAPPAS && st == QINS_OK; k++)
         st = print_modes_of(test, k, err);
     return st;

@@ -5,7 +5,9 @@
 
 const struct cli_style cli_percent = {"%.2f", "%.2f", 100.0, "none"},
                        cli_points = {"%+.2f", "%.2f", 100.0, "none"},
-                       cli_nats = {"%.4g", "%.2g", 1.0, "infinite"};
+                       cli_nats = {"%.4g", "%.2g", 1.0, "infinite"},
+                       cli_cosine = {"%.6f", NULL, 1.0, "none"},
+                       cli_error = {"%.3g", NULL, 100.0, "none"};
 
 char *cli_figure(char text[CLI_FIGURE], const struct cli_style *style, const json_t *j,
                  const char *key, const char *error_key)

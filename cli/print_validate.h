@@ -24,6 +24,8 @@ struct cli_printed {
 /* A table of all tests of REPORT and what they were judged by. */
 enum qins_status cli_print_verdicts(const struct cli_printed *tests, size_t n, const json_t *report,
                                     struct qins_error *err);
+/* What gates (analyze/gates.json) judge otherwise than REPORT's tests do, and what comes of it. */
+void cli_print_gates(const json_t *report);
 /* Whose bars a test's are, "" of a test that was not judged. */
 const char *cli_bar_source(const json_t *test);
 
@@ -33,7 +35,7 @@ struct cli_style {
     double scale;              /* both are multiplied by it */
     const char *none;          /* in place of null */
 };
-extern const struct cli_style cli_percent, cli_points, cli_nats;
+extern const struct cli_style cli_percent, cli_points, cli_nats, cli_cosine, cli_error;
 enum { CLI_FIGURE = 64 };
 
 /* "98.50 +- 0.63": the number under KEY and its error under ERROR_KEY, which may be NULL; the error

@@ -152,6 +152,28 @@ enum qins_status cli_print_verdicts(const struct cli_printed *tests, size_t n, c
     return cli_table_print(&t, err);
 }
 
+void cli_print_gates(const json_t *report)
+{
+    const json_t *results = json_object_get(report, "tests"),
+                 *a = json_object_get(results, "consistency"),
+                 *b = json_object_get(results, "autoregressive"),
+                 *lossless = json_array_get(json_object_get(a, "modes"), 0),
+                 *forced = json_object_get(b, "teacher_forced"),
+                 *stands = json_object_get(forced, "passed");
+    char cosine[CLI_FIGURE], error[CLI_FIGURE], match[CLI_FIGURE], drift[CLI_FIGURE];
+    if (json_object_get(a, "thresholds") &&
+        !json_equal(json_object_get(a, "passed"), json_object_get(lossless, "passed")))
+        cli_print(
+            "gates ask consistency of the lossless mode: lowest cosine %s, 99 %% rel. error %s "
+            "%%: %s\n",
+            cli_figure(cosine, &cli_cosine, lossless, "min_cosine", NULL),
+            cli_figure(error, &cli_error, lossless, "max_p99_rel_error", NULL), verdict(lossless));
+    if (json_is_boolean(stands) && !json_equal(json_object_get(b, "passed"), stands))
+        cli_print("gates judge autoregressive teacher-forced: match %s %%, drift %s points: %s\n",
+                  cli_figure(match, &cli_percent, forced, "match", "match_standard_error"),
+                  cli_figure(drift, &cli_points, forced, "drift", NULL), verdict(forced));
+}
+
 const char *cli_bar_source(const json_t *test)
 {
     const json_t *bars = json_object_get(test, "thresholds");

@@ -289,11 +289,13 @@ enum qins_status qn_calibrate(const char *model, const char *out,
 {
     struct qn_model *m = NULL;
     struct qn_corpus corpus = {0};
+    struct qn_corpus_options texts = options->corpus;
     enum qins_status st = refuse_inputs(model, out, options, err);
+    texts.monitor = monitor;
     if (st == QINS_OK)
         st = qn_model_open_plain(&m, model, options->threads, monitor, err);
     if (st == QINS_OK)
-        st = qn_corpus_open(&corpus, m, &options->corpus, err);
+        st = qn_corpus_open(&corpus, m, &texts, err);
     if (st == QINS_OK)
         st = qn_calibrate_corpus(m, &corpus, out, options, monitor, report, err);
     qn_corpus_finish(&corpus);

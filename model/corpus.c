@@ -1,6 +1,7 @@
 #include "model/corpus.h"
 
 #include "core/file.h"
+#include "core/tensor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,21 @@ struct reading {
     struct qn_hasher *hasher;
     uint32_t vocab;
     size_t max_tokens;
+    const struct qn_monitor *monitor;
 };
+
+/* A tokenizer makes tokens of any bytes, and models figures of any tokens. */
+static enum qins_status check_text(const struct reading *r, const char *path,
+                                   const struct qn_buf *text, struct qins_error *err)
+{
+    const uint8_t *nul = text->size ? memchr(text->data, 0, text->size) : NULL;
+    if (nul)
+        return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, nul - text->data,
+                          "a NUL: it is no text, or one in UTF-16");
+    if (!qn_utf8_valid(text->data, text->size))
+        qn_notice(r->monitor, "%s: it is not UTF-8, and figures of it say little", path);
+    return QINS_OK;
+}
 
 static enum qins_status check_vocabulary(const struct reading *r, size_t from,
                                          struct qins_error *err)
@@ -35,6 +50,8 @@ static enum qins_status add_text(struct reading *r, const char *path, struct qin
     struct qn_ids *ids = &r->corpus->ids;
     size_t before = ids->count;
     enum qins_status st = qn_read_whole(path, MAX_TEXT_BYTES, &text, err);
+    if (st == QINS_OK)
+        st = check_text(r, path, &text, err);
     if (st == QINS_OK) {
         qn_hasher_add(r->hasher, text.data, text.size);
         if (before < r->max_tokens)
@@ -102,7 +119,8 @@ static enum qins_status read_ids(struct reading *r, const char *path, struct qin
 enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
                                 const struct qn_corpus_options *options, struct qins_error *err)
 {
-    struct reading r = {.corpus = c, .vocab = m->config.vocab, .max_tokens = SIZE_MAX};
+    struct reading r = {
+        .corpus = c, .vocab = m->config.vocab, .max_tokens = SIZE_MAX, .monitor = options->monitor};
     enum qins_status st;
     *c = (struct qn_corpus){.bos = -1, .n_parts = options->ids ? 1 : options->n_texts};
     if (options->max_tokens > 0 && options->max_tokens < SIZE_MAX)

@@ -317,6 +317,12 @@ class Prompts(Folder):
         share = found["free_running"]["match"]
         self.assertRegex(shown, rf"(?m)^autoregressive +(not )?passed +match of free-running text +"
                                 rf"{100 * share:.4g} % +at least 95 % +(yes|no)$")
+        forced = found["teacher_forced"]
+        verdict = "passed" if forced["passed"] else "not passed"
+        gates = re.findall(r"(?m)^gates judge autoregressive teacher-forced: match (\S+) .*: (.*)$",
+                           shown)
+        self.assertEqual(gates, [] if forced["passed"] == found["passed"] else
+                         [(f"{100 * forced['match']:.2f}", verdict)])
         self.assertEqual(len(re.findall(r"(?m)^.* (free-running|teacher-forced) +\d", shown)), 4)
 
     def test_lines(self):

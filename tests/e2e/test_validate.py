@@ -425,6 +425,12 @@ class Figures(Folder):
         test = json.loads(out.read_text())["tests"]["perplexity"]
         self.assertGreater(test["thresholds"]["perplexity_difference"]["value"], 0)
         self.assertRegex(shown, rf"perplexity, change +-{-test['difference']['perplexity']:.4g} ")
+        shown = support.run_qins("validate", MODEL, archive, *arguments[:-1], "consistency",
+                                 check=0).stdout.splitlines()
+        self.assertRegex(shown[-3], r"^consistency +not passed +lowest cosine of a tensor +0\.\d+ +at "
+                                    r"least 0\.9999 +no$")
+        self.assertEqual(shown[-1], "gates ask consistency of the lossless mode: lowest cosine "
+                                    "1.000000, 99 % rel. error 0 %: passed")
         quiet = support.run_qins("validate", MODEL, *arguments, "-o", out, "--quiet", check=0)
         self.assertEqual(quiet.stdout, "")
         shown = support.run_qins("validate", MODEL, *arguments, check=0).stdout
@@ -506,6 +512,15 @@ class Refused(Folder):
         self.fails(3, MODEL, "--text", empty, "--context", 1)
         self.fails(3, MODEL, "--text", empty, "--ppl-style", "llama.cpp")
         self.fails(3, MODEL, "--ids", self.ids([1, 2, 3000]), "--context", 1)
+        wide = self.dir / "utf-16.txt"
+        wide.write_text(self.short.read_text(), encoding="utf-16-le")
+        self.assertRegex(self.fails(3, MODEL, "--text", wide),
+                         r"utf-16\.txt: offset 1: a NUL: it is no text, or one in UTF-16")
+        latin = self.dir / "latin.txt"
+        latin.write_bytes("é".encode("latin-1") * 300)
+        done = support.run_qins("validate", MODEL, "--text", latin, "--context", 16, "--tests",
+                                "perplexity", check=0)
+        self.assertRegex(done.stderr, r"^qins: note: .*latin\.txt: it is not UTF-8, .*\n$")
         self.fails(4, MODEL, "--text", self.dir / "none.txt")
         self.fails(4, MODEL, self.dir / "none.qins", "--text", TEXT)
 
