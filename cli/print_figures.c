@@ -33,12 +33,6 @@ void cli_figure_cell(struct cli_table *t, const struct cli_style *style, const j
     cli_cell(t, "%s", cli_figure(text, style, j, key, error_key));
 }
 
-void cli_blank_cells(struct cli_table *t, int n)
-{
-    while (n-- > 0)
-        cli_cell(t, "%s", "");
-}
-
 void cli_distribution_begin(struct cli_table *t, const char *what)
 {
     const char *const heads[] = {what, "mean", "1 %", "median", "99 %", "largest"};

@@ -39,21 +39,11 @@ static void print_compute(const char *who, const json_t *figures)
         cli_print("%s: %.0f outputs were clamped before they were decoded\n", who, clamped);
 }
 
-/* Figures that have no tails. */
+/* What is not a distribution. */
 static const struct {
     const char *label, *part, *key, *error;
     struct cli_style style;
 } rows[] = {
-    {"    its root mean square",
-     "delta_p_percent",
-     "rms",
-     "rms_standard_error",
-     {"%.3f", "%.3f", 1.0, "none"}},
-    {"same likeliest token, %",
-     "kl",
-     "same_top1",
-     "same_top1_standard_error",
-     {"%.2f", "%.2f", 100.0, "none"}},
     {"mean NLL, nats", "difference", "mean_nll", "standard_error", {"%+.6f", "%.6f", 1.0, "none"}},
     {"perplexity",
      "difference",
@@ -70,27 +60,41 @@ static const struct {
      "correlation",
      "correlation_standard_error",
      {"%.4f", "%.4f", 100.0, "none"}},
+    {"same likeliest token, %",
+     "kl",
+     "same_top1",
+     "same_top1_standard_error",
+     {"%.2f", "%.2f", 100.0, "none"}},
+    {"probability of what follows, RMS, points",
+     "delta_p_percent",
+     "rms",
+     "rms_standard_error",
+     {"%.3f", "%.3f", 1.0, "none"}},
 };
 
 static enum qins_status print_difference(const json_t *test, struct qins_error *err)
 {
+    static const char *const heads[] = {"candidate less model, token by token", "value"};
     static const struct cli_style points = {"%+.3f", "%.3f", 1.0, "none"},
                                   point_tail = {"%+.3g", NULL, 1.0, "none"},
                                   nat_tail = {"%.2g", NULL, 1.0, "infinite"};
     struct cli_table t;
     if (!json_object_get(test, "difference"))
         return QINS_OK;
-    cli_distribution_begin(&t, "candidate less model, token by token");
-    cli_distribution_row(&t, "KL(model || candidate), nats", &cli_nats, &nat_tail,
-                         json_object_get(test, "kl"));
-    cli_distribution_row(&t, "probability of what follows, points", &points, &point_tail,
-                         json_object_get(test, "delta_p_percent"));
+    cli_table_begin(&t, "lr", heads);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cli_cell(&t, "%s", rows[i].label);
         cli_figure_cell(&t, &rows[i].style, json_object_get(test, rows[i].part), rows[i].key,
                         rows[i].error);
-        cli_blank_cells(&t, CLI_TAILS);
     }
+    enum qins_status st = cli_table_print(&t, err);
+    if (st != QINS_OK)
+        return st;
+    cli_distribution_begin(&t, "over tokens");
+    cli_distribution_row(&t, "KL(model || candidate), nats", &cli_nats, &nat_tail,
+                         json_object_get(test, "kl"));
+    cli_distribution_row(&t, "probability of what follows, points", &points, &point_tail,
+                         json_object_get(test, "delta_p_percent"));
     return cli_table_print(&t, err);
 }
 

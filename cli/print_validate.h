@@ -44,11 +44,9 @@ char *cli_figure(char text[CLI_FIGURE], const struct cli_style *style, const jso
                  const char *key, const char *error_key);
 void cli_figure_cell(struct cli_table *t, const struct cli_style *style, const json_t *j,
                      const char *key, const char *error_key);
-void cli_blank_cells(struct cli_table *t, int n);
 
 /* A table whose first column is headed WHAT, and a row of it: a distribution over positions, its
  * mean with its error as STYLE has it, quantiles and the largest as TAIL. */
-enum { CLI_TAILS = 4 };
 void cli_distribution_begin(struct cli_table *t, const char *what);
 void cli_distribution_row(struct cli_table *t, const char *label, const struct cli_style *style,
                           const struct cli_style *tail, const json_t *j);
