@@ -73,6 +73,14 @@ static enum qins_status parse_lines(struct qn_prompts *p, const char *text, size
     return st;
 }
 
+/* A line may begin with a bracket; JSON without the object is a slip. */
+static bool is_json(const void *data, size_t size)
+{
+    json_t *root = qn_json_parse(data, size, 0, NULL);
+    json_decref(root);
+    return root != NULL;
+}
+
 enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t size,
                                   struct qins_error *err)
 {
@@ -88,8 +96,14 @@ enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t
     p->digest = qn_hash128(data, size);
     while (blank < size && strchr(" \t\r\n", text[blank]) && text[blank])
         blank++;
-    enum qins_status st = blank < size && text[blank] == '{' ? parse_json(p, data, size, err)
-                                                             : parse_lines(p, text, size, err);
+    enum qins_status st = QINS_OK;
+    if (blank < size && text[blank] == '[' && is_json(data, size))
+        st = qn_fail(err, QINS_ERR_FORMAT, "JSON of prompts is an object with a schema, %s",
+                     QN_PROMPTS_SCHEMA);
+    else if (blank < size && text[blank] == '{')
+        st = parse_json(p, data, size, err);
+    else
+        st = parse_lines(p, text, size, err);
     if (st == QINS_OK && p->n == 0)
         st = qn_fail(err, QINS_ERR_FORMAT, "it holds no prompt");
     return st;

@@ -154,6 +154,30 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
     return st;
 }
 
+/* Tokens of a page see V of that page as it was computed. */
+static enum qins_status check_pages(struct qn_validation *v, const bool chosen[N_TESTS],
+                                    struct qins_error *err)
+{
+    const struct qn_model_config *c = &v->models[MODEL]->config;
+    struct qn_kv_layout l;
+    bool windows = false;
+    for (int i = 0; i < N_TESTS; i++)
+        windows |= chosen[i] && (tests[i] == &qn_test_sampling || tests[i] == &qn_test_perplexity);
+    if (!v->kv[CANDIDATE].bits || !windows)
+        return QINS_OK;
+    const enum qins_status st = qn_kv_layout_init(
+        &l, c->n_kv_heads, c->head_dim, v->kv[CANDIDATE].bits, v->kv[CANDIDATE].page_bytes, err);
+    if (st == QINS_OK && v->context <= l.tokens) {
+        snprintf(
+            v->kv_note, sizeof v->kv_note,
+            "windows of %u tokens see no coded page of V (%u): sampling and perplexity do not show "
+            "the cache",
+            v->context, l.tokens);
+        qn_notice(v->monitor, "%s", v->kv_note);
+    }
+    return st;
+}
+
 static enum qins_status begin(struct qn_validation *v, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
@@ -282,6 +306,8 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
         st = check_options(options, chosen, err);
     if (st == QINS_OK)
         st = begin(&v, err);
+    if (st == QINS_OK)
+        st = check_pages(&v, chosen, err);
     if (st == QINS_OK)
         st = open_logits(&v, err);
     if (st == QINS_OK)

@@ -36,6 +36,7 @@ struct qn_validation {
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
         kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
+    char kv_note[160];          /* what the text's windows cannot show of the V cache, or "" */
     struct qn_kv_dumped dumped; /* with options->dump_kv */
     const void **positions;     /* [windows]: what qn_validation_positions() hands out */
     struct qn_pass_cost positions_cost;

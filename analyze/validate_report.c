@@ -101,6 +101,8 @@ static json_t *describe_kv(const struct qn_validation *v)
 {
     enum { LAST = QN_PREDICTORS - 1 };
     json_t *j = qn_kv_report(&v->models[LAST]->config, &v->kv[LAST], &v->kv_counts);
+    if (v->kv_note[0])
+        qn_json_put(&j, "note", json_string(v->kv_note));
     if (v->resumed > 0)
         qn_json_put(&j, "partial", json_true());
     if (v->options->dump_kv)

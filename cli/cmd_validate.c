@@ -80,6 +80,8 @@ static enum qins_status print_kv(const json_t *kv, struct qins_error *err)
             cli_figure(most, &milliseconds, kv, "max_decode_ms", NULL));
     else
         cli_print("no page was filled\n");
+    if (*cli_string(kv, "note"))
+        cli_print("%s\n", cli_string(kv, "note"));
     if (json_is_true(json_object_get(kv, "partial")))
         cli_print("all of this is counted in this part of the run alone\n");
     return st;

@@ -330,6 +330,9 @@ class Prompts(Folder):
         path.write_bytes(b"And it came\r\n\n  \nThe king said")
         found = self.validate(MODEL, self.other, "--text", TEXT, "--tokens", 5, "--prompts", path)
         self.assertEqual(found["kinds"], {"given": 3})
+        path.write_text("[INST] And it came [/INST]\n")
+        found = self.validate(MODEL, self.other, "--text", TEXT, "--tokens", 5, "--prompts", path)
+        self.assertEqual(found["kinds"], {"given": 1})
 
     def test_refused(self):
         def json_of(**changes):
@@ -338,7 +341,8 @@ class Prompts(Folder):
         for data, says in (
                 (b"", "no prompt"), (b"\n\r\n", "no prompt"), (b"\nx\na\0b", "line 3 holds a NUL"),
                 (b"\n" + b"x" * 65537, "line 2 has 65537 bytes, more than 65536"), (b"x\n" * 1001, "more than 1000"), (b"{", "JSON"),
-                (b"  {}", "schema"), (json_of(schema="qins/plan/1"), "schema"),
+                (b"  {}", "schema"), (b' [{"kind": "x", "text": "In"}]', "object with a schema"),
+                (json_of(prompts=[{**one, "text": "a\0"}]), "a text with \\u0000 in it"), (json_of(schema="qins/plan/1"), "schema"),
                 (json_of(prompts={}), "no array"), (json_of(prompts=[]), "no prompt"),
                 (json_of(prompts=[one, {"text": "x"}]), "prompt 1"),
                 (json_of(prompts=[{**one, "text": ""}]), "empty"),

@@ -395,6 +395,13 @@ class Figures(Folder):
         if 8 in tests:
             self.assertLess(2 * tests[8]["kl"]["mean"], tests[6]["kl"]["mean"])
         self.assertLess(tests[6]["kl"]["mean"], 1e-3)
+        self.assertNotIn("note", kv)
+        done = support.run_qins("validate", MODEL, "--text", self.short, "--context", 64,
+                                "--kv-cache", 6, "--tests", "perplexity", "--json", check=0)
+        short = json.loads(done.stdout)
+        self.assertEqual(done.stderr, f"qins: note: {short['kv_cache']['note']}\n")
+        self.assertIn("windows of 64 tokens see no coded page", short["kv_cache"]["note"])
+        self.assertEqual(short["tests"]["perplexity"]["kl"]["max"], 0)
         off = self.validate(MODEL, MODEL, *arguments, "--kv-cache", "off")
         self.assertNotIn("kv_cache", off)
         self.check_equal(off["tests"]["perplexity"])
