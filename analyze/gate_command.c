@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAFE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,-"
-static const char safe[] = SAFE, safe_in_paths[] = SAFE "/+:@%=";
+/* What no shell takes for more than it is. */
+static const char safe[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,-/+:@%=";
 
 /* Keys of an object, as options name what reports name with underscores. */
 static char *keys_of(const json_t *object, struct qins_error *err)
@@ -146,7 +147,7 @@ static const char *name_of(const struct qn_gate_job *job, int file, const char *
 static void put_quoted(FILE *to, const char *name)
 {
     fputs(*name == '-' ? "./" : "", to);
-    if (!name[strspn(name, safe_in_paths)]) {
+    if (!name[strspn(name, safe)]) {
         fputs(name, to);
         return;
     }

@@ -70,8 +70,8 @@ static enum qins_status check_review(const json_t *review, struct qins_error *er
             return qn_fail(err, QINS_ERR_FORMAT,
                            "review: gates[%zu] lacks \"id\", \"status\" or \"criteria\"", i);
     }
-    if (!json_is_array(history) || json_array_size(history) >= MAX_HISTORY)
-        return qn_fail(err, QINS_ERR_FORMAT, "review: \"history\" is no list of less than %d",
+    if (!json_is_array(history) || json_array_size(history) > MAX_HISTORY)
+        return qn_fail(err, QINS_ERR_FORMAT, "review: \"history\" is no list of at most %d",
                        MAX_HISTORY);
     if (!qn_json_u64(json_object_get(review, "number"), &number) || number >= INT32_MAX)
         return qn_fail(err, QINS_ERR_FORMAT,
@@ -176,6 +176,8 @@ enum qins_status qn_gate_add_history(json_t *review, const char *previous, const
     if (st == QINS_OK && old) {
         (void)qn_json_u64(json_object_get(old, "number"), &number);
         history = json_copy(json_object_get(old, "history"));
+        if (json_array_size(history) == MAX_HISTORY)
+            json_array_remove(history, 0);
         qn_json_append(&history, review_digest(old, &digest));
         st = history ? describe_previous(file, old, &digest, output, &j, err) : qn_fail_memory(err);
     }

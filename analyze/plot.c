@@ -7,15 +7,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    MAX_LABEL = 64,     /* bytes of a text in a picture */
-    KEEP_HEAD = 20,     /* of a longer one: so many from its beginning, the rest from its end */
-    SVG_LIMIT = 8 << 20 /* bytes */
+    MAX_LABEL = 64,      /* bytes of a text in a picture */
+    KEEP_HEAD = 20,      /* of a longer one: so many from its beginning, the rest from its end */
+    SVG_LIMIT = 8 << 20, /* bytes */
+    TAIL = 16            /* bytes at the end of a picture, in which it says that it ends */
 };
 
 /* What pages of either colour show instead of the pictures' ink, grid and blue. The patterns are
@@ -145,11 +147,25 @@ void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns)
     fputs("\n\n", p->data);
 }
 
-enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
-                             const char *script, struct qins_error *err)
+/* Takes back NAME.dat. */
+static enum qins_status drop(const struct qn_plotter *p, const char *name, struct qins_error *err)
 {
+    char *path = qn_format(err, "%s/%s.dat", p->stage.path, name);
+    if (!path)
+        return QINS_ERR_MEMORY;
+    unlink(path);
+    free(path);
+    return QINS_OK;
+}
+
+enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, size_t shown,
+                             const char *script, struct qins_error *err, const char *head, ...)
+{
+    va_list arguments;
     enum qins_status st = close_file(p->data, p->stage.path, err);
     p->data = NULL;
+    if (st == QINS_OK && shown == 0)
+        return drop(p, plot->name, err);
     if (st == QINS_OK && p->n_plots == p->capacity) {
         size_t capacity = p->capacity ? 2 * p->capacity : 64;
         struct qn_plot *plots = realloc(p->plots, capacity * sizeof *plots);
@@ -161,22 +177,14 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, c
     FILE *f = st == QINS_OK ? create(p, plot->name, ".gp", err) : NULL;
     if (!f)
         return st != QINS_OK ? st : err ? err->status : QINS_ERR_IO;
-    fprintf(f, "name = \"%s\"\n%s%s", plot->name, head, script);
+    fprintf(f, "name = \"%s\"\n", plot->name);
+    va_start(arguments, head);
+    vfprintf(f, head, arguments);
+    va_end(arguments);
+    fputs(script, f);
     st = close_file(f, p->stage.path, err);
     if (st == QINS_OK)
         p->plots[p->n_plots++] = *plot;
-    return st;
-}
-
-enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err)
-{
-    enum qins_status st = close_file(p->data, p->stage.path, err);
-    char *path = qn_format(err, "%s/%s.dat", p->stage.path, name);
-    p->data = NULL;
-    if (!path)
-        return QINS_ERR_MEMORY;
-    unlink(path);
-    free(path);
     return st;
 }
 
@@ -214,6 +222,30 @@ static size_t plots_done(const struct qn_plotter *p, size_t before)
     return done >= before && done <= p->n_plots ? done : before;
 }
 
+/* Whether the file of plot NAME with SUFFIX ends as such a file does. */
+static bool ends_with(const struct qn_plotter *p, const char *name, const char *suffix,
+                      const char *end)
+{
+    char *path = qn_format(NULL, "%s/%s%s", p->stage.path, name, suffix);
+    FILE *f = path ? fopen(path, "re") : NULL;
+    char tail[TAIL + 1] = "";
+    bool found = false;
+    if (f && fseek(f, -(long)TAIL, SEEK_END) == 0) {
+        const size_t n = fread(tail, 1, TAIL, f);
+        found = memmem(tail, n, end, strlen(end)) != NULL;
+    }
+    if (f)
+        fclose(f);
+    free(path);
+    return found;
+}
+
+/* gnuplot does not tell that a picture could not be written whole. */
+static bool is_whole(const struct qn_plotter *p, const char *name)
+{
+    return ends_with(p, name, ".svg", "</svg>") && ends_with(p, name, ".png", "IEND");
+}
+
 /* gnuplot ends at the first script that it cannot carry out: that one is left out, the others are
  * drawn. */
 static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *monitor,
@@ -239,12 +271,15 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
             break;
         size_t done = ok ? p->n_plots : plots_done(p, first);
         for (size_t i = first; i < done; i++)
-            p->plots[i].drawn = true;
-        if (done < p->n_plots && failed++ == 0)
-            example = p->plots[done].name;
+            p->plots[i].drawn = is_whole(p, p->plots[i].name);
+        for (size_t i = first; i < p->n_plots && i <= done; i++)
+            if (!p->plots[i].drawn && failed++ == 0)
+                example = p->plots[i].name;
         first = done + 1;
     }
-    if (failed > 0)
+    if (st == QINS_OK && failed > 0)
+        st = qn_stage_check_space(&p->stage, "draw the pictures", err);
+    if (st == QINS_OK && failed > 0)
         qn_notice(monitor, "gnuplot could not draw %zu plots, %s among them; they are left out",
                   failed, example);
     if (st == QINS_ERR_UNSUPPORTED) {

@@ -42,12 +42,11 @@ void qn_plot_number(struct qn_plotter *p, double value);
 void qn_plot_end_row(struct qn_plotter *p);
 /* Two blank lines; a block without ROWS gets one of COLUMNS NaN, so that gnuplot finds it. */
 void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns);
-/* Closes the data and adds the plot: NAME.gp is HEAD (assignments of numbers), then SCRIPT. */
-enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
-                             const char *script, struct qins_error *err);
-
-/* In place of qn_plot_end() where there turned out to be nothing to show. */
-enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err);
+/* Closes the data and adds the plot: NAME.gp is HEAD (assignments of numbers, as printf() has
+ * them), then SCRIPT. Where there turned out to be nothing to show, SHOWN 0, there is none. */
+enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, size_t shown,
+                             const char *script, struct qins_error *err, const char *head, ...)
+    __attribute__((format(printf, 6, 7)));
 
 /* Runs gnuplot, in the stage. A plot that it cannot draw, or all where it is missing, are told as
  * notices. */

@@ -12,14 +12,14 @@ static const char *const names[] = {"gate_review.json", "index.html", "review.pd
 enum { REVIEW_JSON, REVIEW_PAGE, REVIEW_PDF, REVIEW_FILES };
 
 /* Everything of the review but its pictures, in STAGE. */
-static enum qins_status make_files(const char *stage, const struct qn_review *r,
+static enum qins_status make_files(const struct qn_stage *stage, const struct qn_review *r,
                                    const struct qn_plotter *p, const struct qn_monitor *monitor,
                                    struct qins_error *err)
 {
     char *paths[REVIEW_FILES] = {0};
     enum qins_status st = QINS_OK;
     for (int i = 0; i < REVIEW_FILES && st == QINS_OK; i++) {
-        paths[i] = qn_path_join(stage, names[i], err);
+        paths[i] = qn_path_join(stage->path, names[i], err);
         st = paths[i] ? QINS_OK : QINS_ERR_MEMORY;
     }
     if (st == QINS_OK)
@@ -69,7 +69,7 @@ enum qins_status qn_review_write(const char *dir, const json_t *review,
     if (st == QINS_OK)
         st = qn_plotter_draw(&p, monitor, err);
     if (st == QINS_OK)
-        st = make_files(stage.path, &r, &p, monitor, err);
+        st = make_files(&stage, &r, &p, monitor, err);
     if (st == QINS_OK)
         st = put_in_place(&stage, &p, dir, err);
     qn_stage_finish(&stage);

@@ -85,32 +85,45 @@ static void put_list(FILE *to, const json_t *gates, const char *status, const ch
     fputs("</ul></div>\n", to);
 }
 
-/* What is to be known of gates' reports before their figures are. */
-static void put_notes(FILE *to, const json_t *gates)
+/* One of N before it; of gate NUMBER, or 0. */
+static void put_note(FILE *to, const json_t *gate, size_t number, const json_t *note, size_t n)
+{
+    fputs(n ? "<li>" : "<div><b class=\"warn\">To be read with care</b>\n<ul>\n<li>", to);
+    if (number > 0) {
+        fprintf(to, "<a href=\"#gate-%zu\">", number);
+        qn_page_text(to, qn_report_text(gate, "title"));
+        fputs("</a>: ", to);
+    }
+    qn_page_text(to, json_is_string(note) ? json_string_value(note) : "");
+    fputs("</li>\n", to);
+}
+
+/* What is to be known of the evidence before its figures are. */
+static void put_notes(FILE *to, const json_t *review)
 {
     const json_t *gate, *note;
     size_t i, k, n = 0;
-    json_array_foreach(gates, i, gate)
+    json_array_foreach(json_object_get(review, "gates"), i, gate)
     {
         json_array_foreach(json_object_get(gate, "notes"), k, note)
         {
-            fprintf(to, "%s<li><a href=\"#gate-%zu\">",
-                    n++ ? "" : "<div><b class=\"warn\">To be read with care</b>\n<ul>\n", i + 1);
-            qn_page_text(to, qn_report_text(gate, "title"));
-            fputs("</a>: ", to);
-            qn_page_text(to, json_is_string(note) ? json_string_value(note) : "");
-            fputs("</li>\n", to);
+            put_note(to, gate, i + 1, note, n++);
         }
+    }
+    json_array_foreach(json_object_get(review, "notes"), i, note)
+    {
+        put_note(to, NULL, 0, note, n++);
     }
     fputs(n ? "</ul></div>\n" : "", to);
 }
 
-void qn_review_open(FILE *to, const json_t *gates)
+void qn_review_open(FILE *to, const json_t *review)
 {
+    const json_t *gates = json_object_get(review, "gates");
     fputs("<div class=\"findings\">\n", to);
     put_list(to, gates, "fail", "Failed");
     put_list(to, gates, "not_run", "Not run: no evidence, or not enough");
-    put_notes(to, gates);
+    put_notes(to, review);
     fputs("</div>\n", to);
 }
 

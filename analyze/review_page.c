@@ -167,7 +167,7 @@ static void put_top(FILE *to, const struct qn_review *r)
         put_texts(to, json_object_get(review, "conflicts"), "plain");
         fputs("</div>\n", to);
     }
-    qn_review_open(to, json_object_get(review, "gates"));
+    qn_review_open(to, review);
     qn_review_lights(to, json_object_get(review, "gates"));
     qn_review_subjects(to, r);
     qn_review_legend(to, json_object_get(review, "legend"));
@@ -213,8 +213,8 @@ static void put_page(FILE *to, const void *ctx)
     qn_page_head(to, "gate", subject_name(review, "models"), qn_asset_review_css);
     fputs(symbols, to);
     put_top(to, shown.review);
-    fputs("<nav><a href=\"#gate-1\">Gates</a><a href=\"#further\">Further pictures</a>"
-          "<a href=\"#history\">Earlier reviews</a><a href=\"#evidence\">Evidence</a></nav>\n",
+    fputs("<nav><a href=\"#gate-1\">Gates</a><a href=\"#history\">Earlier reviews</a>"
+          "<a href=\"#evidence\">Evidence</a></nav>\n",
           to);
     json_array_foreach(gates, i, gate)
     {
@@ -225,7 +225,6 @@ static void put_page(FILE *to, const void *ctx)
     qn_review_further_pictures(to, &shown);
     qn_review_history(to, &shown);
     qn_review_evidence(to, shown.review);
-    put_texts(to, json_object_get(review, "notes"), "soft");
     fputs("<p class=\"soft\">Judged by qins ", to);
     qn_page_text(to, qn_report_text(review, "qins_version"));
     fputs("; gate_review.json beside this page has every figure in full.</p>\n", to);

@@ -12,12 +12,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
     TREE_FILES = 16, /* open at once while a folder is removed */
     UNIQUE = 6,      /* characters that mkdtemp() chooses */
-    ATTEMPTS = 100
+    ATTEMPTS = 100,
+    LEAST_SPACE = 4 << 20 /* bytes; a browser's profile alone takes as many */
 };
 static const char infix[] = ".tmp-";
 
@@ -121,6 +123,17 @@ void qn_stage_finish(struct qn_stage *s)
         close(s->fd);
     free(s->path);
     *s = (struct qn_stage){.fd = -1};
+}
+
+enum qins_status qn_stage_check_space(const struct qn_stage *s, const char *what,
+                                      struct qins_error *err)
+{
+    struct statvfs space;
+    if (statvfs(s->path, &space) != 0 ||
+        (double)space.f_bavail * (double)space.f_frsize >= LEAST_SPACE)
+        return QINS_OK;
+    errno = ENOSPC;
+    return qn_fail_errno(err, s->path, what);
 }
 
 enum qins_status qn_stage_move(const struct qn_stage *s, const char *dir, const char *name,

@@ -16,6 +16,11 @@ enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *
 /* Removes the folder with all that is in it. */
 void qn_stage_finish(struct qn_stage *s);
 
+/* Where a program of others failed to do WHAT in the stage: QINS_ERR_IO if that was for want of
+ * space, as good as anybody can tell. */
+enum qins_status qn_stage_check_space(const struct qn_stage *s, const char *what,
+                                      struct qins_error *err);
+
 /* Moves file NAME of the stage, where there is one, to DIR, in place of one there. */
 enum qins_status qn_stage_move(const struct qn_stage *s, const char *dir, const char *name,
                                struct qins_error *err);

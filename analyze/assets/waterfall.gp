@@ -4,7 +4,7 @@ load "style.gp"
 set border 0
 unset grid
 unset key
-set xrange [0:largest * 1.6]
+set xrange [0:largest * 1.8]
 set yrange [rows - 0.4:-0.6]
 set tics scale 0
 unset xtics
