@@ -41,6 +41,12 @@ static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], str
     return QINS_OK;
 }
 
+enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err)
+{
+    bool chosen[N_TESTS];
+    return choose_tests(list, chosen, err);
+}
+
 /* The candidate beside the model: an archive or checkpoint, the model with a transport, or the very
  * same model where its V cache is all that differs. */
 static enum qins_status open_models(struct qn_validation *v, struct qins_error *err)

@@ -52,4 +52,8 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
 
+/* QINS_ERR_USAGE for a LIST, as in the options or NULL, with a test that there is not; for who has
+ * other work to do before qn_validate(). */
+enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err);
+
 #endif
