@@ -329,6 +329,7 @@ const struct cli_verb cli_plan = {
                 OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_ROUNDING, OPT_EXPLAIN},
     .help = {{OPT_OUTPUT, "the plan, as JSON"},
              {OPT_CALIBRATION, "access counts, sensitivities, Gram matrices"},
+             {OPT_TARGET_BITS, "bits a weight in all (default: the policy's, 6.5)"},
              {OPT_ROUNDING, "nearest, or feedback (default: where it can be)"}},
     .n_operands = 1,
     .run = run,

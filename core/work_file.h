@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 
+/* All of this from one thread at a time. */
 enum { QN_WORK_HEAD_SIZE = 40, QN_WORK_MAGIC_SIZE = 8 };
 
 struct qn_work_head {

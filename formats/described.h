@@ -19,13 +19,15 @@ enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, co
 enum qins_status qn_described_open(struct qn_checkpoint **out, const char *path, const char *what,
                                    const struct qn_monitor *monitor, struct qins_error *err);
 
+/* Being read, by one thread. */
 struct qn_described {
-    struct qn_checkpoint *ck; /* the caller's */
+    struct qn_checkpoint *ck; /* the caller's; outlives it */
     const char *what;
     size_t *by_name;    /* numbers of tensors, sorted */
     struct qn_buf meta; /* contents of /meta */
 };
-/* QINS_ERR_FORMAT where CK has no description. */
+/* QINS_ERR_FORMAT where CK has no description. To be finished even on failure. WHAT is for
+ * messages, as above, and outlives D. */
 enum qins_status qn_described_init(struct qn_described *d, struct qn_checkpoint *ck,
                                    const char *what, struct qins_error *err);
 void qn_described_finish(struct qn_described *d); /* a zeroed one is accepted */

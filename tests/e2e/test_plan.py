@@ -166,6 +166,13 @@ class Budgets(Folder):
             predicted = plan["summary"]["predicted_bytes"]
             self.assertLess(abs(predicted / report["archive_bytes"] - 1), 0.005)
 
+    def test_more_than_codings_take(self):
+        path, _ = self.small()
+        done = support.run_qins("plan", path, "--target-bits", 40, "-o", self.dir / "most.json",
+                                check=0)
+        self.assertIn("(40.000 bits a weight) were asked for; the best that the policy allows",
+                      done.stderr)
+
     def small(self, layers=6):
         rng = np.random.default_rng(1)
         path = self.dir / "small.safetensors"
@@ -264,6 +271,7 @@ class Budgets(Folder):
         self.assertIn("number of bytes", self.plan(path, "--target-size", "1X", check=2))
         self.assertIn("neither", self.plan(path, "--policy", self.policy(), check=2))
         self.assertIn("none.json", self.plan(path, "--policy", self.dir / "none.json", check=4))
+        self.assertIn("'default' and 'archive'", self.plan(path, "--policy", "archiv", check=4))
         self.assertIn("calibration", self.plan(path, "--rounding", "feedback", check=2))
 
     def test_inputs_stay(self):
