@@ -87,7 +87,8 @@ enum qins_status print_autoregressive(const json_t *report, const json_t *test,
     const json_t *text = json_object_get(test, "text");
     struct cli_table t;
     (void)report;
-    cli_print("greedy, up to %.0f tokens behind each of\n", cli_number(test, "tokens"));
+    cli_print("greedy, errors over prompts, up to %.0f tokens behind each of\n",
+              cli_number(test, "tokens"));
     print_prompts(test);
     if (text)
         print_prompts(text);

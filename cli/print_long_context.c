@@ -15,20 +15,22 @@ static void long_row(struct cli_table *t, const json_t *length)
     cli_figure_cell(t, &cli_points, text, "drift", "drift_standard_error");
     cli_figure_cell(t, &cli_nats, text, "kl", NULL);
     cli_figure_cell(t, &nll, text, "nll_difference", NULL);
+    cli_cell(t, "%s", cli_string(text, "errors_by"));
     cli_cell(t, "%s", json_is_null(passed) ? "-" : json_is_true(passed) ? "yes" : "no");
 }
 
 static enum qins_status print_text(const json_t *lengths, struct qins_error *err)
 {
-    static const char *const heads[] = {"tokens",   "windows",          "match %",
-                                        "early %",  "late %",           "drift, points",
-                                        "KL, nats", "NLL change, nats", "passed"};
+    static const char *const heads[] = {
+        "tokens",        "windows",  "match %",   "early %",   "late %",
+        "drift, points", "KL, nats", "NLL, nats", "errors by", "met"};
     const json_t *length;
     struct cli_table t;
     size_t i;
-    cli_print(
-        "the text, by length of windows: positions where both have the same likeliest token\n");
-    cli_table_begin(&t, "rrrrrrrrl", heads);
+    cli_print("the text, by length of windows: positions where both have the same likeliest token; "
+              "NLL: candidate's\nless model's; errors by tokens, where there are fewer than ten "
+              "windows, are too small\n");
+    cli_table_begin(&t, "rrrrrrrrll", heads);
     json_array_foreach(lengths, i, length)
     {
         if (json_object_get(length, "text"))
@@ -43,14 +45,16 @@ static enum qins_status print_continuations(const json_t *lengths, struct qins_e
     const json_t *length;
     struct cli_table t;
     size_t i;
-    cli_print("greedy, so many tokens behind the beginnings of such windows; not judged\n");
+    cli_print(
+        "greedy, behind the beginnings of such windows: tokens of prompt + continuation, errors "
+        "over\nprompts; not judged\n");
     cli_stability_begin(&t, "tokens");
     json_array_foreach(lengths, i, length)
     {
         const json_t *behind = json_object_get(length, "continuation");
         char label[64];
-        snprintf(label, sizeof label, "%.0f behind %.0f", cli_number(behind, "tokens"),
-                 cli_number(behind, "prompt_tokens"));
+        snprintf(label, sizeof label, "%.0f + %.0f", cli_number(behind, "prompt_tokens"),
+                 cli_number(behind, "tokens"));
         if (behind)
             cli_stability_rows(&t, label, behind);
     }
