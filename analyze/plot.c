@@ -15,7 +15,8 @@
 
 enum {
     MAX_LABEL = 64,      /* bytes of a text in a picture */
-    KEEP_HEAD = 20,      /* of a longer one: so many from its beginning, the rest from its end */
+    MAX_NAME = 24,       /* of one that takes room from the picture beside it */
+    HEAD_SHARE = 3,      /* of a longer one: a third from its beginning, the rest from its end */
     SVG_LIMIT = 8 << 20, /* bytes */
     TAIL = 16            /* bytes at the end of a picture, in which it says that it ends */
 };
@@ -105,14 +106,14 @@ static bool continues(char c)
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-void qn_plot_text(struct qn_plotter *p, const char *text)
+static void put_label(struct qn_plotter *p, const char *text, size_t most)
 {
-    size_t n = strlen(text);
+    const size_t n = strlen(text);
     fputc('"', p->data);
-    if (n <= MAX_LABEL) {
+    if (n <= most) {
         put_safe(p->data, text, n);
     } else {
-        size_t head = KEEP_HEAD, tail = n - (MAX_LABEL - KEEP_HEAD);
+        size_t head = most / HEAD_SHARE, tail = n - (most - head);
         while (continues(text[head]))
             head--;
         while (continues(text[tail]))
@@ -122,6 +123,16 @@ void qn_plot_text(struct qn_plotter *p, const char *text)
         put_safe(p->data, text + tail, n - tail);
     }
     fputs("\"\t", p->data);
+}
+
+void qn_plot_text(struct qn_plotter *p, const char *text)
+{
+    put_label(p, text, MAX_LABEL);
+}
+
+void qn_plot_name(struct qn_plotter *p, const char *name)
+{
+    put_label(p, name, MAX_NAME);
 }
 
 void qn_plot_number(struct qn_plotter *p, double value)

@@ -37,6 +37,8 @@ enum qins_status qn_plot_begin(struct qn_plotter *p, const char *name, struct qi
 /* A text as a column: what gnuplot could take for syntax (quotes, control characters, backslashes)
  * is replaced by what looks like it; the middle of a long one is left out. */
 void qn_plot_text(struct qn_plotter *p, const char *text);
+/* The same of the name of a kind, shorter: it takes room from what is beside it. */
+void qn_plot_name(struct qn_plotter *p, const char *name);
 /* A number as a column, NaN where it is not finite. */
 void qn_plot_number(struct qn_plotter *p, double value);
 void qn_plot_end_row(struct qn_plotter *p);

@@ -87,7 +87,7 @@ static void put_map(struct qn_plotter *p, const struct map *m)
             qn_plot_number(p, class);
             qn_plot_number(p, c->known ? c->touches / (double)c->known : NAN);
             qn_plot_text(p, label);
-            qn_plot_text(p, m->kinds[k]);
+            qn_plot_name(p, m->kinds[k]);
             qn_plot_end_row(p);
         }
 }

@@ -242,7 +242,7 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
         if (json_object_size(bits) == 0 || rows == MAX_KINDS ||
             json_is_true(json_object_get(kind, "activation")))
             continue;
-        qn_plot_text(p, qn_report_text(kind, "kind"));
+        qn_plot_name(p, qn_report_text(kind, "kind"));
         for (int k = 0; k < n; k++)
             qn_plot_number(p, qn_report_number(bits, coders[k]));
         qn_plot_end_row(p);
@@ -272,7 +272,7 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
         const json_t *spread = json_object_get(kind, "entropy_bits");
         if (isnan(qn_report_number(spread, "mean")) || rows == MAX_KINDS)
             continue;
-        qn_plot_text(p, qn_report_text(kind, "kind"));
+        qn_plot_name(p, qn_report_text(kind, "kind"));
         qn_plot_number(p, qn_report_number(spread, "mean"));
         qn_plot_number(p, qn_report_number(spread, "min"));
         qn_plot_number(p, qn_report_number(spread, "max"));
@@ -334,7 +334,7 @@ static enum qins_status plot_entropy_by_layer(struct qn_plotter *p, const json_t
         return st;
     qn_plot_text(p, "layer");
     for (int k = 0; k < n; k++)
-        qn_plot_text(p, kinds[k]);
+        qn_plot_name(p, kinds[k]);
     qn_plot_end_row(p);
     for (long layer = 0; layer < (long)layers; layer++) {
         qn_plot_number(p, (double)layer);

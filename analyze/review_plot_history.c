@@ -65,12 +65,12 @@ static void find_margins(const json_t *history, const json_t *gate, const json_t
     }
 }
 
-/* NAME in as many columns, each of which a plot shows whole; what is too long for its width is cut
+/* NAME in so many COLUMNS, each of which a plot shows whole; what is too long for its width is cut
  * at a word. */
-static void put_name(struct qn_plotter *p, const char *name)
+static void put_name(struct qn_plotter *p, const char *name, int columns)
 {
-    enum { COLUMN = 60, COLUMNS = 2 };
-    for (int i = 0; i < COLUMNS; i++) {
+    enum { COLUMN = 60 };
+    for (int i = 0; i < columns; i++) {
         size_t n = strlen(name);
         char part[COLUMN + sizeof "\xe2\x80\xa6"];
         const bool cut = n > COLUMN;
@@ -83,7 +83,7 @@ static void put_name(struct qn_plotter *p, const char *name)
                 n--;
         }
         snprintf(part, sizeof part, "%.*s%s", (int)n, name,
-                 cut && i + 1 == COLUMNS ? "\xe2\x80\xa6" : "");
+                 cut && i + 1 == columns ? "\xe2\x80\xa6" : "");
         qn_plot_text(p, part);
         name += n;
     }
@@ -132,7 +132,7 @@ static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const 
     for (size_t i = first; i < end; i++) {
         qn_plot_number(p, (double)row);
         if (block == BLOCK_NAMES) {
-            put_name(p, qn_report_text(criterion, "name"));
+            put_name(p, qn_report_text(criterion, "name"), 2);
         } else {
             qn_plot_number(p, block == BLOCK_ARROWS ? m->values[m->n - 2] : m->values[i]);
             qn_plot_number(p, now);
@@ -150,7 +150,7 @@ static size_t put_gate(struct qn_plotter *p, enum block block, size_t row, const
     if (block != BLOCK_GATES)
         return 0;
     qn_plot_number(p, (double)row);
-    put_name(p, qn_report_text(gate, "title"));
+    put_name(p, qn_report_text(gate, "title"), 1);
     qn_plot_end_row(p);
     return 1;
 }

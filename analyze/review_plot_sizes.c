@@ -79,7 +79,7 @@ static void put_layers(struct qn_plotter *p, const struct layers *l)
         qn_plot_text(p, "layer");
         for (int k = 0; k < l->n_kinds; k++)
             for (int column = 0; column < 2; column++)
-                qn_plot_text(p, l->kinds[k]);
+                qn_plot_name(p, l->kinds[k]);
         qn_plot_end_row(p);
         for (long layer = 0; layer <= l->last; layer++, rows++) {
             qn_plot_number(p, (double)layer);
@@ -106,7 +106,7 @@ static size_t put_others(struct qn_plotter *p, const struct layers *l)
         qn_plot_number(p, (double)(l->last + 1) + (double)rows);
         qn_plot_number(p, t->sqnr_db);
         qn_plot_number(p, 100.0 * t->p99);
-        qn_plot_text(p, t->component);
+        qn_plot_name(p, t->component);
         qn_plot_end_row(p);
         rows++;
     }
@@ -310,7 +310,7 @@ static void put_costs(struct qn_plotter *p, struct points *points, const json_t 
                      bits = qn_report_number(json_object_get(report, "bits_per_element"), key);
         if (!(bits > 0.0 && ns > 0.0) || points->coders == MAX_CODERS)
             continue;
-        qn_plot_text(p, key);
+        qn_plot_name(p, key);
         qn_plot_end_row(p);
         put_point(p, points, ns, qn_report_number(json_object_get(report, "decode_ns_low"), key),
                   qn_report_number(json_object_get(report, "decode_ns_high"), key), bits, 0.0);
@@ -333,7 +333,7 @@ static void put_coder(struct qn_plotter *p, struct points *points, const json_t 
         if (strcmp(qn_report_text(line, "coder"), coder) != 0 || !(ns > 0.0 && bits > 0.0))
             continue;
         if (points->n == before) {
-            qn_plot_text(p, coder);
+            qn_plot_name(p, coder);
             qn_plot_end_row(p);
         }
         put_point(p, points, ns, qn_report_number(cost, "low"), qn_report_number(cost, "high"),

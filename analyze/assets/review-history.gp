@@ -17,7 +17,7 @@ set xrange [wide(-100) - 0.4:wide(100) + 0.4]
 set yrange [rows - 0.1:-0.75]
 set xtics ("-100" wide(-100), "-50" wide(-50), "-20" wide(-20), "-5" wide(-5), "0" 0, "5" wide(5), "20" wide(20), "50" wide(50), "100" wide(100))
 set xlabel "not met ← 0 → met, beyond the threshold, %" offset 0,0.3
-plot data index 5 using (wide(-100) - 0.3):($1 - 0.05):(strcol(2).strcol(3)) with labels noenhanced left textcolor rgb soft font ",13", \
+plot data index 5 using (wide(-100) - 0.3):($1 - 0.05):2 with labels noenhanced left textcolor rgb soft font ",13", \
      data index 0 using (wide(-100) - 0.3):(strlen(strcol(2).strcol(3)) > long ? NaN : $1 - 0.38):(strcol(2).strcol(3)) with labels noenhanced left textcolor rgb ink font ",12", \
      data index 0 using (wide(-100) - 0.3):(strlen(strcol(2).strcol(3)) > long ? $1 - 0.38 : NaN):(strcol(2).strcol(3)) with labels noenhanced left textcolor rgb ink font ",10", \
      data index 0 using (0):($1 - 0.17):(0):(0.36) with vectors nohead linewidth 1.5 linecolor rgb soft, \

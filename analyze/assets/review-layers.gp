@@ -55,7 +55,7 @@ set ytics nomirror (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 20, 30, 
 bar = 3
 plot for [i=0:kinds-1] data index 1 using 1:2*i+3 with linespoints pointtype marks[i+1] pointsize 0.8 linewidth 1.8 linecolor rgb series[i+1] title columnheader(2*i+3) noenhanced, \
      data index 2 using 1:3 with points pointtype 12 pointsize 1.1 linewidth 2 linecolor rgb ink notitle, \
-     for [i=0:1] data index 2 every 2::i using 1:3:4 with labels noenhanced offset 0,(i ? 0.8 : -0.9) textcolor rgb ink font ",11" notitle, \
+     for [i=0:1] data index 2 every 2::i using 1:3:4 with labels noenhanced right offset 1.2,(i ? 0.8 : -0.9) textcolor rgb ink font ",11" notitle, \
      bar with lines dashtype 4 linewidth 1.8 linecolor rgb red notitle
 unset multiplot
 set output

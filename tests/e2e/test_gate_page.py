@@ -12,6 +12,7 @@ import unittest
 import xml.etree.ElementTree
 
 import gate_evidence
+import pictures
 from support import PROGRAM, SOURCE_ROOT, Folder, main, run_qins, without_gnuplot
 
 GNUPLOT = shutil.which("gnuplot")
@@ -238,6 +239,7 @@ class GatePage(Folder):
             root = xml.etree.ElementTree.parse(script.with_suffix(".svg")).getroot()
             self.assertTrue(root.tag.endswith("svg"))
             self.assertEqual(script.with_suffix(".png").read_bytes()[:4], b"\x89PNG")
+            self.assertEqual(pictures.outside(script.with_suffix(".svg")), [], script.name)
         self.assertEqual(self.page.pictures, sum(self.plots().values()))
         self.assertNotIn("gnuplot did not draw", self.page.text)
 
@@ -265,6 +267,24 @@ class GatePage(Folder):
         same = (again / "index.html").read_bytes()
         self.gate(again, env=without_gnuplot(self.dir / "nothing"))
         self.assertEqual((again / "index.html").read_bytes(), same)
+
+    def test_gnuplot_that_fails(self):
+        """Half a picture, of which gnuplot says nothing, is none, and takes no earlier one's place."""
+        programs, folder = self.dir / "half", self.dir / "half-drawn"
+        programs.mkdir()
+        program = programs / "gnuplot"
+        program.write_text("""#!/bin/sh
+for script in review-*.gp; do
+    echo '<svg viewBox="0 0 9 9"><g>' > "${script%.gp}.svg"
+    printf '\\211PNG half' > "${script%.gp}.png"
+done
+echo 99 > progress
+""")
+        program.chmod(0o755)
+        done = self.gate(folder, env=without_gnuplot(programs))
+        self.assertIn("gnuplot could not draw", done.stderr)
+        self.assertEqual({p.suffix for p in (folder / "plots").iterdir()}, {".dat", ".gp"})
+        self.assertIn("gnuplot did not draw", (folder / "index.html").read_text())
 
     def test_browser_that_fails(self):
         """What it leaves running is ended, its half of a PDF is not taken, an old one goes."""
