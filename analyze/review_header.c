@@ -40,11 +40,27 @@ static void put_failed(FILE *to, const json_t *criterion)
     }
 }
 
+/* One that was not run, and why where that is not that there is nothing. *REASON: of the one
+ * before.
+ */
+static void put_not_run(FILE *to, const json_t *criterion, const char **reason)
+{
+    const char *now = qn_report_text(criterion, "reason");
+    qn_page_text(to, qn_report_text(criterion, "name"));
+    if (strncmp(now, "no evidence", strlen("no evidence")) != 0) {
+        fputs(" <span class=\"soft\">(", to);
+        qn_page_text(to, strcmp(now, *reason) == 0 ? "for the same reason" : now);
+        fputs(")</span>", to);
+    }
+    *reason = now;
+}
+
 /* All of GATE that have STATUS. */
 static void put_named(FILE *to, const json_t *gate, size_t number, const char *status)
 {
     const json_t *criterion;
     const bool failed = strcmp(status, "fail") == 0;
+    const char *reason = "";
     size_t i, n = 0;
     json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
     {
@@ -60,7 +76,7 @@ static void put_named(FILE *to, const json_t *gate, size_t number, const char *s
         if (failed)
             put_failed(to, criterion);
         else
-            qn_page_text(to, qn_report_text(criterion, "name"));
+            put_not_run(to, criterion, &reason);
     }
     fputs(n > 0 ? "</li>\n" : "", to);
 }

@@ -140,9 +140,12 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = qn_make_directories(dir, err);
     if (st == QINS_OK)
         st = qn_review_write(dir, c->report, &options, &c->monitor, err);
-    if (st == QINS_OK && !json_is_true(json_object_get(c->report, "passed")))
-        st = qn_fail(err, QINS_ERR_CHECK, "not all gates passed; %s/gate_review.json says which",
-                     dir);
+    if (st == QINS_OK && !json_is_true(json_object_get(c->report, "passed"))) {
+        char *page = qn_path_join(dir, "index.html", err);
+        st = page ? qn_fail(err, QINS_ERR_CHECK, "not all gates passed; %s says which", page)
+                  : QINS_ERR_MEMORY;
+        free(page);
+    }
     return st;
 }
 

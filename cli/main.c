@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "analyze/child.h"
 #include "core/file.h"
 
 #include <signal.h>
@@ -36,6 +37,7 @@ static void on_signal(int number)
     (void)number;
     if (atomic_exchange(&stop, true)) {
         qn_output_abandon_all();
+        qn_child_abandon();
         _exit(EXIT_INTERRUPTED);
     }
 }

@@ -268,6 +268,14 @@ class GatePage(Folder):
         self.gate(again, env=without_gnuplot(self.dir / "nothing"))
         self.assertEqual((again / "index.html").read_bytes(), same)
 
+    def ended(self, pid):
+        state = pathlib.Path(f"/proc/{pid.strip()}/stat")
+        for _ in range(100):  # killed, but perhaps not yet gone
+            if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return
+            time.sleep(0.05)
+        self.fail(f"process {pid} runs on")
+
     def test_gnuplot_that_fails(self):
         """Half a picture, of which gnuplot says nothing, is none, and takes no earlier one's place."""
         programs, folder = self.dir / "half", self.dir / "half-drawn"
@@ -305,13 +313,7 @@ echo $! >> {self.dir}/pids
         self.assertEqual({p.name for p in folder.iterdir()}, {"gate_review.json", "index.html", "plots"})
         self.assertTrue((self.dir / "home").read_text().startswith(str(folder.resolve())))
         for pid in (self.dir / "pids").read_text().split():
-            state = pathlib.Path(f"/proc/{pid}/stat")
-            for _ in range(100):  # killed, but perhaps not yet gone
-                if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                    break
-                time.sleep(0.05)
-            else:
-                self.fail(f"process {pid} runs on")
+            self.ended(pid)
 
     def test_interrupted_browser(self):
         """The earlier review stays whole while a new one is not."""
@@ -346,7 +348,6 @@ echo $! >> {self.dir}/pids
         kept = [folder / name for name in ("plots.tmp-mine", "review.tmp-notours", "plots.tmp-a.txt9")]
         for path in kept:
             path.mkdir()
-        self.addCleanup(lambda: subprocess.run(["kill", "-9", started.read_text().strip()], check=False))
         with subprocess.Popen([PROGRAM, "gate", "--evidence", self.evidence, "-o", folder],
                               env=without_gnuplot(programs), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as running:
@@ -356,7 +357,10 @@ echo $! >> {self.dir}/pids
             self.assertEqual({re.sub("-.{6}$", "", name) for name in at_work}, {"plots.tmp", "review.tmp"})
             self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
             self.assertLessEqual(at_work, {p.name for p in folder.iterdir()})
-            running.kill()
+            running.send_signal(signal.SIGINT)
+            running.send_signal(signal.SIGTERM)  # does not wait
+            self.assertEqual(running.wait(timeout=60), 130)
+        self.ended(started.read_text())
         self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
         self.assertEqual({p.name for p in folder.iterdir()},
                          {"gate_review.json", "index.html", "plots"} | {p.name for p in kept})
