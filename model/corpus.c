@@ -26,7 +26,7 @@ static enum qins_status check_text(const struct reading *r, const char *path,
     if (nul)
         return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, nul - text->data,
                           "a NUL: it is no text, or one in UTF-16");
-    if (!qn_utf8_valid(text->data, text->size))
+    if (text->size && !qn_utf8_valid(text->data, text->size))
         qn_notice(r->monitor, "%s: it is not UTF-8, and figures of it say little", path);
     return QINS_OK;
 }
