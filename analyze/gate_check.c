@@ -196,22 +196,15 @@ static enum qins_status check_spread(const json_t *j, const char *place, struct 
 static enum qins_status check_criterion(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
-        {"id", check_id, true},
-        {"name", check_text, true},
-        {"evidence", check_id, true},
-        COMPARED,
-        {"unit", check_text, false},
-        {"standard_error", check_expr, false},
-        {"decides", check_bool, false},
-        {"needs", check_needs, false},
-        {"alternatives", check_alternatives, false},
-        {"beside", check_besides, false},
-        {"range", check_range, false},
-        {"spread", check_spread, false},
-        {"source", check_source, true},
+        {"id", check_id, true},           {"name", check_text, true},
+        {"evidence", check_id, true},     COMPARED,
+        {"unit", check_text, false},      {"standard_error", check_expr, false},
+        {"decides", check_bool, false},   {"held_out", check_bool, false},
+        {"needs", check_needs, false},    {"alternatives", check_alternatives, false},
+        {"beside", check_besides, false}, {"range", check_range, false},
+        {"spread", check_spread, false},  {"source", check_source, true},
         {"command", check_text, false}, /* check_gate_references() */
-        {"limits", check_text, false},
-        {"plot", check_id, false},
+        {"limits", check_text, false},    {"plot", check_id, false},
     };
     const enum qins_status st = check_object(j, place, keys, sizeof keys / sizeof *keys, err);
     return st == QINS_OK ? of_gates(qn_comparison_check(j, place, err), err) : st;
@@ -265,6 +258,7 @@ static enum qins_status check_decision(const json_t *j, const char *place, struc
     static const struct key keys[] = {{"when", check_rules, false},
                                       {"text", check_text, true},
                                       {"fallback", check_text, false},
+                                      {"as", check_id, false}, /* check_references() */
                                       {"source", check_source, false}};
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }
@@ -379,6 +373,17 @@ static enum qins_status check_words(const json_t *j, const char *place, struct q
     return check_members(j, place, QN_GATES_MAX, check_kind, err);
 }
 
+static enum qins_status check_fact(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_list(j, place, QN_GATES_MAX, check_expr, err);
+}
+
+/* Expressions that must come to the same, by what they are. */
+static enum qins_status check_facts(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_fact, err);
+}
+
 static enum qins_status check_identity(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
@@ -388,7 +393,8 @@ static enum qins_status check_identity(const json_t *j, const char *place, struc
         {"model_name", check_path, false},     {"archive_name", check_path, false},
         {"transport_name", check_path, false}, {"text_name", check_path, false},
         {"prompts_name", check_path, false},   {"settings", check_paths, false},
-        {"options", check_options, false},     {"words", check_words, false},
+        {"facts", check_facts, false},         {"options", check_options, false},
+        {"words", check_words, false},
     };
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }
@@ -453,6 +459,10 @@ static enum qins_status check_references(const json_t *gates, size_t n, const js
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *rules = json_object_get(json_array_get(list, i), key);
+        const char *as = json_string_value(json_object_get(json_array_get(list, i), "as"));
+        if (as && (gate || !gate_of(gates, n, as)))
+            return qn_fail(err, QINS_ERR_FORMAT, "gates: %s[%zu].as: %s", place, i,
+                           gate ? "a gate decides for itself" : "there is no such gate");
         for (size_t k = 0; k < json_array_size(rules); k++) {
             const json_t *rule = json_array_get(rules, k);
             const char *id = json_string_value(json_object_get(rule, "gate")),

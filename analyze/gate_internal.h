@@ -57,7 +57,7 @@ struct qn_gate_job {
     struct qn_selected *selected; /* in the order of "selectors" */
     struct qn_gate_result *gates;
     size_t n_gates;
-    json_t *conflicts; /* texts */
+    json_t *conflicts, *contradictions; /* texts */
 };
 
 void qn_gate_job_finish(struct qn_gate_job *job);
@@ -76,6 +76,9 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
 /* Criteria whose evidence is about different models, or within a gate about different archives or
  * transports, are not run. */
 enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
+/* Fills "contradictions": of reports that are used, where "facts" of identities differ within one,
+ * or between two about one archive. */
+enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qins_error *err);
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
@@ -94,9 +97,11 @@ char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error
  * nothing can. */
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
                       struct qins_error *err);
-/* The first of DECISIONS whose rules hold, with figures put in; *CHOSEN is its place, or -1. */
+/* The decision of GATE, or of the review (NULL), with figures put in: the first whose rules hold; a
+ * review without any has that of the gate that decides it. *CHOSEN has its fallback and source;
+ * NULL: there is none. */
 char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                     const json_t *decisions, int *chosen, struct qins_error *err);
+                     const json_t **chosen, struct qins_error *err);
 /* Rules (a list; all hold) on results. */
 bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                         const json_t *rules);

@@ -190,22 +190,33 @@ static json_t *counts_json(const size_t *counts, size_t n)
     return j;
 }
 
-/* "decision", and "fallback" where the one that was chosen is one. */
-static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g,
-                         const json_t *decisions, json_t **j)
+/* Title of the first gate that blocks G. */
+static const char *blocker(const struct qn_gate_job *job, const struct qn_gate_result *g)
 {
-    int chosen;
-    char *text = qn_gate_decide(job, g, decisions, &chosen, NULL);
-    const json_t *d = chosen < 0 ? NULL : json_array_get(decisions, (size_t)chosen);
+    const json_t *id = json_array_get(g->blocked_by, 0);
+    size_t i = 0;
+    while (!json_equal(json_object_get(job->gates[i].spec, "id"), id))
+        i++;
+    return json_string_value(json_object_get(job->gates[i].spec, "title"));
+}
+
+/* "decision", and "fallback" where the one that was chosen is one. */
+static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g, json_t **j)
+{
+    const json_t *d;
+    char *text = qn_gate_decide(job, g, &d, NULL);
     if (g && g->status == QN_GATE_BLOCKED && text) {
-        const char *first = json_string_value(json_array_get(g->blocked_by, 0));
-        char *blocked = qn_format(NULL, "Blocked by gate %s. By itself %s: %s", first,
-                                  g->alone == QN_GATE_PASS   ? "it passes"
-                                  : g->alone == QN_GATE_FAIL ? "it fails"
-                                                             : "it is not complete",
-                                  text);
+        char *blocked = qn_format(NULL, "Blocked by \"%s\". Were all before it passed: %s",
+                                  blocker(job, g), text);
         free(text);
         text = blocked;
+        d = NULL; /* what is left to ship is for the gate that blocks it to say */
+    }
+    const char *first = json_string_value(json_array_get(job->contradictions, 0));
+    if (!g && first && text) {
+        char *warned = qn_format(NULL, "%s But the evidence contradicts itself (%s).", text, first);
+        free(text);
+        text = warned;
     }
     put_text(j, "decision", text);
     qn_json_put(j, "fallback", copy(d, "fallback"));
@@ -222,7 +233,7 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     qn_json_put(&j, "status", json_string(qn_gate_status_names[g->status]));
     qn_json_put(&j, "alone", json_string(qn_gate_status_names[g->alone]));
     qn_json_put(&j, "blocked_by", json_incref(g->blocked_by));
-    put_decision(job, g, json_object_get(g->spec, "decisions"), &j);
+    put_decision(job, g, &j);
     qn_json_put(&j, "notes", qn_gate_settings_notes(job, g));
     for (size_t i = 0; i < g->n; i++) {
         qn_json_append(&criteria,
@@ -375,6 +386,19 @@ static json_t *notes_json(const struct qn_gate_job *job)
     return out;
 }
 
+/* Evidence that was not judged because of it, then what was. */
+static json_t *conflicts_json(const struct qn_gate_job *job)
+{
+    json_t *out = json_copy(job->conflicts);
+    for (size_t i = 0; i < json_array_size(job->contradictions); i++) {
+        const char *text = json_string_value(json_array_get(job->contradictions, i));
+        char *said = qn_format(NULL, "the evidence contradicts itself: %s", text);
+        qn_json_append(&out, said ? qn_json_text(said) : NULL);
+        free(said);
+    }
+    return out;
+}
+
 json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
 {
     size_t gates[QN_GATE_BLOCKED + 1] = {0}, criteria[QN_GATE_BLOCKED] = {0};
@@ -394,7 +418,7 @@ json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
     qn_json_put(&j, "title", copy(job->spec, "title"));
     qn_json_put(&j, "legend", copy(job->spec, "legend"));
     qn_json_put(&j, "passed", json_boolean(gates[QN_GATE_PASS] == job->n_gates));
-    put_decision(job, NULL, json_object_get(job->spec, "decisions"), &j);
+    put_decision(job, NULL, &j);
     qn_json_put(&j, "ship", ship_json(job));
     qn_json_put(&j, "summary", summary);
     qn_json_put(&j, "models", subjects_json(job, "model", "model_name"));
@@ -402,7 +426,7 @@ json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
     qn_json_put(&j, "transports", subjects_json(job, "transport", "transport_name"));
     qn_json_put(&j, "texts", subjects_json(job, "text", "text_name"));
     qn_json_put(&j, "prompts", subjects_json(job, "prompts", "prompts_name"));
-    qn_json_put(&j, "conflicts", json_incref(job->conflicts));
+    qn_json_put(&j, "conflicts", conflicts_json(job));
     qn_json_put(&j, "notes", notes_json(job));
     qn_json_put(&j, "gates_file", file);
     qn_json_put(&j, "evidence", evidence_json(job));

@@ -14,7 +14,7 @@ def run(match, drift):
 
 
 def length(tokens, match, drift):
-    return {"tokens": tokens, "text_windows": 19968 // tokens,
+    return {"tokens": tokens, "windows": 10, "text_windows": 19968 // tokens,
             "text": dict(run(match, drift), late=match - 0.005)}
 
 
@@ -84,8 +84,10 @@ def reports():
     archive = {"path": "model.qins", "fingerprint": MODEL, "archive_hash": ARCHIVE,
                "bits_per_weight": 5.2}
     percent = lambda value: {"value": value, "low": value - 0.3, "high": value + 0.3}
-    stages = [{"stage": "one v_proj", "pattern_a": {"decodes": 1}, "pattern_b": {"decodes": 0}},
-              {"stage": "every v_proj", "pattern_a": {"decodes": 10}, "pattern_b": {"decodes": 4}}]
+    stages = [{"stage": "one v_proj", "pattern_a": {"decodes": 1, "products": 20},
+               "pattern_b": {"decodes": 0, "products": 19}},
+              {"stage": "every v_proj", "pattern_a": {"decodes": 10, "products": 20},
+               "pattern_b": {"decodes": 0, "products": 10}}]
     made = {
         "validation.json": validation(0.985, 1.003, candidate=archive),
         "kv/8.json": coded_v(8, 1.96, 0.999),
