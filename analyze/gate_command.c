@@ -192,26 +192,27 @@ static void put_command(FILE *to, const struct qn_gate_job *job, int file, const
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
                       struct qins_error *err)
 {
-    const char *command = text_of(criterion, "command");
-    const json_t *selector =
-        json_object_get(json_object_get(job->spec, "selectors"), text_of(criterion, "evidence"));
+    const char *command = text_of(criterion, "command"), *name = text_of(criterion, "evidence");
+    const json_t *selector = json_object_get(json_object_get(job->spec, "selectors"), name);
     const char *schema = text_of(selector, "schema");
+    /* what was not judged may still say what it is of */
+    const int own = job->selected[qn_gate_selector(job, name)].file;
     char *out = NULL;
     size_t size = 0;
     if (!command)
         return qn_strdup("", err);
-    /* what was not there is to be made as the others were */
+    /* what was not enough, or not there, is to be made otherwise, but like the others */
     char *options = options_text(
         job, command,
-        json_object_get(file == QN_NO_FILE ? identity_of(job, schema) : selector, "options"), file,
+        json_object_get(file == QN_NO_FILE ? identity_of(job, schema) : selector, "options"), own,
         schema, err);
     FILE *to = options ? open_memstream(&out, &size) : NULL;
     if (to) {
         const char *into = strstr(command, " > ");
         const size_t n = into ? (size_t)(into - command) : strlen(command);
-        put_command(to, job, file, command, n);
+        put_command(to, job, own, command, n);
         fputs(options, to);
-        put_command(to, job, file, command + n, strlen(command + n));
+        put_command(to, job, own, command + n, strlen(command + n));
         if (fclose(to) != 0) {
             free(out);
             out = NULL;

@@ -91,13 +91,23 @@ static void put_fallback(FILE *to, const json_t *object)
     fputs("</p>\n", to);
 }
 
+/* What it comes to in large letters, and the rest. */
+static void put_first_sentence(FILE *to, const char *text)
+{
+    const char *end = strstr(text, ". "), *rest = end ? end + 2 : "";
+    char *first = end ? qn_format(NULL, "%.*s", (int)(end + 1 - text), text) : NULL;
+    put_paragraph(to, "decision", first ? first : text);
+    put_paragraph(to, "", first ? rest : "");
+    free(first);
+}
+
 static void put_decision(FILE *to, const json_t *review)
 {
     const json_t *ship = json_object_get(review, "ship"), *item;
     const bool passed = json_is_true(json_object_get(review, "passed"));
     size_t i;
     fprintf(to, "<div class=\"verdict %s\">\n", passed ? "pass" : "open");
-    put_paragraph(to, "decision", qn_report_text(review, "decision"));
+    put_first_sentence(to, qn_report_text(review, "decision"));
     put_fallback(to, review);
     if (json_array_size(ship) > 0) {
         fputs("<ul class=\"ship\">\n", to);
