@@ -204,7 +204,9 @@ static const char *blocker(const struct qn_gate_job *job, const struct qn_gate_r
 static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g, json_t **j)
 {
     const json_t *d;
-    char *text = qn_gate_decide(job, g, &d, NULL);
+    char *decided = qn_gate_decide(job, g, &d, NULL),
+         *text = decided ? qn_gate_name_words(job, decided, NULL) : NULL;
+    free(decided);
     if (g && g->status == QN_GATE_BLOCKED && text) {
         char *blocked = qn_format(NULL, "Blocked by \"%s\". Were all before it passed: %s",
                                   blocker(job, g), text);
@@ -245,6 +247,25 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     return j;
 }
 
+/* Whether RULES hold but for gates that are shut by others before them. */
+static bool is_blocked(const struct qn_gate_job *job, const json_t *rules)
+{
+    json_t *as_if = json_deep_copy(rules), *rule;
+    size_t i;
+    json_array_foreach(as_if, i, rule)
+    {
+        json_t *status = json_object_get(rule, "status");
+        if (!status || json_object_get(rule, "criterion"))
+            continue;
+        if (json_object_set(rule, "alone", status) != 0 || json_object_del(rule, "status") != 0)
+            break;
+    }
+    const bool blocked =
+        as_if && i == json_array_size(as_if) && qn_gate_rules_hold(job, NULL, as_if);
+    json_decref(as_if);
+    return blocked;
+}
+
 static json_t *ship_json(const struct qn_gate_job *job)
 {
     const json_t *list = json_object_get(job->spec, "ship");
@@ -258,6 +279,9 @@ static json_t *ship_json(const struct qn_gate_job *job)
         qn_json_put(&j, "id", copy(spec, "id"));
         qn_json_put(&j, "name", copy(spec, "name"));
         qn_json_put(&j, "ready", open ? json_null() : json_boolean(ready));
+        qn_json_put(
+            &j, "blocked",
+            json_boolean(!ready && !open && is_blocked(job, json_object_get(spec, "when"))));
         put_text(&j, "text",
                  qn_gate_fill(job, NULL,
                               json_string_value(json_object_get(spec, ready  ? "ready"

@@ -116,9 +116,10 @@ static void put_decision(FILE *to, const json_t *review)
             const json_t *ready = json_object_get(item, "ready");
             fputs("<li>", to);
             qn_review_light(to,
-                            json_is_true(ready)    ? "pass"
-                            : json_is_false(ready) ? "fail"
-                                                   : "not_run",
+                            json_is_true(json_object_get(item, "blocked")) ? "blocked"
+                            : json_is_true(ready)                          ? "pass"
+                            : json_is_false(ready)                         ? "fail"
+                                                                           : "not_run",
                             false);
             fputs("<div><b>", to);
             qn_page_text(to, qn_report_text(item, "name"));

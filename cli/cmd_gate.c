@@ -110,9 +110,10 @@ static enum qins_status print_review(const json_t *report, struct qins_error *er
     for (size_t i = 0; i < json_array_size(ship); i++) {
         const json_t *j = json_array_get(ship, i), *ready = json_object_get(j, "ready");
         cli_print("%s %s: %s\n",
-                  json_is_true(ready)    ? "[ships]  "
-                  : json_is_false(ready) ? "[stays]  "
-                                         : "[unknown]",
+                  json_is_true(json_object_get(j, "blocked")) ? "[blocked]"
+                  : json_is_true(ready)                       ? "[ships]  "
+                  : json_is_false(ready)                      ? "[stays]  "
+                                                              : "[unknown]",
                   cli_string(j, "name"), cli_string(j, "text"));
     }
     cli_print("gates: %.0f passed, %.0f failed, %.0f not run, %.0f blocked\n",

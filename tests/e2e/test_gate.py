@@ -143,6 +143,8 @@ class Statuses(Gates):
         self.assertIn("ship Pattern A only", review["decision"])
         self.assertIs(self.ship["v-path"]["ready"], False)
         self.assertIs(self.ship["native"]["ready"], False)  # whatever it would be alone
+        self.assertEqual([self.ship[s]["blocked"] for s in ("pattern-a", "v-path", "native")],
+                         [False, False, True])
         self.assertIs(self.ship["pattern-a"]["ready"], True)
 
     def test_first_gate_blocks_all(self):
