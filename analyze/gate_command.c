@@ -189,6 +189,23 @@ static void put_command(FILE *to, const struct qn_gate_job *job, int file, const
     }
 }
 
+char *qn_gate_name_words(const struct qn_gate_job *job, const char *text, struct qins_error *err)
+{
+    char *out = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&out, &size);
+    if (to) {
+        put_command(to, job, QN_NO_FILE, text, strlen(text));
+        if (fclose(to) != 0) {
+            free(out);
+            out = NULL;
+        }
+    }
+    if (!out)
+        qn_fail_memory(err);
+    return out;
+}
+
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
                       struct qins_error *err)
 {

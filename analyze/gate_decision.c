@@ -268,13 +268,24 @@ static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_re
     return qn_gate_figure_text(&v->figure, text_of(spec, "unit"), spec, err);
 }
 
+/* Cuts OUT, a UTF-8 text, to what a reader may bear. */
+static enum qins_status cut(struct qn_buf *out, struct qins_error *err)
+{
+    static const char dots[] = "\xe2\x80\xa6";
+    size_t n = QN_GATE_FILLED;
+    while (n > 0 && (out->data[n] & 0xC0) == 0x80)
+        n--;
+    out->size = n;
+    return qn_buf_append(out, dots, sizeof dots - 1, err);
+}
+
 char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                    const char *text, struct qins_error *err)
 {
     struct qn_buf out = {0};
     enum qins_status st = QINS_OK;
     const char *p = text;
-    while (*p && st == QINS_OK) {
+    while (*p && st == QINS_OK && out.size <= QN_GATE_FILLED) {
         const size_t plain = strcspn(p, "{");
         const char *end = p[plain] ? strchr(p + plain, '}') : NULL;
         const size_t n = end ? plain : strlen(p);
@@ -287,6 +298,8 @@ char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *g
             p = end + 1;
         }
     }
+    if (st == QINS_OK && out.size > QN_GATE_FILLED)
+        st = cut(&out, err);
     if (st == QINS_OK)
         st = qn_buf_append_zeros(&out, 1, err);
     if (st != QINS_OK)

@@ -13,8 +13,9 @@
 enum {
     QN_GATES_MAX = 64, /* gates, criteria of one, things to ship, rules of a list */
     QN_GATE_SELECTORS = 256,
-    QN_GATE_TEXT = 2000,   /* bytes of a text */
-    QN_GATE_REASON = 1024, /* bytes of why a criterion was not judged */
+    QN_GATE_TEXT = 2000,      /* bytes of a text */
+    QN_GATE_FILLED = 1 << 14, /* of one with figures in it */
+    QN_GATE_REASON = 1024,    /* bytes of why a criterion was not judged */
     QN_NO_FILE = -1,
 };
 
@@ -97,6 +98,8 @@ char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error
  * nothing can. */
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
                       struct qins_error *err);
+/* TEXT with names in the place of words of commands, where all reports agree on them. */
+char *qn_gate_name_words(const struct qn_gate_job *job, const char *text, struct qins_error *err);
 /* The decision of GATE, or of the review (NULL), with figures put in: the first whose rules hold; a
  * review without any has that of the gate that decides it. *CHOSEN has its fallback and source;
  * NULL: there is none. */
