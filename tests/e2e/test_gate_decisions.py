@@ -1,7 +1,9 @@
 """qins gate: what is decided on the evidence, by gates and by the review, which never contradict."""
+import json
+
 import gate_evidence
 import support
-from test_gate import Gates
+from test_gate import GATES, Gates
 
 
 class Decisions(Gates):
@@ -187,8 +189,20 @@ class Decisions(Gates):
         review = self.review()
         self.assertIn("4.93 times smaller than FP32 now", review["decision"])
         self.assertIn("cannot both be met", review["decision"])
-        self.assertIn("--target-bits", review["decision"])
+        self.assertIn("qins pipeline model --text text.txt --heldout heldout.txt --target-bits", review["decision"])
         self.assertIn("4.93 times", self.ship["pattern-a"]["text"])
+
+    def test_endless(self):
+        """Texts that name each other do not grow for ever."""
+        gates = json.loads(GATES.read_text())
+        gates["gates"][0]["decisions"] = [{"text": "{missing}{failed}" * 100}]
+        gates["decisions"] = [{"text": "→{pattern-a/decision}" * 80}]
+        (self.dir / "gates.json").write_text(json.dumps(gates))
+        self.reports = {"plan.json": self.reports["plan.json"]}
+        review = self.review("--gates", self.dir / "gates.json")
+        for text in (review["decision"], self.gates["pattern-a"]["decision"]):
+            self.assertTrue(text.endswith("…"))
+            self.assertLess(len(text.encode()), 16500)
 
     def test_least_has_its_own_error(self):
         """The error beside the worst length's figure is that length's, not the largest of any."""
