@@ -24,8 +24,8 @@ const char *qn_review_word(const char *status, bool as_class);
 /* BEFORE, then "execution-plan.md, “After Phase 2”"; nothing for a SOURCE without a file. */
 void qn_review_source(FILE *to, const char *before, const json_t *source);
 
-/* Of the first screen (analyze/review_header.c): what failed or is missing, by name, and notes; a card for
- * each of GATES; what the evidence is about, and how much of it there is. */
+/* Of the first screen (analyze/review_header.c): what failed or is missing, by name, and notes; a
+ * card for each of GATES; what the evidence is about, and how much of it there is. */
 void qn_review_open(FILE *to, const json_t *review);
 void qn_review_lights(FILE *to, const json_t *gates);
 void qn_review_subjects(FILE *to, const struct qn_review *r);
