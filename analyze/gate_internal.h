@@ -83,6 +83,8 @@ enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qi
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
+/* Whether ID is among what it says: of texts it may name several. */
+bool qn_gate_is_about(const struct qn_gate_job *job, int file, const char *kind, const char *id);
 /* How the reports of gate G differ in what "settings" of identities name: a list of at most one
  * text; NULL when out of memory. */
 json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_gate_result *g);

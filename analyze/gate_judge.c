@@ -199,10 +199,8 @@ static bool is_held_out(const struct qn_gate_job *job, const json_t *criterion,
                            ? qn_gate_identity(job, v->file, "text")
                            : NULL;
     for (size_t i = 0; i < job->evidence.n && text; i++) {
-        const char *other = same(files[i].schema, files[v->file].schema)
-                                ? NULL
-                                : qn_gate_identity(job, (int)i, "text");
-        if (!same(other, text))
+        if (same(files[i].schema, files[v->file].schema) ||
+            !qn_gate_is_about(job, (int)i, "text", text))
             continue;
         snprintf(v->reason, sizeof v->reason,
                  "not held out: %.400s is about the text that %.400s is about; give another",

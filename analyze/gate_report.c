@@ -282,12 +282,12 @@ static json_t *ship_json(const struct qn_gate_job *job)
         qn_json_put(
             &j, "blocked",
             json_boolean(!ready && !open && is_blocked(job, json_object_get(spec, "when"))));
-        put_text(&j, "text",
-                 qn_gate_fill(job, NULL,
-                              json_string_value(json_object_get(spec, ready  ? "ready"
-                                                                      : open ? "unknown"
-                                                                             : "not_ready")),
-                              NULL));
+        const char *says = json_string_value(json_object_get(spec, ready  ? "ready"
+                                                                   : open ? "unknown"
+                                                                          : "not_ready"));
+        char *filled = qn_gate_fill(job, NULL, says, NULL);
+        put_text(&j, "text", filled ? qn_gate_name_words(job, filled, NULL) : NULL);
+        free(filled);
         qn_json_append(&out, j);
     }
     return out;
@@ -384,7 +384,9 @@ static void note_same_text(const struct qn_gate_job *job, size_t file, json_t **
     for (size_t i = 0; i < file && text; i++) {
         const char *other = is_used(job, i) ? qn_gate_identity(job, (int)i, "text") : NULL;
         char note[QN_GATE_REASON];
-        if (!other || strcmp(other, text) != 0 || strcmp(files[i].schema, files[file].schema) == 0)
+        if (!other || strcmp(files[i].schema, files[file].schema) == 0 ||
+            (!qn_gate_is_about(job, (int)i, "text", text) &&
+             !qn_gate_is_about(job, (int)file, "text", other)))
             continue;
         snprintf(note, sizeof note,
                  "%.400s and %.400s are about the same text: its figures are not held out",

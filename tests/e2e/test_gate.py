@@ -348,6 +348,12 @@ class Evidence(Gates):
         for c in ("pattern-a/a-cosine", "pattern-a/b-match", "1-2/kv-match", "6-production/final-ratio"):
             self.assertEqual(self.criteria[c]["status"], "pass")
         self.assertIn("not held out", review["decision"])
+        self.reports["calibrate.json"].update(text_fingerprints=["bb" * 16, gate_evidence.TEXT],
+                                              text_paths=["first.txt", "second.txt"])
+        review = self.review()
+        self.assertIn("not held out", self.reason("pattern-a/c-kl"))
+        self.assertTrue(any("not held out" in n for n in review["notes"]))
+        self.assertEqual([t["name"] for t in review["texts"]], ["first.txt", "heldout.txt"])
 
     def test_commands(self):
         """As the reports were made, of what; none where nothing makes them."""
