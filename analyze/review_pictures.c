@@ -116,7 +116,7 @@ static void put_command_of(FILE *to, const char *command, const char *test)
     const char *at = strstr(command, option);
     const size_t before = at ? (size_t)(at - command) + strlen(option) : 0,
                  n = at ? strcspn(command + before, " ") : 0;
-    char *made = at && n > 0 ? qn_format(NULL, "%.*s%s,%s", (int)(before + n), command, test,
+    char *made = at && n > 0 ? qn_format(NULL, "%.*s,%s%s", (int)(before + n), command, test,
                                          command + before + n)
                              : NULL;
     qn_review_put_command(to, made ? made : command);

@@ -3,7 +3,7 @@ import re
 import xml.etree.ElementTree
 
 SVG = "{http://www.w3.org/2000/svg}"
-WIDTH = 0.52  # of a character on average, in sizes of the font: less than that of DejaVu Sans (0.59)
+WIDTH = 0.58  # of a character on average, in sizes of the font: about that of DejaVu Sans
 SLACK = 3     # units, of some 600
 
 

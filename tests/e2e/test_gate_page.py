@@ -388,6 +388,19 @@ echo $! >> {self.dir}/pids
         self.assertIn("To have it:", self.first.text)
         self.assertIn("no trend to show", self.first.text)
 
+    def test_what_a_report_did_not_measure(self):
+        """Its criterion has a figure; the picture beside it needs another test of the same report."""
+        reports = gate_evidence.reports()
+        for name in ("v-single", "v-all"):
+            tests = reports[f"native/{name}.json"]["tests"]
+            reports[f"native/{name}.json"]["tests"] = {"perplexity": tests["perplexity"]}
+        evidence, folder = self.dir / "one-test", self.dir / "of-one-test"
+        gate_evidence.write(evidence, reports)
+        run_qins("gate", "--evidence", evidence, "-o", folder, env=without_gnuplot(self.dir / "none"))
+        text = " ".join(Page((folder / "index.html").read_text()).text.split())
+        self.assertRegex(text, r"native: same likeliest token”: its report, \[\d+\], has no test autoregressive")
+        self.assertIn("--tests perplexity,autoregressive --context 256", text)
+
     def test_history(self):
         self.assertNotIn("no trend to show", self.page.text)
         self.assertIn("this review", self.page.text)
