@@ -164,13 +164,13 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
 static enum qins_status check_pages(struct qn_validation *v, const bool chosen[N_TESTS],
                                     struct qins_error *err)
 {
-    const struct qn_model_config *c = &v->models[MODEL]->config;
     struct qn_kv_layout l;
     bool windows = false;
     for (int i = 0; i < N_TESTS; i++)
         windows |= chosen[i] && (tests[i] == &qn_test_sampling || tests[i] == &qn_test_perplexity);
     if (!v->kv[CANDIDATE].bits || !windows)
         return QINS_OK;
+    const struct qn_model_config *c = &v->models[CANDIDATE]->config;
     const enum qins_status st = qn_kv_layout_init(
         &l, c->n_kv_heads, c->head_dim, v->kv[CANDIDATE].bits, v->kv[CANDIDATE].page_bytes, err);
     if (st == QINS_OK && v->context <= l.tokens) {

@@ -37,7 +37,8 @@ struct qn_validate_options {
  * QINS_ERR_USAGE for a test that there is not, for saved logits without test perplexity or beside a
  * journal, for prompts of text beside ids, for pages to dump without a coded cache;
  * QINS_ERR_FORMAT for a text shorter than a window, a candidate with another vocabulary, a model
- * whose logits are not finite, a journal's item that no run makes; QINS_ERR_IO before the tests for
+ * whose logits are not finite, a journal's item of another size or with values that sums and sorted
+ * figures cannot take; QINS_ERR_IO before the tests for
  * files that cannot be made; QINS_ERR_INTERRUPTED when the monitor says so. A candidate made from
  * another model is noted.
  *

@@ -71,15 +71,16 @@ static enum qins_status print_kv(const json_t *kv, struct qins_error *err)
     }
     const enum qins_status st = cli_table_print(&t, err);
     if (cli_number(kv, "pages") > 0.0)
-        cli_print(
-            "%.0f pages were filled;\na page takes %s to code, %s to decode by the clock (%s at "
-            "most)\n",
-            cli_number(kv, "pages"),
-            cli_figure(code, &milliseconds, kv, "encode_ms_per_page", NULL),
-            cli_figure(decode, &milliseconds, kv, "decode_ms_per_page", NULL),
-            cli_figure(most, &milliseconds, kv, "max_decode_ms", NULL));
+        cli_print("%.0f pages were filled;\na page takes %s to code", cli_number(kv, "pages"),
+                  cli_figure(code, &milliseconds, kv, "encode_ms_per_page", NULL));
     else
-        cli_print("no page was filled\n");
+        cli_print("no page was filled");
+    if (cli_number(kv, "decode_ms_per_page") > 0.0)
+        cli_print(", %s to decode by the clock (%s at most)\n",
+                  cli_figure(decode, &milliseconds, kv, "decode_ms_per_page", NULL),
+                  cli_figure(most, &milliseconds, kv, "max_decode_ms", NULL));
+    else
+        cli_print(", none was decoded\n");
     if (*cli_string(kv, "note"))
         cli_print("%s\n", cli_string(kv, "note"));
     if (json_is_true(json_object_get(kv, "partial")))

@@ -75,7 +75,7 @@ static const struct {
 static enum qins_status print_difference(const json_t *test, struct qins_error *err)
 {
     static const char *const heads[] = {"candidate less model, token by token", "value"};
-    static const struct cli_style points = {"%+.3f", "%.3f", 1.0, "none"},
+    static const struct cli_style points = {"%+.3g", "%.2g", 1.0, "none"},
                                   point_tail = {"%+.3g", NULL, 1.0, "none"},
                                   nat_tail = {"%.2g", NULL, 1.0, "infinite"};
     struct cli_table t;

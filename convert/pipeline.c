@@ -157,8 +157,12 @@ static enum qins_status look_at_inputs(struct qn_pipeline *p, struct qins_error 
     if (st == QINS_OK)
         st = qn_hash_file(p->o->text, &p->text, err);
     p->heldout = p->text;
+    if (st == QINS_OK)
+        st = qn_corpus_check_text(p->o->text, err);
     if (st == QINS_OK && p->o->heldout)
         st = qn_hash_file(p->o->heldout, &p->heldout, err);
+    if (st == QINS_OK && p->o->heldout)
+        st = qn_corpus_check_text(p->o->heldout, err);
     if (st == QINS_OK)
         st = qn_checkpoint_open(&ck, p->o->model, NULL, err);
     if (st == QINS_OK)

@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "core/tensor.h"
+#include "model/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +20,29 @@ struct reading {
 };
 
 /* A tokenizer makes tokens of any bytes, and models figures of any tokens. */
-static enum qins_status check_text(const struct reading *r, const char *path,
+static enum qins_status check_text(const struct qn_monitor *monitor, const char *path,
                                    const struct qn_buf *text, struct qins_error *err)
 {
     const uint8_t *nul = text->size ? memchr(text->data, 0, text->size) : NULL;
+    const size_t valid = text->size ? qn_utf8_span(text->data, text->size) : 0;
     if (nul)
         return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, nul - text->data,
                           "a NUL: it is no text, or one in UTF-16");
-    if (text->size && !qn_utf8_valid(text->data, text->size))
-        qn_notice(r->monitor, "%s: it is not UTF-8, and figures of it say little", path);
+    if (valid < text->size)
+        qn_notice(monitor,
+                  "%s: not UTF-8 at offset %zu; what is made of such bytes says little of a text",
+                  path, valid);
     return QINS_OK;
+}
+
+enum qins_status qn_corpus_check_text(const char *path, struct qins_error *err)
+{
+    struct qn_buf text = {0};
+    enum qins_status st = qn_read_whole(path, MAX_TEXT_BYTES, &text, err);
+    if (st == QINS_OK)
+        st = check_text(NULL, path, &text, err);
+    qn_buf_finish(&text);
+    return qn_error_in_file(err, st, path);
 }
 
 static enum qins_status check_vocabulary(const struct reading *r, size_t from,
@@ -51,7 +65,7 @@ static enum qins_status add_text(struct reading *r, const char *path, struct qin
     size_t before = ids->count;
     enum qins_status st = qn_read_whole(path, MAX_TEXT_BYTES, &text, err);
     if (st == QINS_OK)
-        st = check_text(r, path, &text, err);
+        st = check_text(r->monitor, path, &text, err);
     if (st == QINS_OK) {
         qn_hasher_add(r->hasher, text.data, text.size);
         if (before < r->max_tokens)

@@ -119,6 +119,12 @@ class Checkpoint(Folder):
         done = support.run_qins("pipeline", *arguments[:-1], nothing, "--tests", "perplexity,foo", check=2)
         self.assertIn("unknown test 'foo'", done.stderr)
         self.assertFalse(nothing.exists())
+        wide = self.dir / "wide.txt"
+        wide.write_text(PSALM, encoding="utf-16-le")
+        for texts in (["--text", wide], ["--text", arguments[2], "--heldout", wide]):
+            done = support.run_qins("pipeline", self.source, *texts, "-o", nothing, check=3)
+            self.assertIn("wide.txt: offset 1: a NUL", done.stderr)
+            self.assertFalse(nothing.exists())
 
     def test_a_plan_edited_by_hand(self):
         out = self.dir / "edited"

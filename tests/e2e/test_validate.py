@@ -493,7 +493,7 @@ class Refused(Folder):
         latin.write_bytes("é".encode("latin-1") * 300)
         done = support.run_qins("validate", MODEL, "--text", latin, "--context", 16, "--tests",
                                 "perplexity", check=0)
-        self.assertRegex(done.stderr, r"^qins: note: .*latin\.txt: it is not UTF-8, .*\n$")
+        self.assertRegex(done.stderr, r"^qins: note: .*latin\.txt: not UTF-8 at offset \d+; .*\n$")
         self.fails(4, MODEL, "--text", self.dir / "none.txt")
         self.fails(4, MODEL, self.dir / "none.qins", "--text", TEXT)
 
