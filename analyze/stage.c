@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 enum {
-    TREE_FILES = 16, /* open at once while a folder is removed */
-    UNIQUE = 6,      /* characters that mkdtemp() chooses */
-    ATTEMPTS = 100,
+    TREE_FILES = 16,      /* open at once while a folder is removed */
+    UNIQUE = 6,           /* characters that mkdtemp() chooses */
     LEAST_SPACE = 4 << 20 /* bytes; a browser's profile alone takes as many */
 };
 static const char infix[] = ".tmp-";
+static const char marker[] = ".qins-stage"; /* tells a stage from a folder of that name */
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
 {
@@ -52,6 +52,14 @@ static bool is_stage(const char *entry, const char *name)
            strlen(entry) == head + UNIQUE && !strpbrk(entry + head, ".-");
 }
 
+/* Whether the folder FD was made by make() for this user. */
+static bool is_marked(int fd)
+{
+    struct stat info;
+    return fstatat(fd, marker, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode) &&
+           info.st_uid == geteuid();
+}
+
 /* What a run left that was killed; one that is at work holds the lock. */
 static void remove_left(const char *dir, const char *name)
 {
@@ -59,7 +67,7 @@ static void remove_left(const char *dir, const char *name)
     for (const struct dirent *e; d && (e = readdir(d));) {
         char *path = is_stage(e->d_name, name) ? qn_path_join(dir, e->d_name, NULL) : NULL;
         const int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-        if (fd >= 0 && lock(fd, LOCK_EX | LOCK_NB))
+        if (fd >= 0 && is_marked(fd) && lock(fd, LOCK_EX | LOCK_NB))
             remove_tree(path);
         if (fd >= 0)
             close(fd);
@@ -69,33 +77,33 @@ static void remove_left(const char *dir, const char *name)
         closedir(d);
 }
 
-/* Whether FD is what stands at PATH. */
-static bool is_at(int fd, const char *path)
+static enum qins_status mark(const struct qn_stage *s, struct qins_error *err)
 {
-    struct stat a, b;
-    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
+    const int fd = openat(s->fd, marker, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return qn_fail_errno(err, s->path, "mark the folder");
+    close(fd);
+    return QINS_OK;
 }
 
-/* *AGAIN: another run took the new folder for one that was left, before it was locked. */
-static enum qins_status make(struct qn_stage *s, const char *base, const char *name, bool *again,
+/* Locked before it is marked, so that no other run takes it for one that was left. */
+static enum qins_status make(struct qn_stage *s, const char *base, const char *name,
                              struct qins_error *err)
 {
-    *again = false;
-    s->path = qn_format(err, "%s/%s%sXXXXXX", base, name, infix);
-    if (!s->path)
+    char *path = qn_format(err, "%s/%s%sXXXXXX", base, name, infix);
+    if (!path)
         return QINS_ERR_MEMORY;
-    if (!mkdtemp(s->path)) {
-        const enum qins_status st = qn_fail_errno(err, s->path, "make a folder");
-        free(s->path);
-        s->path = NULL;
+    if (!mkdtemp(path)) {
+        const enum qins_status st = qn_fail_errno(err, path, "make a folder");
+        free(path);
         return st;
     }
-    s->fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->fd >= 0)
-        (void)lock(s->fd, LOCK_EX); /* some file systems have no locks, nor need them here */
-    *again = s->fd < 0 || !is_at(s->fd, s->path);
-    return QINS_OK;
+    s->path = path;
+    s->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->fd < 0)
+        return qn_fail_errno(err, path, "open the folder");
+    (void)lock(s->fd, LOCK_EX); /* some file systems have no locks: nothing is removed there */
+    return mark(s, err);
 }
 
 enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *name,
@@ -104,12 +112,9 @@ enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *
     *s = (struct qn_stage){.fd = -1};
     char *base = realpath(dir, NULL); /* programs that work in it may run elsewhere */
     enum qins_status st = base ? QINS_OK : qn_fail_errno(err, dir, "find the folder");
-    bool again = base != NULL;
-    if (base)
+    if (st == QINS_OK) {
         remove_left(base, name);
-    for (int i = 0; i < ATTEMPTS && st == QINS_OK && again; i++) {
-        qn_stage_finish(s);
-        st = make(s, base, name, &again, err);
+        st = make(s, base, name, err);
     }
     free(base);
     return st;

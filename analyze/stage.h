@@ -9,8 +9,9 @@ struct qn_stage {
     int fd;     /* holds its lock while this process lives; -1 where there is no folder */
 };
 
-/* Makes DIR/NAME.tmp-XXXXXX, after removing those that a run left that was killed: nobody has
- * locked them. DIR must be there. *S is for qn_stage_finish() either way. */
+/* Makes DIR/NAME.tmp-XXXXXX, after removing those that a run of this user left that was killed:
+ * they hold a file .qins-stage, and nobody has locked them. DIR must be there. *S is for
+ * qn_stage_finish() either way. */
 enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *name,
                                struct qins_error *err);
 /* Removes the folder with all that is in it. */

@@ -345,7 +345,8 @@ echo $! >> {self.dir}/pids
         (programs / "chromium").write_text(f"#!/bin/sh\necho $$ > {started}\nexec /bin/sleep 600\n")
         (programs / "chromium").chmod(0o755)
         folder.mkdir()
-        kept = [folder / name for name in ("plots.tmp-mine", "review.tmp-notours", "plots.tmp-a.txt9")]
+        kept = [folder / name for name in ("plots.tmp-mine", "review.tmp-notours", "plots.tmp-a.txt9",
+                                           "plots.tmp-images", "review.tmp-backup")]
         for path in kept:
             path.mkdir()
         with subprocess.Popen([PROGRAM, "gate", "--evidence", self.evidence, "-o", folder],
