@@ -412,15 +412,19 @@ enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *
 
 enum qins_status qn_plotter_place(struct qn_plotter *p, struct qins_error *err)
 {
-    enum qins_status st = qn_make_directories(p->folder, err);
+    char *driver = qn_path_join(p->folder, "draw.gp", err);
+    const bool ours =
+        driver && qn_exists(driver); /* else what is there is nothing of this program */
+    enum qins_status st = driver ? qn_make_directories(p->folder, err) : QINS_ERR_MEMORY;
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++)
         st = move_plot(p, &p->plots[i], err);
     if (st == QINS_OK)
         st = move(p, "style", ".gp", err);
     if (st == QINS_OK)
         st = move(p, "draw", ".gp", err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && ours)
         remove_stale(p);
     p->placed = true;
+    free(driver);
     return st;
 }

@@ -27,13 +27,22 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 {
     (void)info;
     (void)type;
-    (void)where;
+    if (where->level == 0 || (where->level == 1 && strcmp(path + where->base, marker) == 0))
+        return 0;
     return remove(path);
 }
 
-static void remove_tree(const char *path)
+/* The mark goes last, and comes again where a program that outlived its run writes there still, so
+ * that the next run takes the folder for what it is. */
+static void remove_tree(const char *path, int fd)
 {
     nftw(path, remove_entry, TREE_FILES, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    (void)unlinkat(fd, marker, 0);
+    if (rmdir(path) != 0) {
+        const int mark = openat(fd, marker, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (mark >= 0)
+            close(mark);
+    }
 }
 
 static bool lock(int fd, int operation)
@@ -66,9 +75,11 @@ static void remove_left(const char *dir, const char *name)
     DIR *d = opendir(dir);
     for (const struct dirent *e; d && (e = readdir(d));) {
         char *path = is_stage(e->d_name, name) ? qn_path_join(dir, e->d_name, NULL) : NULL;
-        const int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (!path)
+            continue;
+        const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && is_marked(fd) && lock(fd, LOCK_EX | LOCK_NB))
-            remove_tree(path);
+            remove_tree(path, fd);
         if (fd >= 0)
             close(fd);
         free(path);
@@ -112,7 +123,7 @@ enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *
     *s = (struct qn_stage){.fd = -1};
     char *base = realpath(dir, NULL); /* programs that work in it may run elsewhere */
     enum qins_status st = base ? QINS_OK : qn_fail_errno(err, dir, "find the folder");
-    if (st == QINS_OK) {
+    if (base) {
         remove_left(base, name);
         st = make(s, base, name, err);
     }
@@ -123,7 +134,7 @@ enum qins_status qn_stage_init(struct qn_stage *s, const char *dir, const char *
 void qn_stage_finish(struct qn_stage *s)
 {
     if (s->path)
-        remove_tree(s->path);
+        remove_tree(s->path, s->fd);
     if (s->fd >= 0)
         close(s->fd);
     free(s->path);

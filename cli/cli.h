@@ -195,6 +195,10 @@ char *cli_bits(const json_t *report, char *buf, size_t size);
 char *cli_shape(const json_t *shape, char *buf, size_t size);
 /* How a tensor of a report is coded, in a few words. */
 char *cli_coding(const json_t *tensor, char *buf, size_t size);
+
+/* QINS_ERR_USAGE where the folder DIR has an index.html that does not go with REPORT, the file that
+ * the verb writes beside its own: another page with pictures of its own, which would be lost. */
+enum qins_status cli_refuse_other_page(const char *dir, const char *report, struct qins_error *err);
 /* Number under KEY, or NaN. */
 double cli_number(const json_t *object, const char *key);
 const char *cli_string(const json_t *object, const char *key); /* "" where there is none */

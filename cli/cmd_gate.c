@@ -136,7 +136,9 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     };
     if (!c->n_list)
         return qn_fail(err, QINS_ERR_USAGE, "'--evidence DIR' is missing");
-    enum qins_status st = qn_gate_review(&options, &c->monitor, &c->report, err);
+    enum qins_status st = cli_refuse_other_page(dir, "gate_review.json", err);
+    if (st == QINS_OK)
+        st = qn_gate_review(&options, &c->monitor, &c->report, err);
     if (st == QINS_OK)
         st = qn_make_directories(dir, err);
     if (st == QINS_OK)

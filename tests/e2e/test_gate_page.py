@@ -366,6 +366,23 @@ echo $! >> {self.dir}/pids
         self.assertEqual({p.name for p in folder.iterdir()},
                          {"gate_review.json", "index.html", "plots"} | {p.name for p in kept})
 
+    def test_another_page(self):
+        """A folder with another report's page, and pictures that are not of this program, stay."""
+        study, mine = self.dir / "study", self.dir / "pictures"
+        for folder in (study, mine):
+            (folder / "plots").mkdir(parents=True)
+            (folder / "plots/kv-mine.png").write_bytes(b"mine")
+        (study / "index.html").write_text("a study")
+        (study / "entropy_analysis.json").write_text("{}")
+        done = run_qins("gate", "--evidence", self.evidence, "-o", study, check=2)
+        self.assertIn("holds another page", done.stderr)
+        self.assertEqual((study / "index.html").read_text(), "a study")
+        self.assertEqual(len(list(study.iterdir())), 3)
+        self.gate(mine, env=without_gnuplot(self.dir / "nothing"))
+        self.assertEqual((mine / "plots/kv-mine.png").read_bytes(), b"mine")
+        done = run_qins("analyze", SOURCE_ROOT / "examples/kjv-1.7m", "-o", mine, check=2)
+        self.assertIn("holds another page", done.stderr)
+
     def test_first_screen(self):
         """What failed or is missing by name and figure, before the first gate; roles of texts."""
         text = " ".join(self.page.text.split())

@@ -265,7 +265,7 @@ static void test_sampling_report(void **state)
             p[i].overlap[k] = (uint8_t)(k + 1);
     }
     for (int i = 0; i < 10; i++) /* in memory they lie the other way round */
-        tenths[i] = p + (9 - i) * 3;
+        tenths[i] = p + (size_t)(9 - i) * 3;
     assert_ptr_equal(qn_position_at(&ten, 4), p + 25);
     check_ok(qn_sampling_report(&ten, &j, &e_));
     assert_true(json_is_true(json_object_get(j, "passed")));
