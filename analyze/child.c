@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 #include <time.h>
 
 extern char **environ;
+
+/* The one that runs, or 0. */
+static atomic_int running;
 
 static const struct timespec tick = {.tv_nsec = 10000000};
 
@@ -101,6 +105,7 @@ static int end(pid_t pid)
 {
     int status = 0;
     kill(-pid, SIGKILL);
+    atomic_store(&running, 0); /* before its number is free for another */
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     return status;
@@ -122,6 +127,7 @@ enum qins_status qn_child_run(const struct qn_child *child, const struct qn_moni
         errno = failure;
         return qn_fail_errno(err, program, "start the program");
     }
+    atomic_store(&running, (int)pid);
     while (st == QINS_OK && !ended && qn_seconds() <= limit) {
         siginfo_t info = {0};
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
@@ -136,4 +142,11 @@ enum qins_status qn_child_run(const struct qn_child *child, const struct qn_moni
     const int status = end(pid);
     *ok = ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     return st;
+}
+
+void qn_child_abandon(void)
+{
+    const int pid = atomic_exchange(&running, 0);
+    if (pid > 0)
+        kill(-pid, SIGKILL);
 }

@@ -16,4 +16,8 @@ struct qn_child {
 enum qins_status qn_child_run(const struct qn_child *child, const struct qn_monitor *monitor,
                               bool *ok, struct qins_error *err);
 
+/* For a handler of signals that does not wait: ends the program that runs, with all that it
+ * started. */
+void qn_child_abandon(void);
+
 #endif

@@ -271,9 +271,7 @@ enum qins_status qn_continuation_get(const struct qn_validation *v,
     if (h.n[MODEL] < 1 || h.n[CANDIDATE] < 1 || h.n[MODEL] > most || h.n[CANDIDATE] > most ||
         size != sizeof h + (2 * (size_t)h.n[MODEL] + h.n[CANDIDATE]) * sizeof(uint32_t) ||
         memcmp(&h.prompt, &digest, sizeof digest) != 0)
-        return qn_fail_at(err, QINS_ERR_FORMAT, v->options->journal, NULL, QN_NO_OFFSET,
-                          "item %zu of '%s' is no continuation of this prompt: remove the file",
-                          item, job->test);
+        return qn_validation_bad_item(v, job->test, item, err);
     const uint32_t *ids = (const void *)(data + sizeof h);
     *out = (struct qn_continuation){
         .n = {h.n[MODEL], h.n[CANDIDATE]},

@@ -1,6 +1,6 @@
 #include "analyze/continuation_report.h"
 
-#include "analyze/estimate.h"
+#include "analyze/position_report.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -113,14 +113,6 @@ json_t *qn_stability_thresholds(const struct qn_stability *s, const struct qn_st
     return j;
 }
 
-static void put_estimate(json_t **j, const char *name, struct qn_estimate e)
-{
-    char key[64];
-    snprintf(key, sizeof key, "%s_standard_error", name);
-    qn_json_put(j, name, qn_json_real(e.value));
-    qn_json_put(j, key, qn_json_real(e.standard_error));
-}
-
 static json_t *kind_figures(const struct table *t, int kind, const struct qn_stability_bars *bars,
                             struct qn_stability *out)
 {
@@ -134,17 +126,17 @@ static json_t *kind_figures(const struct table *t, int kind, const struct qn_sta
     for (size_t i = 0; i < t->job->n; i++)
         least = fmin(least, t->shares[kind][i].match);
     *out = (struct qn_stability){match.value, drift.value, late.value};
-    put_estimate(&j, "match", match);
+    qn_json_put_estimate(&j, "match", match);
     qn_json_put(&j, "minimum_match", qn_json_real(least));
     qn_json_put(&j, "early", qn_json_real(early.value));
     qn_json_put(&j, "late", qn_json_real(late.value));
-    put_estimate(&j, "drift", drift);
+    qn_json_put_estimate(&j, "drift", drift);
     for (size_t i = 0; i < t->job->n; i++) {
         t->values[i] = t->c[i].mean_kl;
         kl = fmax(kl, t->c[i].max_kl);
     }
     if (kind == FORCED) {
-        put_estimate(&j, "kl", qn_estimate_mean(t->values, t->job->n, t->job->n));
+        qn_json_put_estimate(&j, "kl", qn_estimate_mean(t->values, t->job->n, t->job->n));
         qn_json_put(&j, "max_kl", qn_json_real(kl));
     }
     put_windows(t, kind, &j);

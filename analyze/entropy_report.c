@@ -19,6 +19,8 @@ static enum qins_status open_inputs(struct qn_report_builder *b, const char *pat
 {
     const struct qn_analyze_options *o = b->options;
     enum qins_status st = qn_source_open(&b->source, path, b->monitor, err);
+    if (st == QINS_OK)
+        st = qn_source_run(b->source, NULL, o->threads, b->monitor, &b->fingerprint, err);
     if (st == QINS_OK && o->calibration) {
         st = qn_calibration_open(&b->calibration, o->calibration, false, b->monitor, err);
         b->has_calibration = st == QINS_OK;
@@ -110,6 +112,7 @@ static json_t *describe_model(const struct qn_report_builder *b, const char *pat
 {
     json_t *j = json_object();
     qn_json_put(&j, "path", qn_json_text(path));
+    qn_json_put(&j, "fingerprint", qn_json_digest(&b->fingerprint));
     qn_json_put(&j, "format", json_string(b->source->format));
     qn_json_put(&j, "tensors", json_integer((json_int_t)b->source->n_tensors));
     qn_json_put(&j, "matrices", json_integer((json_int_t)b->sums.matrices));
@@ -136,6 +139,7 @@ static json_t *describe_archive(const struct qn_report_builder *b)
     json_t *j = describe_file(b->options->archive, 0);
     if (!b->archive)
         return j;
+    qn_json_put(&j, "archive_hash", qn_json_digest(&b->archive->body_hash));
     qn_json_put(&j, "archive_bytes", json_integer((json_int_t)b->archive->file.size));
     qn_json_put(&j, "bits_per_weight", qn_json_real(qn_archive_bits_per_weight(b->archive)));
     return j;
@@ -243,6 +247,8 @@ static enum qins_status draw(const char *dir, const json_t *report,
         st = qn_plot_tensors(&p, &in, monitor, err);
     if (st == QINS_OK)
         st = qn_plotter_draw(&p, monitor, err);
+    if (st == QINS_OK)
+        st = qn_plotter_place(&p, err);
     if (st == QINS_OK)
         st = qn_page_write(page, report, &p, err);
     qn_plotter_finish(&p);

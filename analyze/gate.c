@@ -42,6 +42,7 @@ void qn_gate_job_finish(struct qn_gate_job *job)
     free(job->gates);
     free(job->selected);
     json_decref(job->conflicts);
+    json_decref(job->contradictions);
     json_decref(job->spec);
     qn_evidence_finish(&job->evidence);
 }
@@ -51,10 +52,13 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
                                 struct qins_error *err)
 {
     uint64_t budget = QN_EXPR_BUDGET;
-    struct qn_gate_job job = {.monitor = monitor, .budget = &budget, .conflicts = json_array()};
+    struct qn_gate_job job = {.monitor = monitor,
+                              .budget = &budget,
+                              .conflicts = json_array(),
+                              .contradictions = json_array()};
     *review = NULL;
-    enum qins_status st =
-        job.conflicts ? load_spec(&job, options->gates, err) : qn_fail_memory(err);
+    enum qins_status st = job.conflicts && job.contradictions ? load_spec(&job, options->gates, err)
+                                                              : qn_fail_memory(err);
     if (st == QINS_OK)
         st = qn_evidence_load(&job.evidence, options->evidence, options->n_evidence, monitor, err);
     if (st == QINS_OK)
@@ -64,7 +68,8 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
         st = qn_gates_check_budget(&job, err);
     }
     if (st == QINS_OK) {
-        st = *review ? qn_gate_add_history(*review, options->previous, err) : QINS_ERR_MEMORY;
+        st = *review ? qn_gate_add_history(*review, options->previous, options->output, err)
+                     : QINS_ERR_MEMORY;
     }
     if (st != QINS_OK) {
         json_decref(*review);

@@ -12,6 +12,8 @@ struct qn_gate_options {
     size_t n_evidence;
     const char *gates;    /* path, or NULL: the shipped ones */
     const char *previous; /* an earlier review's folder or gate_review.json, or NULL */
+    const char *output;   /* the folder that qn_review_write() will get, or NULL; PREVIOUS may be
+                           * it: the report tells that that one is replaced */
 };
 
 /* Judges every gate in order: pass, fail, not_run (a criterion has no evidence) or blocked (an
@@ -23,8 +25,9 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
                                 const struct qn_monitor *monitor, json_t **review,
                                 struct qins_error *err);
 
-/* Writes DIR/gate_review.json, plots/, index.html and, where a browser is found, review.pdf,
- * atomically each. EVIDENCE as given to qn_gate_review(): curves are drawn from it. */
+/* Writes gate_review.json, plots/, index.html and, where a browser is found, review.pdf into the
+ * folder DIR, which must be there: once all are made. EVIDENCE as given to qn_gate_review(): curves
+ * are drawn from it. */
 enum qins_status qn_review_write(const char *dir, const json_t *review,
                                  const struct qn_gate_options *options,
                                  const struct qn_monitor *monitor, struct qins_error *err);

@@ -186,24 +186,25 @@ static enum qins_status check_range(const json_t *j, const char *place, struct q
     return good ? QINS_OK : bad(err, place, "[low, high] is needed, numbers or null");
 }
 
+/* Of a measurement: its least and its greatest value. */
+static enum qins_status check_spread(const json_t *j, const char *place, struct qins_error *err)
+{
+    return json_array_size(j) == 2 ? check_list(j, place, 2, check_expr, err)
+                                   : bad(err, place, "a list of two expressions is needed");
+}
+
 static enum qins_status check_criterion(const json_t *j, const char *place, struct qins_error *err)
 {
     static const struct key keys[] = {
-        {"id", check_id, true},
-        {"name", check_text, true},
-        {"evidence", check_id, true},
-        COMPARED,
-        {"unit", check_text, false},
-        {"standard_error", check_expr, false},
-        {"decides", check_bool, false},
-        {"needs", check_needs, false},
-        {"alternatives", check_alternatives, false},
-        {"beside", check_besides, false},
-        {"range", check_range, false},
-        {"source", check_source, true},
+        {"id", check_id, true},           {"name", check_text, true},
+        {"evidence", check_id, true},     COMPARED,
+        {"unit", check_text, false},      {"standard_error", check_expr, false},
+        {"decides", check_bool, false},   {"held_out", check_bool, false},
+        {"needs", check_needs, false},    {"alternatives", check_alternatives, false},
+        {"beside", check_besides, false}, {"range", check_range, false},
+        {"spread", check_spread, false},  {"source", check_source, true},
         {"command", check_text, false}, /* check_gate_references() */
-        {"limits", check_text, false},
-        {"plot", check_id, false},
+        {"limits", check_text, false},    {"plot", check_id, false},
     };
     const enum qins_status st = check_object(j, place, keys, sizeof keys / sizeof *keys, err);
     return st == QINS_OK ? of_gates(qn_comparison_check(j, place, err), err) : st;
@@ -257,6 +258,7 @@ static enum qins_status check_decision(const json_t *j, const char *place, struc
     static const struct key keys[] = {{"when", check_rules, false},
                                       {"text", check_text, true},
                                       {"fallback", check_text, false},
+                                      {"as", check_id, false}, /* check_references() */
                                       {"source", check_source, false}};
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }
@@ -307,24 +309,46 @@ static enum qins_status check_about(const json_t *j, const char *place, struct q
     return check_list(j, place, QN_GATES_MAX, check_kind, err);
 }
 
+/* An object of at most MOST members, each of which CHECK takes. */
+static enum qins_status check_members(const json_t *j, const char *place, size_t most,
+                                      check_fn *check, struct qins_error *err)
+{
+    const char *name;
+    json_t *value;
+    enum qins_status st = QINS_OK;
+    if (!json_is_object(j) || json_object_size(j) > most)
+        return qn_fail(err, QINS_ERR_FORMAT, "gates: %s: an object of at most %zu is needed", place,
+                       most);
+    json_object_foreach((json_t *)(uintptr_t)j, name, value)
+    {
+        char below[QN_EXPR_PLACE];
+        qn_place_of_key(below, place, name);
+        st = st == QINS_OK ? check(value, below, err) : st;
+    }
+    return st;
+}
+
+/* Paths by names. */
+static enum qins_status check_paths(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_path, err);
+}
+
 /* Options of a command and where the report says what they were. */
 static enum qins_status check_options(const json_t *j, const char *place, struct qins_error *err)
 {
     const char *name;
     json_t *value;
-    enum qins_status st = QINS_OK;
-    if (!json_is_object(j) || json_object_size(j) > QN_GATES_MAX)
-        return bad(err, place, "an object of at most 64 options is needed");
     json_object_foreach((json_t *)(uintptr_t)j, name, value)
     {
         char below[QN_EXPR_PLACE];
+        (void)value;
         qn_place_of_key(below, place, name);
-        if (st == QINS_OK && (strncmp(name, "--", 2) != 0 ||
-                              name[2 + strspn(name + 2, "abcdefghijklmnopqrstuvwxyz-")]))
-            st = bad(err, place, "an option is two hyphens and small letters");
-        st = st == QINS_OK ? check_path(value, below, err) : st;
+        if (strncmp(name, "--", 2) != 0 ||
+            name[2 + strspn(name + 2, "abcdefghijklmnopqrstuvwxyz-")])
+            return bad(err, below, "an option is two hyphens and small letters");
     }
-    return st;
+    return check_paths(j, place, err);
 }
 
 static enum qins_status check_selector(const json_t *j, const char *place, struct qins_error *err)
@@ -340,18 +364,24 @@ static enum qins_status check_selector(const json_t *j, const char *place, struc
 
 static enum qins_status check_selectors(const json_t *j, const char *place, struct qins_error *err)
 {
-    const char *name;
-    json_t *value;
-    enum qins_status st = QINS_OK;
-    if (!json_is_object(j) || json_object_size(j) > QN_GATE_SELECTORS)
-        return bad(err, place, "an object of at most 256 selectors is needed");
-    json_object_foreach((json_t *)(uintptr_t)j, name, value)
-    {
-        char below[QN_EXPR_PLACE];
-        qn_place_of_key(below, place, name);
-        st = st == QINS_OK ? check_selector(value, below, err) : st;
-    }
-    return st;
+    return check_members(j, place, QN_GATE_SELECTORS, check_selector, err);
+}
+
+/* What words of commands stand for. */
+static enum qins_status check_words(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_kind, err);
+}
+
+static enum qins_status check_fact(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_list(j, place, QN_GATES_MAX, check_expr, err);
+}
+
+/* Expressions that must come to the same, by what they are. */
+static enum qins_status check_facts(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_members(j, place, QN_GATES_MAX, check_fact, err);
 }
 
 static enum qins_status check_identity(const json_t *j, const char *place, struct qins_error *err)
@@ -362,7 +392,9 @@ static enum qins_status check_identity(const json_t *j, const char *place, struc
         {"text", check_path, false},           {"prompts", check_path, false},
         {"model_name", check_path, false},     {"archive_name", check_path, false},
         {"transport_name", check_path, false}, {"text_name", check_path, false},
-        {"prompts_name", check_path, false},
+        {"prompts_name", check_path, false},   {"settings", check_paths, false},
+        {"facts", check_facts, false},         {"options", check_options, false},
+        {"words", check_words, false},
     };
     return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
 }
@@ -427,6 +459,10 @@ static enum qins_status check_references(const json_t *gates, size_t n, const js
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *rules = json_object_get(json_array_get(list, i), key);
+        const char *as = json_string_value(json_object_get(json_array_get(list, i), "as"));
+        if (as && (gate || !gate_of(gates, n, as)))
+            return qn_fail(err, QINS_ERR_FORMAT, "gates: %s[%zu].as: %s", place, i,
+                           gate ? "a gate decides for itself" : "there is no such gate");
         for (size_t k = 0; k < json_array_size(rules); k++) {
             const json_t *rule = json_array_get(rules, k);
             const char *id = json_string_value(json_object_get(rule, "gate")),
@@ -485,18 +521,25 @@ static enum qins_status check_gate_references(const json_t *spec, size_t at, str
     return check_references(gates, at + 1, g, json_object_get(g, "decisions"), "when", place, err);
 }
 
+static enum qins_status check_term(const json_t *j, const char *place, struct qins_error *err)
+{
+    static const struct key keys[] = {{"term", check_text, true}, {"text", check_text, true}};
+    return check_object(j, place, keys, sizeof keys / sizeof *keys, err);
+}
+
+static enum qins_status check_legend(const json_t *j, const char *place, struct qins_error *err)
+{
+    return check_list(j, place, QN_GATES_MAX, check_term, err);
+}
+
 enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err)
 {
     static const struct key keys[] = {
-        {"schema", check_schema, true},
-        {"qins_version", check_text, false},
-        {"title", check_text, true},
-        {"description", check_text, false},
-        {"identities", check_identities, false},
-        {"selectors", check_selectors, true},
-        {"gates", check_gates, true},
-        {"ship", check_ship, false},
-        {"decisions", check_decisions, false},
+        {"schema", check_schema, true},       {"qins_version", check_text, false},
+        {"title", check_text, true},          {"description", check_text, false},
+        {"legend", check_legend, false},      {"identities", check_identities, false},
+        {"selectors", check_selectors, true}, {"gates", check_gates, true},
+        {"ship", check_ship, false},          {"decisions", check_decisions, false},
     };
     const json_t *gates = json_object_get(spec, "gates"), *ship = json_object_get(spec, "ship");
     const size_t n = json_array_size(gates);

@@ -79,6 +79,9 @@ static char *set_text(const json_t *set, const char *unit, struct qins_error *er
 
 char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error *err)
 {
+    static const char *const signs[QN_CMP_COUNT] = {[QN_CMP_AT_MOST] = "\xe2\x89\xa4",
+                                                    [QN_CMP_AT_LEAST] = "\xe2\x89\xa5",
+                                                    [QN_CMP_UNEQUAL] = "\xe2\x89\xa0"};
     const json_t *t = json_object_get(object, "threshold");
     const char *comparison = text_of(object, "comparison"), *of = unit ? unit : "";
     const enum qn_comparison c = qn_comparison_of(object);
@@ -94,7 +97,7 @@ char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error
     else if (a && c == QN_CMP_EQUAL)
         text = qn_strdup(a, err);
     else if (a && c != QN_CMP_BETWEEN)
-        text = qn_format(err, "%s %s", comparison, a);
+        text = qn_format(err, "%s %s", signs[c] ? signs[c] : comparison, a);
     free(a);
     free(b);
     return text;
@@ -148,27 +151,81 @@ bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_resu
     return true;
 }
 
-/* Criteria of G that decide and have STATUS: names, with figure and bar where there are such. */
-static char *named_by_status(const struct qn_gate_result *g, enum qn_gate_status status,
-                             struct qins_error *err)
+/* " \xc2\xb1 0.05 %" of a figure that has a standard error, else "". */
+static char *error_text(const struct qn_gate_job *job, const json_t *criterion,
+                        const struct qn_verdict *v, struct qins_error *err)
+{
+    const json_t *expr = json_object_get(criterion, "standard_error");
+    const char *unit = text_of(criterion, "unit");
+    char why[QN_REASON_BYTES];
+    struct qn_figure f;
+    if (!expr || !qn_gate_figure(job, v->file, expr, &f, why) || f.kind != QN_FIGURE_NUMBER ||
+        !(f.number > 0.0))
+        return qn_strdup("", err);
+    char *error = number_text(f.number, unit ? unit : "", 1, err);
+    char *text = error ? qn_format(err, " \xc2\xb1 %s", error) : NULL;
+    free(error);
+    return text;
+}
+
+/* "NAME: FIGURE, not BAR". */
+static char *failed_text(const struct qn_gate_job *job, const json_t *criterion,
+                         const struct qn_verdict *v, struct qins_error *err)
+{
+    const char *unit = text_of(criterion, "unit");
+    char *value = qn_gate_figure_text(&v->figure, unit, criterion, err),
+         *error = value ? error_text(job, criterion, v, err) : NULL,
+         *bar = error ? qn_gate_bar_text(criterion, unit, err) : NULL,
+         *text =
+             bar ? qn_format(err, "%s: %s%s, not %s", text_of(criterion, "name"), value, error, bar)
+                 : NULL;
+    free(value);
+    free(error);
+    free(bar);
+    return text;
+}
+
+/* Whether criterion I of G decides and has STATUS. */
+static bool counts(const struct qn_gate_result *g, size_t i, enum qn_gate_status status)
+{
+    return g->verdicts[i].status == status &&
+           !json_is_false(json_object_get(json_array_get(g->criteria, i), "decides"));
+}
+
+/* "NAME and 3 more: REASON" of those that were not run for the reason of criterion FIRST. */
+static char *missing_text(const struct qn_gate_result *g, size_t first, struct qins_error *err)
+{
+    const char *reason = g->verdicts[first].reason,
+               *name = text_of(json_array_get(g->criteria, first), "name");
+    size_t more = 0;
+    for (size_t i = first + 1; i < g->n; i++)
+        more += counts(g, i, QN_GATE_NOT_RUN) && strcmp(g->verdicts[i].reason, reason) == 0;
+    return more ? qn_format(err, "%s, and %zu more (%s)", name, more, reason)
+                : qn_format(err, "%s (%s)", name, reason);
+}
+
+static bool is_told(const struct qn_gate_result *g, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (counts(g, i, QN_GATE_NOT_RUN) &&
+            strcmp(g->verdicts[i].reason, g->verdicts[at].reason) == 0)
+            return true;
+    return false;
+}
+
+/* Criteria of G that decide and failed, or were not run, one behind the other. */
+static char *named_by_status(const struct qn_gate_job *job, const struct qn_gate_result *g,
+                             enum qn_gate_status status, struct qins_error *err)
 {
     char *text = qn_strdup("", err);
     for (size_t i = 0; i < g->n && text; i++) {
-        const json_t *c = json_array_get(g->criteria, i);
-        const struct qn_verdict *v = &g->verdicts[i];
-        const char *unit = text_of(c, "unit");
-        if (v->status != status || json_is_false(json_object_get(c, "decides")))
+        if (!counts(g, i, status) || (status == QN_GATE_NOT_RUN && is_told(g, i)))
             continue;
-        const bool shown_too = status == QN_GATE_FAIL;
-        char *value = shown_too ? qn_gate_figure_text(&v->figure, unit, c, err) : NULL,
-             *bar = shown_too ? qn_gate_bar_text(c, unit, err) : NULL, *longer = NULL;
-        if (value && bar)
-            longer = qn_format(err, "%s%s%s: %s, not %s", text, *text ? "; " : "",
-                               text_of(c, "name"), value, bar);
-        else if (!shown_too)
-            longer = qn_format(err, "%s%s%s", text, *text ? "; " : "", text_of(c, "name"));
-        free(value);
-        free(bar);
+        char *item = status == QN_GATE_FAIL
+                         ? failed_text(job, json_array_get(g->criteria, i), &g->verdicts[i], err)
+                         : missing_text(g, i, err);
+        char *longer = item ? qn_format(err, "%s%s%s", text, *text ? "; " : "", item) : NULL;
+        free(item);
         free(text);
         text = longer;
     }
@@ -184,8 +241,8 @@ static bool is_word(const char *id, size_t n, const char *word)
     return strlen(word) == n && memcmp(id, word, n) == 0;
 }
 
-/* What "criterion" or "gate/criterion", N bytes at NAME, came to, or all that is "failed" or
- * "missing" of a gate; NULL: nothing has that name. */
+/* What "criterion" or "gate/criterion", N bytes at NAME, came to, all that is "failed" or "missing"
+ * of a gate, or, in a text of the review, a gate's "decision". */
 static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                           const char *name, size_t n, struct qins_error *err)
 {
@@ -194,9 +251,13 @@ static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_re
     const char *id = slash ? slash + 1 : name;
     const size_t n_id = (size_t)(name + n - id);
     if (g && is_word(id, n_id, "failed"))
-        return named_by_status(g, QN_GATE_FAIL, err);
+        return named_by_status(job, g, QN_GATE_FAIL, err);
     if (g && is_word(id, n_id, "missing"))
-        return named_by_status(g, QN_GATE_NOT_RUN, err);
+        return named_by_status(job, g, QN_GATE_NOT_RUN, err);
+    if (g && !gate && is_word(id, n_id, "decision")) {
+        const json_t *chosen;
+        return qn_gate_decide(job, g, &chosen, err);
+    }
     const size_t at = g ? criterion_of(g, id, n_id) : 0;
     if (!g || at == g->n)
         return qn_format(err, "{%.*s}", (int)n, name);
@@ -207,13 +268,24 @@ static char *figure_named(const struct qn_gate_job *job, const struct qn_gate_re
     return qn_gate_figure_text(&v->figure, text_of(spec, "unit"), spec, err);
 }
 
+/* Cuts OUT, a UTF-8 text, to what a reader may bear. */
+static enum qins_status cut(struct qn_buf *out, struct qins_error *err)
+{
+    static const char dots[] = "\xe2\x80\xa6";
+    size_t n = QN_GATE_FILLED;
+    while (n > 0 && (out->data[n] & 0xC0) == 0x80)
+        n--;
+    out->size = n;
+    return qn_buf_append(out, dots, sizeof dots - 1, err);
+}
+
 char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                    const char *text, struct qins_error *err)
 {
     struct qn_buf out = {0};
     enum qins_status st = QINS_OK;
     const char *p = text;
-    while (*p && st == QINS_OK) {
+    while (*p && st == QINS_OK && out.size <= QN_GATE_FILLED) {
         const size_t plain = strcspn(p, "{");
         const char *end = p[plain] ? strchr(p + plain, '}') : NULL;
         const size_t n = end ? plain : strlen(p);
@@ -226,6 +298,8 @@ char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *g
             p = end + 1;
         }
     }
+    if (st == QINS_OK && out.size > QN_GATE_FILLED)
+        st = cut(&out, err);
     if (st == QINS_OK)
         st = qn_buf_append_zeros(&out, 1, err);
     if (st != QINS_OK)
@@ -246,16 +320,37 @@ static const char *common_decision(enum qn_gate_status alone)
     }
 }
 
-char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                     const json_t *decisions, int *chosen, struct qins_error *err)
+/* The first whose rules hold, or NULL. */
+static const json_t *decision_of(const struct qn_gate_job *job, const struct qn_gate_result *gate)
 {
-    *chosen = -1;
-    for (size_t i = 0; i < json_array_size(decisions); i++) {
-        const json_t *d = json_array_get(decisions, i);
-        if (qn_gate_rules_hold(job, gate, json_object_get(d, "when"))) {
-            *chosen = (int)i;
-            return qn_gate_fill(job, gate, text_of(d, "text"), err);
-        }
+    const json_t *list = json_object_get(gate ? gate->spec : job->spec, "decisions");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *d = json_array_get(list, i);
+        if (qn_gate_rules_hold(job, gate, json_object_get(d, "when")))
+            return d;
     }
-    return qn_strdup(gate ? common_decision(gate->alone) : "Undecided.", err);
+    return NULL;
+}
+
+/* The first gate that did not pass, or the last. */
+static const struct qn_gate_result *deciding(const struct qn_gate_job *job)
+{
+    size_t i = 0;
+    while (i + 1 < job->n_gates && job->gates[i].status == QN_GATE_PASS)
+        i++;
+    return &job->gates[i];
+}
+
+char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
+                     const json_t **chosen, struct qins_error *err)
+{
+    const json_t *d = decision_of(job, gate);
+    const char *as = text_of(d, "as");
+    if (!d && !gate) {
+        gate = deciding(job);
+        d = decision_of(job, gate);
+    }
+    *chosen = as ? decision_of(job, gate_of(job, as, strlen(as))) : d;
+    return d ? qn_gate_fill(job, gate, text_of(d, "text"), err)
+             : qn_strdup(common_decision(gate->alone), err);
 }

@@ -174,16 +174,20 @@ static bool for_each(const json_t *expr, const char *text, struct qn_expr_scope 
 struct folding {
     struct fold fold;
     const json_t *expr;
+    const json_t *of; /* or NULL */
+    double picked;    /* "of" the element that the fold's value is of */
 };
 
 static bool visit_fold(void *ctx, struct qn_expr_scope *element)
 {
     struct folding *f = ctx;
+    const struct fold before = f->fold;
     double x;
     if (!number(f->expr, element, &x))
         return false;
     fold_add(&f->fold, x);
-    return true;
+    return !f->of || (before.n > 0 && f->fold.value == before.value) ||
+           number(f->of, element, &f->picked);
 }
 
 static bool visit_count(void *ctx, struct qn_expr_scope *element)
@@ -237,8 +241,12 @@ static bool operate(const json_t *expr, struct qn_expr_scope *s, struct qn_figur
         return ok;
     }
     if (over) {
-        struct folding f = {.fold = {.kind = op->kind}, .expr = argument};
-        return for_each(expr, over, s, visit_fold, &f) && fold_end(&f.fold, s, out);
+        struct folding f = {
+            .fold = {.kind = op->kind}, .expr = argument, .of = json_object_get(expr, "of")};
+        if (!for_each(expr, over, s, visit_fold, &f) || !fold_end(&f.fold, s, out))
+            return false;
+        out->number = f.of ? f.picked : out->number;
+        return true;
     }
     return json_is_string(argument) ? fold_path(op, json_string_value(argument), s, out)
                                     : fold_list(op, argument, s, out);
@@ -255,6 +263,29 @@ bool qn_expr_eval(const json_t *expr, struct qn_expr_scope *s, struct qn_figure 
     if (!operate(expr, s, out))
         return false;
     return isfinite(out->number) || none(s, "a quotient by 0, or a figure that is not finite");
+}
+
+static bool is_of_kind(const struct qn_figure *f, const json_t *t)
+{
+    switch (f->kind) {
+    case QN_FIGURE_NUMBER:
+        return json_is_number(t);
+    case QN_FIGURE_BOOL:
+        return json_is_boolean(t);
+    default:
+        return json_is_string(t);
+    }
+}
+
+/* Whether F can be compared with T, or with one of a list. */
+static bool is_comparable(const struct qn_figure *f, const json_t *t)
+{
+    if (!json_is_array(t))
+        return is_of_kind(f, t);
+    for (size_t i = 0; i < json_array_size(t); i++)
+        if (is_of_kind(f, json_array_get(t, i)))
+            return true;
+    return false;
 }
 
 static bool equal(const struct qn_figure *f, const json_t *t)
@@ -282,14 +313,20 @@ enum qn_truth qn_comparison_eval(const json_t *object, const struct qn_figure *f
     const json_t *t = json_object_get(object, "threshold");
     const enum qn_comparison c = qn_comparison_of(object);
     const double bar = json_number_value(t);
+    if (!is_comparable(f, t)) {
+        static const char *const words[] = {[QN_FIGURE_NUMBER] = "a number",
+                                            [QN_FIGURE_BOOL] = "a boolean",
+                                            [QN_FIGURE_TEXT] = "a text"};
+        snprintf(why, QN_REASON_BYTES, "the value is %s%s", words[f->kind],
+                 c == QN_CMP_EQUAL || c == QN_CMP_UNEQUAL || c == QN_CMP_IN
+                     ? ", and what it is compared with is not"
+                     : ", and no number");
+        return QN_UNKNOWN;
+    }
     if (c == QN_CMP_EQUAL || c == QN_CMP_UNEQUAL)
         return equal(f, t) == (c == QN_CMP_EQUAL) ? QN_TRUE : QN_FALSE;
     if (c == QN_CMP_IN)
         return is_in(f, t) ? QN_TRUE : QN_FALSE;
-    if (f->kind != QN_FIGURE_NUMBER) {
-        snprintf(why, QN_REASON_BYTES, "the value is no number");
-        return QN_UNKNOWN;
-    }
     switch (c) {
     case QN_CMP_LESS:
         return f->number < bar ? QN_TRUE : QN_FALSE;

@@ -5,6 +5,7 @@
  *              | {"sum" | "product" | "min" | "max" | "mean": [a, …]}       of expressions
  *              | {"sum" | "min" | "max" | "mean": "path"}                    of all it names
  *              | {"sum" | "min" | "max" | "mean": EXPR, "over": PATH, "where": CONDITION}
+ *              | {"min" | "max": EXPR, "of": EXPR, "over": PATH, "where": CONDITION}
  *              | {"count": PATH, "where": CONDITION}
  *              | {"share": CONDITION, "over": PATH, "weight": EXPR, "where": CONDITION}
  *   CONDITION  {"value": EXPR, "comparison": C, "threshold": T} | [CONDITION, …] (all hold)

@@ -108,7 +108,7 @@ static enum qins_status check_beside(const json_t *e, const struct qn_operator *
 {
     const char *keys[] = {op->name, NULL, NULL, NULL, NULL};
     const json_t *over = json_object_get(e, "over"), *where = json_object_get(e, "where"),
-                 *weight = json_object_get(e, "weight");
+                 *weight = json_object_get(e, "weight"), *of = json_object_get(e, "of");
     size_t n = 1;
     char below[QN_EXPR_PLACE];
     if (op->folds || op->kind == QN_OP_SHARE)
@@ -117,6 +117,8 @@ static enum qins_status check_beside(const json_t *e, const struct qn_operator *
         keys[n++] = "where";
     if (op->kind == QN_OP_SHARE)
         keys[n++] = "weight";
+    if (over && (op->kind == QN_OP_MIN || op->kind == QN_OP_MAX))
+        keys[n++] = "of";
     enum qins_status st = check_keys(e, keys, place, err);
     if (st == QINS_OK && (over || op->kind == QN_OP_SHARE)) {
         qn_place_of_key(below, place, "over");
@@ -125,6 +127,10 @@ static enum qins_status check_beside(const json_t *e, const struct qn_operator *
     if (st == QINS_OK && where) {
         qn_place_of_key(below, place, "where");
         st = check_condition(where, below, depth + 1, err);
+    }
+    if (st == QINS_OK && of) {
+        qn_place_of_key(below, place, "of");
+        st = check_expr(of, below, depth + 1, err);
     }
     if (st == QINS_OK && weight) {
         qn_place_of_key(below, place, "weight");

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_HISTORY = 1000 };
 static const uint64_t max_review = 1u << 26; /* bytes */
@@ -69,8 +70,8 @@ static enum qins_status check_review(const json_t *review, struct qins_error *er
             return qn_fail(err, QINS_ERR_FORMAT,
                            "review: gates[%zu] lacks \"id\", \"status\" or \"criteria\"", i);
     }
-    if (!json_is_array(history) || json_array_size(history) >= MAX_HISTORY)
-        return qn_fail(err, QINS_ERR_FORMAT, "review: \"history\" is no list of less than %d",
+    if (!json_is_array(history) || json_array_size(history) > MAX_HISTORY)
+        return qn_fail(err, QINS_ERR_FORMAT, "review: \"history\" is no list of at most %d",
                        MAX_HISTORY);
     if (!qn_json_u64(json_object_get(review, "number"), &number) || number >= INT32_MAX)
         return qn_fail(err, QINS_ERR_FORMAT,
@@ -134,7 +135,36 @@ static enum qins_status load(const char *path, json_t **review, struct qn_digest
     return st;
 }
 
-enum qins_status qn_gate_add_history(json_t *review, const char *previous, struct qins_error *err)
+/* Whether FILE is the review in FOLDER, however both are written. */
+static enum qins_status is_review_in(const char *file, const char *folder, bool *out,
+                                     struct qins_error *err)
+{
+    char *path = folder ? qn_path_join(folder, review_name, err) : NULL;
+    struct stat a, b;
+    *out = path && stat(file, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+    free(path);
+    return path || !folder ? QINS_OK : QINS_ERR_MEMORY;
+}
+
+/* "previous" of the review: what FILE, whose review is OLD, is; without a path where the new one
+ * takes its place. */
+static enum qins_status describe_previous(const char *file, const json_t *old,
+                                          const struct qn_digest *digest, const char *output,
+                                          json_t **out, struct qins_error *err)
+{
+    bool replaced;
+    const enum qins_status st = is_review_in(file, output, &replaced, err);
+    json_t *j = json_object();
+    qn_json_put(&j, "path", replaced ? json_null() : qn_json_text(file));
+    qn_json_put(&j, "fingerprint", qn_json_digest(digest));
+    qn_json_put(&j, "number", copy(old, "number"));
+    *out = j;
+    return st == QINS_OK && !j ? qn_fail_memory(err) : st;
+}
+
+enum qins_status qn_gate_add_history(json_t *review, const char *previous, const char *output,
+                                     struct qins_error *err)
 {
     json_t *old = NULL, *j = NULL, *history = NULL;
     struct qn_digest digest;
@@ -146,13 +176,10 @@ enum qins_status qn_gate_add_history(json_t *review, const char *previous, struc
     if (st == QINS_OK && old) {
         (void)qn_json_u64(json_object_get(old, "number"), &number);
         history = json_copy(json_object_get(old, "history"));
+        if (json_array_size(history) == MAX_HISTORY)
+            json_array_remove(history, 0);
         qn_json_append(&history, review_digest(old, &digest));
-        j = json_object();
-        qn_json_put(&j, "path", qn_json_text(file));
-        qn_json_put(&j, "fingerprint", qn_json_digest(&digest));
-        qn_json_put(&j, "number", json_integer((json_int_t)number));
-        if (!j || !history)
-            st = qn_fail_memory(err);
+        st = history ? describe_previous(file, old, &digest, output, &j, err) : qn_fail_memory(err);
     }
     if (st == QINS_OK)
         st = add_to_criteria(review, old, err);

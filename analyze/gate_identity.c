@@ -15,19 +15,48 @@ enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 const char *const qn_gate_identities[] = {"model", "archive", "transport", "text", "prompts", NULL};
 
-const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind)
+/* The first text at PATH of REPORT, or the first that is WANTED; NULL: there is none. */
+static const char *text_at(const struct qn_gate_job *job, const json_t *report, const char *text,
+                           const char *wanted)
+{
+    struct qn_path path;
+    struct qn_path_found found = {.budget = job->budget};
+    const char *out = NULL;
+    const bool there =
+        qn_path_parse(text, &path, NULL) == QINS_OK && qn_path_find(&path, report, &found);
+    for (size_t i = 0; there && i < found.n && !out; i++) {
+        const char *value = json_string_value(found.values[i]);
+        out = value && (!wanted || strcmp(value, wanted) == 0) ? value : NULL;
+    }
+    qn_path_found_finish(&found);
+    return out;
+}
+
+static const char *find_identity(const struct qn_gate_job *job, int file, const char *kind,
+                                 const char *wanted)
 {
     const json_t *list = json_object_get(job->spec, "identities");
     const struct qn_evidence_file *f = &job->evidence.files[file];
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *j = json_array_get(list, i), *path = json_object_get(j, kind);
-        char why[QN_REASON_BYTES];
-        struct qn_figure found;
-        if (path && strcmp(json_string_value(json_object_get(j, "schema")), f->schema) == 0 &&
-            qn_gate_figure(job, file, path, &found, why) && found.kind == QN_FIGURE_TEXT)
-            return found.text;
+        const char *found =
+            path && strcmp(json_string_value(json_object_get(j, "schema")), f->schema) == 0
+                ? text_at(job, f->report, json_string_value(path), wanted)
+                : NULL;
+        if (found)
+            return found;
     }
     return NULL;
+}
+
+const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind)
+{
+    return find_identity(job, file, kind, NULL);
+}
+
+bool qn_gate_is_about(const struct qn_gate_job *job, int file, const char *kind, const char *id)
+{
+    return find_identity(job, file, kind, id) != NULL;
 }
 
 static bool exempt(const struct qn_gate_job *job, const json_t *criterion)

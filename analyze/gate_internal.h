@@ -13,8 +13,9 @@
 enum {
     QN_GATES_MAX = 64, /* gates, criteria of one, things to ship, rules of a list */
     QN_GATE_SELECTORS = 256,
-    QN_GATE_TEXT = 2000,   /* bytes of a text */
-    QN_GATE_REASON = 1024, /* bytes of why a criterion was not judged */
+    QN_GATE_TEXT = 2000,      /* bytes of a text */
+    QN_GATE_FILLED = 1 << 14, /* of one with figures in it */
+    QN_GATE_REASON = 1024,    /* bytes of why a criterion was not judged */
     QN_NO_FILE = -1,
 };
 
@@ -57,7 +58,7 @@ struct qn_gate_job {
     struct qn_selected *selected; /* in the order of "selectors" */
     struct qn_gate_result *gates;
     size_t n_gates;
-    json_t *conflicts; /* texts */
+    json_t *conflicts, *contradictions; /* texts */
 };
 
 void qn_gate_job_finish(struct qn_gate_job *job);
@@ -76,9 +77,17 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
 /* Criteria whose evidence is about different models, or within a gate about different archives or
  * transports, are not run. */
 enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
+/* Fills "contradictions": of reports that are used, where "facts" of identities differ within one,
+ * or between two about one archive. */
+enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qins_error *err);
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */
 const char *qn_gate_identity(const struct qn_gate_job *job, int file, const char *kind);
+/* Whether ID is among what it says: of texts it may name several. */
+bool qn_gate_is_about(const struct qn_gate_job *job, int file, const char *kind, const char *id);
+/* How the reports of gate G differ in what "settings" of identities name: a list of at most one
+ * text; NULL when out of memory. */
+json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_gate_result *g);
 /* Place of the selector in "selectors". */
 size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
 
@@ -91,9 +100,13 @@ char *qn_gate_bar_text(const json_t *object, const char *unit, struct qins_error
  * nothing can. */
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
                       struct qins_error *err);
-/* The first of DECISIONS whose rules hold, with figures put in; *CHOSEN is its place, or -1. */
+/* TEXT with names in the place of words of commands, where all reports agree on them. */
+char *qn_gate_name_words(const struct qn_gate_job *job, const char *text, struct qins_error *err);
+/* The decision of GATE, or of the review (NULL), with figures put in: the first whose rules hold; a
+ * review without any has that of the gate that decides it. *CHOSEN has its fallback and source;
+ * NULL: there is none. */
 char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                     const json_t *decisions, int *chosen, struct qins_error *err);
+                     const json_t **chosen, struct qins_error *err);
 /* Rules (a list; all hold) on results. */
 bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                         const json_t *rules);
@@ -103,7 +116,9 @@ char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *g
 
 /* The report but for what is about earlier ones. */
 json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err);
-/* Adds "previous", "number", "history", and to criteria "previous". */
-enum qins_status qn_gate_add_history(json_t *review, const char *previous, struct qins_error *err);
+/* Adds "previous", "number", "history", and to criteria "previous". OUTPUT (or NULL): where the
+ * review is going to be. */
+enum qins_status qn_gate_add_history(json_t *review, const char *previous, const char *output,
+                                     struct qins_error *err);
 
 #endif

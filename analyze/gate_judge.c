@@ -190,6 +190,26 @@ static bool is_possible(const json_t *criterion, struct qn_verdict *v)
     return false;
 }
 
+/* "held_out": what something was calibrated on proves nothing there. */
+static bool is_held_out(const struct qn_gate_job *job, const json_t *criterion,
+                        struct qn_verdict *v)
+{
+    const struct qn_evidence_file *files = job->evidence.files;
+    const char *text = json_is_true(json_object_get(criterion, "held_out"))
+                           ? qn_gate_identity(job, v->file, "text")
+                           : NULL;
+    for (size_t i = 0; i < job->evidence.n && text; i++) {
+        if (same(files[i].schema, files[v->file].schema) ||
+            !qn_gate_is_about(job, (int)i, "text", text))
+            continue;
+        snprintf(v->reason, sizeof v->reason,
+                 "not held out: %.400s is about the text that %.400s is about; give another",
+                 files[v->file].path, files[i].path);
+        return false;
+    }
+    return true;
+}
+
 /* Whether one of "alternatives" holds instead. */
 static bool other_holds(const struct qn_gate_job *job, const json_t *criterion, int file)
 {
@@ -218,8 +238,8 @@ static void judge(const struct qn_gate_job *job, const json_t *criterion, struct
         return;
     }
     v->known = qn_gate_figure(job, s->file, json_object_get(criterion, "value"), &v->figure, why);
-    if (!says_about(job, selector, v) || !is_enough(job, criterion, v) ||
-        !is_possible(criterion, v))
+    if (!says_about(job, selector, v) || !is_held_out(job, criterion, v) ||
+        !is_enough(job, criterion, v) || !is_possible(criterion, v))
         return;
     if (v->known)
         t = qn_comparison_eval(criterion, &v->figure, why);
@@ -295,5 +315,7 @@ enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err)
     }
     if (st == QINS_OK)
         st = qn_gates_refuse_mixed(job, err);
+    if (st == QINS_OK)
+        st = qn_gates_find_contradictions(job, err);
     return st == QINS_OK ? set_statuses(job, err) : st;
 }

@@ -1,5 +1,6 @@
 #include "analyze/gate_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +76,69 @@ static char *key_text(const json_t *expr)
     return path ? qn_strdup(path, NULL) : json_dumps(expr, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
-static json_t *standard_error(const struct qn_gate_job *job, const json_t *criterion, int file)
+/* The number that EXPR is, or null. */
+static json_t *number_json(const struct qn_gate_job *job, const json_t *expr, int file)
 {
-    const json_t *expr = json_object_get(criterion, "standard_error");
     char why[QN_REASON_BYTES];
     struct qn_figure f;
     return expr && file != QN_NO_FILE && qn_gate_figure(job, file, expr, &f, why) &&
                    f.kind == QN_FIGURE_NUMBER
                ? json_real(f.number)
                : json_null();
+}
+
+/* How far VALUE is from the nearest end of the bar; NaN where the bar is no number. */
+static double distance(double value, const json_t *threshold)
+{
+    const json_t *low = json_array_get(threshold, 0), *high = json_array_get(threshold, 1);
+    if (json_array_size(threshold) == 2)
+        return fmin(distance(value, low), distance(value, high));
+    return json_is_number(threshold) ? fabs(value - json_number_value(threshold)) : (double)NAN;
+}
+
+/* Whether an end of the bar lies within SPREAD. */
+static bool is_within(const json_t *threshold, double low, double high)
+{
+    if (json_array_size(threshold) == 2)
+        return is_within(json_array_get(threshold, 0), low, high) ||
+               is_within(json_array_get(threshold, 1), low, high);
+    const double bar = json_number_value(threshold);
+    return json_is_number(threshold) && low <= bar && bar <= high;
+}
+
+/* Why the verdict may be chance, or null: J has what was measured. */
+static json_t *close_json(const json_t *j)
+{
+    static const double errors = 2.0;
+    const json_t *value = json_object_get(j, "value"), *spread = json_object_get(j, "spread"),
+                 *error = json_object_get(j, "standard_error"),
+                 *threshold = json_object_get(j, "threshold");
+    if (!json_is_boolean(json_object_get(j, "passed")) || !json_is_number(value))
+        return json_null();
+    if (json_number_value(error) > 0.0 &&
+        distance(json_number_value(value), threshold) <= errors * json_number_value(error))
+        return json_string("within two standard errors of the threshold");
+    if (json_is_array(spread) && is_within(threshold, json_number_value(json_array_get(spread, 0)),
+                                           json_number_value(json_array_get(spread, 1))))
+        return json_string("the threshold lies within what was measured");
+    return json_null();
+}
+
+/* [low, high] of the measurement, or null. */
+static json_t *spread_json(const struct qn_gate_job *job, const json_t *criterion, int file)
+{
+    const json_t *spread = json_object_get(criterion, "spread");
+    json_t *low = number_json(job, json_array_get(spread, 0), file),
+           *high = number_json(job, json_array_get(spread, 1), file);
+    const bool known = json_is_number(low) && json_is_number(high);
+    json_t *out = known ? json_array() : json_null();
+    if (known) {
+        qn_json_append(&out, json_incref(low));
+        qn_json_append(&out, json_incref(high));
+    }
+    json_decref(low);
+    json_decref(high);
+    return out;
 }
 
 static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
@@ -104,8 +159,11 @@ static json_t *criterion_json(const struct qn_gate_job *job, const json_t *spec,
     else
         qn_json_put(&j, "value_text", json_null());
     qn_json_put(&j, "unit", copy(spec, "unit"));
-    qn_json_put(&j, "standard_error", standard_error(job, spec, v->file));
+    qn_json_put(&j, "standard_error",
+                number_json(job, json_object_get(spec, "standard_error"), v->file));
+    qn_json_put(&j, "spread", spread_json(job, spec, v->file));
     put_bar(&j, spec);
+    qn_json_put(&j, "close", close_json(j));
     qn_json_put(&j, "reason", judged ? json_null() : qn_json_text(v->reason));
     qn_json_put(&j, "evidence",
                 v->file == QN_NO_FILE ? json_null()
@@ -132,22 +190,35 @@ static json_t *counts_json(const size_t *counts, size_t n)
     return j;
 }
 
-/* "decision", and "fallback" where the one that was chosen is one. */
-static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g,
-                         const json_t *decisions, json_t **j)
+/* Title of the first gate that blocks G. */
+static const char *blocker(const struct qn_gate_job *job, const struct qn_gate_result *g)
 {
-    int chosen;
-    char *text = qn_gate_decide(job, g, decisions, &chosen, NULL);
-    const json_t *d = chosen < 0 ? NULL : json_array_get(decisions, (size_t)chosen);
+    const json_t *id = json_array_get(g->blocked_by, 0);
+    size_t i = 0;
+    while (!json_equal(json_object_get(job->gates[i].spec, "id"), id))
+        i++;
+    return json_string_value(json_object_get(job->gates[i].spec, "title"));
+}
+
+/* "decision", and "fallback" where the one that was chosen is one. */
+static void put_decision(const struct qn_gate_job *job, const struct qn_gate_result *g, json_t **j)
+{
+    const json_t *d;
+    char *decided = qn_gate_decide(job, g, &d, NULL),
+         *text = decided ? qn_gate_name_words(job, decided, NULL) : NULL;
+    free(decided);
     if (g && g->status == QN_GATE_BLOCKED && text) {
-        const char *first = json_string_value(json_array_get(g->blocked_by, 0));
-        char *blocked = qn_format(NULL, "Blocked by gate %s. By itself %s: %s", first,
-                                  g->alone == QN_GATE_PASS   ? "it passes"
-                                  : g->alone == QN_GATE_FAIL ? "it fails"
-                                                             : "it is not complete",
-                                  text);
+        char *blocked = qn_format(NULL, "Blocked by \"%s\". Were all before it passed: %s",
+                                  blocker(job, g), text);
         free(text);
         text = blocked;
+        d = NULL; /* what is left to ship is for the gate that blocks it to say */
+    }
+    const char *first = json_string_value(json_array_get(job->contradictions, 0));
+    if (!g && first && text) {
+        char *warned = qn_format(NULL, "%s But the evidence contradicts itself (%s).", text, first);
+        free(text);
+        text = warned;
     }
     put_text(j, "decision", text);
     qn_json_put(j, "fallback", copy(d, "fallback"));
@@ -164,7 +235,8 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     qn_json_put(&j, "status", json_string(qn_gate_status_names[g->status]));
     qn_json_put(&j, "alone", json_string(qn_gate_status_names[g->alone]));
     qn_json_put(&j, "blocked_by", json_incref(g->blocked_by));
-    put_decision(job, g, json_object_get(g->spec, "decisions"), &j);
+    put_decision(job, g, &j);
+    qn_json_put(&j, "notes", qn_gate_settings_notes(job, g));
     for (size_t i = 0; i < g->n; i++) {
         qn_json_append(&criteria,
                        criterion_json(job, json_array_get(g->criteria, i), &g->verdicts[i]));
@@ -173,6 +245,25 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     qn_json_put(&j, "counts", counts_json(counts, QN_GATE_BLOCKED));
     qn_json_put(&j, "criteria", criteria);
     return j;
+}
+
+/* Whether RULES hold but for gates that are shut by others before them. */
+static bool is_blocked(const struct qn_gate_job *job, const json_t *rules)
+{
+    json_t *as_if = json_deep_copy(rules), *rule;
+    size_t i;
+    json_array_foreach(as_if, i, rule)
+    {
+        json_t *status = json_object_get(rule, "status");
+        if (!status || json_object_get(rule, "criterion"))
+            continue;
+        if (json_object_set(rule, "alone", status) != 0 || json_object_del(rule, "status") != 0)
+            break;
+    }
+    const bool blocked =
+        as_if && i == json_array_size(as_if) && qn_gate_rules_hold(job, NULL, as_if);
+    json_decref(as_if);
+    return blocked;
 }
 
 static json_t *ship_json(const struct qn_gate_job *job)
@@ -188,12 +279,15 @@ static json_t *ship_json(const struct qn_gate_job *job)
         qn_json_put(&j, "id", copy(spec, "id"));
         qn_json_put(&j, "name", copy(spec, "name"));
         qn_json_put(&j, "ready", open ? json_null() : json_boolean(ready));
-        put_text(&j, "text",
-                 qn_gate_fill(job, NULL,
-                              json_string_value(json_object_get(spec, ready  ? "ready"
-                                                                      : open ? "unknown"
-                                                                             : "not_ready")),
-                              NULL));
+        qn_json_put(
+            &j, "blocked",
+            json_boolean(!ready && !open && is_blocked(job, json_object_get(spec, "when"))));
+        const char *says = json_string_value(json_object_get(spec, ready  ? "ready"
+                                                                   : open ? "unknown"
+                                                                          : "not_ready"));
+        char *filled = qn_gate_fill(job, NULL, says, NULL);
+        put_text(&j, "text", filled ? qn_gate_name_words(job, filled, NULL) : NULL);
+        free(filled);
         qn_json_append(&out, j);
     }
     return out;
@@ -290,7 +384,9 @@ static void note_same_text(const struct qn_gate_job *job, size_t file, json_t **
     for (size_t i = 0; i < file && text; i++) {
         const char *other = is_used(job, i) ? qn_gate_identity(job, (int)i, "text") : NULL;
         char note[QN_GATE_REASON];
-        if (!other || strcmp(other, text) != 0 || strcmp(files[i].schema, files[file].schema) == 0)
+        if (!other || strcmp(files[i].schema, files[file].schema) == 0 ||
+            (!qn_gate_is_about(job, (int)i, "text", text) &&
+             !qn_gate_is_about(job, (int)file, "text", other)))
             continue;
         snprintf(note, sizeof note,
                  "%.400s and %.400s are about the same text: its figures are not held out",
@@ -316,6 +412,19 @@ static json_t *notes_json(const struct qn_gate_job *job)
     return out;
 }
 
+/* Evidence that was not judged because of it, then what was. */
+static json_t *conflicts_json(const struct qn_gate_job *job)
+{
+    json_t *out = json_copy(job->conflicts);
+    for (size_t i = 0; i < json_array_size(job->contradictions); i++) {
+        const char *text = json_string_value(json_array_get(job->contradictions, i));
+        char *said = qn_format(NULL, "the evidence contradicts itself: %s", text);
+        qn_json_append(&out, said ? qn_json_text(said) : NULL);
+        free(said);
+    }
+    return out;
+}
+
 json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
 {
     size_t gates[QN_GATE_BLOCKED + 1] = {0}, criteria[QN_GATE_BLOCKED] = {0};
@@ -333,8 +442,9 @@ json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
     qn_json_put(&summary, "gates", counts_json(gates, QN_GATE_BLOCKED + 1));
     qn_json_put(&summary, "criteria", counts_json(criteria, QN_GATE_BLOCKED));
     qn_json_put(&j, "title", copy(job->spec, "title"));
+    qn_json_put(&j, "legend", copy(job->spec, "legend"));
     qn_json_put(&j, "passed", json_boolean(gates[QN_GATE_PASS] == job->n_gates));
-    put_decision(job, NULL, json_object_get(job->spec, "decisions"), &j);
+    put_decision(job, NULL, &j);
     qn_json_put(&j, "ship", ship_json(job));
     qn_json_put(&j, "summary", summary);
     qn_json_put(&j, "models", subjects_json(job, "model", "model_name"));
@@ -342,7 +452,7 @@ json_t *qn_gate_report(const struct qn_gate_job *job, struct qins_error *err)
     qn_json_put(&j, "transports", subjects_json(job, "transport", "transport_name"));
     qn_json_put(&j, "texts", subjects_json(job, "text", "text_name"));
     qn_json_put(&j, "prompts", subjects_json(job, "prompts", "prompts_name"));
-    qn_json_put(&j, "conflicts", json_incref(job->conflicts));
+    qn_json_put(&j, "conflicts", conflicts_json(job));
     qn_json_put(&j, "notes", notes_json(job));
     qn_json_put(&j, "gates_file", file);
     qn_json_put(&j, "evidence", evidence_json(job));

@@ -8,17 +8,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Offsets in bytes. */
+/* Offsets in a frame, in bytes (core/work_file.h). */
 enum {
-    HEAD_VERSION = 8,
-    HEAD_JOB = 16,
-    HEAD_HASH = 32,
-    HEAD_SIZE = 40,
-
     FRAME_TEST = 8,
     FRAME_BODY_SIZE = 40,
-    FRAME_BODY_HASH = 48,
-    FRAME_HASH = 56,
     FRAME_SIZE = 64,
 
     NAME_SIZE = FRAME_BODY_SIZE - FRAME_TEST,
@@ -29,8 +22,9 @@ enum { JOURNAL_VERSION = 1 };
 /* A crash of the system loses no more than this. */
 static const double sync_seconds = 10.0;
 
-static const char head_magic[8] = "QINSVAL";
-static const char frame_magic[4] = {'Q', 'J', 'R', 'N'};
+static const char head_magic[QN_WORK_MAGIC_SIZE] = "QINSVAL";
+static const struct qn_work_frame frame_format = {
+    {'Q', 'J', 'R', 'N'}, FRAME_SIZE, FRAME_BODY_SIZE, "the journal"};
 
 struct record {
     void *data;
@@ -93,60 +87,24 @@ static enum qins_status keep(struct qn_journal *j, const char *test, const void 
     return QINS_OK;
 }
 
-static void pack_head(const struct qn_digest *job, uint8_t *head)
-{
-    memset(head, 0, HEAD_SIZE);
-    memcpy(head, head_magic, sizeof head_magic);
-    qn_store32(head + HEAD_VERSION, JOURNAL_VERSION);
-    memcpy(head + HEAD_JOB, job->bytes, sizeof job->bytes);
-    qn_store64(head + HEAD_HASH, qn_hash64(head, HEAD_HASH));
-}
-
-/* The frame at AT; its body replaces what is in *body, its size on disk is in *size.
- * QINS_ERR_FORMAT where there is no whole frame. */
-static enum qins_status read_frame(const struct qn_file *f, uint64_t at, char test[NAME_SIZE],
-                                   struct qn_buf *body, uint64_t *size, struct qins_error *err)
-{
-    uint8_t head[FRAME_SIZE];
-    if (f->size - at < sizeof head)
-        return qn_fail(err, QINS_ERR_FORMAT, "torn");
-    enum qins_status st = qn_file_read(f, at, head, sizeof head, err);
-    if (st != QINS_OK)
-        return st;
-    const uint64_t body_size = qn_load64(head + FRAME_BODY_SIZE);
-    memcpy(test, head + FRAME_TEST, NAME_SIZE);
-    if (memcmp(head, frame_magic, sizeof frame_magic) != 0 ||
-        qn_load64(head + FRAME_HASH) != qn_hash64(head, FRAME_HASH) ||
-        body_size > f->size - at - FRAME_SIZE || !memchr(test, 0, NAME_SIZE))
-        return qn_fail(err, QINS_ERR_FORMAT, "damaged");
-    body->size = 0;
-    st = qn_buf_reserve(body, (size_t)body_size + 1, err);
-    if (st == QINS_OK && body_size)
-        st = qn_file_read(f, at + FRAME_SIZE, body->data, (size_t)body_size, err);
-    if (st != QINS_OK)
-        return st;
-    if (qn_load64(head + FRAME_BODY_HASH) != qn_hash64(body->data, (size_t)body_size))
-        return qn_fail(err, QINS_ERR_FORMAT, "damaged");
-    body->size = (size_t)body_size;
-    *size = FRAME_SIZE + body_size;
-    return QINS_OK;
-}
-
 /* Reads whole frames and cuts off what is behind them. */
 static enum qins_status read_frames(struct qn_journal *j, struct qins_error *err)
 {
     struct qn_buf body = {0};
-    char test[NAME_SIZE];
-    uint64_t at = HEAD_SIZE, size = 0;
+    uint8_t head[FRAME_SIZE];
+    const char *test = (const char *)head + FRAME_TEST;
+    uint64_t at = QN_WORK_HEAD_SIZE;
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && at < j->file.size) {
-        st = read_frame(&j->file, at, test, &body, &size, err);
+        st = qn_work_file_read(&j->file, &frame_format, at, head, &body, err);
+        if (st == QINS_OK && !memchr(test, 0, NAME_SIZE))
+            st = qn_fail(err, QINS_ERR_FORMAT, "a test's name has no end");
         if (st == QINS_OK && find_track(j, test) == QN_JOURNAL_TESTS)
             st = too_many(err);
         if (st == QINS_OK)
             st = keep(j, test, body.data, body.size, err);
         if (st == QINS_OK)
-            at += size;
+            at += FRAME_SIZE + body.size;
     }
     qn_buf_finish(&body);
     if (st != QINS_OK && st != QINS_ERR_FORMAT)
@@ -158,23 +116,20 @@ static enum qins_status open_file(struct qn_journal *j, const char *path, bool r
                                   const struct qn_digest *job, const struct qn_monitor *monitor,
                                   struct qins_error *err)
 {
-    uint8_t head[HEAD_SIZE], found[HEAD_SIZE] = {0};
+    const struct qn_work_head head = qn_work_head(head_magic, JOURNAL_VERSION, job);
+    struct qn_work_head found;
     enum qins_status st = qn_work_file_open(&j->file, path, err);
+    if (st == QINS_OK)
+        st = qn_work_file_head(&j->file, &found, err);
     if (st != QINS_OK)
         return st;
-    const bool whole = j->file.size >= HEAD_SIZE;
-    pack_head(job, head);
-    if (whole)
-        st = qn_file_read(&j->file, 0, found, sizeof found, err);
-    if (st != QINS_OK)
-        return st;
-    if (resume && memcmp(found, head, sizeof head) == 0) {
+    if (resume && memcmp(&found, &head, sizeof found) == 0) {
         j->mine = true;
         return read_frames(j, err);
     }
-    if (resume && whole && memcmp(found, head_magic, sizeof head_magic) == 0)
+    if (resume && memcmp(&found, head_magic, sizeof head_magic) == 0)
         qn_notice(monitor, "%s is of another validation: begun anew", path);
-    st = qn_work_file_begin(&j->file, head, sizeof head, sizeof head_magic, err);
+    st = qn_work_file_begin(&j->file, &head, err);
     j->mine = st == QINS_OK;
     return st;
 }
@@ -206,7 +161,7 @@ void qn_journal_close(struct qn_journal *j)
             free(j->tracks[i].records[k].data);
         free(j->tracks[i].records);
     }
-    if (j->file.fd >= 0 && (j->file.size == 0 || (j->mine && j->file.size == HEAD_SIZE)))
+    if (j->file.fd >= 0 && (j->file.size == 0 || (j->mine && j->file.size == QN_WORK_HEAD_SIZE)))
         unlink(j->file.path);
     else if (j->file.fd >= 0)
         fdatasync(j->file.fd); /* what is lost if it fails is done again */
@@ -240,17 +195,8 @@ static enum qins_status append_frame(struct qn_journal *j, const char *test, con
                                      size_t size, struct qins_error *err)
 {
     uint8_t head[FRAME_SIZE] = {0};
-    memcpy(head, frame_magic, sizeof frame_magic);
     snprintf((char *)head + FRAME_TEST, NAME_SIZE, "%s", test);
-    qn_store64(head + FRAME_BODY_SIZE, size);
-    qn_store64(head + FRAME_BODY_HASH, qn_hash64(data, size));
-    qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));
-    enum qins_status st = qn_work_file_write(&j->file, j->file.size, head, sizeof head, err);
-    if (st == QINS_OK)
-        st = qn_work_file_write(&j->file, j->file.size + FRAME_SIZE, data, size, err);
-    if (st == QINS_OK)
-        j->file.size += FRAME_SIZE + size;
-    return st;
+    return qn_work_file_append(&j->file, &frame_format, head, data, size, err);
 }
 
 enum qins_status qn_journal_add(struct qn_journal *j, const char *test, const void *data,

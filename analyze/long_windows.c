@@ -1,7 +1,6 @@
 #include "analyze/long_windows.h"
 
 #include "analyze/divergence.h"
-#include "analyze/estimate.h"
 #include "model/kernels.h"
 
 #include <inttypes.h>
@@ -117,36 +116,35 @@ enum qins_status qn_long_windows_run(struct qn_validation *v, const struct qn_lo
 }
 
 /* Figures of positions BEGIN … END - 1 of all windows, window after window. */
-static void gather(const struct point *points, const struct qn_long_windows *w, size_t begin,
+static void gather(const void *const *points, const struct qn_long_windows *w, size_t begin,
                    size_t end, size_t field, double *out)
 {
     for (uint64_t i = 0; i < w->windows; i++)
         for (size_t at = begin; at < end; at++)
-            memcpy(out++, (const char *)&points[i * w->context + at] + field, sizeof *out);
+            memcpy(out++, (const char *)((const struct point *)points[i] + at) + field,
+                   sizeof *out);
 }
 
 static const struct {
-    const char *name, *error;
+    const char *name;
     size_t field;
 } figures[] = {
-    {"match", "match_standard_error", offsetof(struct point, match)},
-    {"kl", "kl_standard_error", offsetof(struct point, kl)},
-    {"nll_difference", "nll_difference_standard_error", offsetof(struct point, nll_difference)},
+    {"match", offsetof(struct point, match)},
+    {"kl", offsetof(struct point, kl)},
+    {"nll_difference", offsetof(struct point, nll_difference)},
 };
 
-static void put_figures(const struct point *points, const struct qn_long_windows *w, size_t begin,
+static void put_figures(const void *const *points, const struct qn_long_windows *w, size_t begin,
                         size_t end, double *scratch, json_t **j)
 {
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         gather(points, w, begin, end, figures[i].field, scratch);
-        const struct qn_estimate e =
-            qn_estimate_mean(scratch, w->windows * (end - begin), w->windows);
-        qn_json_put(j, figures[i].name, qn_json_real(e.value));
-        qn_json_put(j, figures[i].error, qn_json_real(e.standard_error));
+        qn_json_put_estimate(j, figures[i].name,
+                             qn_estimate_mean(scratch, w->windows * (end - begin), w->windows));
     }
 }
 
-static json_t *eighths(const struct point *points, const struct qn_long_windows *w, double *scratch)
+static json_t *eighths(const void *const *points, const struct qn_long_windows *w, double *scratch)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < QN_EIGHTHS; i++) {
@@ -160,7 +158,7 @@ static json_t *eighths(const struct point *points, const struct qn_long_windows 
     return all;
 }
 
-static json_t *report(const struct point *points, const struct qn_long_windows *w, double *scratch,
+static json_t *report(const void *const *points, const struct qn_long_windows *w, double *scratch,
                       struct qn_stability *found)
 {
     const size_t quarter = w->context / 4;
@@ -177,45 +175,27 @@ static json_t *report(const struct point *points, const struct qn_long_windows *
     found->drift = drift.value;
     qn_json_put(&j, "early", qn_json_real(qn_mean(scratch, n)));
     qn_json_put(&j, "late", qn_json_real(found->late));
-    qn_json_put(&j, "drift", qn_json_real(drift.value));
-    qn_json_put(&j, "drift_standard_error", qn_json_real(drift.standard_error));
-    qn_json_put(&j, "errors_by",
-                json_string(qn_errors_by_windows(w->windows) ? "windows" : "tokens"));
+    qn_json_put_estimate(&j, "drift", drift);
+    qn_json_put(&j, "errors_by", qn_json_batches(w->windows));
     qn_json_put(&j, "eighths", eighths(points, w, scratch));
     return j;
-}
-
-static enum qins_status read_points(const struct qn_validation *v, const struct qn_long_windows *w,
-                                    struct point *points, struct qins_error *err)
-{
-    const size_t bytes = w->context * sizeof *points;
-    for (uint64_t i = 0; i < w->windows; i++) {
-        size_t size;
-        const void *item = qn_journal_get(v->journal, w->test, i, &size);
-        if (size != bytes)
-            return qn_fail(err, QINS_ERR_FORMAT,
-                           "item %" PRIu64 " of '%s' in the journal is no window of %zu tokens", i,
-                           w->test, w->context);
-        memcpy(points + i * w->context, item, bytes);
-    }
-    return QINS_OK;
 }
 
 enum qins_status qn_long_windows_report(const struct qn_validation *v,
                                         const struct qn_long_windows *w, struct qn_stability *found,
                                         json_t **out, struct qins_error *err)
 {
-    struct point *points = calloc((size_t)w->windows, w->context * sizeof *points);
-    double *scratch = calloc((size_t)w->windows, w->context * sizeof *scratch);
-    enum qins_status st;
+    const void **points;
+    double *scratch = NULL;
+    enum qins_status st = qn_validation_items(v, w->test, w->windows,
+                                              w->context * sizeof(struct point), &points, err);
     *out = NULL;
-    if (points && scratch) {
-        st = read_points(v, w, points, err);
-        if (st == QINS_OK)
-            *out = report(points, w, scratch, found);
-    } else {
+    if (st == QINS_OK)
+        scratch = calloc((size_t)w->windows, w->context * sizeof *scratch);
+    if (scratch)
+        *out = report(points, w, scratch, found);
+    else if (st == QINS_OK)
         st = qn_fail_memory(err);
-    }
     free(points);
     free(scratch);
     return st;

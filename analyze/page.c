@@ -47,7 +47,7 @@ void qn_page_name(FILE *to, const char *name)
     while (*name) {
         char part[64];
         size_t n = 0;
-        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._", name[n - 1])))
+        while (name[n] && n + 1 < sizeof part && (n == 0 || !strchr("._/", name[n - 1])))
             n++;
         while (n > 1 && ((unsigned char)name[n] & 0xc0) == 0x80) /* not inside a character */
             n--;
@@ -55,7 +55,7 @@ void qn_page_name(FILE *to, const char *name)
         part[n] = '\0';
         qn_page_text(to, part);
         name += n;
-        if (*name && strchr("._", name[-1]))
+        if (*name && strchr("._/", name[-1]))
             fputs("<wbr>", to);
     }
 }
@@ -123,7 +123,7 @@ static void put_base64(FILE *to, const uint8_t *data, size_t size)
 void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot)
 {
     struct qn_buf svg = {0};
-    char *path = qn_format(NULL, "%s/%s.svg", p->folder, plot->name);
+    char *path = qn_format(NULL, "%s/%s.svg", p->placed ? p->folder : p->stage.path, plot->name);
     if (path && qn_read_whole(path, PICTURE_LIMIT, &svg, NULL) == QINS_OK) {
         fprintf(to, "<figure id=\"%s\">", plot->name);
         if (*plot->caption)

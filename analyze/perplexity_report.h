@@ -11,4 +11,9 @@ void qn_put_perplexity(json_t **j, const double *nll, uint64_t n, uint64_t windo
 json_t *qn_perplexity_difference(const double *model, const double *candidate, uint64_t n,
                                  uint64_t windows);
 
+/* "model", "candidate", "difference", "kl", "delta_p_percent" and "errors_by" of test D; *OUT is
+ * the caller's. */
+enum qins_status qn_perplexity_report(const struct qn_positions *p, json_t **out,
+                                      struct qins_error *err);
+
 #endif

@@ -7,15 +7,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    MAX_LABEL = 64,     /* bytes of a text in a picture */
-    KEEP_HEAD = 20,     /* of a longer one: so many from its beginning, the rest from its end */
-    SVG_LIMIT = 8 << 20 /* bytes */
+    MAX_LABEL = 64,      /* bytes of a text in a picture */
+    MAX_NAME = 24,       /* of one that takes room from the picture beside it */
+    HEAD_SHARE = 3,      /* of a longer one: a third from its beginning, the rest from its end */
+    SVG_LIMIT = 8 << 20, /* bytes */
+    TAIL = 16            /* bytes at the end of a picture, in which it says that it ends */
 };
 
 /* What pages of either colour show instead of the pictures' ink, grid and blue. The patterns are
@@ -32,48 +35,27 @@ static const char svg_style[] =
 
 enum qins_status qn_plotter_init(struct qn_plotter *p, const char *dir, struct qins_error *err)
 {
-    *p = (struct qn_plotter){0};
+    *p = (struct qn_plotter){.stage.fd = -1};
     p->folder = qn_path_join(dir, "plots", err);
-    p->temp = qn_path_join(dir, "plots.tmp-XXXXXX", err);
-    if (!p->folder || !p->temp)
-        return QINS_ERR_MEMORY;
-    enum qins_status st = qn_make_directories(p->folder, err);
-    if (st == QINS_OK && !mkdtemp(p->temp)) {
-        st = qn_fail_errno(err, p->temp, "make a folder");
-        free(p->temp);
-        p->temp = NULL;
-    }
-    return st;
-}
-
-static void remove_folder(const char *path)
-{
-    DIR *d = opendir(path);
-    for (const struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
-    rmdir(path);
+    return p->folder ? qn_stage_init(&p->stage, dir, "plots", err) : QINS_ERR_MEMORY;
 }
 
 void qn_plotter_finish(struct qn_plotter *p)
 {
     if (p->data)
         fclose(p->data);
-    if (p->temp)
-        remove_folder(p->temp);
-    free(p->temp);
+    if (p->stage.path)
+        qn_stage_finish(&p->stage);
     free(p->folder);
     free(p->plots);
-    *p = (struct qn_plotter){0};
+    *p = (struct qn_plotter){.stage.fd = -1};
 }
 
 /* NAME and SUFFIX in the folder of work. */
 static FILE *create(const struct qn_plotter *p, const char *name, const char *suffix,
                     struct qins_error *err)
 {
-    char *path = qn_format(err, "%s/%s%s", p->temp, name, suffix);
+    char *path = qn_format(err, "%s/%s%s", p->stage.path, name, suffix);
     FILE *f = path ? fopen(path, "we") : NULL;
     if (path && !f)
         qn_fail_errno(err, path, "create a file");
@@ -124,14 +106,14 @@ static bool continues(char c)
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-void qn_plot_text(struct qn_plotter *p, const char *text)
+static void put_label(struct qn_plotter *p, const char *text, size_t most)
 {
-    size_t n = strlen(text);
+    const size_t n = strlen(text);
     fputc('"', p->data);
-    if (n <= MAX_LABEL) {
+    if (n <= most) {
         put_safe(p->data, text, n);
     } else {
-        size_t head = KEEP_HEAD, tail = n - (MAX_LABEL - KEEP_HEAD);
+        size_t head = most / HEAD_SHARE, tail = n - (most - head);
         while (continues(text[head]))
             head--;
         while (continues(text[tail]))
@@ -141,6 +123,16 @@ void qn_plot_text(struct qn_plotter *p, const char *text)
         put_safe(p->data, text + tail, n - tail);
     }
     fputs("\"\t", p->data);
+}
+
+void qn_plot_text(struct qn_plotter *p, const char *text)
+{
+    put_label(p, text, MAX_LABEL);
+}
+
+void qn_plot_name(struct qn_plotter *p, const char *name)
+{
+    put_label(p, name, MAX_NAME);
 }
 
 void qn_plot_number(struct qn_plotter *p, double value)
@@ -166,11 +158,25 @@ void qn_plot_end_block(struct qn_plotter *p, size_t rows, int columns)
     fputs("\n\n", p->data);
 }
 
-enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, const char *head,
-                             const char *script, struct qins_error *err)
+/* Takes back NAME.dat. */
+static enum qins_status drop(const struct qn_plotter *p, const char *name, struct qins_error *err)
 {
-    enum qins_status st = close_file(p->data, p->temp, err);
+    char *path = qn_format(err, "%s/%s.dat", p->stage.path, name);
+    if (!path)
+        return QINS_ERR_MEMORY;
+    unlink(path);
+    free(path);
+    return QINS_OK;
+}
+
+enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, size_t shown,
+                             const char *script, struct qins_error *err, const char *head, ...)
+{
+    va_list arguments;
+    enum qins_status st = close_file(p->data, p->stage.path, err);
     p->data = NULL;
+    if (st == QINS_OK && shown == 0)
+        return drop(p, plot->name, err);
     if (st == QINS_OK && p->n_plots == p->capacity) {
         size_t capacity = p->capacity ? 2 * p->capacity : 64;
         struct qn_plot *plots = realloc(p->plots, capacity * sizeof *plots);
@@ -182,22 +188,14 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, c
     FILE *f = st == QINS_OK ? create(p, plot->name, ".gp", err) : NULL;
     if (!f)
         return st != QINS_OK ? st : err ? err->status : QINS_ERR_IO;
-    fprintf(f, "name = \"%s\"\n%s%s", plot->name, head, script);
-    st = close_file(f, p->temp, err);
+    fprintf(f, "name = \"%s\"\n", plot->name);
+    va_start(arguments, head);
+    vfprintf(f, head, arguments);
+    va_end(arguments);
+    fputs(script, f);
+    st = close_file(f, p->stage.path, err);
     if (st == QINS_OK)
         p->plots[p->n_plots++] = *plot;
-    return st;
-}
-
-enum qins_status qn_plot_drop(struct qn_plotter *p, const char *name, struct qins_error *err)
-{
-    enum qins_status st = close_file(p->data, p->temp, err);
-    char *path = qn_format(err, "%s/%s.dat", p->temp, name);
-    p->data = NULL;
-    if (!path)
-        return QINS_ERR_MEMORY;
-    unlink(path);
-    free(path);
     return st;
 }
 
@@ -215,13 +213,13 @@ static enum qins_status write_driver(const struct qn_plotter *p, const char *nam
         if (progress)
             fprintf(f, "set print \"progress\"\nprint %zu\nset print\n", i + 1);
     }
-    return close_file(f, p->temp, err);
+    return close_file(f, p->stage.path, err);
 }
 
 /* How many of all plots are done, from the file that the driver writes. */
 static size_t plots_done(const struct qn_plotter *p, size_t before)
 {
-    char *path = qn_format(NULL, "%s/progress", p->temp);
+    char *path = qn_format(NULL, "%s/progress", p->stage.path);
     FILE *f = path ? fopen(path, "re") : NULL;
     char line[32] = "";
     size_t done = before;
@@ -233,6 +231,30 @@ static size_t plots_done(const struct qn_plotter *p, size_t before)
         unlink(path);
     free(path);
     return done >= before && done <= p->n_plots ? done : before;
+}
+
+/* Whether the file of plot NAME with SUFFIX ends as such a file does. */
+static bool ends_with(const struct qn_plotter *p, const char *name, const char *suffix,
+                      const char *end)
+{
+    char *path = qn_format(NULL, "%s/%s%s", p->stage.path, name, suffix);
+    FILE *f = path ? fopen(path, "re") : NULL;
+    char tail[TAIL + 1] = "";
+    bool found = false;
+    if (f && fseek(f, -(long)TAIL, SEEK_END) == 0) {
+        const size_t n = fread(tail, 1, TAIL, f);
+        found = memmem(tail, n, end, strlen(end)) != NULL;
+    }
+    if (f)
+        fclose(f);
+    free(path);
+    return found;
+}
+
+/* gnuplot does not tell that a picture could not be written whole. */
+static bool is_whole(const struct qn_plotter *p, const char *name)
+{
+    return ends_with(p, name, ".svg", "</svg>") && ends_with(p, name, ".png", "IEND");
 }
 
 /* gnuplot ends at the first script that it cannot carry out: that one is left out, the others are
@@ -250,7 +272,7 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
     for (size_t first = 0; first < p->n_plots && st == QINS_OK;) {
         bool ok;
         const struct qn_child child = {.argv = gnuplot,
-                                       .folder = p->temp,
+                                       .folder = p->stage.path,
                                        .seconds = SECONDS_BASE +
                                                   SECONDS_PLOT * (unsigned)(p->n_plots - first)};
         st = write_driver(p, "run.gp", first, true, err);
@@ -260,12 +282,15 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
             break;
         size_t done = ok ? p->n_plots : plots_done(p, first);
         for (size_t i = first; i < done; i++)
-            p->plots[i].drawn = true;
-        if (done < p->n_plots && failed++ == 0)
-            example = p->plots[done].name;
+            p->plots[i].drawn = is_whole(p, p->plots[i].name);
+        for (size_t i = first; i < p->n_plots && i <= done; i++)
+            if (!p->plots[i].drawn && failed++ == 0)
+                example = p->plots[i].name;
         first = done + 1;
     }
-    if (failed > 0)
+    if (st == QINS_OK && failed > 0)
+        st = qn_stage_check_space(&p->stage, "draw the pictures", err);
+    if (st == QINS_OK && failed > 0)
         qn_notice(monitor, "gnuplot could not draw %zu plots, %s among them; they are left out",
                   failed, example);
     if (st == QINS_ERR_UNSUPPORTED) {
@@ -309,15 +334,10 @@ static enum qins_status style_svg(const char *path, struct qins_error *err)
 static enum qins_status move(const struct qn_plotter *p, const char *name, const char *suffix,
                              struct qins_error *err)
 {
-    char *from = qn_format(err, "%s/%s%s", p->temp, name, suffix);
-    char *to = qn_format(err, "%s/%s%s", p->folder, name, suffix);
-    enum qins_status st = from && to ? QINS_OK : QINS_ERR_MEMORY;
-    if (st == QINS_OK && qn_is_directory(to))
-        st = qn_fail_at(err, QINS_ERR_IO, to, NULL, QN_NO_OFFSET, "there is a folder of this name");
-    if (st == QINS_OK && rename(from, to) != 0 && errno != ENOENT)
-        st = qn_fail_errno(err, to, "move a file");
-    free(from);
-    free(to);
+    char *file = qn_format(err, "%s%s", name, suffix);
+    const enum qins_status st =
+        file ? qn_stage_move(&p->stage, p->folder, file, err) : QINS_ERR_MEMORY;
+    free(file);
     return st;
 }
 
@@ -377,23 +397,34 @@ enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *
     if (!f)
         return err ? err->status : QINS_ERR_IO;
     fputs(qn_asset_style_gp, f);
-    enum qins_status st = close_file(f, p->temp, err);
+    enum qins_status st = close_file(f, p->stage.path, err);
     if (st == QINS_OK)
         st = write_driver(p, "draw.gp", 0, false, err);
     if (st == QINS_OK)
         st = draw_all(p, monitor, err);
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++) {
-        char *svg = qn_format(err, "%s/%s.svg", p->temp, p->plots[i].name);
+        char *svg = qn_format(err, "%s/%s.svg", p->stage.path, p->plots[i].name);
         st = !svg ? QINS_ERR_MEMORY : p->plots[i].drawn ? style_svg(svg, err) : QINS_OK;
         free(svg);
     }
+    return st;
+}
+
+enum qins_status qn_plotter_place(struct qn_plotter *p, struct qins_error *err)
+{
+    char *driver = qn_path_join(p->folder, "draw.gp", err);
+    const bool ours =
+        driver && qn_exists(driver); /* else what is there is nothing of this program */
+    enum qins_status st = driver ? qn_make_directories(p->folder, err) : QINS_ERR_MEMORY;
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++)
         st = move_plot(p, &p->plots[i], err);
     if (st == QINS_OK)
         st = move(p, "style", ".gp", err);
     if (st == QINS_OK)
         st = move(p, "draw", ".gp", err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && ours)
         remove_stale(p);
+    p->placed = true;
+    free(driver);
     return st;
 }

@@ -87,7 +87,7 @@ static void put_map(struct qn_plotter *p, const struct map *m)
             qn_plot_number(p, class);
             qn_plot_number(p, c->known ? c->touches / (double)c->known : NAN);
             qn_plot_text(p, label);
-            qn_plot_text(p, m->kinds[k]);
+            qn_plot_name(p, m->kinds[k]);
             qn_plot_end_row(p);
         }
 }
@@ -102,7 +102,6 @@ static enum qins_status plot_map(struct qn_plotter *p, const json_t *report, str
                            .tensor = -1};
     const json_t *kind;
     size_t i;
-    char head[64];
     double layers = qn_report_number(json_object_get(report, "model"), "layers");
     struct map *m = calloc(1, sizeof *m);
     if (!m)
@@ -121,8 +120,8 @@ static enum qins_status plot_map(struct qn_plotter *p, const json_t *report, str
     enum qins_status st = m->n_kinds ? qn_plot_begin(p, plot.name, err) : QINS_OK;
     if (st == QINS_OK && m->n_kinds) {
         put_map(p, m);
-        snprintf(head, sizeof head, "columns = %d\nrows = %d\n", m->columns + 1, m->n_kinds);
-        st = qn_plot_end(p, &plot, head, qn_asset_access_map_gp, err);
+        st = qn_plot_end(p, &plot, 1, qn_asset_access_map_gp, err, "columns = %d\nrows = %d\n",
+                         m->columns + 1, m->n_kinds);
     }
     free(m);
     return st;
@@ -205,7 +204,6 @@ static enum qins_status plot_frequency(struct qn_plotter *p, const struct qn_plo
            hot = qn_report_number(access, "hot_touches"),
            cold = qn_report_number(access, "cold_touches");
     bool any = false;
-    char head[96];
     if (!(tokens > 0.0))
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot.name, err);
@@ -215,11 +213,10 @@ static enum qins_status plot_frequency(struct qn_plotter *p, const struct qn_plo
         st = put_table(p, in->curves, "experts", tokens, &any, err);
     if (st == QINS_OK)
         st = put_tensors(p, in->report, &any, err);
-    if (st != QINS_OK || !any)
-        return st != QINS_OK ? st : qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "hot = %.9g\ncold = %.9g\n", hot > 0.0 ? hot : 1.0,
-             cold > 0.0 ? cold : 1.0);
-    return qn_plot_end(p, &plot, head, qn_asset_access_frequency_gp, err);
+    if (st != QINS_OK)
+        return st;
+    return qn_plot_end(p, &plot, any, qn_asset_access_frequency_gp, err,
+                       "hot = %.9g\ncold = %.9g\n", hot > 0.0 ? hot : 1.0, cold > 0.0 ? cold : 1.0);
 }
 
 enum qins_status qn_plot_access(struct qn_plotter *p, const struct qn_plot_input *in,

@@ -62,7 +62,6 @@ static enum qins_status draw(struct qn_plotter *p, const json_t *report,
     const json_t *tensor;
     size_t i, rows = 0;
     double last = 0.0;
-    char head[128];
     enum qins_status st = qn_plot_begin(p, picture->plot.name, err);
     if (st != QINS_OK)
         return st;
@@ -85,12 +84,10 @@ static enum qins_status draw(struct qn_plotter *p, const json_t *report,
         last = fmax(last, layer);
         rows++;
     }
-    if (rows == 0)
-        return qn_plot_drop(p, picture->plot.name, err);
-    snprintf(head, sizeof head, "columns = %d\nbits = %.0f\nlast = %.0f\nlabel = \"%s\"\n", LINES,
-             fmax(qn_report_number(json_object_get(report, "kv"), "bits"), 1.0), last,
-             picture->label);
-    return qn_plot_end(p, &picture->plot, head, qn_asset_kv_layers_gp, err);
+    return qn_plot_end(p, &picture->plot, rows, qn_asset_kv_layers_gp, err,
+                       "columns = %d\nbits = %.0f\nlast = %.0f\nlabel = \"%s\"\n", LINES,
+                       fmax(qn_report_number(json_object_get(report, "kv"), "bits"), 1.0), last,
+                       picture->label);
 }
 
 enum qins_status qn_plot_kv(struct qn_plotter *p, const struct qn_plot_input *in,

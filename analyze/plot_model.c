@@ -68,7 +68,7 @@ static enum qins_status plot_int_vs_qins(struct qn_plotter *p, const json_t *com
     put_spread(p, fixed, "gain_over_absmax_db");
     put_spread(p, fixed, "gain_over_clip_db");
     put_spread(p, json_object_get(comparison, "coded"), "gain_db");
-    return qn_plot_end(p, &plot, "", qn_asset_int_vs_qins_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_int_vs_qins_gp, err, "%s", "");
 }
 
 /* A block each, its name on top. Returns how many. */
@@ -131,7 +131,6 @@ static enum qins_status plot_rate_distortion(struct qn_plotter *p, const json_t 
         .tensor = -1};
     const json_t *comparison = json_object_get(report, "comparison");
     const json_t *fixed = json_object_get(comparison, "fixed");
-    char head[64];
     if (json_array_size(fixed) == 0)
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot.name, err);
@@ -143,8 +142,8 @@ static enum qins_status plot_rate_distortion(struct qn_plotter *p, const json_t 
     put_rows(p, json_object_get(comparison, "hull"), hull, 2);
     size_t chosen = put_chosen(p, report);
     size_t formats = put_references(p, json_object_get(comparison, "reference"));
-    snprintf(head, sizeof head, "chosen = %zu\nformats = %zu\n", chosen, formats);
-    return qn_plot_end(p, &plot, head, qn_asset_rate_distortion_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_rate_distortion_gp, err,
+                       "chosen = %zu\nformats = %zu\n", chosen, formats);
 }
 
 static void size_label(double bytes, double fp32, char *buf, size_t size)
@@ -176,7 +175,7 @@ static enum qins_status plot_waterfall(struct qn_plotter *p, const json_t *repor
     const json_t *stages = json_object_get(report, "sizes"), *stage;
     double fp32 = qn_report_number(json_array_get(stages, 0), "bytes");
     double largest = 0.0;
-    char text[64], head[64];
+    char text[64];
     size_t i, rows = 0;
     if (json_array_size(stages) == 0 || !(fp32 > 0.0))
         return QINS_OK;
@@ -197,8 +196,8 @@ static enum qins_status plot_waterfall(struct qn_plotter *p, const json_t *repor
         largest = fmax(largest, bytes);
         rows++;
     }
-    snprintf(head, sizeof head, "rows = %zu\nlargest = %.9g\n", rows, largest);
-    return qn_plot_end(p, &plot, head, qn_asset_waterfall_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_waterfall_gp, err, "rows = %zu\nlargest = %.9g\n",
+                       rows, largest);
 }
 
 /* How each kind's codes are stored: a column a coder that any kind has a figure of. */
@@ -243,15 +242,14 @@ static enum qins_status plot_coded_size(struct qn_plotter *p, const json_t *repo
         if (json_object_size(bits) == 0 || rows == MAX_KINDS ||
             json_is_true(json_object_get(kind, "activation")))
             continue;
-        qn_plot_text(p, qn_report_text(kind, "kind"));
+        qn_plot_name(p, qn_report_text(kind, "kind"));
         for (int k = 0; k < n; k++)
             qn_plot_number(p, qn_report_number(bits, coders[k]));
         qn_plot_end_row(p);
         rows++;
     }
-    char head[64];
-    snprintf(head, sizeof head, "columns = %d\nrows = %zu\n", n, rows);
-    return qn_plot_end(p, &plot, head, qn_asset_coded_size_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_coded_size_gp, err, "columns = %d\nrows = %zu\n", n,
+                       rows);
 }
 
 static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t *report,
@@ -266,7 +264,6 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
                            .tensor = -1};
     const json_t *kind;
     size_t i, rows = 0;
-    char head[64];
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
@@ -275,17 +272,14 @@ static enum qins_status plot_entropy_by_kind(struct qn_plotter *p, const json_t 
         const json_t *spread = json_object_get(kind, "entropy_bits");
         if (isnan(qn_report_number(spread, "mean")) || rows == MAX_KINDS)
             continue;
-        qn_plot_text(p, qn_report_text(kind, "kind"));
+        qn_plot_name(p, qn_report_text(kind, "kind"));
         qn_plot_number(p, qn_report_number(spread, "mean"));
         qn_plot_number(p, qn_report_number(spread, "min"));
         qn_plot_number(p, qn_report_number(spread, "max"));
         qn_plot_end_row(p);
         rows++;
     }
-    if (rows == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\n", rows);
-    return qn_plot_end(p, &plot, head, qn_asset_entropy_by_kind_gp, err);
+    return qn_plot_end(p, &plot, rows, qn_asset_entropy_by_kind_gp, err, "rows = %zu\n", rows);
 }
 
 /* The largest kinds of matrices that layers have. */
@@ -333,7 +327,6 @@ static enum qins_status plot_entropy_by_layer(struct qn_plotter *p, const json_t
     const char *kinds[MAX_SERIES];
     const int n = layered_kinds(report, kinds);
     const double layers = qn_report_number(json_object_get(report, "model"), "layers");
-    char head[64];
     if (n == 0 || !(layers >= 2.0 && layers <= MAX_LAYERS))
         return QINS_OK;
     enum qins_status st = qn_plot_begin(p, plot.name, err);
@@ -341,7 +334,7 @@ static enum qins_status plot_entropy_by_layer(struct qn_plotter *p, const json_t
         return st;
     qn_plot_text(p, "layer");
     for (int k = 0; k < n; k++)
-        qn_plot_text(p, kinds[k]);
+        qn_plot_name(p, kinds[k]);
     qn_plot_end_row(p);
     for (long layer = 0; layer < (long)layers; layer++) {
         qn_plot_number(p, (double)layer);
@@ -349,8 +342,8 @@ static enum qins_status plot_entropy_by_layer(struct qn_plotter *p, const json_t
             qn_plot_number(p, layer_entropy(report, kinds[k], layer));
         qn_plot_end_row(p);
     }
-    snprintf(head, sizeof head, "columns = %d\nlast = %ld\n", n, (long)layers - 1);
-    return qn_plot_end(p, &plot, head, qn_asset_entropy_by_layer_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_entropy_by_layer_gp, err, "columns = %d\nlast = %ld\n",
+                       n, (long)layers - 1);
 }
 
 enum qins_status qn_plot_model(struct qn_plotter *p, const struct qn_plot_input *in,

@@ -25,9 +25,10 @@ enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_in
 /* Those of "kv" there are all named "kv-…". */
 enum qins_status qn_plot_kv(struct qn_plotter *p, const struct qn_plot_input *in,
                             struct qins_error *err);
-/* The one of its layers' errors, of a transport's report, as NAME. */
+/* The one of its layers' errors, of a transport's report, as NAME, with the BAR that they are
+ * judged by, or 0. */
 enum qins_status qn_plot_native_layers(struct qn_plotter *p, const char *name, const json_t *study,
-                                       struct qins_error *err);
+                                       double bar, struct qins_error *err);
 /* Adds those of tensors that have curves. */
 enum qins_status qn_plot_tensors(struct qn_plotter *p, const struct qn_plot_input *in,
                                  const struct qn_monitor *monitor, struct qins_error *err);

@@ -150,7 +150,6 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
     struct qn_plot plot = {
         .caption = "", .alt = "histogram and rate-distortion curve", .tensor = (long)index};
     struct qn_table histogram = {0}, candidates = {0};
-    char head[64];
     enum qins_status st = qn_table_read(in->curves, group, "histogram", 2, &histogram, err);
     if (st == QINS_OK && histogram.rows)
         st = qn_table_read(in->curves, group, "candidates", QN_TABLE_COLUMNS, &candidates, err);
@@ -166,10 +165,9 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
             shown += put_candidates(p, &candidates, true);
             size_t points = put_hull(p, json_object_get(tensor, "hull"));
             put_chosen(p, chosen);
-            snprintf(head, sizeof head, "sides = %d\nlow = %.9g\n", points > 1 && shown > 1 ? 2 : 1,
-                     least / 8.0);
-            st = least > 0.0 ? qn_plot_end(p, &plot, head, qn_asset_tensor_gp, err)
-                             : qn_plot_drop(p, plot.name, err);
+            st = qn_plot_end(p, &plot, least > 0.0, qn_asset_tensor_gp, err,
+                             "sides = %d\nlow = %.9g\n", points > 1 && shown > 1 ? 2 : 1,
+                             least / 8.0);
         }
     }
     qn_table_finish(&histogram);

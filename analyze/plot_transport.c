@@ -166,7 +166,7 @@ static enum qins_status plot_curves(struct qn_plotter *p, const struct curves *c
                                     const struct qn_plot *plot, const char *title, double bits,
                                     struct qins_error *err)
 {
-    char known[SERIES + 2], head[192];
+    char known[SERIES + 2];
     double least = 1.0, most = 0.1;
     if (c->layers == 0 || c->kappas == 0)
         return QINS_OK;
@@ -175,11 +175,11 @@ static enum qins_status plot_curves(struct qn_plotter *p, const struct curves *c
         return st;
     put_curves(p, c, title, known, &least, &most);
     const double absmax = mean_of(&c->absmax, c->layers), clip = mean_of(&c->clip, c->layers);
-    snprintf(head, sizeof head,
-             "absmax = %.9g\nclip = %.9g\nbits = %.0f\nlow = %.3g\nhigh = %.3g\nknown = \"%s\"\n",
-             isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits, 0.7 * least,
-             fmin(1.3 * most, MOST_SHOWN), known);
-    return qn_plot_end(p, plot, head, qn_asset_transport_error_gp, err);
+    return qn_plot_end(
+        p, plot, 1, qn_asset_transport_error_gp, err,
+        "absmax = %.9g\nclip = %.9g\nbits = %.0f\nlow = %.3g\nhigh = %.3g\nknown = \"%s\"\n",
+        isnan(absmax) ? 0.0 : absmax, isnan(clip) ? 0.0 : clip, bits, 0.7 * least,
+        fmin(1.3 * most, MOST_SHOWN), known);
 }
 
 /* The line of a layer's METHODS that is so. */
@@ -331,7 +331,7 @@ static void put_layer(struct qn_plotter *p, const json_t *layer, const struct qn
 }
 
 enum qins_status qn_plot_native_layers(struct qn_plotter *p, const char *name, const json_t *study,
-                                       struct qins_error *err)
+                                       double bar, struct qins_error *err)
 {
     struct qn_plot plot = {.caption = "Error of each native layer on test rows, mean |difference| "
                                       "over mean |output|, beside decoding its input "
@@ -343,7 +343,6 @@ enum qins_status qn_plot_native_layers(struct qn_plotter *p, const char *name, c
     const char *names[MAX_PROJECTIONS];
     const size_t n = projections_of(layers, names), step = json_array_size(layers) / MAX_ROWS + 1;
     size_t i, seen = 0, rows = 0;
-    char head[64];
     snprintf(plot.name, sizeof plot.name, "%s", name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
@@ -358,10 +357,8 @@ enum qins_status qn_plot_native_layers(struct qn_plotter *p, const char *name, c
             put_layer(p, layer, &e);
             rows++;
         }
-    if (rows == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\nbits = %.0f\n", rows, bits_of(study));
-    return qn_plot_end(p, &plot, head, qn_asset_transport_layers_gp, err);
+    return qn_plot_end(p, &plot, rows, qn_asset_transport_layers_gp, err,
+                       "rows = %zu\nbits = %.0f\nbar = %.9g\n", rows, bits_of(study), bar);
 }
 
 static enum qins_status plot_decodes(struct qn_plotter *p, const json_t *transport,
@@ -378,7 +375,6 @@ static enum qins_status plot_decodes(struct qn_plotter *p, const json_t *transpo
     const json_t *stages = json_object_get(transport, "stages"), *stage;
     double largest = 1.0;
     size_t i, rows = 0;
-    char head[64];
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
@@ -396,10 +392,8 @@ static enum qins_status plot_decodes(struct qn_plotter *p, const json_t *transpo
         qn_plot_end_row(p);
         rows++;
     }
-    if (rows == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\nlargest = %.9g\n", rows, largest);
-    return qn_plot_end(p, &plot, head, qn_asset_transport_decodes_gp, err);
+    return qn_plot_end(p, &plot, rows, qn_asset_transport_decodes_gp, err,
+                       "rows = %zu\nlargest = %.9g\n", rows, largest);
 }
 
 static int ascending(const void *a, const void *b)
@@ -485,7 +479,6 @@ static enum qins_status plot_maps(struct qn_plotter *p, const struct qn_plot_inp
     for (size_t k = 0; k < n && st == QINS_OK; k++) {
         struct map m = {.transport = transport, .projection = names[k], .curves = in->curves};
         const json_t *input;
-        char head[64];
         size_t i;
         snprintf(plot.name, sizeof plot.name, "transport-map-%zu", k + 1);
         st = qn_plot_begin(p, plot.name, err);
@@ -494,10 +487,9 @@ static enum qins_status plot_maps(struct qn_plotter *p, const struct qn_plot_inp
             if (st == QINS_OK)
                 st = put_input(p, &m, i, input, err);
         }
-        snprintf(head, sizeof head, "rows = %zu\nchannels = %zu\n", m.rows, m.channels);
         if (st == QINS_OK)
-            st = m.rows ? qn_plot_end(p, &plot, head, qn_asset_transport_map_gp, err)
-                        : qn_plot_drop(p, plot.name, err);
+            st = qn_plot_end(p, &plot, m.rows, qn_asset_transport_map_gp, err,
+                             "rows = %zu\nchannels = %zu\n", m.rows, m.channels);
     }
     return st;
 }
@@ -511,7 +503,7 @@ enum qins_status qn_plot_transport(struct qn_plotter *p, const struct qn_plot_in
         return QINS_OK;
     enum qins_status st = plot_one_layer(p, study, err);
     if (st == QINS_OK)
-        st = qn_plot_native_layers(p, "transport-layers", study, err);
+        st = qn_plot_native_layers(p, "transport-layers", study, 0.0, err);
     if (st == QINS_OK)
         st = plot_decodes(p, transport, err);
     if (st == QINS_OK)

@@ -1,8 +1,7 @@
-/* What two models predict at one position of a text: figures, and their sums over a text. */
+/* What two models predict at one position of a text: figures. */
 #ifndef QINS_ANALYZE_POSITION_H
 #define QINS_ANALYZE_POSITION_H
 
-#include "core/json.h"
 #include "model/sample.h"
 
 enum { QN_TOP_K = 10 };
@@ -35,13 +34,5 @@ void qn_position_scratch_destroy(struct qn_position_scratch *s); /* accepts NULL
  * for a token that one of the models, or the second alone, gives probability 0. */
 void qn_position_compare(struct qn_position_scratch *s, const float *model, const float *candidate,
                          uint32_t next, struct qn_position *out);
-
-/* Parts of validation.json from N positions, as many in each of WINDOWS; *out is the caller's.
- * Standard errors are of window means where there are ten windows or more, else of positions;
- * those of differences and ratios are paired. */
-enum qins_status qn_perplexity_report(const struct qn_position *p, uint64_t n, uint64_t windows,
-                                      json_t **out, struct qins_error *err);
-enum qins_status qn_sampling_report(const struct qn_position *p, uint64_t n, uint64_t windows,
-                                    json_t **out, struct qins_error *err);
 
 #endif

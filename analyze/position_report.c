@@ -1,11 +1,20 @@
 #include "analyze/position_report.h"
 
+#include <stdio.h>
 #include <string.h>
 
-void qn_position_column(const struct qn_position *p, uint64_t n, size_t offset, double *out)
+void qn_position_column(const struct qn_positions *p, size_t offset, double *out)
 {
-    for (uint64_t i = 0; i < n; i++)
-        memcpy(&out[i], (const uint8_t *)&p[i] + offset, sizeof out[i]);
+    for (uint64_t i = 0; i < qn_positions_count(p); i++)
+        memcpy(&out[i], (const uint8_t *)qn_position_at(p, i) + offset, sizeof out[i]);
+}
+
+void qn_json_put_estimate(json_t **j, const char *name, struct qn_estimate e)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s_standard_error", name);
+    qn_json_put(j, name, qn_json_real(e.value));
+    qn_json_put(j, key, qn_json_real(e.standard_error));
 }
 
 json_t *qn_json_estimate(struct qn_estimate e)

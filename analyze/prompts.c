@@ -9,22 +9,22 @@
 extern const char qn_prompts_json[];
 extern const size_t qn_prompts_json_size;
 
-/* SIZE bytes of text and a kind become the next prompt. */
+/* SIZE bytes of text and a kind become the next prompt; WHERE and NUMBER say where it stands. */
 static enum qins_status add(struct qn_prompts *p, const char *kind, const char *text, size_t size,
-                            struct qins_error *err)
+                            const char *where, size_t number, struct qins_error *err)
 {
     if (p->n == QN_MAX_PROMPTS)
         return qn_fail(err, QINS_ERR_FORMAT, "there are more than %d prompts", QN_MAX_PROMPTS);
     if (size == 0)
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu is empty", p->n);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu is empty", where, number);
     if (size > QN_MAX_PROMPT_BYTES)
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu has %zu bytes, more than %d", p->n, size,
-                       QN_MAX_PROMPT_BYTES);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu has %zu bytes, more than %d", where, number,
+                       size, QN_MAX_PROMPT_BYTES);
     if (memchr(text, '\0', size))
-        return qn_fail(err, QINS_ERR_FORMAT, "prompt %zu holds a NUL", p->n);
+        return qn_fail(err, QINS_ERR_FORMAT, "%s %zu holds a NUL", where, number);
     if (strlen(kind) > QN_MAX_PROMPT_KIND)
-        return qn_fail(err, QINS_ERR_FORMAT, "the kind of prompt %zu has more than %d bytes", p->n,
-                       QN_MAX_PROMPT_KIND);
+        return qn_fail(err, QINS_ERR_FORMAT, "the kind of %s %zu has more than %d bytes", where,
+                       number, QN_MAX_PROMPT_KIND);
     struct qn_prompt *q = &p->prompts[p->n++];
     q->kind = qn_strdup(kind, err);
     q->text = qn_strndup(text, size, err);
@@ -53,7 +53,7 @@ static enum qins_status parse_json(struct qn_prompts *p, const void *data, size_
             st = qn_fail(err, QINS_ERR_FORMAT, "prompt %zu has no 'kind' and 'text' of text", i);
         if (st == QINS_OK)
             st = add(p, json_string_value(kind), json_string_value(text), json_string_length(text),
-                     err);
+                     "prompt", i, err);
     }
     json_decref(root);
     return st;
@@ -63,14 +63,22 @@ static enum qins_status parse_lines(struct qn_prompts *p, const char *text, size
                                     struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    for (size_t at = 0, length; at < size && st == QINS_OK; at += length + 1) {
+    for (size_t at = 0, line = 1, length; at < size && st == QINS_OK; at += length + 1, line++) {
         const char *end = memchr(text + at, '\n', size - at);
         length = end ? (size_t)(end - text) - at : size - at;
         const size_t kept = length - (length > 0 && text[at + length - 1] == '\r');
         if (kept > 0)
-            st = add(p, "given", text + at, kept, err);
+            st = add(p, "given", text + at, kept, "line", line, err);
     }
     return st;
+}
+
+/* A line may begin with a bracket; JSON without the object is a slip. */
+static bool is_json(const void *data, size_t size)
+{
+    json_t *root = qn_json_parse(data, size, 0, NULL);
+    json_decref(root);
+    return root != NULL;
 }
 
 enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t size,
@@ -88,8 +96,14 @@ enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t
     p->digest = qn_hash128(data, size);
     while (blank < size && strchr(" \t\r\n", text[blank]) && text[blank])
         blank++;
-    enum qins_status st = blank < size && text[blank] == '{' ? parse_json(p, data, size, err)
-                                                             : parse_lines(p, text, size, err);
+    enum qins_status st = QINS_OK;
+    if (blank < size && text[blank] == '[' && is_json(data, size))
+        st = qn_fail(err, QINS_ERR_FORMAT, "JSON of prompts is an object with a schema, %s",
+                     QN_PROMPTS_SCHEMA);
+    else if (blank < size && text[blank] == '{')
+        st = parse_json(p, data, size, err);
+    else
+        st = parse_lines(p, text, size, err);
     if (st == QINS_OK && p->n == 0)
         st = qn_fail(err, QINS_ERR_FORMAT, "it holds no prompt");
     return st;

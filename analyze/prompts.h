@@ -29,7 +29,8 @@ struct qn_prompts {
 
 /* JSON {"schema": QN_PROMPTS_SCHEMA, "prompts": [{"kind", "text"}]} where the first byte that is
  * no blank is '{'; else text, a prompt a line, of which empty ones do not count. QINS_ERR_FORMAT
- * for what breaks the limits above, without any prompt, or with a NUL. *P is to be finished
+ * for what breaks the limits above, without any prompt, with a NUL, or where all of it is a JSON
+ * array. *P is to be finished
  * whatever is returned. */
 enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t size,
                                   struct qins_error *err);

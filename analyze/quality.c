@@ -146,7 +146,8 @@ static double cell_begin(size_t cell)
     return (double)qn_float_from_bits((uint32_t)cell << CELL_SHIFT);
 }
 
-/* The value that PERMILLE of all elements do not exceed, nearest rank, linear in its cell. */
+/* The value that PERMILLE of all elements do not exceed, nearest rank, linear in its cell but never
+ * above the largest of all. */
 static double quantile(const struct qn_quality *q, uint64_t permille)
 {
     uint64_t rank = q->n / 1000 * permille + (q->n % 1000 * permille + 999) / 1000, seen = 0;
@@ -161,7 +162,8 @@ static double quantile(const struct qn_quality *q, uint64_t permille)
         if (i == 0) /* zero, and errors below 2^-133 */
             return 0.0;
         double share = ((double)(rank - seen) - 0.5) / (double)count;
-        return cell_begin(i) + share * (cell_begin(i + 1) - cell_begin(i));
+        return fmin(cell_begin(i) + share * (cell_begin(i + 1) - cell_begin(i)),
+                    (double)qn_float_from_bits(q->max_rel_bits));
     }
     return NAN;
 }

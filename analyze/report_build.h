@@ -12,6 +12,7 @@ struct qn_report_builder {
     const struct qn_analyze_options *options;
     const struct qn_monitor *monitor;
     struct qn_source *source;
+    struct qn_digest fingerprint; /* of it */
     bool has_calibration, has_plan;
     struct qn_calibration_file calibration;
     struct qn_plan plan;

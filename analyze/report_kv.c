@@ -16,18 +16,6 @@ struct qn_report_kv {
     struct qn_kv_figures *layers;
 };
 
-static enum qins_status refuse_other_model(const struct qn_report_builder *b,
-                                           const struct qn_kv_file *f, struct qins_error *err)
-{
-    struct qn_digest own;
-    enum qins_status st =
-        qn_source_run(b->source, NULL, b->options->threads, b->monitor, &own, err);
-    if (st == QINS_OK && memcmp(&own, &f->model, sizeof own) != 0)
-        return qn_fail_at(err, QINS_ERR_FORMAT, b->options->kv, NULL, QN_NO_OFFSET,
-                          "the pages are of another model: fingerprints differ");
-    return st;
-}
-
 enum qins_status qn_report_open_kv(struct qn_report_builder *b, struct qins_error *err)
 {
     if (!b->options->kv)
@@ -36,7 +24,10 @@ enum qins_status qn_report_open_kv(struct qn_report_builder *b, struct qins_erro
     if (!b->kv)
         return qn_fail_memory(err);
     enum qins_status st = qn_kv_file_read(&b->kv->file, b->options->kv, b->monitor, err);
-    return st == QINS_OK ? refuse_other_model(b, &b->kv->file, err) : st;
+    if (st == QINS_OK && memcmp(&b->fingerprint, &b->kv->file.model, sizeof b->fingerprint) != 0)
+        st = qn_fail_at(err, QINS_ERR_FORMAT, b->options->kv, NULL, QN_NO_OFFSET,
+                        "the pages are of another model: fingerprints differ");
+    return st;
 }
 
 void qn_report_close_kv(struct qn_report_builder *b)

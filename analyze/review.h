@@ -49,10 +49,10 @@ enum qins_status qn_review_plot_history(struct qn_plotter *p, const struct qn_re
 enum qins_status qn_review_page(const char *path, const struct qn_review *r,
                                 const struct qn_plotter *p, struct qins_error *err);
 
-/* Prints PAGE, an HTML file of our own, to PATH; the browser's profile is left in FOLDER, whole
- * path, for the caller to remove (analyze/review_pdf.c). Without a browser, or where it fails, a
- * notice, and no PATH; QINS_ERR_IO where it failed and FOLDER's disk is full. */
-enum qins_status qn_review_print(const char *page, const char *path, const char *folder,
+/* Prints PAGE, an HTML file of our own, to PATH; the browser's profile is left in STAGE
+ * (analyze/review_pdf.c). Without a browser, or where it fails, a notice, and no PATH; QINS_ERR_IO
+ * where it failed and the disk is full. */
+enum qins_status qn_review_print(const char *page, const char *path, const struct qn_stage *stage,
                                  const struct qn_monitor *monitor, struct qins_error *err);
 
 #endif

@@ -3,6 +3,8 @@
 #include "analyze/report_json.h"
 #include "analyze/review_page.h"
 
+#include "core/file.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -25,16 +27,6 @@ void qn_review_put_value(FILE *to, const json_t *criterion)
         fputs("\xe2\x80\x93", to);
 }
 
-bool qn_review_is_close(const json_t *criterion)
-{
-    static const double errors = 2.0;
-    const double error = qn_report_number(criterion, "standard_error"),
-                 away = fabs(qn_report_number(criterion, "value") -
-                             qn_report_number(criterion, "threshold"));
-    return error > 0.0 && away <= errors * error &&
-           strcmp(qn_report_text(criterion, "status"), "not_run") != 0;
-}
-
 static void put_evidence(FILE *to, const struct qn_review *r, const json_t *criterion)
 {
     const char *path = qn_report_text(criterion, "evidence");
@@ -45,7 +37,7 @@ static void put_evidence(FILE *to, const struct qn_review *r, const json_t *crit
     }
     if (number > 0)
         fprintf(to, "<a href=\"#evidence-%zu\">[%zu]</a> ", number, number);
-    qn_page_name(to, path);
+    qn_page_name(to, qn_path_base(path)); /* the list of evidence has it whole */
 }
 
 void qn_review_source(FILE *to, const char *before, const json_t *source)
@@ -162,12 +154,14 @@ static void put_criterion(FILE *to, const struct qn_review_shown *s, const json_
 {
     const json_t *criterion = json_array_get(criteria, i),
                  *before = i > 0 ? json_array_get(criteria, i - 1) : NULL;
-    const char *status = qn_report_text(criterion, "status");
     const bool decides = !json_is_false(json_object_get(criterion, "decides"));
     fputs("<tbody>\n<tr><td class=\"status\">", to);
-    qn_review_light(to, status, true);
-    if (qn_review_is_close(criterion))
-        fputs("<div class=\"close\">within two standard errors of the threshold</div>", to);
+    qn_review_light(to, qn_review_status(criterion), true);
+    if (*qn_report_text(criterion, "close")) {
+        fputs("<div class=\"close\">", to);
+        qn_page_text(to, qn_report_text(criterion, "close"));
+        fputs("</div>", to);
+    }
     fputs("</td><td class=\"what\"><b>", to);
     qn_page_text(to, qn_report_text(criterion, "name"));
     fputs(decides ? "</b>" : "</b> <span class=\"soft\">reported, does not decide</span>", to);

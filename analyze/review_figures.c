@@ -32,12 +32,24 @@ void qn_review_plot_name(enum qn_review_kind kind, size_t file, char *name, size
 const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test)
 {
     const json_t *t = NULL;
+    if (!f)
+        return NULL;
     if (strcmp(f->schema, QN_VALIDATION_SCHEMA) == 0)
         t = json_object_get(json_object_get(f->report, "tests"), test);
     return json_is_object(json_object_get(f->report, "candidate")) && json_is_object(t) &&
                    !json_object_get(t, "skipped")
                ? t
                : NULL;
+}
+
+bool qn_review_same_windows(const json_t *a, const json_t *b)
+{
+    static const char *const keys[] = {"style", "context"};
+    for (int i = 0; i < 2; i++)
+        if (!json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i])))
+            return false;
+    return json_equal(json_object_get(json_object_get(a, "model"), "tokens"),
+                      json_object_get(json_object_get(b, "model"), "tokens"));
 }
 
 size_t qn_review_number(const struct qn_review *r, const char *path)
@@ -68,44 +80,57 @@ static void put_base(FILE *to, const char *path)
     fprintf(to, "%.*s", (int)(qn_has_suffix(base, ".qins") && n > 5 ? n - 5 : n), base);
 }
 
-/* Layers on coded inputs: "v_proj", or how many kinds; in how many layers, as a validation and a
- * report of transport say it. */
+/* Native projections by kind, of a validation or of a report of transport, and in how many layers:
+ * NULL when out of memory. */
+static json_t *count_native(const struct qn_evidence_file *f, double *layers)
+{
+    const json_t *counts = json_object_get(json_object_get(f->report, "transport"), "projections"),
+                 *count, *layer;
+    json_t *parts = json_object(), *numbers = json_object();
+    const char *key;
+    size_t i;
+    *layers = 0.0;
+    /* experts count each; they share a layer */
+    json_object_foreach((json_t *)(uintptr_t)counts, key, count)
+    {
+        *layers = fmax(*layers, json_number_value(count));
+        qn_json_put(&parts, key, json_true());
+    }
+    *layers = fmin(*layers, qn_report_number(json_object_get(f->report, "model"), "layers"));
+    json_array_foreach(json_object_get(f->report, "layers"), i, layer)
+    {
+        char number[32];
+        snprintf(number, sizeof number, "%.0f", qn_report_number(layer, "layer"));
+        qn_json_put(&parts, qn_report_text(layer, "projection"), json_true());
+        qn_json_put(&numbers, number, json_true());
+    }
+    *layers = fmax(*layers, (double)json_object_size(numbers));
+    json_decref(numbers);
+    return parts;
+}
+
+/* Layers on coded inputs: "v_proj", or several kinds, or how many; in how many layers. */
 static void put_native(FILE *to, const struct qn_evidence_file *f)
 {
     enum { NAMED = 3 }; /* more would be cut off beside a picture */
-    const json_t *transport = json_object_get(f->report, "transport"), *layer;
-    json_t *parts = NULL, *numbers = NULL, *unused;
-    const json_t *projections = json_object_get(transport, "projections");
-    double layers = qn_report_number(transport, "layers");
+    double layers;
+    json_t *parts = count_native(f, &layers), *unused;
+    const size_t count = json_object_size(parts);
     const char *key;
-    size_t i, n = 0;
-    if (strcmp(f->schema, QN_TRANSPORT_REPORT) == 0) {
-        parts = json_object();
-        numbers = json_object();
-        json_array_foreach(json_object_get(f->report, "layers"), i, layer)
-        {
-            char number[32];
-            snprintf(number, sizeof number, "%.0f", qn_report_number(layer, "layer"));
-            qn_json_put(&parts, qn_report_text(layer, "projection"), json_true());
-            qn_json_put(&numbers, number, json_true());
-        }
-        projections = parts;
-        layers = (double)json_object_size(numbers);
-    }
+    size_t n = 0;
     fputs("native", to);
-    if (json_object_size(projections) > NAMED) {
-        fprintf(to, " %zu kinds", json_object_size(projections));
-    } else {
-        json_object_foreach((json_t *)(uintptr_t)projections, key, unused)
-        {
-            (void)unused;
-            fprintf(to, "%s%s", n++ ? "+" : " ", key);
-        }
+    if (count > NAMED)
+        fprintf(to, " %zu kinds", count);
+    json_object_foreach(parts, key, unused)
+    {
+        const size_t length = strlen(key) - (count > 1 && qn_has_suffix(key, "_proj") ? 5 : 0);
+        (void)unused;
+        if (count <= NAMED)
+            fprintf(to, "%s%.*s", n++ ? "+" : " ", (int)length, key);
     }
     if (layers > 0.0)
         fprintf(to, ", %.0f layer%s", layers, layers > 1.0 ? "s" : "");
     json_decref(parts);
-    json_decref(numbers);
 }
 
 char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f)

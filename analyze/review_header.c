@@ -33,8 +33,26 @@ static void put_failed(FILE *to, const json_t *criterion)
     fputs("</b>, the bar is <span class=\"figure\">", to);
     qn_review_put_threshold(to, criterion);
     fputs("</span>", to);
-    if (qn_review_is_close(criterion))
-        fputs(" (within two standard errors)", to);
+    if (*qn_report_text(criterion, "close")) {
+        fputs(" <span class=\"close\">(", to);
+        qn_page_text(to, qn_report_text(criterion, "close"));
+        fputs(")</span>", to);
+    }
+}
+
+/* One that was not run, and why where that is not that there is nothing. *REASON: of the one
+ * before.
+ */
+static void put_not_run(FILE *to, const json_t *criterion, const char **reason)
+{
+    const char *now = qn_report_text(criterion, "reason");
+    qn_page_text(to, qn_report_text(criterion, "name"));
+    if (strncmp(now, "no evidence", strlen("no evidence")) != 0) {
+        fputs(" <span class=\"soft\">(", to);
+        qn_page_text(to, strcmp(now, *reason) == 0 ? "for the same reason" : now);
+        fputs(")</span>", to);
+    }
+    *reason = now;
 }
 
 /* All of GATE that have STATUS. */
@@ -42,6 +60,7 @@ static void put_named(FILE *to, const json_t *gate, size_t number, const char *s
 {
     const json_t *criterion;
     const bool failed = strcmp(status, "fail") == 0;
+    const char *reason = "";
     size_t i, n = 0;
     json_array_foreach(json_object_get(gate, "criteria"), i, criterion)
     {
@@ -57,7 +76,7 @@ static void put_named(FILE *to, const json_t *gate, size_t number, const char *s
         if (failed)
             put_failed(to, criterion);
         else
-            qn_page_text(to, qn_report_text(criterion, "name"));
+            put_not_run(to, criterion, &reason);
     }
     fputs(n > 0 ? "</li>\n" : "", to);
 }
@@ -82,11 +101,45 @@ static void put_list(FILE *to, const json_t *gates, const char *status, const ch
     fputs("</ul></div>\n", to);
 }
 
-void qn_review_open(FILE *to, const json_t *gates)
+/* One of N before it; of gate NUMBER, or 0. */
+static void put_note(FILE *to, const json_t *gate, size_t number, const json_t *note, size_t n)
 {
+    fputs(n ? "<li>" : "<div><b class=\"warn\">To be read with care</b>\n<ul>\n<li>", to);
+    if (number > 0) {
+        fprintf(to, "<a href=\"#gate-%zu\">", number);
+        qn_page_text(to, qn_report_text(gate, "title"));
+        fputs("</a>: ", to);
+    }
+    qn_page_text(to, json_is_string(note) ? json_string_value(note) : "");
+    fputs("</li>\n", to);
+}
+
+/* What is to be known of the evidence before its figures are. */
+static void put_notes(FILE *to, const json_t *review)
+{
+    const json_t *gate, *note;
+    size_t i, k, n = 0;
+    json_array_foreach(json_object_get(review, "gates"), i, gate)
+    {
+        json_array_foreach(json_object_get(gate, "notes"), k, note)
+        {
+            put_note(to, gate, i + 1, note, n++);
+        }
+    }
+    json_array_foreach(json_object_get(review, "notes"), i, note)
+    {
+        put_note(to, NULL, 0, note, n++);
+    }
+    fputs(n ? "</ul></div>\n" : "", to);
+}
+
+void qn_review_open(FILE *to, const json_t *review)
+{
+    const json_t *gates = json_object_get(review, "gates");
     fputs("<div class=\"findings\">\n", to);
     put_list(to, gates, "fail", "Failed");
     put_list(to, gates, "not_run", "Not run: no evidence, or not enough");
+    put_notes(to, review);
     fputs("</div>\n", to);
 }
 
@@ -219,6 +272,69 @@ static void put_prompts(FILE *to, const struct qn_review *r, const json_t *subje
     fputs(")</div>", to);
 }
 
+/* An archive's size, of the first report that has it. */
+static void put_size(FILE *to, const struct qn_review *r, const json_t *subject)
+{
+    static const double fp32_bits = 32.0;
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(subject, "reports"), i, item)
+    {
+        const struct qn_evidence_file *f = file_of(r, item);
+        const json_t *of = f && json_is_object(json_object_get(f->report, "candidate"))
+                               ? json_object_get(f->report, "candidate")
+                           : f ? f->report
+                               : NULL;
+        const double bits = qn_report_number(of, "bits_per_weight"),
+                     bytes = qn_report_number(of, "archive_bytes");
+        if (!(bits > 0.0 && bytes > 0.0))
+            continue;
+        fprintf(to, "<div>%.3f bits a weight, %.2f\xc3\x97 smaller than FP32; ", bits,
+                fp32_bits / bits);
+        qn_page_bytes(to, bytes);
+        fputs("</div>", to);
+        return;
+    }
+}
+
+/* Numbers of the reports from FIRST on that measured perplexity as it did. */
+static void put_alike(FILE *to, const struct qn_review *r, const json_t *reports, size_t first)
+{
+    const json_t *test = qn_review_test(file_of(r, json_array_get(reports, first)), "perplexity");
+    for (size_t i = first; i < json_array_size(reports); i++) {
+        const char *path = json_string_value(json_array_get(reports, i));
+        const json_t *other = qn_review_test(file_of(r, json_array_get(reports, i)), "perplexity");
+        if (qn_review_same_windows(test, other))
+            fprintf(to, " <a href=\"#evidence-%zu\">[%zu]</a>", qn_review_number(r, path),
+                    qn_review_number(r, path));
+    }
+}
+
+/* How much of a text was read, in which windows, and by which reports. */
+static void put_windows(FILE *to, const struct qn_review *r, const json_t *subject)
+{
+    const json_t *reports = json_object_get(subject, "reports");
+    for (size_t i = 0; i < json_array_size(reports); i++) {
+        const json_t *test = qn_review_test(file_of(r, json_array_get(reports, i)), "perplexity");
+        bool told = !test;
+        for (size_t k = 0; k < i && !told; k++)
+            told = qn_review_same_windows(
+                test, qn_review_test(file_of(r, json_array_get(reports, k)), "perplexity"));
+        if (told)
+            continue;
+        fputs("<div>perplexity of ", to);
+        qn_page_number(to, 0, qn_report_number(json_object_get(test, "candidate"), "tokens"));
+        fprintf(to, " tokens in windows of %.0f", qn_report_number(test, "context"));
+        if (strcmp(qn_report_text(test, "style"), "qins") != 0) {
+            fputs(", style ", to);
+            qn_page_text(to, qn_report_text(test, "style"));
+        }
+        fputs(":", to);
+        put_alike(to, r, reports, i);
+        fputs("</div>", to);
+    }
+}
+
 typedef void put_part(FILE *to, const struct qn_review *r, const json_t *subject);
 
 /* Those of KEY: names, and fingerprints of their contents. */
@@ -254,10 +370,28 @@ void qn_review_subjects(FILE *to, const struct qn_review *r)
 {
     fputs("<dl class=\"subjects\">\n", to);
     put_subjects(to, r, "models", "Model", NULL, NULL);
-    put_subjects(to, r, "archives", "Archive", NULL, NULL);
+    put_subjects(to, r, "archives", "Archive", NULL, put_size);
     if (json_array_size(json_object_get(r->json, "transports")) > 0)
         put_subjects(to, r, "transports", "Transport", put_role_of_calibration, NULL);
-    put_subjects(to, r, "texts", "Text", put_role, NULL);
+    put_subjects(to, r, "texts", "Text", put_role, put_windows);
     put_subjects(to, r, "prompts", "Prompts", NULL, put_prompts);
     fputs("</dl>\n", to);
+}
+
+void qn_review_legend(FILE *to, const json_t *legend)
+{
+    const json_t *item;
+    size_t i;
+    if (json_array_size(legend) == 0)
+        return;
+    fputs("<details class=\"legend\" open><summary>Words</summary>\n<dl class=\"subjects\">\n", to);
+    json_array_foreach(legend, i, item)
+    {
+        fputs("<dt>", to);
+        qn_page_text(to, qn_report_text(item, "term"));
+        fputs("</dt><dd>", to);
+        qn_page_text(to, qn_report_text(item, "text"));
+        fputs("</dd>\n", to);
+    }
+    fputs("</dl></details>\n", to);
 }

@@ -77,7 +77,9 @@ void qn_review_history(FILE *to, struct qn_review_shown *s)
         const double number = qn_report_number(earlier, "number");
         put_review(to, gates, earlier, number >= 1.0 && number < 1e9 ? (size_t)number : i + 1, "");
     }
-    put_review(to, gates, review, json_array_size(history) + 1, ", this review");
+    const double number = qn_report_number(review, "number");
+    put_review(to, gates, review, number >= 1.0 && number < 1e10 ? (size_t)number : i + 1,
+               ", this review");
     fputs("</tbody></table></div>\n<div class=\"figures\">\n", to);
     qn_review_picture(to, s, QN_REVIEW_HISTORY);
     fputs("</div>\n", to);

@@ -21,11 +21,16 @@ static const char symbols[] =
     "r=\"9.5\"/></symbol>"
     "<symbol id=\"l-blocked\" viewBox=\"0 0 24 24\"><path class=\"body\" d=\"M12 1l11 11-11 11L1 "
     "12z\"/>"
-    "<path d=\"M7 12h10\"/></symbol></svg>\n";
+    "<path d=\"M7 12h10\"/></symbol>"
+    "<symbol id=\"l-met\" viewBox=\"0 0 24 24\"><path d=\"M4.5 12.5l5 5 10-11\"/></symbol>"
+    "<symbol id=\"l-missed\" viewBox=\"0 0 24 24\"><path d=\"M5 5l14 14m0-14l-14 14\"/></symbol>"
+    "</svg>\n";
 
+/* The last two of what does not decide. */
 static const struct {
     const char *status, *word;
-} words[] = {{"pass", "pass"}, {"fail", "fail"}, {"not_run", "not run"}, {"blocked", "blocked"}};
+} words[] = {{"pass", "pass"},       {"fail", "fail"}, {"not_run", "not run"},
+             {"blocked", "blocked"}, {"met", "met"},   {"missed", "missed"}};
 
 /* Index in words; another status is as good as none. */
 static size_t status_of(const char *status)
@@ -55,6 +60,14 @@ void qn_review_light(FILE *to, const char *status, bool word)
     fputs("</span>", to);
 }
 
+const char *qn_review_status(const json_t *criterion)
+{
+    const char *status = qn_report_text(criterion, "status");
+    if (!json_is_false(json_object_get(criterion, "decides")))
+        return status;
+    return strcmp(status, "pass") == 0 ? "met" : strcmp(status, "fail") == 0 ? "missed" : status;
+}
+
 static void put_paragraph(FILE *to, const char *class, const char *text)
 {
     if (!*text)
@@ -78,13 +91,23 @@ static void put_fallback(FILE *to, const json_t *object)
     fputs("</p>\n", to);
 }
 
+/* What it comes to in large letters, and the rest. */
+static void put_first_sentence(FILE *to, const char *text)
+{
+    const char *end = strstr(text, ". "), *rest = end ? end + 2 : "";
+    char *first = end ? qn_format(NULL, "%.*s", (int)(end + 1 - text), text) : NULL;
+    put_paragraph(to, "decision", first ? first : text);
+    put_paragraph(to, "", first ? rest : "");
+    free(first);
+}
+
 static void put_decision(FILE *to, const json_t *review)
 {
     const json_t *ship = json_object_get(review, "ship"), *item;
     const bool passed = json_is_true(json_object_get(review, "passed"));
     size_t i;
     fprintf(to, "<div class=\"verdict %s\">\n", passed ? "pass" : "open");
-    put_paragraph(to, "decision", qn_report_text(review, "decision"));
+    put_first_sentence(to, qn_report_text(review, "decision"));
     put_fallback(to, review);
     if (json_array_size(ship) > 0) {
         fputs("<ul class=\"ship\">\n", to);
@@ -93,9 +116,10 @@ static void put_decision(FILE *to, const json_t *review)
             const json_t *ready = json_object_get(item, "ready");
             fputs("<li>", to);
             qn_review_light(to,
-                            json_is_true(ready)    ? "pass"
-                            : json_is_false(ready) ? "fail"
-                                                   : "not_run",
+                            json_is_true(json_object_get(item, "blocked")) ? "blocked"
+                            : json_is_true(ready)                          ? "pass"
+                            : json_is_false(ready)                         ? "fail"
+                                                                           : "not_run",
                             false);
             fputs("<div><b>", to);
             qn_page_text(to, qn_report_text(item, "name"));
@@ -154,9 +178,10 @@ static void put_top(FILE *to, const struct qn_review *r)
         put_texts(to, json_object_get(review, "conflicts"), "plain");
         fputs("</div>\n", to);
     }
-    qn_review_open(to, json_object_get(review, "gates"));
+    qn_review_open(to, review);
     qn_review_lights(to, json_object_get(review, "gates"));
     qn_review_subjects(to, r);
+    qn_review_legend(to, json_object_get(review, "legend"));
 }
 
 /* Each gate says what it misses of pictures that are of one report. */
@@ -170,7 +195,7 @@ static void begin_gate(struct qn_review_shown *shown, size_t number)
 static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate, size_t number)
 {
     const json_t *source = json_object_get(gate, "source");
-    const char *status = qn_report_text(gate, "status"), *alone = qn_report_text(gate, "alone");
+    const char *status = qn_report_text(gate, "status");
     fprintf(to, "<section class=\"gate\">\n<h2 id=\"gate-%zu\">", number);
     qn_review_light(to, status, true);
     fputs(" <span class=\"title\">", to);
@@ -178,11 +203,7 @@ static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate
     fputs("</span></h2>\n", to);
     put_paragraph(to, "decision", qn_report_text(gate, "decision"));
     put_fallback(to, gate);
-    if (strcmp(status, "blocked") == 0 && *alone) {
-        fputs("<p>Its own criteria, were nothing before it in the way: ", to);
-        qn_review_light(to, alone, true);
-        fputs("</p>\n", to);
-    }
+    put_texts(to, json_object_get(gate, "notes"), "plain warn");
     put_paragraph(to, "soft", qn_report_text(gate, "description"));
     if (*qn_report_text(source, "file")) {
         fputs("<p class=\"soft\">", to);
@@ -203,8 +224,8 @@ static void put_page(FILE *to, const void *ctx)
     qn_page_head(to, "gate", subject_name(review, "models"), qn_asset_review_css);
     fputs(symbols, to);
     put_top(to, shown.review);
-    fputs("<nav><a href=\"#gate-1\">Gates</a><a href=\"#further\">Further pictures</a>"
-          "<a href=\"#history\">Earlier reviews</a><a href=\"#evidence\">Evidence</a></nav>\n",
+    fputs("<nav><a href=\"#gate-1\">Gates</a><a href=\"#history\">Earlier reviews</a>"
+          "<a href=\"#evidence\">Evidence</a></nav>\n",
           to);
     json_array_foreach(gates, i, gate)
     {
@@ -215,7 +236,6 @@ static void put_page(FILE *to, const void *ctx)
     qn_review_further_pictures(to, &shown);
     qn_review_history(to, &shown);
     qn_review_evidence(to, shown.review);
-    put_texts(to, json_object_get(review, "notes"), "soft");
     fputs("<p class=\"soft\">Judged by qins ", to);
     qn_page_text(to, qn_report_text(review, "qins_version"));
     fputs("; gate_review.json beside this page has every figure in full.</p>\n", to);

@@ -16,22 +16,24 @@ struct qn_review_shown {
 /* A status by shape and colour, and as a WORD. */
 void qn_review_light(FILE *to, const char *status, bool word);
 
+/* A criterion's status as it is shown: what does not decide is "met" or "missed". */
+const char *qn_review_status(const json_t *criterion);
 /* STATUS as a class of style or as people write it; one that is not known as not run. */
 const char *qn_review_word(const char *status, bool as_class);
 
 /* BEFORE, then "execution-plan.md, “After Phase 2”"; nothing for a SOURCE without a file. */
 void qn_review_source(FILE *to, const char *before, const json_t *source);
 
-/* Of the first screen (analyze/review_header.c): what failed or is missing, by name; a card for
- * each of GATES; what the evidence is about. */
-void qn_review_open(FILE *to, const json_t *gates);
+/* Of the first screen (analyze/review_header.c): what failed or is missing, by name, and notes; a
+ * card for each of GATES; what the evidence is about, and how much of it there is. */
+void qn_review_open(FILE *to, const json_t *review);
 void qn_review_lights(FILE *to, const json_t *gates);
 void qn_review_subjects(FILE *to, const struct qn_review *r);
+/* Words of the gates, explained. */
+void qn_review_legend(FILE *to, const json_t *legend);
 
 /* The figure of a CRITERION, or of one that is shown beside it. */
 void qn_review_put_value(FILE *to, const json_t *criterion);
-/* Whether CRITERION's figure is not more than two of its standard errors away from its bar. */
-bool qn_review_is_close(const json_t *criterion);
 
 /* A figure with what it may be off by (NaN: not known), to no more digits than that; enough to see
  * on which side of THRESHOLD (or NaN) it is. */

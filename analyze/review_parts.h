@@ -16,8 +16,10 @@ enum {
     QN_REVIEW_EACH = 16   /* reports that have a picture each; more if criteria rest on them */
 };
 
-/* The figures of a test that compared two models, or NULL. */
+/* The figures of a test that compared two models, or NULL; F may be NULL. */
 const json_t *qn_review_test(const struct qn_evidence_file *f, const char *test);
+/* Whether both, tests of perplexity, took windows of one length and style, and as many tokens. */
+bool qn_review_same_windows(const json_t *a, const json_t *b);
 /* The number under which the page lists the evidence of PATH, from 1; 0. */
 size_t qn_review_number(const struct qn_review *r, const char *path);
 /* Whether the evidence of index FILE gets a picture of a kind of which so many are DRAWN. */

@@ -7,13 +7,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
-    SECONDS = 60,          /* a page takes about two */
-    PDF_LIMIT = 256 << 20, /* bytes */
-    LEAST_SPACE = 4 << 20  /* bytes; a browser's profile alone takes as many */
+    SECONDS = 60,         /* a page takes about two */
+    PDF_LIMIT = 256 << 20 /* bytes */
 };
 
 static const char *const browsers[] = {"chromium", "chromium-browser", "google-chrome",
@@ -124,18 +122,7 @@ static enum qins_status print_by(const char *browser, bool sandbox, const char *
     return *found ? st : QINS_OK;
 }
 
-/* Where the browser failed: for want of space, as good as anybody can tell. */
-static enum qins_status check_space(const char *folder, struct qins_error *err)
-{
-    struct statvfs space;
-    if (statvfs(folder, &space) != 0 ||
-        (double)space.f_bavail * (double)space.f_frsize >= LEAST_SPACE)
-        return QINS_OK;
-    errno = ENOSPC;
-    return qn_fail_errno(err, folder, "print review.pdf");
-}
-
-enum qins_status qn_review_print(const char *page, const char *path, const char *folder,
+enum qins_status qn_review_print(const char *page, const char *path, const struct qn_stage *stage,
                                  const struct qn_monitor *monitor, struct qins_error *err)
 {
     char *address = file_address(page, err);
@@ -143,12 +130,13 @@ enum qins_status qn_review_print(const char *page, const char *path, const char 
     enum qins_status st = address ? QINS_OK : err ? err->status : QINS_ERR_MEMORY;
     for (size_t i = 0; i < sizeof browsers / sizeof *browsers && st == QINS_OK && !found; i++)
         for (int plain = geteuid() == 0; plain < 2 && st == QINS_OK && !ok; plain++) {
-            st = print_by(browsers[i], !plain, address, folder, path, monitor, &found, &ok, err);
+            st = print_by(browsers[i], !plain, address, stage->path, path, monitor, &found, &ok,
+                          err);
             if (!found)
                 break;
         }
     if (st == QINS_OK && found && !ok)
-        st = check_space(folder, err);
+        st = qn_stage_check_space(stage, "print review.pdf", err);
     if (st == QINS_OK && !ok)
         qn_notice(monitor,
                   found ? "the browser could not print review.pdf; index.html prints from any"

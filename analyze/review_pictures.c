@@ -3,22 +3,28 @@
 #include "analyze/report_json.h"
 #include "analyze/review_page.h"
 
+#include "core/file.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 static const struct {
     const char *title, *missing, *command;
+    const char *test; /* of a validation, where a report has a picture of its own */
 } about[QN_REVIEW_KINDS] = {
     {"Autoregressive stability",
      "No validation with the test autoregressive was among the evidence.",
-     "qins validate MODEL ARCHIVE --text TEXT --tests autoregressive -o DIR/validation.json"},
+     "qins validate MODEL ARCHIVE --text TEXT --tests autoregressive -o DIR/validation.json",
+     "autoregressive"},
     {"Agreement in long contexts",
      "No validation with the test long-context was among the evidence.",
-     "qins validate MODEL ARCHIVE --text TEXT --tests long-context -o DIR/validation.json"},
+     "qins validate MODEL ARCHIVE --text TEXT --tests long-context -o DIR/validation.json",
+     "long-context"},
     {"Error by layer",
      "No validation with the test consistency and no report of verify with quantised tensors was "
      "among the evidence.",
-     "qins validate MODEL ARCHIVE --text TEXT --tests consistency -o DIR/validation.json"},
+     "qins validate MODEL ARCHIVE --text TEXT --tests consistency -o DIR/validation.json",
+     "consistency"},
     {"Divergence", "No validation with the test perplexity or sampling was among the evidence.",
      "qins validate MODEL ARCHIVE --text TEXT --tests perplexity,sampling -o DIR/validation.json"},
     {"Likeliest tokens", "No validation with the test sampling was among the evidence.",
@@ -103,31 +109,61 @@ static bool is_exact(enum qn_review_kind kind, const json_t *criterion)
     return kind == QN_REVIEW_LAYERS && *qn_report_text(criterion, "evidence");
 }
 
+/* COMMAND with TEST among what "--tests" lists; without that option all tests are run. */
+static void put_command_of(FILE *to, const char *command, const char *test)
+{
+    static const char option[] = " --tests ";
+    const char *at = strstr(command, option);
+    const size_t before = at ? (size_t)(at - command) + strlen(option) : 0,
+                 n = at ? strcspn(command + before, " ") : 0;
+    char *made = at && n > 0 ? qn_format(NULL, "%.*s,%s%s", (int)(before + n), command, test,
+                                         command + before + n)
+                             : NULL;
+    qn_review_put_command(to, made ? made : command);
+    free(made);
+}
+
+/* Why CRITERION has no picture of its own report: that was not judged, or did not run the test. */
+static void put_own_reason(FILE *to, const struct qn_review_shown *s, enum qn_review_kind kind,
+                           const json_t *criterion)
+{
+    const char *reason = qn_report_text(criterion, "reason"),
+               *evidence = qn_report_text(criterion, "evidence");
+    const size_t number = qn_review_number(s->review, evidence);
+    fputs("\xe2\x80\x9c", to);
+    qn_page_text(to, qn_report_text(criterion, "name"));
+    fputs("\xe2\x80\x9d: ", to);
+    if (*evidence)
+        fprintf(to, "its report, <a href=\"#evidence-%zu\">[%zu]</a>, has no test %s", number,
+                number, about[kind].test);
+    else
+        qn_page_text(to, reason);
+    fputc('.', to);
+}
+
 /* CRITERION: that has no picture of KIND; or NULL. */
 static void put_missing(FILE *to, struct qn_review_shown *s, enum qn_review_kind kind,
                         const json_t *criterion)
 {
-    const char *reason = qn_report_text(criterion, "reason"),
-               *command = qn_report_text(criterion, "command");
+    const char *command = qn_report_text(criterion, "command");
+    /* other reports may have the figures; this criterion's is what is missing */
+    const bool own = kind < QN_REVIEW_ALL_FILES && (*qn_report_text(criterion, "reason") ||
+                                                    *qn_report_text(criterion, "evidence"));
     if (s->missing[kind] || is_exact(kind, criterion))
         return;
     s->missing[kind] = s->gate;
     fprintf(to,
             "<div class=\"picture\"><h3>%s</h3>\n<div class=\"missing\" id=\"missing-%zu-%d\"><p>",
             about[kind].title, s->gate, (int)kind + 1);
-    /* other reports may have the figures; this criterion's is what is missing */
-    if (kind < QN_REVIEW_ALL_FILES && *reason) {
-        fputs("\xe2\x80\x9c", to);
-        qn_page_text(to, qn_report_text(criterion, "name"));
-        fputs("\xe2\x80\x9d: ", to);
-        qn_page_text(to, reason);
-        fputc('.', to);
-    } else {
+    if (own)
+        put_own_reason(to, s, kind, criterion);
+    else
         fputs(about[kind].missing, to);
-    }
     fputs("</p><p>To have it: ", to);
-    qn_review_put_command(to,
-                          kind < QN_REVIEW_ALL_FILES && *command ? command : about[kind].command);
+    if (kind < QN_REVIEW_ALL_FILES && *command)
+        put_command_of(to, command, about[kind].test);
+    else
+        qn_review_put_command(to, about[kind].command);
     fputs("</p></div></div>\n", to);
 }
 

@@ -32,6 +32,24 @@ static struct spread spread_of(const json_t *prompts, const char *mode, size_t w
     return s;
 }
 
+/* Whether PROMPT's continuation fills WINDOW of so many TOKENS. */
+static bool fills(const json_t *prompt, size_t window, double tokens)
+{
+    return !(qn_report_number(prompt, "tokens") < ((double)window + 1.0) * tokens);
+}
+
+/* Half of the prompts, or more, fill it: the others' parts of windows are noise. */
+static bool is_filled(const json_t *prompts, size_t window, double tokens)
+{
+    const json_t *prompt;
+    size_t i, n = 0;
+    json_array_foreach(prompts, i, prompt)
+    {
+        n += fills(prompt, window, tokens);
+    }
+    return 2 * n >= json_array_size(prompts);
+}
+
 static double standard_error(const struct spread *s)
 {
     const double n = (double)s->n, mean = s->sum / n;
@@ -49,7 +67,7 @@ static void put_means(struct qn_plotter *p, const json_t *group, const char *mod
         const double mean = 100.0 * qn_review_at(windows, i);
         const struct spread s = spread_of(json_object_get(group, "prompts"), mode, i);
         const double error = s.n > 0 ? 100.0 * standard_error(&s) : 0.0;
-        if (isnan(mean))
+        if (isnan(mean) || !is_filled(json_object_get(group, "prompts"), i, window))
             continue;
         qn_plot_number(p, ((double)i + 0.5) * window);
         qn_plot_number(p, mean);
@@ -73,7 +91,7 @@ static void put_prompts(struct qn_plotter *p, const json_t *group, const char *m
         const json_t *windows = json_object_get(json_object_get(prompt, mode), "windows");
         for (size_t k = 0; k < json_array_size(windows) && k < MAX_WINDOWS; k++) {
             const double share = qn_review_at(windows, k);
-            if (isnan(share))
+            if (isnan(share) || !fills(prompt, k, window))
                 continue;
             qn_plot_number(p, ((double)k + 0.5) * window);
             qn_plot_number(p, 100.0 * share);
@@ -114,13 +132,14 @@ static enum qins_status plot_autoregressive(struct qn_plotter *p, const struct q
         .caption = "Share of equal greedy tokens by windows of the continuation: mean of the "
                    "prompts with one standard error, and each prompt, thin. Above, both models see "
                    "the FP32 model's tokens; below, each goes on with its own, so that after one "
-                   "different token the texts part and agree only by chance.",
+                   "different token the texts part and agree only by chance. The last windows are "
+                   "left out "
+                   "where fewer than half of the prompts fill them.",
         .alt = "share of equal tokens by position",
         .tensor = -1};
     const struct qn_evidence_file *f = &r->evidence->files[file];
     const json_t *text = json_object_get(test, "text");
     double window = qn_report_number(test, "window"), least[2] = {100.0, 100.0}, unused = 100.0;
-    char head[160];
     if (!(window > 0.0) ||
         json_array_size(json_object_get(json_object_get(test, modes[0]), "windows")) == 0)
         return QINS_OK;
@@ -136,12 +155,11 @@ static enum qins_status plot_autoregressive(struct qn_plotter *p, const struct q
         put_means(p, text, modes[m], window, &least[m]);
         put_prompts(p, test, modes[m], window, m ? &unused : &least[m]);
     }
-    snprintf(head, sizeof head,
-             "bar = %.9g\nlow = %.9g\nfrom_text = %d\nprompts = %zu\nend = %.9g\n",
-             100.0 * bar_of(test, "match", seeds_bar), fmax(least[0], 0.0), json_is_object(text),
-             json_array_size(json_object_get(test, "prompts")),
-             window * (double)windows_of(test, modes));
-    return qn_plot_end(p, &plot, head, qn_asset_review_generation_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_review_generation_gp, err,
+                       "bar = %.9g\nlow = %.9g\nfrom_text = %d\nprompts = %zu\nend = %.9g\n",
+                       100.0 * bar_of(test, "match", seeds_bar), fmax(least[0], 0.0),
+                       json_is_object(text), json_array_size(json_object_get(test, "prompts")),
+                       window * (double)windows_of(test, modes));
 }
 
 /* A curve a length, its name on top: middle of the eighth, per cent, one standard error. */
@@ -156,7 +174,6 @@ static enum qins_status plot_long_context(struct qn_plotter *p, size_t file, con
         .tensor = -1};
     const json_t *length, *part;
     size_t i, k, curves = 0;
-    char head[96];
     qn_review_plot_name(QN_REVIEW_LONG_CONTEXT, file, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
@@ -181,11 +198,10 @@ static enum qins_status plot_long_context(struct qn_plotter *p, size_t file, con
         qn_plot_end_block(p, k, 3);
         curves++;
     }
-    if (curves == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "curves = %zu\nbar = %.9g\nlate = %.9g\n", curves,
-             100.0 * bar_of(test, "match", seeds_bar), 100.0 * bar_of(test, "late", seeds_late));
-    return qn_plot_end(p, &plot, head, qn_asset_review_context_gp, err);
+    return qn_plot_end(p, &plot, curves, qn_asset_review_context_gp, err,
+                       "curves = %zu\nbar = %.9g\nlate = %.9g\n", curves,
+                       100.0 * bar_of(test, "match", seeds_bar),
+                       100.0 * bar_of(test, "late", seeds_late));
 }
 
 enum qins_status qn_review_plot_generation(struct qn_plotter *p, const struct qn_review *r,

@@ -10,7 +10,7 @@ enum { MAX_REVIEWS = 64, MAX_ROWS = 64 };
 
 /* How far a criterion was beyond its threshold, oldest review first, this one last. */
 struct margins {
-    double values[MAX_REVIEWS + 1];
+    double values[MAX_REVIEWS + 1], numbers[MAX_REVIEWS + 1]; /* of the reviews */
     size_t n;
 };
 
@@ -54,20 +54,23 @@ static void find_margins(const json_t *history, const json_t *gate, const json_t
                               ? criterion_of(json_array_get(history, i), qn_report_text(gate, "id"),
                                              qn_report_text(criterion, "id"))
                               : criterion;
-        const double margin = margin_of(c, comparison, threshold);
-        if (isnan(margin) && i == n)
+        const double margin = margin_of(c, comparison, threshold),
+                     number = qn_report_number(json_array_get(history, i), "number");
+        if (isnan(margin) && i == n) {
             m->n = 0; /* it has no figure now */
-        else if (!isnan(margin))
+        } else if (!isnan(margin)) {
+            m->numbers[m->n] = isnan(number) ? (double)i + 1.0 : number;
             m->values[m->n++] = fmin(fmax(margin, -100.0), 100.0);
+        }
     }
 }
 
-/* NAME in two columns, each of which a plot shows whole; what is too long for its width is cut at a
- * word. */
-static void put_name(struct qn_plotter *p, const char *name)
+/* NAME in so many COLUMNS, each of which a plot shows whole; what is too long for its width is cut
+ * at a word. */
+static void put_name(struct qn_plotter *p, const char *name, int columns)
 {
-    enum { COLUMN = 40, COLUMNS = 2 };
-    for (int i = 0; i < COLUMNS; i++) {
+    enum { COLUMN = 60 };
+    for (int i = 0; i < columns; i++) {
         size_t n = strlen(name);
         char part[COLUMN + sizeof "\xe2\x80\xa6"];
         const bool cut = n > COLUMN;
@@ -80,14 +83,41 @@ static void put_name(struct qn_plotter *p, const char *name)
                 n--;
         }
         snprintf(part, sizeof part, "%.*s%s", (int)n, name,
-                 cut && i + 1 == COLUMNS ? "\xe2\x80\xa6" : "");
+                 cut && i + 1 == columns ? "\xe2\x80\xa6" : "");
         qn_plot_text(p, part);
         name += n;
     }
 }
 
+/* As the picture stretches it (assets/review-history.gp). */
+static double place_of(double margin)
+{
+    return margin < 0.0 ? -sqrt(-margin) : sqrt(margin);
+}
+
+/* The number of review I, where no later one's stands in its place. */
+static void put_number(struct qn_plotter *p, const struct margins *m, size_t i)
+{
+    static const double apart = 0.7;
+    char text[32] = "";
+    bool alone = true;
+    for (size_t k = i + 1; k < m->n; k++)
+        alone = alone && fabs(place_of(m->values[k]) - place_of(m->values[i])) >= apart;
+    if (alone)
+        snprintf(text, sizeof text, "%.0f", m->numbers[i]);
+    qn_plot_text(p, text);
+}
+
 /* What is in a block of the data. */
-enum block { BLOCK_NAMES, BLOCK_EARLIER, BLOCK_ARROWS, BLOCK_MET, BLOCK_MISSED, BLOCKS };
+enum block {
+    BLOCK_NAMES,
+    BLOCK_EARLIER,
+    BLOCK_ARROWS,
+    BLOCK_MET,
+    BLOCK_MISSED,
+    BLOCK_GATES,
+    BLOCKS
+};
 
 /* Row ROW of BLOCK; how many lines. */
 static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const json_t *criterion,
@@ -97,19 +127,32 @@ static size_t put_row(struct qn_plotter *p, enum block block, size_t row, const 
     const double now = m->values[m->n - 1];
     const size_t first = block == BLOCK_EARLIER ? 0 : m->n - 1,
                  end = block == BLOCK_EARLIER ? m->n - 1 : m->n;
-    if ((block == BLOCK_MET && !met) || (block == BLOCK_MISSED && met))
+    if ((block == BLOCK_MET && !met) || (block == BLOCK_MISSED && met) || block == BLOCK_GATES)
         return 0;
     for (size_t i = first; i < end; i++) {
         qn_plot_number(p, (double)row);
         if (block == BLOCK_NAMES) {
-            put_name(p, qn_report_text(criterion, "name"));
+            put_name(p, qn_report_text(criterion, "name"), 2);
         } else {
             qn_plot_number(p, block == BLOCK_ARROWS ? m->values[m->n - 2] : m->values[i]);
             qn_plot_number(p, now);
         }
+        if (block == BLOCK_EARLIER)
+            put_number(p, m, i);
         qn_plot_end_row(p);
     }
     return end - first;
+}
+
+/* The gate's name, in a row of its own. */
+static size_t put_gate(struct qn_plotter *p, enum block block, size_t row, const json_t *gate)
+{
+    if (block != BLOCK_GATES)
+        return 0;
+    qn_plot_number(p, (double)row);
+    put_name(p, qn_report_text(gate, "title"), 1);
+    qn_plot_end_row(p);
+    return 1;
 }
 
 /* A figure may be there, and yet not be enough to judge. */
@@ -120,25 +163,29 @@ static bool is_judged(const json_t *criterion)
            (strcmp(status, "pass") == 0 || strcmp(status, "fail") == 0);
 }
 
-/* All rows of BLOCK; how many criteria have any. */
+/* All rows of BLOCK; how many there are in the picture. */
 static size_t put_block(struct qn_plotter *p, const json_t *review, enum block block)
 {
     const json_t *history = json_object_get(review, "history"), *gate, *criterion;
     size_t i, k, rows = 0, lines = 0;
     json_array_foreach(json_object_get(review, "gates"), i, gate)
     {
+        bool headed = false;
         json_array_foreach(json_object_get(gate, "criteria"), k, criterion)
         {
             struct margins m;
-            if (rows == MAX_ROWS || !is_judged(criterion))
+            if (rows + 1 >= MAX_ROWS || !is_judged(criterion))
                 continue;
             find_margins(history, gate, criterion, &m);
             if (m.n < 2)
                 continue;
+            if (!headed)
+                lines += put_gate(p, block, rows++, gate);
+            headed = true;
             lines += put_row(p, block, rows++, criterion, &m);
         }
     }
-    qn_plot_end_block(p, lines, 3);
+    qn_plot_end_block(p, lines, block == BLOCK_EARLIER ? 4 : 3);
     return rows;
 }
 
@@ -149,12 +196,11 @@ enum qins_status qn_review_plot_history(struct qn_plotter *p, const struct qn_re
         .caption =
             "How far each deciding criterion is beyond its threshold, in per cent of it, cut "
             "off at 100 and drawn wider near 0: right of the line it is met. Filled: this "
-            "review (square: not met); hollow: earlier ones; the arrow comes from the "
-            "review before.",
+            "review (square: not met); hollow: earlier ones, with their numbers where they are "
+            "apart; the arrow comes from the review before.",
         .alt = "criteria relative to their thresholds, now and in earlier reviews",
         .tensor = -1};
     size_t rows = 0;
-    char head[64];
     if (json_array_size(json_object_get(r->json, "history")) == 0)
         return QINS_OK;
     qn_review_plot_name(QN_REVIEW_HISTORY, 0, plot.name, sizeof plot.name);
@@ -163,8 +209,5 @@ enum qins_status qn_review_plot_history(struct qn_plotter *p, const struct qn_re
         return st;
     for (int block = 0; block < BLOCKS; block++)
         rows = put_block(p, r->json, (enum block)block);
-    if (rows == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\n", rows);
-    return qn_plot_end(p, &plot, head, qn_asset_review_history_gp, err);
+    return qn_plot_end(p, &plot, rows, qn_asset_review_history_gp, err, "rows = %zu\n", rows);
 }

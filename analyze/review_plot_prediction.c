@@ -75,7 +75,6 @@ static enum qins_status plot_kl(struct qn_plotter *p, const struct qn_review *r,
         .tensor = -1};
     size_t curves = 0;
     double least = 0.1, most = 0.1;
-    char head[96];
     qn_review_plot_name(QN_REVIEW_KL, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
@@ -87,8 +86,6 @@ static enum qins_status plot_kl(struct qn_plotter *p, const struct qn_review *r,
         put_divergence(p, kl, &least, &most);
         curves++;
     }
-    if (curves == 0)
-        return qn_plot_drop(p, plot.name, err);
     for (size_t i = 0, n = 0; i < r->evidence->n && n < curves; i++) {
         const json_t *kl = divergence_of(&r->evidence->files[i]);
         if (!json_is_object(kl))
@@ -108,9 +105,9 @@ static enum qins_status plot_kl(struct qn_plotter *p, const struct qn_review *r,
         free(label);
         n++;
     }
-    snprintf(head, sizeof head, "curves = %zu\nlow = %.3g\nhigh = %.3g\n", curves,
-             fmax(least, LEAST_KL) / 2.0, most * 2.0);
-    return qn_plot_end(p, &plot, head, qn_asset_review_kl_gp, err);
+    return qn_plot_end(p, &plot, curves, qn_asset_review_kl_gp, err,
+                       "curves = %zu\nlow = %.3g\nhigh = %.3g\n", curves,
+                       fmax(least, LEAST_KL) / 2.0, most * 2.0);
 }
 
 static enum qins_status plot_top_k(struct qn_plotter *p, const struct qn_review *r,
@@ -122,7 +119,6 @@ static enum qins_status plot_top_k(struct qn_plotter *p, const struct qn_review 
         .alt = "overlap of the likeliest tokens",
         .tensor = -1};
     size_t curves = 0;
-    char head[64];
     qn_review_plot_name(QN_REVIEW_TOP_K, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
@@ -145,10 +141,7 @@ static enum qins_status plot_top_k(struct qn_plotter *p, const struct qn_review 
         qn_plot_end_block(p, k, 3);
         curves++;
     }
-    if (curves == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "curves = %zu\n", curves);
-    return qn_plot_end(p, &plot, head, qn_asset_review_top_k_gp, err);
+    return qn_plot_end(p, &plot, curves, qn_asset_review_top_k_gp, err, "curves = %zu\n", curves);
 }
 
 /* A figure and its standard error: an object of both, or a number and, under ERROR_KEY beside it,
@@ -188,16 +181,12 @@ static void change_of(const json_t *test, double *value, double *error)
 /* Whether both were measured on the same text in the same windows, beside the same model. */
 static bool same_setting(const struct qn_evidence_file *a, const struct qn_evidence_file *b)
 {
-    static const char *const keys[] = {"model", "text"}, *const settings[] = {"style", "context"};
-    for (int i = 0; i < 2; i++) {
-        const json_t *x = json_object_get(qn_review_test(a, "perplexity"), settings[i]),
-                     *y = json_object_get(qn_review_test(b, "perplexity"), settings[i]);
+    static const char *const keys[] = {"model", "text"};
+    for (int i = 0; i < 2; i++)
         if (strcmp(qn_report_text(json_object_get(a->report, keys[i]), "fingerprint"),
-                   qn_report_text(json_object_get(b->report, keys[i]), "fingerprint")) != 0 ||
-            !json_equal(x, y))
+                   qn_report_text(json_object_get(b->report, keys[i]), "fingerprint")) != 0)
             return false;
-    }
-    return true;
+    return qn_review_same_windows(qn_review_test(a, "perplexity"), qn_review_test(b, "perplexity"));
 }
 
 /* The first of the largest set of reports that can be laid side by side; NULL. */
@@ -244,8 +233,7 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
         .alt = "perplexity of the model and its candidates",
         .tensor = -1};
     const struct qn_evidence_file *common = common_setting(r->evidence);
-    size_t rows = 1, longest = 0;
-    char head[64];
+    size_t rows = 1, longest = 0, left_out = 0;
     if (!common)
         return QINS_OK;
     qn_review_plot_name(QN_REVIEW_PERPLEXITY, 0, plot.name, sizeof plot.name);
@@ -257,8 +245,10 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
     for (size_t i = 0; i < r->evidence->n && rows < MAX_ROWS; i++) {
         const struct qn_evidence_file *f = &r->evidence->files[i];
         const json_t *test = qn_review_test(f, "perplexity");
-        if (!test || !same_setting(common, f))
+        if (!test || !same_setting(common, f)) {
+            left_out += test != NULL;
             continue;
+        }
         char *label = qn_review_label(r, f);
         const size_t length = label ? strlen(label) : 0;
         longest = length > longest ? length : longest;
@@ -267,8 +257,8 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
         put_perplexity(p, json_object_get(test, "candidate"), test);
         rows++;
     }
-    snprintf(head, sizeof head, "rows = %zu\nlongest = %zu\n", rows, longest);
-    return qn_plot_end(p, &plot, head, qn_asset_review_perplexity_gp, err);
+    return qn_plot_end(p, &plot, 1, qn_asset_review_perplexity_gp, err,
+                       "rows = %zu\nlongest = %zu\nleft = %zu\n", rows, longest, left_out);
 }
 
 enum qins_status qn_review_plot_prediction(struct qn_plotter *p, const struct qn_review *r,

@@ -79,7 +79,7 @@ static void put_layers(struct qn_plotter *p, const struct layers *l)
         qn_plot_text(p, "layer");
         for (int k = 0; k < l->n_kinds; k++)
             for (int column = 0; column < 2; column++)
-                qn_plot_text(p, l->kinds[k]);
+                qn_plot_name(p, l->kinds[k]);
         qn_plot_end_row(p);
         for (long layer = 0; layer <= l->last; layer++, rows++) {
             qn_plot_number(p, (double)layer);
@@ -106,7 +106,7 @@ static size_t put_others(struct qn_plotter *p, const struct layers *l)
         qn_plot_number(p, (double)(l->last + 1) + (double)rows);
         qn_plot_number(p, t->sqnr_db);
         qn_plot_number(p, 100.0 * t->p99);
-        qn_plot_text(p, t->component);
+        qn_plot_name(p, t->component);
         qn_plot_end_row(p);
         rows++;
     }
@@ -127,7 +127,6 @@ static enum qins_status plot_layers(struct qn_plotter *p, const struct qn_review
     struct layers l = {.last = -1};
     const json_t *tensor;
     size_t i, others;
-    char head[96];
     l.places = calloc(json_array_size(tensors) + 1, sizeof *l.places);
     if (!l.places)
         return qn_fail_memory(err);
@@ -145,9 +144,8 @@ static enum qins_status plot_layers(struct qn_plotter *p, const struct qn_review
             qn_plot_end_block(p, 1, 1);
             put_layers(p, &l);
             others = put_others(p, &l);
-            snprintf(head, sizeof head, "kinds = %d\nlast = %ld\nothers = %zu\n", l.n_kinds, l.last,
-                     others);
-            st = qn_plot_end(p, &plot, head, qn_asset_review_layers_gp, err);
+            st = qn_plot_end(p, &plot, 1, qn_asset_review_layers_gp, err,
+                             "kinds = %d\nlast = %ld\nothers = %zu\n", l.n_kinds, l.last, others);
         }
     }
     free(l.places);
@@ -167,6 +165,25 @@ static bool is_validated(const struct qn_evidence *e, const struct qn_evidence_f
     return false;
 }
 
+/* What criteria allow of the errors in F, or 0. */
+static double bar_of_layers(const struct qn_review *r, const struct qn_evidence_file *f)
+{
+    const json_t *gate, *criterion;
+    size_t i, k;
+    json_array_foreach(json_object_get(r->json, "gates"), i, gate)
+    {
+        json_array_foreach(json_object_get(gate, "criteria"), k, criterion)
+        {
+            const double bar = qn_report_number(criterion, "threshold");
+            if (qn_review_kind(qn_report_text(criterion, "plot")) == QN_REVIEW_LAYERS &&
+                strcmp(qn_report_text(criterion, "evidence"), f->path) == 0 &&
+                *qn_report_text(criterion, "comparison") == '<' && bar > 0.0)
+                return bar;
+        }
+    }
+    return 0.0;
+}
+
 static enum qins_status plot_all_layers(struct qn_plotter *p, const struct qn_review *r,
                                         struct qins_error *err)
 {
@@ -183,7 +200,7 @@ static enum qins_status plot_all_layers(struct qn_plotter *p, const struct qn_re
             continue;
         char name[sizeof((struct qn_plot *)0)->name];
         qn_review_plot_name(QN_REVIEW_LAYERS, i, name, sizeof name);
-        st = native ? qn_plot_native_layers(p, name, f->report, err)
+        st = native ? qn_plot_native_layers(p, name, f->report, bar_of_layers(r, f), err)
                     : plot_layers(p, r, i, tensors, err);
     }
     return st;
@@ -218,16 +235,17 @@ static enum qins_status plot_kv(struct qn_plotter *p, const struct qn_review *r,
         int colour;
     } lines[] = {{"full pages", "packed_bytes", "packed_values", PACKED},
                  {"old pages, coded", "old_bytes", "old_values", OLD},
-                 {"all, with open page", "held_bytes", "held_values", HELD}};
+                 {"all, mean over lengths", NULL, NULL, HELD}};
     struct qn_plot plot = {
-        .caption = "What the V cache takes, bits a value with headers and scales, against "
-                   "float16: full pages as packed, the old ones entropy-coded, and the whole cache "
-                   "with the float32 page that is being filled. Counted during validation.",
+        .caption =
+            "What the V cache takes, bits a value with headers and scales, against "
+            "float16: full pages as packed, the old ones entropy-coded, and the whole cache, "
+            "with the float32 page that is being filled, over all lengths that windows had "
+            "while they grew. Counted during validation.",
         .alt = "size of the V cache",
         .tensor = -1};
     double largest = 0.0;
     size_t rows = 0;
-    char head[64];
     qn_review_plot_name(QN_REVIEW_KV_CACHE, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
@@ -243,16 +261,14 @@ static enum qins_status plot_kv(struct qn_plotter *p, const struct qn_review *r,
             char what[64];
             snprintf(what, sizeof what, "%.0f bit, %s [%zu]", qn_report_number(kv, "bits"),
                      lines[k].what, qn_review_number(r, f->path));
-            rows += put_bits(p, what,
-                             8.0 * qn_report_number(kv, lines[k].bytes) /
-                                 qn_report_number(kv, lines[k].values),
-                             lines[k].colour, &largest);
+            const double bits = lines[k].bytes ? 8.0 * qn_report_number(kv, lines[k].bytes) /
+                                                     qn_report_number(kv, lines[k].values)
+                                               : 16.0 / qn_report_number(kv, "mean_held_ratio_f16");
+            rows += put_bits(p, what, bits, lines[k].colour, &largest);
         }
     }
-    if (rows < 2)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head, "rows = %zu\nlargest = %.9g\n", rows, largest);
-    return qn_plot_end(p, &plot, head, qn_asset_waterfall_gp, err);
+    return qn_plot_end(p, &plot, rows > 1, qn_asset_waterfall_gp, err,
+                       "rows = %zu\nlargest = %.9g\n", rows, largest);
 }
 
 /* Coders as curves of points, and what they lie within. */
@@ -294,7 +310,7 @@ static void put_costs(struct qn_plotter *p, struct points *points, const json_t 
                      bits = qn_report_number(json_object_get(report, "bits_per_element"), key);
         if (!(bits > 0.0 && ns > 0.0) || points->coders == MAX_CODERS)
             continue;
-        qn_plot_text(p, key);
+        qn_plot_name(p, key);
         qn_plot_end_row(p);
         put_point(p, points, ns, qn_report_number(json_object_get(report, "decode_ns_low"), key),
                   qn_report_number(json_object_get(report, "decode_ns_high"), key), bits, 0.0);
@@ -317,7 +333,7 @@ static void put_coder(struct qn_plotter *p, struct points *points, const json_t 
         if (strcmp(qn_report_text(line, "coder"), coder) != 0 || !(ns > 0.0 && bits > 0.0))
             continue;
         if (points->n == before) {
-            qn_plot_text(p, coder);
+            qn_plot_name(p, coder);
             qn_plot_end_row(p);
         }
         put_point(p, points, ns, qn_report_number(cost, "low"), qn_report_number(cost, "high"),
@@ -370,19 +386,15 @@ static enum qins_status plot_trade_off(struct qn_plotter *p, const struct qn_rev
         .alt = "size against decoding time by coder",
         .tensor = -1};
     struct points points = {0};
-    char head[192];
     qn_review_plot_name(QN_REVIEW_TRADE_OFF, 0, plot.name, sizeof plot.name);
     enum qins_status st = qn_plot_begin(p, plot.name, err);
     if (st != QINS_OK)
         return st;
     put_first(p, &points, r->evidence, QN_BENCH_SCHEMA, put_coders);
     put_first(p, &points, r->evidence, QN_COSTS_SCHEMA, put_costs);
-    if (points.n == 0)
-        return qn_plot_drop(p, plot.name, err);
-    snprintf(head, sizeof head,
-             "coders = %zu\nfastest = %.6g\nslowest = %.6g\nleast = %.6g\nmost = %.6g\n",
-             points.coders, points.fastest, points.slowest, points.least, points.most);
-    return qn_plot_end(p, &plot, head, qn_asset_review_trade_off_gp, err);
+    return qn_plot_end(p, &plot, points.n, qn_asset_review_trade_off_gp, err,
+                       "coders = %zu\nfastest = %.6g\nslowest = %.6g\nleast = %.6g\nmost = %.6g\n",
+                       points.coders, points.fastest, points.slowest, points.least, points.most);
 }
 
 enum qins_status qn_review_plot_sizes(struct qn_plotter *p, const struct qn_review *r,

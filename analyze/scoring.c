@@ -19,8 +19,9 @@ enum qins_status qn_text_windows_init(struct qn_text_windows *w, const struct qn
         return qn_fail(err, QINS_ERR_USAGE, "a window needs %zu tokens at least, not %zu", least,
                        context);
     if (have < need)
-        return qn_fail(err, QINS_ERR_FORMAT, "the text has %zu tokens, one window of %zu needs %zu",
-                       have, context, need);
+        return qn_fail(err, QINS_ERR_FORMAT,
+                       "the text has %zu token%s, one window of %zu needs %zu", have,
+                       have == 1 ? "" : "s", context, need);
     *w = (struct qn_text_windows){.ids = ids,
                                   .context = context,
                                   .style = style,

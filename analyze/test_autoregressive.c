@@ -1,6 +1,7 @@
 #include "analyze/continuation_report.h"
 #include "analyze/divergence.h"
 #include "analyze/prompts.h"
+#include "analyze/validate_report.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -116,10 +117,8 @@ static enum qins_status cut_prompts(const struct qn_validation *v, struct group 
 static void describe(const struct group *g, json_t **j)
 {
     json_t *kinds = json_object();
-    for (size_t i = 0; i < g->n; i++) {
-        const json_int_t n = json_integer_value(json_object_get(kinds, g->prompts[i].kind));
-        qn_json_put(&kinds, g->prompts[i].kind, json_integer(n + 1));
-    }
+    for (size_t i = 0; i < g->n; i++)
+        qn_count_name(&kinds, g->prompts[i].kind);
     qn_json_put(j, "source", qn_json_text(g->source));
     qn_json_put(j, "fingerprint", qn_json_digest(&g->digest));
     qn_json_put(j, "kinds", kinds);
@@ -179,9 +178,7 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     const bool text_alone = !v->tokenizer || (prompts && strcmp(prompts, QN_PROMPTS_TEXT) == 0);
     json_t *j = json_object();
     enum qins_status st = QINS_OK;
-    if (!v->models[CANDIDATE]) {
-        qn_json_put(&j, "skipped", json_string("there is no candidate"));
-    } else if (qn_continuation_context(v) < 2) {
+    if (qn_continuation_context(v) < 2) {
         qn_json_put(&j, "skipped", json_string("the context has no room for a continuation"));
     } else {
         begin_report(v, &j);
@@ -193,14 +190,8 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
             qn_json_put(&j, "text", text);
         }
     }
-    if (st == QINS_OK && !j)
-        st = qn_fail_memory(err);
-    if (st != QINS_OK) {
-        json_decref(j);
-        j = NULL;
-    }
-    *result = j;
-    return st;
+    return qn_validation_end(st, j, result, err);
 }
 
-const struct qn_validate_test qn_test_autoregressive = {"autoregressive", run};
+const struct qn_validate_test qn_test_autoregressive = {
+    .name = "autoregressive", .compares = true, .run = run};

@@ -115,20 +115,6 @@ static enum qins_status measure(const struct consistency *c, size_t tensor, stru
     return st;
 }
 
-/* The record of a tensor that is done. */
-static enum qins_status recall(const struct consistency *c, size_t tensor, struct record *out,
-                               struct qins_error *err)
-{
-    size_t size = 0;
-    const void *data = qn_journal_get(c->v->journal, test_name, tensor, &size);
-    if (!data || size != sizeof *out)
-        return qn_fail_at(err, QINS_ERR_FORMAT, c->v->options->journal, NULL, QN_NO_OFFSET,
-                          "item %zu of '%s' is none that a run made: remove the file", tensor,
-                          test_name);
-    memcpy(out, data, sizeof *out);
-    return QINS_OK;
-}
-
 /* The worst of several tensors, and which they are: NaN is worst. */
 struct worst {
     double cosine, p99_rel_error;
@@ -275,13 +261,13 @@ static enum qins_status report(const struct consistency *c, const char *note, js
                                struct qins_error *err)
 {
     struct summary s = {.tensors = json_array()};
-    struct record r = {0};
+    const void *record;
     json_t *j = json_object();
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < c->lists[MODEL].count && st == QINS_OK; i++) {
-        st = recall(c, i, &r, err);
+        st = qn_validation_item(c->v, test_name, i, sizeof(struct record), &record, err);
         if (st == QINS_OK)
-            add_record(&s, c, i, &r);
+            add_record(&s, c, i, record);
     }
     if (s.candidate.cosine_name)
         put_candidate(&s, &j);
@@ -291,14 +277,7 @@ static enum qins_status report(const struct consistency *c, const char *note, js
         qn_json_put(&j, "note", json_string(note));
     put_modes(&s, &j);
     json_decref(s.tensors);
-    if (st == QINS_OK && !j)
-        st = qn_fail_memory(err);
-    if (st != QINS_OK) {
-        json_decref(j);
-        j = NULL;
-    }
-    *out = j;
-    return st;
+    return qn_validation_end(st, j, out, err);
 }
 
 /* Whether the lists are of the same tensors, whatever their names' prefixes. */
@@ -357,4 +336,4 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     return st;
 }
 
-const struct qn_validate_test qn_test_consistency = {test_name, run};
+const struct qn_validate_test qn_test_consistency = {.name = test_name, .run = run};

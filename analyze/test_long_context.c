@@ -192,19 +192,9 @@ static enum qins_status run_lengths(struct qn_validation *v, json_t **j, struct 
 static enum qins_status run(struct qn_validation *v, json_t **result, struct qins_error *err)
 {
     json_t *j = json_object();
-    enum qins_status st = QINS_OK;
-    if (v->models[CANDIDATE])
-        st = run_lengths(v, &j, err);
-    else
-        qn_json_put(&j, "skipped", json_string("there is no candidate"));
-    if (st == QINS_OK && !j)
-        st = qn_fail_memory(err);
-    if (st != QINS_OK) {
-        json_decref(j);
-        j = NULL;
-    }
-    *result = j;
-    return st;
+    const enum qins_status st = run_lengths(v, &j, err);
+    return qn_validation_end(st, j, result, err);
 }
 
-const struct qn_validate_test qn_test_long_context = {"long-context", run};
+const struct qn_validate_test qn_test_long_context = {
+    .name = "long-context", .compares = true, .run = run};

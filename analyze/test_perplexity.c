@@ -47,15 +47,22 @@ static void put_cost(json_t **j, const struct qn_validation *v, const struct qn_
         qn_json_put(j, "partial", json_true());
 }
 
+/* The I-th of windows of SCORED positions each. */
+static const struct qn_nll *nll_at(const void *const *windows, size_t scored, uint64_t i)
+{
+    return (const struct qn_nll *)windows[i / scored] + i % scored;
+}
+
 /* The model's own figures. */
 static enum qins_status run_alone(struct qn_validation *v, struct losses *l, json_t **out,
                                   struct qins_error *err)
 {
+    const size_t scored = qn_text_windows_scored(&v->windows);
     struct qn_pass_cost cost;
-    struct qn_nll *nll = NULL;
+    const void **nll = NULL;
     enum qins_status st = qn_validation_nll(v, "nll", &v->windows, 0, &nll, &cost, err);
-    for (uint64_t i = 0; i < l->n && nll; i++)
-        l->of[MODEL][i] = nll[i].of[MODEL];
+    for (uint64_t i = 0; i < l->n && st == QINS_OK; i++)
+        l->of[MODEL][i] = nll_at(nll, scored, i)->of[MODEL];
     free(nll);
     if (st != QINS_OK)
         return st;
@@ -72,18 +79,17 @@ static enum qins_status run_alone(struct qn_validation *v, struct losses *l, jso
 static enum qins_status run_both(struct qn_validation *v, struct losses *l, json_t **out,
                                  struct qins_error *err)
 {
-    const struct qn_position *p;
-    uint64_t n, windows;
-    enum qins_status st = qn_validation_positions(v, &p, &n, &windows, err);
+    struct qn_positions p;
+    enum qins_status st = qn_validation_positions(v, &p, err);
     if (st == QINS_OK)
-        st = qn_perplexity_report(p, n, windows, out, err);
+        st = qn_perplexity_report(&p, out, err);
     if (st != QINS_OK)
         return st;
     for (int i = 0; i < QN_PREDICTORS; i++) {
         json_t *figures = json_incref(json_object_get(*out, qn_validation_keys[i]));
         put_cost(&figures, v, &v->positions_cost, v->positions_cost.model_seconds[i], i);
         json_decref(figures);
-        qn_position_column(p, n, offsetof(struct qn_position, nll) + (size_t)i * sizeof(double),
+        qn_position_column(&p, offsetof(struct qn_position, nll) + (size_t)i * sizeof(double),
                            l->of[i]);
     }
     return QINS_OK;
@@ -99,7 +105,7 @@ static enum qins_status llama_losses(struct qn_validation *v, const struct qn_te
     const uint64_t shared = w->style == v->windows.style || w->bos < 0 ? ours->windows : 0;
     const size_t all = qn_text_windows_scored(&v->windows), first = w->first - v->windows.first;
     struct qn_pass_cost cost;
-    struct qn_nll *nll = NULL;
+    const void **nll = NULL;
     enum qins_status st = losses_init(l, w->count * scored, w->count, err);
     if (st == QINS_OK)
         st = qn_validation_nll(v, "llama.cpp", w, shared, &nll, &cost, err);
@@ -107,7 +113,7 @@ static enum qins_status llama_losses(struct qn_validation *v, const struct qn_te
         for (uint64_t i = 0; i < shared * scored; i++)
             l->of[k][i] = ours->of[k][i / scored * all + first + i % scored];
         for (uint64_t i = shared * scored; i < l->n; i++)
-            l->of[k][i] = nll[i - shared * scored].of[k];
+            l->of[k][i] = nll_at(nll, scored, i - shared * scored)->of[k];
     }
     free(nll);
     return st;
@@ -188,12 +194,7 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
         st = qn_fail_memory(err);
     json_decref(figures);
     losses_finish(&l);
-    if (st != QINS_OK) {
-        json_decref(j);
-        j = NULL;
-    }
-    *result = j;
-    return st;
+    return qn_validation_end(st, j, result, err);
 }
 
-const struct qn_validate_test qn_test_perplexity = {"perplexity", run};
+const struct qn_validate_test qn_test_perplexity = {.name = "perplexity", .run = run};

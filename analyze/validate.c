@@ -41,6 +41,12 @@ static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], str
     return QINS_OK;
 }
 
+enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err)
+{
+    bool chosen[N_TESTS];
+    return choose_tests(list, chosen, err);
+}
+
 /* The candidate beside the model: an archive or checkpoint, the model with a transport, or the very
  * same model where its V cache is all that differs. */
 static enum qins_status open_models(struct qn_validation *v, struct qins_error *err)
@@ -77,8 +83,11 @@ static enum qins_status open_corpus(struct qn_validation *v, struct qins_error *
 {
     const struct qn_validate_options *o = v->options;
     const struct qn_model *m = v->models[MODEL];
-    struct qn_corpus_options c = {
-        .texts = &o->text, .n_texts = o->text != NULL, .tokenizer = o->tokenizer, .ids = o->ids};
+    struct qn_corpus_options c = {.texts = &o->text,
+                                  .n_texts = o->text != NULL,
+                                  .tokenizer = o->tokenizer,
+                                  .ids = o->ids,
+                                  .monitor = v->monitor};
     enum qins_status st = qn_corpus_open(&v->corpus, m, &c, err);
     if (st == QINS_OK && !o->ids)
         st = qn_tokenizer_open(&v->tokenizer, o->tokenizer, &m->files, m->config.vocab, err);
@@ -151,6 +160,30 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
     return st;
 }
 
+/* Tokens of a page see V of that page as it was computed. */
+static enum qins_status check_pages(struct qn_validation *v, const bool chosen[N_TESTS],
+                                    struct qins_error *err)
+{
+    struct qn_kv_layout l;
+    bool windows = false;
+    for (int i = 0; i < N_TESTS; i++)
+        windows |= chosen[i] && (tests[i] == &qn_test_sampling || tests[i] == &qn_test_perplexity);
+    if (!v->kv[CANDIDATE].bits || !windows)
+        return QINS_OK;
+    const struct qn_model_config *c = &v->models[CANDIDATE]->config;
+    const enum qins_status st = qn_kv_layout_init(
+        &l, c->n_kv_heads, c->head_dim, v->kv[CANDIDATE].bits, v->kv[CANDIDATE].page_bytes, err);
+    if (st == QINS_OK && v->context <= l.tokens) {
+        snprintf(
+            v->kv_note, sizeof v->kv_note,
+            "windows of %u tokens see no coded page of V (%u): sampling and perplexity do not show "
+            "the cache",
+            v->context, l.tokens);
+        qn_notice(v->monitor, "%s", v->kv_note);
+    }
+    return st;
+}
+
 static enum qins_status begin(struct qn_validation *v, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
@@ -195,6 +228,15 @@ static void put_result(json_t **results, const char *name, json_t *result)
     qn_json_put(results, key, result);
 }
 
+static enum qins_status run_test(struct qn_validation *v, const struct qn_validate_test *test,
+                                 json_t **result, struct qins_error *err)
+{
+    if (!test->compares || v->models[CANDIDATE])
+        return test->run(v, result, err);
+    return qn_validation_end(QINS_OK, json_pack("{s:s}", "skipped", "there is no candidate"),
+                             result, err);
+}
+
 static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_TESTS],
                                   json_t **results, struct qins_error *err)
 {
@@ -204,7 +246,7 @@ static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_T
         json_t *result = NULL;
         if (!chosen[i])
             continue;
-        st = tests[i]->run(v, &result, err);
+        st = run_test(v, tests[i], &result, err);
         if (st == QINS_OK)
             put_result(results, tests[i]->name, result);
     }
@@ -270,6 +312,8 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
         st = check_options(options, chosen, err);
     if (st == QINS_OK)
         st = begin(&v, err);
+    if (st == QINS_OK)
+        st = check_pages(&v, chosen, err);
     if (st == QINS_OK)
         st = open_logits(&v, err);
     if (st == QINS_OK)

@@ -25,18 +25,36 @@ struct qn_validate_options {
     const char *save_logits; /* folder for model.npy, candidate.npy [positions][vocab] float32 and
                                 next.npy, or NULL */
     const char *prompts;     /* path, or NULL: the shipped ones (examples/prompts.json, embedded) */
-    uint32_t tokens;     /* generated from each prompt at most; 0: 1000, fewer in long contexts */
+    uint32_t tokens;     /* generated from each prompt at most; 0: 1000. Of long-context, too, whose
+                            continuations are of 256 and half the length at most */
     const char *journal; /* path of the file that makes the run resumable, or NULL. It stays
                             until whoever has saved the report removes it */
     bool resume;         /* goes on behind what the journal has */
-    unsigned threads;    /* 1 at least */
+    unsigned threads;    /* >= 1 */
 };
 
 /* *report is docs/schemas/validation.schema.json, owned by the caller; NULL after a failure.
- * QINS_ERR_USAGE for a test that there is not, QINS_ERR_FORMAT for a text shorter than a window
- * or a candidate with another vocabulary. A candidate made from another model is noted. */
+ * QINS_ERR_USAGE for a test that there is not, for saved logits without test perplexity or beside a
+ * journal, for prompts of text beside ids, for pages to dump without a coded cache;
+ * QINS_ERR_FORMAT for a text shorter than a window, a candidate with another vocabulary, a model
+ * whose logits are not finite, a journal's item of another size or with values that sums and sorted
+ * figures cannot take; QINS_ERR_IO before the tests for
+ * files that cannot be made; QINS_ERR_INTERRUPTED when the monitor says so. A candidate made from
+ * another model is noted.
+ *
+ * Figures do not depend on the number of threads; it starts them itself, and the monitor is called
+ * from the calling thread. One call at a time in a process.
+ *
+ * Memory beside that of models and sessions: about 130 bytes for each scored position of the text
+ * (a record of 88, kept to the end, 40 while figures are made of it, pointers), about 35 without a
+ * candidate; 35 for each token of long-context's windows (65 536 of a length, or one window), 12
+ * for each token that is generated. */
 enum qins_status qn_validate(const struct qn_validate_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
+
+/* QINS_ERR_USAGE for a LIST, as in the options or NULL, with a test that there is not; for who has
+ * other work to do before qn_validate(). */
+enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err);
 
 #endif

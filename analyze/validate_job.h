@@ -5,7 +5,7 @@
 #include "analyze/journal.h"
 #include "analyze/kv_dump.h"
 #include "analyze/logits_file.h"
-#include "analyze/position.h"
+#include "analyze/position_report.h"
 #include "analyze/prediction.h"
 #include "analyze/validate.h"
 #include "formats/transport.h"
@@ -36,14 +36,16 @@ struct qn_validation {
     struct qn_compute_counts compute[QN_PREDICTORS]; /* of all tests that ran */
     struct qn_kv_counts
         kv_counts; /* the candidate's: not in the journal, so of this run alone; see "partial" */
-    struct qn_kv_dumped dumped;    /* with options->dump_kv */
-    struct qn_position *positions; /* what qn_validation_positions() hands out, once it has run */
+    char kv_note[160];          /* what the text's windows cannot show of the V cache, or "" */
+    struct qn_kv_dumped dumped; /* with options->dump_kv */
+    const void **positions;     /* [windows]: what qn_validation_positions() hands out */
     struct qn_pass_cost positions_cost;
 };
 
 /* A test: skipped (with a reason in the report) where it cannot be done with these models. */
 struct qn_validate_test {
     const char *name; /* as --tests takes it; its key in the report has '_' in place of '-' */
+    bool compares;    /* skipped without a candidate, and not run */
     /* On success *result is the test's part of the report: "passed" (true, false or null),
      * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason},
      * which gets a "passed" of null. */
@@ -52,27 +54,42 @@ struct qn_validate_test {
 extern const struct qn_validate_test qn_test_consistency, qn_test_autoregressive, qn_test_sampling,
     qn_test_perplexity, qn_test_long_context;
 
+/* Item ITEM of a test, which the journal has, where it lies there; QINS_ERR_FORMAT where it has not
+ * SIZE bytes. */
+enum qins_status qn_validation_item(const struct qn_validation *v, const char *test, uint64_t item,
+                                    size_t size, const void **out, struct qins_error *err);
+/* The same of the first N: (*OUT)[n] is the caller's to free, what it points to the journal's. */
+enum qins_status qn_validation_items(const struct qn_validation *v, const char *test, uint64_t n,
+                                     size_t size, const void ***out, struct qins_error *err);
+/* QINS_ERR_FORMAT for an item that holds something else than it should. */
+enum qins_status qn_validation_bad_item(const struct qn_validation *v, const char *test,
+                                        uint64_t item, struct qins_error *err);
+
 /* Scored positions of all windows of the text, from the journal's "windows" or by running both
- * models; tests sampling and perplexity share them. *P lives as long as V. There must be a
+ * models; tests sampling and perplexity share them. They live as long as V. There must be a
  * candidate. */
-enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
-                                         uint64_t *n, uint64_t *windows, struct qins_error *err);
+enum qins_status qn_validation_positions(struct qn_validation *v, struct qn_positions *out,
+                                         struct qins_error *err);
 
 /* NLL of a scored position, in float64; the second one is 0 without a candidate. */
 struct qn_nll {
     double of[QN_PREDICTORS];
 };
 
-/* The same for NLL alone, of WINDOWS from the one numbered FIRST on, as the journal's TEST; *NLL is
- * the caller's. */
+/* The same for NLL alone, of WINDOWS from the one numbered FIRST on, as the journal's TEST:
+ * (*NLL)[w - FIRST] is the struct qn_nll of window w's scored positions. *NLL is the caller's to
+ * free, what it points to the journal's. */
 enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    const struct qn_text_windows *windows, uint64_t first,
-                                   struct qn_nll **nll, struct qn_pass_cost *cost,
+                                   const void ***nll, struct qn_pass_cost *cost,
                                    struct qins_error *err);
 
 /* {"value": …, "bar": BAR, "comparison": "<=" …, "passed": …, "source": SOURCE} under NAME of
  * *THRESHOLDS; a value that is not finite does not pass. Returns whether it passed. */
 bool qn_validation_bar(json_t **thresholds, const char *name, double value, const char *comparison,
                        double bar, const char *source);
+/* How a test ends: *RESULT is J, or NULL where ST is a failure or J is NULL for want of memory. */
+enum qins_status qn_validation_end(enum qins_status st, json_t *j, json_t **result,
+                                   struct qins_error *err);
 
 #endif

@@ -64,8 +64,7 @@ static json_t *describe_text(const struct qn_validation *v)
     return j;
 }
 
-/* Adds one to the number under NAME. */
-static void count_name(json_t **counts, const char *name)
+void qn_count_name(json_t **counts, const char *name)
 {
     qn_json_put(counts, name, json_integer(json_integer_value(json_object_get(*counts, name)) + 1));
 }
@@ -75,8 +74,8 @@ static json_t *describe_transport(const struct qn_validation *v)
     const struct qn_transport *t = &v->transport;
     json_t *j = json_object(), *projections = json_object(), *methods = json_object();
     for (size_t i = 0; i < t->n_layers; i++) {
-        count_name(&projections, qn_projection_name(t->layers[i].projection));
-        count_name(&methods, qn_transport_method_name(t->inputs[t->layers[i].input].method));
+        qn_count_name(&projections, qn_projection_name(t->layers[i].projection));
+        qn_count_name(&methods, qn_transport_method_name(t->inputs[t->layers[i].input].method));
     }
     qn_json_put(&j, "path", qn_json_text(v->options->transport));
     qn_json_put(&j, "calibration_fingerprint", qn_json_digest(&t->calibration));
@@ -102,6 +101,8 @@ static json_t *describe_kv(const struct qn_validation *v)
 {
     enum { LAST = QN_PREDICTORS - 1 };
     json_t *j = qn_kv_report(&v->models[LAST]->config, &v->kv[LAST], &v->kv_counts);
+    if (v->kv_note[0])
+        qn_json_put(&j, "note", json_string(v->kv_note));
     if (v->resumed > 0)
         qn_json_put(&j, "partial", json_true());
     if (v->options->dump_kv)
@@ -144,4 +145,17 @@ bool qn_validation_bar(json_t **thresholds, const char *name, double value, cons
     qn_json_put(&j, "source", json_string(source));
     qn_json_put(thresholds, name, j);
     return passed;
+}
+
+enum qins_status qn_validation_end(enum qins_status st, json_t *j, json_t **result,
+                                   struct qins_error *err)
+{
+    if (st == QINS_OK && !j)
+        st = qn_fail_memory(err);
+    if (st != QINS_OK) {
+        json_decref(j);
+        j = NULL;
+    }
+    *result = j;
+    return st;
 }

@@ -10,6 +10,8 @@ extern const char *const qn_validation_keys[QN_PREDICTORS];
 
 /* The report without its tests; NULL when out of memory. */
 json_t *qn_validation_describe(const struct qn_validation *v);
+/* Adds one to the number under NAME of *COUNTS. */
+void qn_count_name(json_t **counts, const char *name);
 /* What forward passes did. */
 json_t *qn_compute_figures(const struct qn_compute_counts *c);
 

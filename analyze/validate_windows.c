@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -84,11 +85,9 @@ static enum qins_status run(struct pass *p, struct qn_scoring *s, struct qn_pass
 
 /* Records begin with numbers, and none of them that a run makes is NaN: sums and sorted figures may
  * rely on that, whatever somebody put into a file. */
-static bool sound(const struct pass *p, const uint8_t *records, size_t size)
+static bool sound(const struct pass *p, const uint8_t *records)
 {
-    if (size != p->window_bytes)
-        return false;
-    for (size_t at = 0; at < size; at += p->record)
+    for (size_t at = 0; at < p->window_bytes; at += p->record)
         for (size_t i = 0; i < p->doubles; i++) {
             double x;
             memcpy(&x, records + at + i * sizeof x, sizeof x);
@@ -98,31 +97,42 @@ static bool sound(const struct pass *p, const uint8_t *records, size_t size)
     return true;
 }
 
-/* All records of the test, one after the other. */
-static enum qins_status gather(const struct pass *p, uint64_t windows, void **out,
-                               struct qins_error *err)
+enum qins_status qn_validation_item(const struct qn_validation *v, const char *test, uint64_t item,
+                                    size_t size, const void **out, struct qins_error *err)
 {
-    uint8_t *all = malloc((size_t)windows * p->window_bytes + 1);
-    *out = all;
-    if (!all)
-        return qn_fail_memory(err);
-    for (uint64_t i = 0; i < windows; i++) {
-        size_t size;
-        const void *records = qn_journal_get(p->v->journal, p->test, i, &size);
-        if (!sound(p, records, size)) {
-            free(all);
-            *out = NULL;
-            return qn_fail_at(err, QINS_ERR_FORMAT, p->v->options->journal, NULL, QN_NO_OFFSET,
-                              "window %llu of '%s' is none that a run made: remove the file",
-                              (unsigned long long)i, p->test);
-        }
-        memcpy(all + i * p->window_bytes, records, size);
-    }
-    return QINS_OK;
+    size_t found;
+    *out = qn_journal_get(v->journal, test, item, &found);
+    return found == size ? QINS_OK : qn_validation_bad_item(v, test, item, err);
 }
 
-/* Runs the pass and hands out its records; *OUT stays NULL where there is no window. */
-static enum qins_status make(struct pass *p, struct qn_scoring *s, void **out,
+enum qins_status qn_validation_bad_item(const struct qn_validation *v, const char *test,
+                                        uint64_t item, struct qins_error *err)
+{
+    return qn_fail_at(err, QINS_ERR_FORMAT, v->options->journal, NULL, QN_NO_OFFSET,
+                      "item %" PRIu64 " of '%s' is none that this run would make: remove the file",
+                      item, test);
+}
+
+enum qins_status qn_validation_items(const struct qn_validation *v, const char *test, uint64_t n,
+                                     size_t size, const void ***out, struct qins_error *err)
+{
+    const void **items = calloc((size_t)n + 1, sizeof *items);
+    enum qins_status st = QINS_OK;
+    *out = NULL;
+    if (!items)
+        return qn_fail_memory(err);
+    for (uint64_t i = 0; i < n && st == QINS_OK; i++)
+        st = qn_validation_item(v, test, i, size, &items[i], err);
+    if (st != QINS_OK) {
+        free(items);
+        items = NULL;
+    }
+    *out = items;
+    return st;
+}
+
+/* Runs the pass and hands out its records, a pointer for each window. */
+static enum qins_status make(struct pass *p, struct qn_scoring *s, const void ***out,
                              struct qn_pass_cost *cost, struct qins_error *err)
 {
     const uint64_t windows = s->windows->count - p->first;
@@ -130,8 +140,11 @@ static enum qins_status make(struct pass *p, struct qn_scoring *s, void **out,
     p->window_bytes = qn_text_windows_scored(s->windows) * s->record;
     *out = NULL;
     enum qins_status st = windows > 0 ? run(p, s, cost, err) : QINS_OK;
-    if (st == QINS_OK && windows > 0)
-        st = gather(p, windows, out, err);
+    if (st == QINS_OK)
+        st = qn_validation_items(p->v, p->test, windows, p->window_bytes, out, err);
+    for (uint64_t i = 0; *out && i < windows && st == QINS_OK; i++)
+        if (!sound(p, (*out)[i]))
+            st = qn_validation_bad_item(p->v, p->test, i, err);
     if (st == QINS_OK && p->logits)
         st = qn_logits_file_commit(p->logits, err);
     return st;
@@ -139,7 +152,7 @@ static enum qins_status make(struct pass *p, struct qn_scoring *s, void **out,
 
 enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    const struct qn_text_windows *windows, uint64_t first,
-                                   struct qn_nll **nll, struct qn_pass_cost *cost,
+                                   const void ***nll, struct qn_pass_cost *cost,
                                    struct qins_error *err)
 {
     struct pass p = {.v = v, .test = test, .first = first, .doubles = QN_PREDICTORS};
@@ -147,12 +160,9 @@ enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                            .what = "perplexity",
                            .score = score_nll,
                            .record = sizeof(struct qn_nll)};
-    void *all = NULL;
     if (windows == &v->windows) /* logits are of the text's, in the style that was asked for */
         p.logits = v->logits;
-    const enum qins_status st = make(&p, &s, &all, cost, err);
-    *nll = all;
-    return st;
+    return make(&p, &s, nll, cost, err);
 }
 
 static enum qins_status create_scratch(struct pass *p, struct qins_error *err)
@@ -174,8 +184,8 @@ static void destroy_scratch(struct pass *p)
     free(p->scratch);
 }
 
-enum qins_status qn_validation_positions(struct qn_validation *v, const struct qn_position **p,
-                                         uint64_t *n, uint64_t *windows, struct qins_error *err)
+enum qins_status qn_validation_positions(struct qn_validation *v, struct qn_positions *out,
+                                         struct qins_error *err)
 {
     struct pass pass = {.v = v,
                         .test = "windows",
@@ -184,18 +194,16 @@ enum qins_status qn_validation_positions(struct qn_validation *v, const struct q
                            .what = "comparing predictions",
                            .score = score_position,
                            .record = sizeof(struct qn_position)};
-    void *all = v->positions;
     enum qins_status st = QINS_OK;
-    if (!all) {
+    if (!v->positions) {
         pass.logits = v->logits;
         st = create_scratch(&pass, err);
         if (st == QINS_OK)
-            st = make(&pass, &s, &all, &v->positions_cost, err);
+            st = make(&pass, &s, &v->positions, &v->positions_cost, err);
         destroy_scratch(&pass);
     }
-    v->positions = all;
-    *p = v->positions;
-    *windows = v->windows.count;
-    *n = v->windows.count * qn_text_windows_scored(&v->windows);
+    *out = (struct qn_positions){.of = v->positions,
+                                 .windows = v->windows.count,
+                                 .each = qn_text_windows_scored(&v->windows)};
     return st;
 }

@@ -109,6 +109,8 @@ struct cli_verb {
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
     /* Shows c->report where --json does not; a report of a check that did not hold, too. */
     enum qins_status (*print)(const json_t *report, struct qins_error *err);
+    /* Said last, where print() was called: where things went. May be NULL. */
+    void (*print_outputs)(const struct cli *c);
 };
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
@@ -193,6 +195,10 @@ char *cli_bits(const json_t *report, char *buf, size_t size);
 char *cli_shape(const json_t *shape, char *buf, size_t size);
 /* How a tensor of a report is coded, in a few words. */
 char *cli_coding(const json_t *tensor, char *buf, size_t size);
+
+/* QINS_ERR_USAGE where the folder DIR has an index.html that does not go with REPORT, the file that
+ * the verb writes beside its own: another page with pictures of its own, which would be lost. */
+enum qins_status cli_refuse_other_page(const char *dir, const char *report, struct qins_error *err);
 /* Number under KEY, or NaN. */
 double cli_number(const json_t *object, const char *key);
 const char *cli_string(const json_t *object, const char *key); /* "" where there is none */

@@ -54,6 +54,8 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
     enum qins_status st = refuse_inside(c->operand[0], dir, err);
     if (st == QINS_OK && qn_exists(dir) && !qn_is_directory(dir))
         st = qn_fail_at(err, QINS_ERR_IO, dir, NULL, QN_NO_OFFSET, "it is no folder");
+    if (st == QINS_OK)
+        st = cli_refuse_other_page(dir, outputs[0], err);
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs && st == QINS_OK; i++) {
         char *path = qn_path_join(dir, outputs[i], err);
         st = path ? qn_refuse_model_input(c->operand[0], files, sizeof files / sizeof *files, path,

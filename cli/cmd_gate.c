@@ -10,9 +10,14 @@ static void print_criterion(struct cli_table *t, const json_t *c)
 {
     const json_t *value = json_object_get(c, "value_text");
     const char *status = cli_string(c, "status");
+    const bool decides = !json_is_false(json_object_get(c, "decides"));
     cli_cell(t, "%s", "");
-    cli_cell(t, "%s%s", strcmp(status, "not_run") == 0 ? "not run" : status,
-             json_is_false(json_object_get(c, "decides")) ? " (reported)" : "");
+    cli_cell(t, "%s%s",
+             strcmp(status, "not_run") == 0 ? "not run"
+             : decides                      ? status
+             : strcmp(status, "pass") == 0  ? "met"
+                                            : "missed",
+             decides ? "" : " (reported)");
     cli_cell(t, "%s", json_is_string(value) ? json_string_value(value) : "-");
     cli_cell(t, "%s", cli_string(c, "threshold_text"));
     cli_cell(t, "%s", cli_string(c, "name"));
@@ -41,6 +46,18 @@ static void print_reasons(const json_t *gate)
             if (same_reason(c, json_array_get(criteria, k)))
                 cli_print(", %s", cli_string(json_array_get(criteria, k), "id"));
         cli_print(": %s\n", cli_string(c, "reason"));
+    }
+}
+
+/* Verdicts that may be chance. */
+static void print_close(const json_t *gate)
+{
+    const json_t *criteria = json_object_get(gate, "criteria");
+    for (size_t i = 0; i < json_array_size(criteria); i++) {
+        const json_t *c = json_array_get(criteria, i), *why = json_object_get(c, "close");
+        if (json_is_string(why))
+            cli_print("close: %s: %s: %s\n", cli_string(gate, "id"), cli_string(c, "id"),
+                      json_string_value(why));
     }
 }
 
@@ -79,20 +96,24 @@ static enum qins_status print_review(const json_t *report, struct qins_error *er
                  *counts = json_object_get(json_object_get(report, "summary"), "gates");
     const json_t *gates = json_object_get(report, "gates");
     const enum qins_status st = print_gates(report, err);
-    for (size_t i = 0; i < json_array_size(gates); i++)
+    for (size_t i = 0; i < json_array_size(gates); i++) {
+        print_close(json_array_get(gates, i));
         print_reasons(json_array_get(gates, i));
+    }
     print_lines("conflict", json_object_get(report, "conflicts"));
     print_lines("note", json_object_get(report, "notes"));
     for (size_t i = 0; i < json_array_size(gates); i++) {
         const json_t *g = json_array_get(gates, i);
         cli_print("%s: %s\n", cli_string(g, "id"), cli_string(g, "decision"));
+        print_lines(cli_string(g, "id"), json_object_get(g, "notes"));
     }
     for (size_t i = 0; i < json_array_size(ship); i++) {
         const json_t *j = json_array_get(ship, i), *ready = json_object_get(j, "ready");
         cli_print("%s %s: %s\n",
-                  json_is_true(ready)    ? "[ships]  "
-                  : json_is_false(ready) ? "[stays]  "
-                                         : "[unknown]",
+                  json_is_true(json_object_get(j, "blocked")) ? "[blocked]"
+                  : json_is_true(ready)                       ? "[ships]  "
+                  : json_is_false(ready)                      ? "[stays]  "
+                                                              : "[unknown]",
                   cli_string(j, "name"), cli_string(j, "text"));
     }
     cli_print("gates: %.0f passed, %.0f failed, %.0f not run, %.0f blocked\n",
@@ -111,17 +132,23 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         .n_evidence = c->n_list,
         .gates = c->value[OPT_GATES],
         .previous = c->value[OPT_PREVIOUS],
+        .output = dir,
     };
     if (!c->n_list)
         return qn_fail(err, QINS_ERR_USAGE, "'--evidence DIR' is missing");
-    enum qins_status st = qn_gate_review(&options, &c->monitor, &c->report, err);
+    enum qins_status st = cli_refuse_other_page(dir, "gate_review.json", err);
+    if (st == QINS_OK)
+        st = qn_gate_review(&options, &c->monitor, &c->report, err);
     if (st == QINS_OK)
         st = qn_make_directories(dir, err);
     if (st == QINS_OK)
         st = qn_review_write(dir, c->report, &options, &c->monitor, err);
-    if (st == QINS_OK && !json_is_true(json_object_get(c->report, "passed")))
-        st = qn_fail(err, QINS_ERR_CHECK, "not all gates passed; %s/gate_review.json says which",
-                     dir);
+    if (st == QINS_OK && !json_is_true(json_object_get(c->report, "passed"))) {
+        char *page = qn_path_join(dir, "index.html", err);
+        st = page ? qn_fail(err, QINS_ERR_CHECK, "not all gates passed; %s says which", page)
+                  : QINS_ERR_MEMORY;
+        free(page);
+    }
     return st;
 }
 

@@ -177,8 +177,16 @@ static double decode_rate(const struct generating *g)
     return g->out.decoded > 0 ? (double)g->out.decoded / g->out.decode_seconds : NAN;
 }
 
+static bool context_is_full(const struct generating *g)
+{
+    return !g->out.ended && g->out.ids.count < g->wanted;
+}
+
 static void print_rates(const struct generating *g)
 {
+    if (context_is_full(g))
+        fprintf(stderr, "the model's context of %u tokens is full\n",
+                g->model->config.max_positions);
     fprintf(stderr, "prefill: %zu token%s, %.1f tokens/s", g->prompt.count,
             g->prompt.count == 1 ? "" : "s", prefill_rate(g));
     if (g->out.decoded > 0)
@@ -228,7 +236,7 @@ static json_t *text_json(const struct generating *g, const struct qn_buf *text)
 static enum qins_status make_report(const struct generating *g, struct qins_error *err)
 {
     const struct qn_sample_options *s = &g->options.sample;
-    const char *stop = g->out.ended ? "eos" : g->out.ids.count < g->wanted ? "context" : "tokens";
+    const char *stop = g->out.ended ? "eos" : context_is_full(g) ? "context" : "tokens";
     char seed[24];
     json_t *j = qn_report_begin("qins/generate/1");
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);

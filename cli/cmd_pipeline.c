@@ -96,6 +96,7 @@ const struct cli_verb cli_pipeline = {
                 OPT_STRICT},
     .help = {{OPT_TEXT, "text to calibrate and validate with"},
              {OPT_OUTPUT, "folder for all that is made"},
+             {OPT_TARGET_BITS, "bits a weight in all (default: the policy's, 6.5)"},
              {OPT_LOSSLESS, "no plan: keep every tensor bit for bit"},
              {OPT_BITS, "no plan: 2 to 12 bits for every matrix"},
              {OPT_TESTS, "of the archive, with commas between (default: all)"},

@@ -13,16 +13,56 @@ static const char *text_or(const json_t *object, const char *key, const char *ot
     return text ? text : other;
 }
 
+static double rows_of(const json_t *block)
+{
+    return cli_number(block, "row_end") - cli_number(block, "row_begin");
+}
+
+/* Of BLOCKS, one that has the coding of most rows; NULL without blocks. */
+static const json_t *commonest(const json_t *blocks)
+{
+    const json_t *block, *other, *best = NULL;
+    double most = 0.0;
+    size_t i, k;
+    json_array_foreach(blocks, i, block)
+    {
+        double rows = 0.0;
+        json_array_foreach(blocks, k, other)
+        {
+            if (json_equal(json_object_get(block, "levels"), json_object_get(other, "levels")) &&
+                strcmp(text_or(block, "codec", "-"), text_or(other, "codec", "-")) == 0)
+                rows += rows_of(other);
+        }
+        if (rows > most) {
+            most = rows;
+            best = block;
+        }
+    }
+    return best;
+}
+
+static const char *format_coding(const json_t *line, char *buf, size_t size)
+{
+    if (json_is_integer(json_object_get(line, "levels")))
+        snprintf(buf, size, "%.0f-bit, N %.0f, %s", cli_number(line, "bits"),
+                 cli_number(line, "levels"), text_or(line, "codec", "-"));
+    else
+        snprintf(buf, size, "lossless, %s", text_or(line, "codec", "-"));
+    return buf;
+}
+
 /* What a line of a plan, or one of its blocks, says. */
 static void put_line(struct cli_table *t, const json_t *line, const char *name, double bits)
 {
+    const json_t *blocks = json_object_get(line, "blocks"), *most = commonest(blocks);
+    char coding[128];
     cli_cell(t, "%s", name);
     cli_cell(t, "%s", text_or(line, "class", "-"));
-    if (json_is_integer(json_object_get(line, "levels")))
-        cli_cell(t, "%.0f-bit, N %.0f, %s", cli_number(line, "bits"), cli_number(line, "levels"),
-                 text_or(line, "codec", "-"));
+    if (most)
+        cli_cell(t, "%zu blocks, most: %s", json_array_size(blocks),
+                 format_coding(most, coding, sizeof coding));
     else
-        cli_cell(t, "lossless, %s", text_or(line, "codec", "-"));
+        cli_cell(t, "%s", format_coding(line, coding, sizeof coding));
     if (isnan(bits))
         cli_cell(t, "-");
     else
@@ -289,6 +329,7 @@ const struct cli_verb cli_plan = {
                 OPT_TARGET_SIZE, OPT_MAX_ERROR, OPT_ROUNDING, OPT_EXPLAIN},
     .help = {{OPT_OUTPUT, "the plan, as JSON"},
              {OPT_CALIBRATION, "access counts, sensitivities, Gram matrices"},
+             {OPT_TARGET_BITS, "bits a weight in all (default: the policy's, 6.5)"},
              {OPT_ROUNDING, "nearest, or feedback (default: where it can be)"}},
     .n_operands = 1,
     .run = run,

@@ -21,80 +21,113 @@ static const struct cli_printed printed[] = {
 };
 enum { PRINTED = sizeof printed / sizeof *printed };
 
-/* Which archives these are. */
-static void print_archives(const json_t *report)
+/* What is compared, on what. */
+static void print_subject(const json_t *report)
 {
+    const json_t *transport = json_object_get(report, "transport"),
+                 *kv = json_object_get(report, "kv_cache"), *text = json_object_get(report, "text");
     char size[64], bits[64];
     for (size_t i = 0; i < CLI_VALIDATED; i++) {
         const json_t *model = json_object_get(report, cli_validated[i]);
+        if (!model)
+            continue;
+        cli_print("%-9s  %s", cli_validated[i], cli_string(model, "path"));
+        if (i == CLI_CANDIDATE && transport)
+            cli_print(" with %s", cli_string(transport, "path"));
+        if (i == CLI_CANDIDATE && kv)
+            cli_print(", V of %.0f bits", cli_number(kv, "bits"));
+        cli_print("\n");
         if (json_object_get(model, "archive_hash"))
-            cli_print("%s: archive %s, %s, %s, %s\n", cli_validated[i], cli_string(model, "path"),
-                      cli_string(model, "archive_hash"),
+            cli_print("%-9s  archive %s, %s, %s\n", "", cli_string(model, "archive_hash"),
                       cli_bytes(cli_number(model, "archive_bytes"), size, sizeof size),
                       cli_bits(model, bits, sizeof bits));
     }
+    cli_print("%-9s  %s, %.0f tokens\n", "text", cli_string(text, "path"),
+              cli_number(text, "tokens"));
 }
 
 /* What the candidate's V cache took. */
-static void print_kv(const json_t *kv)
+static enum qins_status print_kv(const json_t *kv, struct qins_error *err)
 {
+    static const struct {
+        const char *label, *key;
+    } rows[] = {{"full pages as first coded", "ratio_f16"},
+                {"old pages, coded again", "old_ratio_f16"},
+                {"all that is held, open pages too, when sequences end", "held_ratio_f16"},
+                {"the same, averaged over positions", "mean_held_ratio_f16"}};
+    static const struct cli_style times = {"%.3f times", NULL, 1.0, "none"},
+                                  milliseconds = {"%.3g ms", NULL, 1.0, "none"};
+    static const char *const heads[] = {"", "float16 takes"};
+    char code[CLI_FIGURE], decode[CLI_FIGURE], most[CLI_FIGURE];
+    struct cli_table t;
     if (!kv)
-        return;
-    cli_print("\nV cache, %.0f bits, pages of %.0f tokens: ", cli_number(kv, "bits"),
+        return QINS_OK;
+    cli_print("\nV cache, %.0f bits, pages of %.0f tokens\n", cli_number(kv, "bits"),
               cli_number(kv, "page_tokens"));
-    if (!(cli_number(kv, "pages") > 0.0)) {
-        cli_print("no page was filled\n");
-        return;
+    cli_table_begin(&t, "lr", heads);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cli_cell(&t, "%s", rows[i].label);
+        cli_figure_cell(&t, &times, kv, rows[i].key, NULL);
     }
-    cli_print("full pages are %.3f times smaller than float16", cli_number(kv, "ratio_f16"));
-    if (cli_number(kv, "old_pages") > 0.0)
-        cli_print(", old ones %.3f times", cli_number(kv, "old_ratio_f16"));
-    cli_print(", all that was held%s %.3f times\n",
-              cli_number(kv, "open_bytes") > 0.0 ? ", open pages too," : " (no page was open)",
-              cli_number(kv, "held_ratio_f16"));
-    cli_print("a page takes %.3g ms to code, %.3g ms to decode (%.3g ms at most)%s\n",
-              cli_number(kv, "encode_ms_per_page"), cli_number(kv, "decode_ms_per_page"),
-              cli_number(kv, "max_decode_ms"),
-              json_is_true(json_object_get(kv, "partial")) ? ", in this part of the run" : "");
+    const enum qins_status st = cli_table_print(&t, err);
+    if (cli_number(kv, "pages") > 0.0)
+        cli_print("%.0f pages were filled;\na page takes %s to code", cli_number(kv, "pages"),
+                  cli_figure(code, &milliseconds, kv, "encode_ms_per_page", NULL));
+    else
+        cli_print("no page was filled");
+    if (cli_number(kv, "decode_ms_per_page") > 0.0)
+        cli_print(", %s to decode by the clock (%s at most)\n",
+                  cli_figure(decode, &milliseconds, kv, "decode_ms_per_page", NULL),
+                  cli_figure(most, &milliseconds, kv, "max_decode_ms", NULL));
+    else
+        cli_print(", none was decoded\n");
+    if (*cli_string(kv, "note"))
+        cli_print("%s\n", cli_string(kv, "note"));
+    if (json_is_true(json_object_get(kv, "partial")))
+        cli_print("all of this is counted in this part of the run alone\n");
+    return st;
 }
 
-/* A test's heading and its figures; FIRST where nothing stands before them. */
+/* A test's heading and its figures; of a test that was skipped the closing table says why. */
 static enum qins_status print_test(const json_t *report, const struct cli_printed *p,
-                                   const json_t *test, bool first, struct qins_error *err)
+                                   const json_t *test, struct qins_error *err)
 {
-    const char *skipped = json_string_value(json_object_get(test, "skipped")),
-               *source = cli_bar_source(test);
-    if (skipped) {
-        cli_print("%s: skipped, %s\n", p->title, skipped);
+    const char *source = cli_bar_source(test);
+    if (!test || json_object_get(test, "skipped"))
         return QINS_OK;
-    }
-    if (!first)
-        cli_print("\n");
-    if (*source)
-        cli_print("%s (bars: %s)\n", p->title, source);
-    else
-        cli_print("%s\n", p->title);
+    cli_print(*source ? "\n%s (bars: %s)\n" : "\n%s\n", p->title, source);
     return p->print(report, test, err);
 }
 
-/* Verdicts, figures, and what was skipped. */
+/* Figures, and verdicts last. */
 static enum qins_status print_tables(const json_t *report, struct qins_error *err)
 {
     const json_t *tests = json_object_get(report, "tests");
-    bool first = true;
-    enum qins_status st = cli_print_verdicts(printed, PRINTED, tests, &first, err);
-    for (size_t i = 0; i < PRINTED && st == QINS_OK; i++) {
-        const json_t *test = json_object_get(tests, printed[i].name);
-        if (!test)
-            continue;
-        st = print_test(report, &printed[i], test, first, err);
-        first = false;
-    }
-    if (st == QINS_OK) {
-        print_kv(json_object_get(report, "kv_cache"));
-        print_archives(report);
-    }
+    enum qins_status st = QINS_OK;
+    print_subject(report);
+    for (size_t i = 0; i < PRINTED && st == QINS_OK; i++)
+        st = print_test(report, &printed[i], json_object_get(tests, printed[i].name), err);
+    if (st == QINS_OK)
+        st = print_kv(json_object_get(report, "kv_cache"), err);
+    cli_print("\n");
+    if (st == QINS_OK)
+        st = cli_print_verdicts(printed, PRINTED, report, err);
+    if (st == QINS_OK)
+        cli_print_gates(report);
     return st;
+}
+
+/* Where things went. */
+static void print_outputs(const struct cli *c)
+{
+    static const struct {
+        enum cli_option_id option;
+        const char *what;
+    } outputs[] = {
+        {OPT_SAVE_LOGITS, "logits"}, {OPT_DUMP_KV, "pages of V"}, {OPT_OUTPUT, "report"}};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+        if (c->value[outputs[i].option])
+            cli_print("%s: %s\n", outputs[i].what, c->value[outputs[i].option]);
 }
 
 /* What a run writes. */
@@ -266,4 +299,5 @@ const struct cli_verb cli_validate = {
     .optional_operands = 1,
     .run = run,
     .print = print_tables,
+    .print_outputs = print_outputs,
 };

@@ -46,6 +46,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     static const char *const heads[] = {"tensor",        "dtype",         "SQNR dB",       "cosine",
                                         "max abs error", "p99 rel error", "max rel error", ""};
     enum qins_status st = QINS_OK;
+    const double near_one = 0.9995; /* of figures with four digits */
+    bool zeroed = false;
     size_t i;
     char text[64];
     if (against) {
@@ -53,9 +55,14 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
         json_array_foreach(tensors, i, tensor)
         {
             tensor_row(&t, tensor);
+            zeroed = zeroed || cli_number(tensor, "max_rel_error") >= near_one;
         }
         st = cli_table_print(&t, err);
     }
+    if (zeroed)
+        cli_print(
+            "relative errors: weights near 0 become 0, an error of 1; what matters to a layer "
+            "is SQNR and cosine\n");
     cli_print("%zu tensor%s, %s: %s\n", json_array_size(tensors),
               json_array_size(tensors) == 1 ? "" : "s",
               cli_bytes(cli_number(report, "archive_bytes"), text, sizeof text),

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "analyze/child.h"
 #include "core/file.h"
 
 #include <signal.h>
@@ -36,6 +37,7 @@ static void on_signal(int number)
     (void)number;
     if (atomic_exchange(&stop, true)) {
         qn_output_abandon_all();
+        qn_child_abandon();
         _exit(EXIT_INTERRUPTED);
     }
 }
@@ -87,8 +89,11 @@ static enum qins_status show_report(const struct cli_verb *verb, const struct cl
         return st;
     if (c->json)
         cli_print_json(c->report);
-    else if (verb->print && (!c->quiet || verb->prints_if_quiet))
+    else if (verb->print && (!c->quiet || verb->prints_if_quiet)) {
         printed = verb->print(c->report, &print_err);
+        if (printed == QINS_OK && verb->print_outputs)
+            verb->print_outputs(c);
+    }
     if (st != QINS_OK || printed == QINS_OK)
         return st;
     *err = print_err;
@@ -119,12 +124,16 @@ static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
                             struct qins_error *err)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    const bool help = strcmp(name, "help") == 0;
+    char *asks[] = {"--help", NULL};
+    if (help && argc > 2)
+        name = argv[2];
     *verb = find_verb(name);
     if (*verb)
-        return run_verb(*verb, argc - 2, argv + 2, err);
+        return help ? run_verb(*verb, 1, asks, err) : run_verb(*verb, argc - 2, argv + 2, err);
     if (strcmp(name, "--version") == 0)
         cli_print("qins %s\n", qins_version());
-    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         print_overview();
     else if (name[0] == '-')
         return qn_fail(err, QINS_ERR_USAGE, "unknown option '%s'", name);

@@ -150,6 +150,15 @@ static enum qins_status take_option(const struct cli_verb *verb, char **argv, in
     return QINS_OK;
 }
 
+static bool is_path(const struct option *o)
+{
+    static const char *const names[] = {"FILE", "PATH", "DIR", "DIR ...", "A.h5 ..."};
+    for (size_t i = 0; o->argument && i < sizeof names / sizeof *names; i++)
+        if (strcmp(o->argument, names[i]) == 0)
+            return true;
+    return false;
+}
+
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
                            struct qins_error *err)
 {
@@ -164,6 +173,8 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
                 return st;
         } else if (n == verb->n_operands) {
             return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s'", argv[i]);
+        } else if (!argv[i][0]) {
+            return qn_fail(err, QINS_ERR_USAGE, "an argument is empty: %s", verb->usage);
         } else {
             c->operand[n++] = argv[i];
         }
@@ -174,8 +185,9 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
         return qn_fail(err, QINS_ERR_USAGE, "an argument is missing: %s", verb->usage);
     if (verb->needs_output && !c->value[OPT_OUTPUT])
         return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");
-    if (c->value[OPT_OUTPUT] && !c->value[OPT_OUTPUT][0])
-        return qn_fail(err, QINS_ERR_USAGE, "'-o' needs a path");
+    for (int id = 0; id < OPT_COUNT; id++)
+        if (c->value[id] && !c->value[id][0] && is_path(&options[id]))
+            return qn_fail(err, QINS_ERR_USAGE, "'--%s' needs a path", options[id].name);
     c->json = c->value[OPT_JSON] != NULL;
     c->quiet = c->value[OPT_QUIET] != NULL;
     c->threads = qn_cpu_count();

@@ -359,3 +359,16 @@ char *cli_coding(const json_t *tensor, char *buf, size_t size)
         snprintf(buf, size, "%s%s%s", known ? kind : "", known ? ": " : "", most);
     return buf;
 }
+
+enum qins_status cli_refuse_other_page(const char *dir, const char *report, struct qins_error *err)
+{
+    char *page = qn_path_join(dir, "index.html", err), *own = qn_path_join(dir, report, err);
+    enum qins_status st = page && own ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK && qn_exists(page) && !qn_exists(own))
+        st = qn_fail_at(
+            err, QINS_ERR_USAGE, dir, NULL, QN_NO_OFFSET,
+            "the folder holds another page (index.html without %s); choose another folder", report);
+    free(page);
+    free(own);
+    return st;
+}

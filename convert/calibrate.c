@@ -221,6 +221,23 @@ static void finish(struct qn_calibrating *job)
     pthread_mutex_destroy(&job->lock);
 }
 
+/* What only the run itself knows: the texts' names, which the calibration has no room for, and the
+ * time of measuring. False when out of memory. */
+static bool complete_report(const struct qn_calibrating *job, json_t *report)
+{
+    const struct qn_corpus_options *corpus = &job->o->corpus;
+    json_t *paths = json_array();
+    bool good = paths != NULL;
+    for (size_t i = 0; i < corpus->n_texts && good; i++)
+        good = json_array_append_new(paths, qn_json_text(corpus->texts[i])) == 0;
+    good = json_object_set_new(report, "text_paths", paths) == 0 && good;
+    if (job->o->sensitivity)
+        good = json_object_set_new(json_object_get(report, "sensitivity"), "seconds",
+                                   qn_json_real(job->measuring_took)) == 0 &&
+               good;
+    return good;
+}
+
 enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_corpus *corpus,
                                      const char *out, const struct qn_calibrate_options *o,
                                      const struct qn_monitor *monitor, json_t **report,
@@ -242,11 +259,7 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
         const double took = qn_seconds() - begun - job.measuring_took;
         *report = qn_calibrate_report(&job.c, out, o->threads, took,
                                       job.tokens_done - job.tokens_resumed, monitor);
-        json_t *measured = json_object_get(*report, "sensitivity");
-        const bool told =
-            !job.o->sensitivity ||
-            json_object_set_new(measured, "seconds", qn_json_real(job.measuring_took)) == 0;
-        st = *report && told ? QINS_OK : qn_fail_memory(err);
+        st = *report && complete_report(&job, *report) ? QINS_OK : qn_fail_memory(err);
     }
     finish(&job);
     return st;
@@ -276,11 +289,13 @@ enum qins_status qn_calibrate(const char *model, const char *out,
 {
     struct qn_model *m = NULL;
     struct qn_corpus corpus = {0};
+    struct qn_corpus_options texts = options->corpus;
     enum qins_status st = refuse_inputs(model, out, options, err);
+    texts.monitor = monitor;
     if (st == QINS_OK)
         st = qn_model_open_plain(&m, model, options->threads, monitor, err);
     if (st == QINS_OK)
-        st = qn_corpus_open(&corpus, m, &options->corpus, err);
+        st = qn_corpus_open(&corpus, m, &texts, err);
     if (st == QINS_OK)
         st = qn_calibrate_corpus(m, &corpus, out, options, monitor, report, err);
     qn_corpus_finish(&corpus);

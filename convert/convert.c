@@ -223,6 +223,8 @@ static enum qins_status run(struct conversion *c, struct qins_error *err)
     if (st == QINS_OK)
         st = assemble(c, err);
     c->ended = qn_seconds();
+    if (st == QINS_ERR_INTERRUPTED && c->spool && !c->source_changed)
+        st = qn_fail(err, st, "interrupted; go on with the same command");
     qn_encoder_finish(&c->encoder);
     qn_archive_writer_destroy(c->writer);
     qn_spool_destroy(c->spool, st == QINS_OK || c->source_changed); /* of no use then */

@@ -1,5 +1,6 @@
 #include "convert/pipeline_job.h"
 
+#include "analyze/validate.h"
 #include "convert/calibrate_job.h"
 #include "convert/sources.h"
 #include "core/bytes.h"
@@ -152,10 +153,16 @@ static enum qins_status find_context(struct qn_pipeline *p, const struct qn_atta
 static enum qins_status look_at_inputs(struct qn_pipeline *p, struct qins_error *err)
 {
     struct qn_checkpoint *ck = NULL;
-    enum qins_status st = qn_hash_file(p->o->text, &p->text, err);
+    enum qins_status st = qn_validate_check_tests(p->o->tests, err);
+    if (st == QINS_OK)
+        st = qn_hash_file(p->o->text, &p->text, err);
     p->heldout = p->text;
+    if (st == QINS_OK)
+        st = qn_corpus_check_text(p->o->text, err);
     if (st == QINS_OK && p->o->heldout)
         st = qn_hash_file(p->o->heldout, &p->heldout, err);
+    if (st == QINS_OK && p->o->heldout)
+        st = qn_corpus_check_text(p->o->heldout, err);
     if (st == QINS_OK)
         st = qn_checkpoint_open(&ck, p->o->model, NULL, err);
     if (st == QINS_OK)

@@ -45,7 +45,7 @@ enum qins_status qn_pipeline_gate_job(const struct qn_pipeline *p, struct qn_dig
 enum qins_status qn_pipeline_gate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
     const char *files[N_EVIDENCE];
-    struct qn_gate_options o = {.evidence = files};
+    struct qn_gate_options o = {.evidence = files, .output = p->files[QN_FILE_REVIEW]};
     for (size_t i = 0; i < N_EVIDENCE; i++)
         if (p->reports[evidence[i].step])
             files[o.n_evidence++] = p->files[evidence[i].report];

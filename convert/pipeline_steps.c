@@ -68,11 +68,13 @@ static void choose_measurements(const struct qn_model *m, struct qn_calibrate_op
 static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
 {
     const struct qn_pipeline_options *po = p->o;
-    struct qn_calibrate_options o = {
-        .corpus = {.texts = &po->text, .n_texts = 1, .tokenizer = po->tokenizer},
-        .sample = {.context = p->context},
-        .resume = true,
-        .threads = p->convert.threads};
+    struct qn_calibrate_options o = {.corpus = {.texts = &po->text,
+                                                .n_texts = 1,
+                                                .tokenizer = po->tokenizer,
+                                                .monitor = p->monitor},
+                                     .sample = {.context = p->context},
+                                     .resume = true,
+                                     .threads = p->convert.threads};
     struct qn_model *m = NULL;
     struct qn_corpus corpus = {0};
     struct qins_error unfit = {0};

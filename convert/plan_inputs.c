@@ -21,6 +21,10 @@ static enum qins_status read_policy(const char *path, struct qn_policy *out, str
     struct qn_buf text = {0};
     if (!path || strcmp(path, "default") == 0 || strcmp(path, "archive") == 0)
         return qn_policy_builtin(path ? path : "default", out, err);
+    if (!qn_exists(path))
+        return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET,
+                          "there is no such file, and the policies that ship are 'default' and "
+                          "'archive'");
     enum qins_status st = qn_read_whole(path, MOST_JSON, &text, err);
     if (st == QINS_OK)
         st = qn_error_in_file(err, qn_policy_parse(text.data, text.size, out, err), path);

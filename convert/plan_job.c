@@ -309,6 +309,18 @@ static enum qins_status allocate(struct qn_plan_work *w, struct qins_error *err)
     return st;
 }
 
+/* Tells who asked for more than any coding takes that the policy allows. */
+static void note_unused(const struct qn_plan_work *w)
+{
+    const double bytes = w->summary.bytes + w->lossless_bytes + w->overhead, n = float_elements(w);
+    if (asked_for(w) && n > 0.0 && w->target >= 0.0 && w->summary.met &&
+        w->summary.multiplier == 0.0 && bytes < (1.0 - MOST_UNUSED) * w->target)
+        qn_notice(w->monitor,
+                  "%.0f bytes (%.3f bits a weight) were asked for; the best that the policy allows "
+                  "takes %.0f (%.3f)",
+                  w->target, 8.0 * w->target / n, bytes, 8.0 * bytes / n);
+}
+
 static enum qins_status keep_candidates(struct qn_plan_work *w, struct qins_error *err)
 {
     for (size_t i = 0; i < w->n_items; i++) {
@@ -399,6 +411,8 @@ enum qins_status qn_make_plan(const char *path, const struct qn_plan_job_options
                                  "tensors get one SQNR");
     if (st == QINS_OK && !w.summary.met)
         qn_notice(monitor, "the default budget cannot be met: this is the smallest plan");
+    if (st == QINS_OK)
+        note_unused(&w);
     if (st == QINS_OK)
         st = keep_candidates(&w, err);
     if (st == QINS_OK)

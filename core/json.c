@@ -13,7 +13,8 @@ static json_t *fail_json(const json_error_t *je, uint64_t base, struct qins_erro
         qn_fail_memory(err);
     else
         qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL, (int64_t)base + je->position, "JSON: %s",
-                   je->text);
+                   json_error_code(je) == json_error_null_character ? "a text with \\u0000 in it"
+                                                                    : je->text);
     return NULL;
 }
 

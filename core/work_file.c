@@ -8,6 +8,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Offsets in a head, in bytes. */
+enum { HEAD_VERSION = 8, HEAD_JOB = 16, HEAD_HASH = 32 };
+
+/* A frame's two hashes are the last of what is before its body. */
+enum { HASH_SIZE = 8 };
+
+struct qn_work_head qn_work_head(const char magic[QN_WORK_MAGIC_SIZE], uint32_t version,
+                                 const struct qn_digest *job)
+{
+    struct qn_work_head head = {{0}};
+    memcpy(head.bytes, magic, QN_WORK_MAGIC_SIZE);
+    qn_store32(head.bytes + HEAD_VERSION, version);
+    memcpy(head.bytes + HEAD_JOB, job->bytes, sizeof job->bytes);
+    qn_store64(head.bytes + HEAD_HASH, qn_hash64(head.bytes, HEAD_HASH));
+    return head;
+}
+
+bool qn_work_head_intact(const struct qn_work_head *head)
+{
+    return qn_load64(head->bytes + HEAD_HASH) == qn_hash64(head->bytes, HEAD_HASH);
+}
+
 /* *gone is set if another process removed the file in between. */
 static enum qins_status open_locked(struct qn_file *f, const char *path, bool *gone,
                                     struct qins_error *err)
@@ -47,11 +69,20 @@ enum qins_status qn_work_file_open(struct qn_file *f, const char *path, struct q
     return st;
 }
 
-static enum qins_status may_be_ours(const struct qn_file *f, const void *magic, size_t magic_size,
-                                    bool *may, struct qins_error *err)
+enum qins_status qn_work_file_head(const struct qn_file *f, struct qn_work_head *found,
+                                   struct qins_error *err)
+{
+    *found = (struct qn_work_head){{0}};
+    return f->size < sizeof found->bytes
+               ? QINS_OK
+               : qn_file_read(f, 0, found->bytes, sizeof found->bytes, err);
+}
+
+static enum qins_status may_be_ours(const struct qn_file *f, const uint8_t *magic, bool *may,
+                                    struct qins_error *err)
 {
     uint8_t block[4096];
-    magic_size = (size_t)qn_min_u64(f->size, magic_size);
+    const size_t magic_size = (size_t)qn_min_u64(f->size, QN_WORK_MAGIC_SIZE);
     enum qins_status st = qn_file_read(f, 0, block, magic_size, err);
     *may = st == QINS_OK && memcmp(block, magic, magic_size) == 0;
     if (*may)
@@ -67,11 +98,18 @@ static enum qins_status may_be_ours(const struct qn_file *f, const void *magic, 
     return st;
 }
 
-enum qins_status qn_work_file_begin(struct qn_file *f, const void *head, size_t head_size,
-                                    size_t magic_size, struct qins_error *err)
+static enum qins_status write_at(const struct qn_file *f, uint64_t offset, const void *data,
+                                 size_t size, struct qins_error *err)
+{
+    struct qn_output borrowed = {.fd = f->fd, .final_path = f->path};
+    return qn_output_write_at(&borrowed, offset, data, size, err);
+}
+
+enum qins_status qn_work_file_begin(struct qn_file *f, const struct qn_work_head *head,
+                                    struct qins_error *err)
 {
     bool may = false;
-    enum qins_status st = may_be_ours(f, head, magic_size, &may, err);
+    enum qins_status st = may_be_ours(f, head->bytes, &may, err);
     if (st != QINS_OK)
         return st;
     if (!may)
@@ -80,17 +118,61 @@ enum qins_status qn_work_file_begin(struct qn_file *f, const void *head, size_t 
                           "or remove it");
     st = qn_work_file_cut(f, 0, err);
     if (st == QINS_OK)
-        st = qn_work_file_write(f, 0, head, head_size, err);
+        st = write_at(f, 0, head->bytes, sizeof head->bytes, err);
     if (st == QINS_OK)
-        f->size = head_size;
+        f->size = sizeof head->bytes;
     return st;
 }
 
-enum qins_status qn_work_file_write(const struct qn_file *f, uint64_t offset, const void *data,
-                                    size_t size, struct qins_error *err)
+static enum qins_status damaged(const struct qn_file *f, const struct qn_work_frame *frame,
+                                uint64_t at, struct qins_error *err)
 {
-    struct qn_output borrowed = {.fd = f->fd, .final_path = f->path};
-    return qn_output_write_at(&borrowed, offset, data, size, err);
+    return qn_fail_at(err, QINS_ERR_FORMAT, f->path, NULL, (int64_t)at, "%s's frame is damaged",
+                      frame->of);
+}
+
+enum qins_status qn_work_file_read(const struct qn_file *f, const struct qn_work_frame *frame,
+                                   uint64_t at, uint8_t *head, struct qn_buf *body,
+                                   struct qins_error *err)
+{
+    const size_t hash_at = frame->size - HASH_SIZE, body_hash_at = hash_at - HASH_SIZE;
+    if (f->size - at < frame->size)
+        return qn_fail_at(err, QINS_ERR_FORMAT, f->path, NULL, (int64_t)at, "%s's end is torn",
+                          frame->of);
+    enum qins_status st = qn_file_read(f, at, head, frame->size, err);
+    if (st != QINS_OK)
+        return st;
+    const uint64_t size = qn_load64(head + frame->body_size_at);
+    if (memcmp(head, frame->magic, sizeof frame->magic) != 0 ||
+        qn_load64(head + hash_at) != qn_hash64(head, hash_at) || size > f->size - at - frame->size)
+        return damaged(f, frame, at, err);
+    body->size = 0;
+    st = qn_buf_reserve(body, (size_t)size + 1, err);
+    if (st == QINS_OK && size)
+        st = qn_file_read(f, at + frame->size, body->data, (size_t)size, err);
+    if (st != QINS_OK)
+        return st;
+    if (qn_load64(head + body_hash_at) != qn_hash64(body->data, (size_t)size))
+        return damaged(f, frame, at, err);
+    body->size = (size_t)size;
+    return QINS_OK;
+}
+
+enum qins_status qn_work_file_append(struct qn_file *f, const struct qn_work_frame *frame,
+                                     uint8_t *head, const void *body, size_t size,
+                                     struct qins_error *err)
+{
+    const size_t hash_at = frame->size - HASH_SIZE, body_hash_at = hash_at - HASH_SIZE;
+    memcpy(head, frame->magic, sizeof frame->magic);
+    qn_store64(head + frame->body_size_at, size);
+    qn_store64(head + body_hash_at, qn_hash64(body, size));
+    qn_store64(head + hash_at, qn_hash64(head, hash_at));
+    enum qins_status st = write_at(f, f->size, head, frame->size, err);
+    if (st == QINS_OK)
+        st = write_at(f, f->size + frame->size, body, size, err);
+    if (st == QINS_OK)
+        f->size += frame->size + size;
+    return st;
 }
 
 enum qins_status qn_work_file_cut(struct qn_file *f, uint64_t size, struct qins_error *err)

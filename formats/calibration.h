@@ -134,8 +134,7 @@ void qn_calibration_finish(struct qn_calibration *c); /* a zeroed one is accepte
 /* Bytes of the figures of a point. */
 uint64_t qn_point_bytes(uint64_t channels);
 /* Appends a point without rows, layer and expert: copies NAME and the first N of TENSORS,
- * allocates the figures.
- * *out (may be NULL) is valid until the next call. */
+ * allocates the figures. *out (may be NULL) is valid until the next call. */
 enum qins_status qn_calibration_add_point(struct qn_calibration *c, const char *name,
                                           enum qn_tap_kind kind, uint32_t channels,
                                           const char *const *tensors, size_t n,

@@ -3,6 +3,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "formats/described_json.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -137,36 +138,13 @@ json_t *qn_calibration_to_json(const struct qn_calibration *c)
     return j;
 }
 
-static enum qins_status bad(struct qins_error *err, const char *key)
-{
-    return qn_fail(err, QINS_ERR_FORMAT, "its description has no proper '%s'", key);
-}
-
-static enum qins_status take_u64(const json_t *j, const char *key, uint64_t max, uint64_t *out,
-                                 struct qins_error *err)
-{
-    if (!qn_json_u64(json_object_get(j, key), out) || *out > max)
-        return bad(err, key);
-    return QINS_OK;
-}
-
-static enum qins_status take_u32(const json_t *j, const char *key, uint32_t min, uint32_t max,
-                                 uint32_t *out, struct qins_error *err)
-{
-    uint64_t v = 0;
-    enum qins_status st = take_u64(j, key, max, &v, err);
-    if (st == QINS_OK && v < min)
-        st = bad(err, key);
-    *out = (uint32_t)v;
-    return st;
-}
-
 /* A number, or null. */
 static enum qins_status take_place(const json_t *j, const char *key, uint32_t max, uint32_t *out,
                                    struct qins_error *err)
 {
     *out = QN_POINT_NONE;
-    return json_is_null(json_object_get(j, key)) ? QINS_OK : take_u32(j, key, 0, max, out, err);
+    return json_is_null(json_object_get(j, key)) ? QINS_OK
+                                                 : qn_described_u32(j, key, 0, max, out, err);
 }
 
 /* 64 bits do not fit every reader's numbers: a string of decimal digits. */
@@ -175,24 +153,10 @@ static enum qins_status take_seed(const json_t *j, uint64_t *out, struct qins_er
     const char *text = json_string_value(json_object_get(j, "seed"));
     char again[24];
     if (!text)
-        return bad(err, "seed");
+        return qn_described_bad(err, "seed");
     *out = strtoull(text, NULL, 10);
     snprintf(again, sizeof again, "%" PRIu64, *out);
-    return strcmp(text, again) == 0 ? QINS_OK : bad(err, "seed");
-}
-
-static enum qins_status take_bool(const json_t *j, const char *key, bool *out,
-                                  struct qins_error *err)
-{
-    const json_t *v = json_object_get(j, key);
-    *out = json_is_true(v);
-    return json_is_boolean(v) ? QINS_OK : bad(err, key);
-}
-
-static enum qins_status take_digest(const json_t *v, const char *key, struct qn_digest *out,
-                                    struct qins_error *err)
-{
-    return qn_json_hex(v, out->bytes, sizeof out->bytes) ? QINS_OK : bad(err, key);
+    return strcmp(text, again) == 0 ? QINS_OK : qn_described_bad(err, "seed");
 }
 
 static bool proper_name(const char *s)
@@ -208,7 +172,7 @@ static enum qins_status take_kind(const json_t *j, enum qn_tap_kind *out, struct
             *out = (enum qn_tap_kind)i;
             return QINS_OK;
         }
-    return bad(err, "kind");
+    return qn_described_bad(err, "kind");
 }
 
 struct budget {
@@ -234,17 +198,17 @@ static enum qins_status take_point(struct qn_calibration *c, const json_t *j, st
     enum qn_tap_kind kind = QN_TAP_CAPTURED;
     uint32_t channels = 0;
     if (!proper_name(name))
-        return bad(err, "name");
+        return qn_described_bad(err, "name");
     if (!json_is_array(list) || n > QN_POINT_TENSORS)
-        return bad(err, "tensors");
+        return qn_described_bad(err, "tensors");
     for (size_t i = 0; i < n; i++) {
         tensors[i] = json_string_value(json_array_get(list, i));
         if (!proper_name(tensors[i]))
-            return bad(err, "tensors");
+            return qn_described_bad(err, "tensors");
     }
     enum qins_status st = take_kind(j, &kind, err);
     if (st == QINS_OK)
-        st = take_u32(j, "channels", 1, MAX_EXTENT, &channels, err);
+        st = qn_described_u32(j, "channels", 1, MAX_EXTENT, &channels, err);
     if (st == QINS_OK)
         st = spend(left, qn_point_bytes(channels), err);
     if (st == QINS_OK)
@@ -254,11 +218,11 @@ static enum qins_status take_point(struct qn_calibration *c, const json_t *j, st
     if (st == QINS_OK)
         st = take_place(j, "expert", MAX_EXTENT, &p->expert, err);
     if (st == QINS_OK)
-        st = take_u64(j, "rows", max_count / channels, &p->rows, err);
+        st = qn_described_u64(j, "rows", max_count / channels, &p->rows, err);
     if (st == QINS_OK)
-        st = take_bool(j, "gram", &p->gram, err);
+        st = qn_described_bool(j, "gram", &p->gram, err);
     if (st == QINS_OK)
-        st = take_u32(j, "kept", 0, c->n_kept, &p->n_kept, err);
+        st = qn_described_u32(j, "kept", 0, c->n_kept, &p->n_kept, err);
     if (st == QINS_OK)
         st = spend(left, p->n_kept * sizeof *p->kept, err);
     if (st == QINS_OK && p->n_kept > 0 && !(p->kept = calloc(p->n_kept, sizeof *p->kept)))
@@ -270,7 +234,7 @@ static enum qins_status take_points(struct qn_calibration *c, const json_t *j, s
                                     struct qins_error *err)
 {
     const json_t *point, *points = json_object_get(j, "points");
-    enum qins_status st = json_is_array(points) ? QINS_OK : bad(err, "points");
+    enum qins_status st = json_is_array(points) ? QINS_OK : qn_described_bad(err, "points");
     size_t i;
     json_array_foreach(points, i, point)
     {
@@ -290,12 +254,12 @@ static enum qins_status take_access(struct qn_calibration *c, const json_t *j, s
     if (json_is_null(a))
         return QINS_OK;
     if (!json_is_array(list) || n > MAX_EXTENT)
-        return bad(err, "access");
-    enum qins_status st = take_u32(a, "embedding_rows", 1, MAX_EXTENT, &vocab, err);
+        return qn_described_bad(err, "access");
+    enum qins_status st = qn_described_u32(a, "embedding_rows", 1, MAX_EXTENT, &vocab, err);
     if (st == QINS_OK)
-        st = take_u32(a, "layers", 1, MAX_LAYERS, &n_layers, err);
+        st = qn_described_u32(a, "layers", 1, MAX_LAYERS, &n_layers, err);
     if (st == QINS_OK)
-        st = take_u32(a, "experts", 0, MAX_LAYERS, &n_experts, err);
+        st = qn_described_u32(a, "experts", 0, MAX_LAYERS, &n_experts, err);
     if (st == QINS_OK)
         st = spend(left, (n + vocab + (uint64_t)n_layers * n_experts) * sizeof(uint64_t), err);
     if (st != QINS_OK)
@@ -306,7 +270,7 @@ static enum qins_status take_access(struct qn_calibration *c, const json_t *j, s
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         names[i] = json_string_value(json_array_get(list, i));
         if (!proper_name(names[i]))
-            st = bad(err, "access");
+            st = qn_described_bad(err, "access");
     }
     if (st == QINS_OK) {
         c->has_access = true;
@@ -324,10 +288,10 @@ static enum qins_status take_sensitivities(struct qn_calibration *c, const json_
     if (!s)
         return QINS_OK;
     if (n == 0 || n > MAX_EXTENT)
-        return bad(err, "sensitivity");
-    enum qins_status st = take_u64(s, "tokens", max_count, &c->sensitivity_tokens, err);
+        return qn_described_bad(err, "sensitivity");
+    enum qins_status st = qn_described_u64(s, "tokens", max_count, &c->sensitivity_tokens, err);
     if (st == QINS_OK)
-        st = take_u32(s, "head_rows", 1, MAX_EXTENT, &c->n_head_rows, err);
+        st = qn_described_u32(s, "head_rows", 1, MAX_EXTENT, &c->n_head_rows, err);
     if (st == QINS_OK)
         st = spend(left, n * (3 * sizeof(double) + sizeof(uint32_t)), err);
     if (st == QINS_OK)
@@ -342,7 +306,7 @@ static enum qins_status take_sensitivities(struct qn_calibration *c, const json_
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         const char *name = json_string_value(json_array_get(list, i));
         if (!proper_name(name))
-            return bad(err, "sensitivity");
+            return qn_described_bad(err, "sensitivity");
         c->sensitivities[i].tensor = qn_strdup(name, err);
         st = c->sensitivities[i].tensor ? QINS_OK : QINS_ERR_MEMORY;
         c->n_sensitivities += st == QINS_OK;
@@ -355,29 +319,29 @@ static enum qins_status take_identity(struct qn_calibration *c, const json_t *j,
 {
     const json_t *model = json_object_get(j, "model"), *tokenizer = json_object_get(j, "tokenizer");
     const json_t *text, *texts = json_object_get(j, "texts");
-    enum qins_status st = json_is_array(texts) ? QINS_OK : bad(err, "texts");
+    enum qins_status st = json_is_array(texts) ? QINS_OK : qn_described_bad(err, "texts");
     size_t i;
     if (st == QINS_OK && !json_is_null(model)) {
         const char *name = json_string_value(json_object_get(model, "name"));
         if (!proper_name(name))
-            return bad(err, "model");
+            return qn_described_bad(err, "model");
         const json_t *archive = json_object_get(model, "archive_hash");
-        st = take_digest(json_object_get(model, "fingerprint"), "model", &c->model, err);
+        st = qn_described_digest(json_object_get(model, "fingerprint"), "model", &c->model, err);
         c->has_archive = archive != NULL;
         if (st == QINS_OK && archive)
-            st = take_digest(archive, "archive_hash", &c->archive, err);
+            st = qn_described_digest(archive, "archive_hash", &c->archive, err);
         if (st == QINS_OK && !(c->model_name = qn_strdup(name, err)))
             st = QINS_ERR_MEMORY;
     }
     if (st == QINS_OK && !json_is_null(tokenizer)) {
         c->has_tokenizer = true;
-        st = take_digest(tokenizer, "tokenizer", &c->tokenizer, err);
+        st = qn_described_digest(tokenizer, "tokenizer", &c->tokenizer, err);
     }
     json_array_foreach(texts, i, text)
     {
         struct qn_digest d;
         if (st == QINS_OK)
-            st = take_digest(text, "texts", &d, err);
+            st = qn_described_digest(text, "texts", &d, err);
         if (st == QINS_OK)
             st = qn_calibration_add_text(c, &d, err);
     }
@@ -389,13 +353,13 @@ static enum qins_status take_options(struct qn_calibration *c, const json_t *j,
 {
     const json_t *o = json_object_get(j, "options");
     struct qn_calibration_options *out = &c->options;
-    enum qins_status st = take_u32(o, "context", 1, MAX_EXTENT, &out->context, err);
+    enum qins_status st = qn_described_u32(o, "context", 1, MAX_EXTENT, &out->context, err);
     if (st == QINS_OK)
         st = take_seed(o, &out->seed, err);
     if (st == QINS_OK)
-        st = take_u32(o, "keep_rows", 0, MAX_EXTENT, &out->keep_rows, err);
+        st = qn_described_u32(o, "keep_rows", 0, MAX_EXTENT, &out->keep_rows, err);
     if (st == QINS_OK)
-        st = take_bool(o, "gram", &out->gram, err);
+        st = qn_described_bool(o, "gram", &out->gram, err);
     return st;
 }
 
@@ -407,11 +371,12 @@ static enum qins_status take_progress(struct qn_calibration *c, const json_t *j,
     if (!u)
         return QINS_OK;
     p->unfinished = true;
-    enum qins_status st = take_digest(json_object_get(u, "job"), "unfinished", &p->job, err);
+    enum qins_status st =
+        qn_described_digest(json_object_get(u, "job"), "unfinished", &p->job, err);
     if (st == QINS_OK)
-        st = take_u32(u, "pass", 0, MAX_EXTENT, &p->pass, err);
+        st = qn_described_u32(u, "pass", 0, MAX_EXTENT, &p->pass, err);
     if (st == QINS_OK)
-        st = take_u64(u, "windows", c->windows, &p->windows, err);
+        st = qn_described_u64(u, "windows", c->windows, &p->windows, err);
     return st;
 }
 
@@ -426,13 +391,13 @@ static enum qins_status take_all(struct qn_calibration *c, const json_t *j, stru
     if (st == QINS_OK)
         st = take_options(c, j, err);
     if (st == QINS_OK)
-        st = take_u64(j, "tokens", max_count, &c->tokens, err);
+        st = qn_described_u64(j, "tokens", max_count, &c->tokens, err);
     if (st == QINS_OK)
-        st = take_u64(j, "windows", max_count, &c->windows, err);
+        st = qn_described_u64(j, "windows", max_count, &c->windows, err);
     if (st == QINS_OK)
         st = take_progress(c, j, err);
     if (st == QINS_OK)
-        st = take_u32(j, "kept_rows", 0, MAX_EXTENT, &c->n_kept, err);
+        st = qn_described_u32(j, "kept_rows", 0, MAX_EXTENT, &c->n_kept, err);
     if (st == QINS_OK)
         st = spend(left, c->n_kept * sizeof *c->kept, err);
     if (st == QINS_OK && c->n_kept > 0 && !(c->kept = calloc(c->n_kept, sizeof *c->kept)))

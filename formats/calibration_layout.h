@@ -4,8 +4,9 @@
 
 #include "formats/calibration.h"
 
-/* A dataset. Those with DATA are that many bytes in memory, the point's or the calibration's;
- * others are computed (FIGURE) or come by rows (LARGE). */
+/* A dataset. Those with DATA are as many bytes in memory as its tensor says, the point's or the
+ * calibration's; others are computed (MEAN), columns of a table (KEPT, SENSITIVITY) or come by rows
+ * (LARGE). */
 enum qn_dataset_kind {
     QN_DATASET_MEMORY,
     QN_DATASET_MEAN,
@@ -30,6 +31,8 @@ struct qn_calibration_layout {
     json_t *paths; /* name -> path */
 };
 
+/* C and its figures, which items point at, must outlive *l. To be finished even on failure, which
+ * is QINS_ERR_MEMORY only. */
 enum qins_status qn_calibration_layout_init(struct qn_calibration_layout *l,
                                             const struct qn_calibration *c, struct qins_error *err);
 void qn_calibration_layout_finish(struct qn_calibration_layout *l);

@@ -109,10 +109,8 @@ static enum qins_status load(struct reading *r, bool unfinished, struct qins_err
     struct qn_calibration *c = &r->f->c;
     enum qins_status st = qn_described_init(&r->described, r->f->ck, "calibration", err);
     if (st == QINS_OK)
-        st = qn_described_meta(&r->described, &r->buf, err);
-    if (st == QINS_OK)
-        st = qn_calibration_from_json(r->buf.data, r->buf.size, qn_described_bytes(&r->described),
-                                      c, err);
+        st = qn_calibration_from_json(r->described.meta.data, r->described.meta.size,
+                                      qn_described_bytes(&r->described), c, err);
     if (st == QINS_OK && c->progress.unfinished && !unfinished)
         st = qn_fail(err, QINS_ERR_UNSUPPORTED,
                      "it is an unfinished calibration; 'qins calibrate --resume' finishes it");

@@ -1,8 +1,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/calibration_layout.h"
-#include "formats/described.h"
-#include "formats/tensor_writer.h"
+#include "formats/described_write.h"
 
 #include <stdlib.h>
 
@@ -13,13 +12,8 @@ struct writing {
     const struct qn_calibration *c;
     const struct qn_large_source *source;
     struct qn_calibration_layout layout;
-    struct qn_tensor_list tensors; /* /meta, then the layout's */
-    struct qn_attachment_list attachments;
-    char *meta;
     struct qn_buf buf;
-    struct qn_tensor_writer *writer;
-    const struct qn_monitor *monitor;
-    uint64_t done, total; /* bytes */
+    struct qn_described_writer out;
 };
 
 static enum qins_status place(struct writing *w, struct qins_error *err)
@@ -27,20 +21,9 @@ static enum qins_status place(struct writing *w, struct qins_error *err)
     enum qins_status st = qn_calibration_layout_init(&w->layout, w->c, err);
     for (size_t i = 0; i < w->layout.tensors.count && st == QINS_OK; i++) {
         const struct qn_tensor *t = &w->layout.tensors.items[i];
-        st = qn_tensor_list_add(&w->tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
+        st = qn_tensor_list_add(&w->out.tensors, t->name, strlen(t->name), t->dtype, NULL, t->rank,
                                 t->shape, NULL, err);
     }
-    return st == QINS_OK ? qn_described_attach(&w->attachments, w->layout.paths, err) : st;
-}
-
-static enum qins_status put(struct writing *w, size_t tensor, const void *data, size_t size,
-                            struct qins_error *err)
-{
-    enum qins_status st = qn_check_stop(w->monitor, err);
-    if (st == QINS_OK && size)
-        st = w->writer->ops->write(w->writer, tensor, data, size, err);
-    w->done += size;
-    qn_progress(w->monitor, "write", w->done, w->total);
     return st;
 }
 
@@ -57,7 +40,7 @@ static enum qins_status put_mean(struct writing *w, size_t tensor,
         double mean = p->rows ? sum[i] / (double)p->rows : 0.0;
         memcpy(w->buf.data + i * sizeof mean, &mean, sizeof mean);
     }
-    return put(w, tensor, w->buf.data, size, err);
+    return qn_described_put(&w->out, tensor, w->buf.data, size, err);
 }
 
 static enum qins_status put_kept(struct writing *w, size_t tensor, unsigned column,
@@ -67,7 +50,7 @@ static enum qins_status put_kept(struct writing *w, size_t tensor, unsigned colu
     enum qins_status st = qn_buf_reserve(&w->buf, w->c->n_kept * sizeof(uint64_t), err);
     for (size_t i = 0; i < w->c->n_kept && st == QINS_OK; i++)
         size += qn_kept_store(&w->c->kept[i], column, w->buf.data + size);
-    return st == QINS_OK ? put(w, tensor, w->buf.data, size, err) : st;
+    return st == QINS_OK ? qn_described_put(&w->out, tensor, w->buf.data, size, err) : st;
 }
 
 static enum qins_status put_sensitivity(struct writing *w, size_t tensor, unsigned column,
@@ -77,7 +60,7 @@ static enum qins_status put_sensitivity(struct writing *w, size_t tensor, unsign
     enum qins_status st = qn_buf_reserve(&w->buf, w->c->n_sensitivities * sizeof(double), err);
     for (size_t i = 0; i < w->c->n_sensitivities && st == QINS_OK; i++)
         size += qn_sensitivity_store(&w->c->sensitivities[i], column, w->buf.data + size);
-    return st == QINS_OK ? put(w, tensor, w->buf.data, size, err) : st;
+    return st == QINS_OK ? qn_described_put(&w->out, tensor, w->buf.data, size, err) : st;
 }
 
 static enum qins_status put_large(struct writing *w, size_t tensor, size_t point,
@@ -85,7 +68,7 @@ static enum qins_status put_large(struct writing *w, size_t tensor, size_t point
 {
     const struct qn_calibration_point *p = &w->c->points[point];
     const uint64_t rows = qn_large_rows(p, what);
-    const size_t element = qins_dtype_size(w->tensors.items[tensor].dtype);
+    const size_t element = qins_dtype_size(w->out.tensors.items[tensor].dtype);
     uint64_t step = PIECE_BYTES / (p->channels * element);
     step = step > 0 ? step : 1;
     enum qins_status st = qn_buf_reserve(&w->buf, (size_t)step * p->channels * element, err);
@@ -94,20 +77,21 @@ static enum qins_status put_large(struct writing *w, size_t tensor, size_t point
         const size_t size = (size_t)qn_large_elements(p, what, i, n) * element;
         st = w->source->read(w->source->ctx, point, what, i, n, w->buf.data, err);
         if (st == QINS_OK)
-            st = put(w, tensor, w->buf.data, size, err);
+            st = qn_described_put(&w->out, tensor, w->buf.data, size, err);
     }
     return st == QINS_ERR_INTERRUPTED ? st : qn_error_in_tensor(err, st, p->name);
 }
 
 static enum qins_status put_all(struct writing *w, struct qins_error *err)
 {
-    enum qins_status st = put(w, 0, w->meta, strlen(w->meta), err);
+    enum qins_status st = QINS_OK;
     for (size_t i = 0; i < w->layout.tensors.count && st == QINS_OK; i++) {
         const struct qn_dataset *d = &w->layout.items[i];
-        const size_t tensor = i + 1;
+        const size_t tensor = i + 1; /* behind the description */
         switch (d->kind) {
         case QN_DATASET_MEMORY:
-            st = put(w, tensor, d->data, (size_t)w->tensors.items[tensor].n_bytes, err);
+            st = qn_described_put(&w->out, tensor, d->data,
+                                  (size_t)w->out.tensors.items[tensor].n_bytes, err);
             break;
         case QN_DATASET_MEAN:
             st = put_mean(w, tensor, &w->c->points[d->point], (enum qn_sum)d->which, err);
@@ -130,25 +114,16 @@ enum qins_status qn_calibration_write(const struct qn_calibration *c, const char
                                       const struct qn_large_source *source,
                                       const struct qn_monitor *monitor, struct qins_error *err)
 {
-    struct writing w = {.c = c, .source = source, .monitor = monitor};
-    enum qins_status st =
-        qn_described_add_meta(&w.tensors, qn_calibration_to_json(c), &w.meta, err);
+    struct writing w = {.c = c, .source = source, .out = {.monitor = monitor}};
+    enum qins_status st = qn_described_describe(&w.out, qn_calibration_to_json(c), err);
     if (st == QINS_OK)
         st = place(&w, err);
     if (st == QINS_OK)
-        st = qn_hdf5_writer_ops.create(&w.writer, path, &w.tensors, &w.attachments, err);
-    for (size_t i = 0; i < w.tensors.count; i++)
-        w.total += w.tensors.items[i].n_bytes;
+        st = qn_described_create(&w.out, path, w.layout.paths, err);
     if (st == QINS_OK)
         st = put_all(&w, err);
-    if (st == QINS_OK)
-        st = w.writer->ops->commit(w.writer, err);
-    if (w.writer)
-        w.writer->ops->destroy(w.writer);
+    st = qn_described_close(&w.out, st, err);
     qn_calibration_layout_finish(&w.layout);
-    qn_tensor_list_finish(&w.tensors);
-    qn_attachment_list_finish(&w.attachments);
     qn_buf_finish(&w.buf);
-    free(w.meta);
     return st;
 }

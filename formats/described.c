@@ -21,31 +21,6 @@ enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, co
     return st;
 }
 
-enum qins_status qn_described_add_meta(struct qn_tensor_list *list, json_t *meta, char **text,
-                                       struct qins_error *err)
-{
-    *text = meta ? json_dumps(meta, JSON_INDENT(1)) : NULL;
-    json_decref(meta);
-    if (!*text)
-        return qn_fail_memory(err);
-    const uint64_t size = strlen(*text);
-    if (size > QN_MAX_META)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED, "its description takes %llu bytes, %d at most",
-                       (unsigned long long)size, (int)QN_MAX_META);
-    return qn_tensor_list_add(list, QN_META, strlen(QN_META), QINS_U8, NULL, 1, &size, NULL, err);
-}
-
-enum qins_status qn_described_attach(struct qn_attachment_list *attachments, const json_t *paths,
-                                     struct qins_error *err)
-{
-    char *text = json_dumps(paths, JSON_COMPACT);
-    enum qins_status st =
-        text ? qn_attachment_add(attachments, "hdf5.paths", text, strlen(text), err)
-             : qn_fail_memory(err);
-    free(text);
-    return st;
-}
-
 enum qins_status qn_described_open(struct qn_checkpoint **out, const char *path, const char *what,
                                    const struct qn_monitor *monitor, struct qins_error *err)
 {
@@ -66,22 +41,10 @@ static int compare_names(const void *a, const void *b, void *ctx)
     return strcmp(items[*(const size_t *)a].name, items[*(const size_t *)b].name);
 }
 
-enum qins_status qn_described_init(struct qn_described *d, struct qn_checkpoint *ck,
-                                   const char *what, struct qins_error *err)
-{
-    const struct qn_tensor_list *list = &ck->tensors;
-    *d = (struct qn_described){ck, what, calloc(list->count + 1, sizeof *d->by_name)};
-    if (!d->by_name)
-        return qn_fail_memory(err);
-    for (size_t i = 0; i < list->count; i++)
-        d->by_name[i] = i;
-    qsort_r(d->by_name, list->count, sizeof *d->by_name, compare_names, list->items);
-    return QINS_OK;
-}
-
 void qn_described_finish(struct qn_described *d)
 {
     free(d->by_name);
+    qn_buf_finish(&d->meta);
     *d = (struct qn_described){0};
 }
 
@@ -111,20 +74,32 @@ uint64_t qn_described_bytes(const struct qn_described *d)
     return sum;
 }
 
-enum qins_status qn_described_meta(const struct qn_described *d, struct qn_buf *out,
-                                   struct qins_error *err)
+static enum qins_status read_meta(struct qn_described *d, struct qins_error *err)
 {
     const struct qn_tensor *t = find(d, QN_META);
     if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > QN_MAX_META)
         return qn_fail(err, QINS_ERR_FORMAT, "it is no %s: there is no /%s", d->what, QN_META);
-    out->size = 0;
-    enum qins_status st = qn_buf_reserve(out, (size_t)t->n_bytes + 1, err);
+    const size_t size = (size_t)t->n_bytes;
+    enum qins_status st = qn_buf_reserve(&d->meta, size + 1, err);
     if (st == QINS_OK)
-        st = qn_checkpoint_read(d->ck, (size_t)(t - d->ck->tensors.items), 0, out->data,
-                                (size_t)t->n_bytes, err);
+        st = qn_checkpoint_read(d->ck, (size_t)(t - d->ck->tensors.items), 0, d->meta.data, size,
+                                err);
     if (st == QINS_OK)
-        out->size = (size_t)t->n_bytes;
+        d->meta.size = size;
     return st;
+}
+
+enum qins_status qn_described_init(struct qn_described *d, struct qn_checkpoint *ck,
+                                   const char *what, struct qins_error *err)
+{
+    const struct qn_tensor_list *list = &ck->tensors;
+    *d = (struct qn_described){ck, what, calloc(list->count + 1, sizeof *d->by_name), {0}};
+    if (!d->by_name)
+        return qn_fail_memory(err);
+    for (size_t i = 0; i < list->count; i++)
+        d->by_name[i] = i;
+    qsort_r(d->by_name, list->count, sizeof *d->by_name, compare_names, list->items);
+    return read_meta(d, err);
 }
 
 enum qins_status qn_described_match(const struct qn_described *d, const struct qn_tensor *want,

@@ -1,8 +1,8 @@
 /* Dumps of V pages as HDF5 files: docs/kv-format.md. */
 #include "core/bytes.h"
-#include "formats/described.h"
+#include "formats/described_json.h"
+#include "formats/described_write.h"
 #include "formats/kv_file.h"
-#include "formats/tensor_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,12 +69,9 @@ static json_t *describe(const struct qn_kv_file *f, const struct extent *extents
 struct writing {
     const struct qn_kv_file *f;
     struct extent *extents;
-    struct qn_tensor_list tensors; /* /meta, then the layers' */
-    struct qn_attachment_list attachments;
     json_t *paths;
-    char *meta;
     struct qn_buf buf;
-    struct qn_tensor_writer *writer;
+    struct qn_described_writer out;
 };
 
 static enum qins_status prepare(struct writing *w, struct qins_error *err)
@@ -92,11 +89,9 @@ static enum qins_status prepare(struct writing *w, struct qins_error *err)
         for (size_t k = 0; k < l->n_places; k++)
             w->extents[i].bytes += l->places[k].size;
     }
-    enum qins_status st =
-        qn_described_add_meta(&w->tensors, describe(f, w->extents), &w->meta, err);
-    if (st == QINS_OK)
-        st = list_layers(w->extents, f->n_layers, &w->tensors, w->paths, err);
-    return st == QINS_OK ? qn_described_attach(&w->attachments, w->paths, err) : st;
+    enum qins_status st = qn_described_describe(&w->out, describe(f, w->extents), err);
+    return st == QINS_OK ? list_layers(w->extents, f->n_layers, &w->out.tensors, w->paths, err)
+                         : st;
 }
 
 /* The pages one after the other, without what recoding left between them. */
@@ -105,8 +100,8 @@ static enum qins_status put_pages(struct writing *w, size_t tensor, const struct
 {
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < l->n_places && st == QINS_OK; i++)
-        st = w->writer->ops->write(w->writer, tensor, qn_kv_file_page(l, &l->places[i]),
-                                   (size_t)l->places[i].size, err);
+        st = qn_described_put(&w->out, tensor, qn_kv_file_page(l, &l->places[i]),
+                              (size_t)l->places[i].size, err);
     return st;
 }
 
@@ -127,13 +122,13 @@ static enum qins_status put_column(struct writing *w, size_t tensor, const struc
         size += qins_dtype_size(columns[column].dtype);
         offset += p->size;
     }
-    return st == QINS_OK ? w->writer->ops->write(w->writer, tensor, w->buf.data, size, err) : st;
+    return st == QINS_OK ? qn_described_put(&w->out, tensor, w->buf.data, size, err) : st;
 }
 
 static enum qins_status put_all(struct writing *w, struct qins_error *err)
 {
-    size_t tensor = 0;
-    enum qins_status st = w->writer->ops->write(w->writer, tensor++, w->meta, strlen(w->meta), err);
+    size_t tensor = 1; /* behind the description */
+    enum qins_status st = QINS_OK;
     for (uint32_t i = 0; i < w->f->n_layers && st == QINS_OK; i++) {
         const struct qn_kv_layer *l = &w->f->layers[i];
         st = put_pages(w, tensor++, l, err);
@@ -149,42 +144,14 @@ enum qins_status qn_kv_file_write(const struct qn_kv_file *f, const char *path,
     struct writing w = {.f = f};
     enum qins_status st = prepare(&w, err);
     if (st == QINS_OK)
-        st = qn_hdf5_writer_ops.create(&w.writer, path, &w.tensors, &w.attachments, err);
+        st = qn_described_create(&w.out, path, w.paths, err);
     if (st == QINS_OK)
         st = put_all(&w, err);
-    if (st == QINS_OK)
-        st = w.writer->ops->commit(w.writer, err);
-    if (w.writer)
-        w.writer->ops->destroy(w.writer);
-    qn_tensor_list_finish(&w.tensors);
-    qn_attachment_list_finish(&w.attachments);
+    st = qn_described_close(&w.out, st, err);
     qn_buf_finish(&w.buf);
     json_decref(w.paths);
     free(w.extents);
-    free(w.meta);
     return st;
-}
-
-static enum qins_status bad(struct qins_error *err, const char *key)
-{
-    return qn_fail(err, QINS_ERR_FORMAT, "its description has no proper '%s'", key);
-}
-
-static enum qins_status take_u32(const json_t *j, const char *key, uint32_t *out,
-                                 struct qins_error *err)
-{
-    uint64_t v = 0;
-    if (!qn_json_u64(json_object_get(j, key), &v) || v > UINT32_MAX)
-        return bad(err, key);
-    *out = (uint32_t)v;
-    return QINS_OK;
-}
-
-static enum qins_status take_digest(const json_t *j, const char *key, struct qn_digest *out,
-                                    struct qins_error *err)
-{
-    return qn_json_hex(json_object_get(j, key), out->bytes, sizeof out->bytes) ? QINS_OK
-                                                                               : bad(err, key);
 }
 
 static enum qins_status take_layout(const json_t *j, struct qn_kv_layout *l, struct qins_error *err)
@@ -199,10 +166,10 @@ static enum qins_status take_layout(const json_t *j, struct qn_kv_layout *l, str
                    {"bits", &l->bits}};
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && st == QINS_OK; i++)
-        st = take_u32(j, numbers[i].key, numbers[i].out, err);
+        st = qn_described_u32(j, numbers[i].key, 0, UINT32_MAX, numbers[i].out, err);
     const double value = json_is_number(kappa) ? json_number_value(kappa) : -1.0;
     if (st == QINS_OK && !(value >= 0.0 && value <= (double)UINT32_MAX))
-        return bad(err, "kappa");
+        return qn_described_bad(err, "kappa");
     l->kappa = (float)value;
     return st;
 }
@@ -214,15 +181,17 @@ static enum qins_status take_layers(const json_t *layers, uint32_t n, struct ext
     *extents = calloc((size_t)n + 1, sizeof **extents);
     if (!*extents)
         return qn_fail_memory(err);
-    for (uint32_t i = 0; i < n; i++) {
+    enum qins_status st = QINS_OK;
+    for (uint32_t i = 0; i < n && st == QINS_OK; i++) {
         const json_t *layer = json_array_get(layers, i);
         struct extent *e = &(*extents)[i];
-        if (!qn_json_u64(json_object_get(layer, "pages"), &e->pages) || e->pages < 1)
-            return bad(err, "pages");
-        if (!qn_json_u64(json_object_get(layer, "bytes"), &e->bytes))
-            return bad(err, "bytes");
+        st = qn_described_u64(layer, "pages", UINT64_MAX, &e->pages, err);
+        if (st == QINS_OK && e->pages < 1)
+            st = qn_described_bad(err, "pages");
+        if (st == QINS_OK)
+            st = qn_described_u64(layer, "bytes", UINT64_MAX, &e->bytes, err);
     }
-    return QINS_OK;
+    return st;
 }
 
 static enum qins_status take_meta(const struct qn_buf *meta, struct qn_kv_file *f,
@@ -240,9 +209,11 @@ static enum qins_status take_meta(const struct qn_buf *meta, struct qn_kv_file *
     if (!schema || strcmp(schema, QN_KV_SCHEMA) != 0)
         st = qn_fail(err, QINS_ERR_UNSUPPORTED, "it holds no pages of the kind '%s'", QN_KV_SCHEMA);
     if (st == QINS_OK)
-        st = take_digest(j, "model_fingerprint", &model, err);
+        st = qn_described_digest(json_object_get(j, "model_fingerprint"), "model_fingerprint",
+                                 &model, err);
     if (st == QINS_OK)
-        st = take_digest(j, "text_fingerprint", &text, err);
+        st = qn_described_digest(json_object_get(j, "text_fingerprint"), "text_fingerprint", &text,
+                                 err);
     if (st == QINS_OK)
         st = take_layout(json_object_get(j, "layout"), &layout, err);
     if (st == QINS_OK)
@@ -341,9 +312,7 @@ enum qins_status qn_kv_file_load(struct qn_kv_file *f, struct qn_checkpoint *ck,
     if (st == QINS_OK)
         st = qn_described_init(&r.described, ck, "dump of V pages", err);
     if (st == QINS_OK)
-        st = qn_described_meta(&r.described, &r.buf, err);
-    if (st == QINS_OK)
-        st = take_meta(&r.buf, f, &extents, err);
+        st = take_meta(&r.described.meta, f, &extents, err);
     if (st == QINS_OK && extents)
         st = list_layers(extents, f->n_layers, &r.wanted, paths, err);
     for (uint32_t i = 0; i < f->n_layers && st == QINS_OK; i++)

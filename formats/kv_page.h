@@ -1,6 +1,7 @@
 /* A page of V of one layer's KV cache as bytes (docs/kv-format.md): coded values of consecutive
  * tokens, a scale for each token (for each token and head where heads have QN_KV_HEAD_SCALES
- * values or more), a hash. Kernels: no allocation; the same bytes on every machine.
+ * values or more), a hash. Kernels: no allocation; the same bytes on every machine; thread-safe,
+ * each thread with scratch of its own.
  *
  * A page's largest scale is a float32, those of its tokens are 8-bit floats below it (3 bits of
  * exponent, 5 of mantissa), rounded up, so that nothing is clipped. A float16 for each token, as
@@ -50,13 +51,14 @@ size_t qn_kv_packed_size(const struct qn_kv_layout *l);
  * Values that are not finite fail with QINS_ERR_FORMAT. */
 enum qins_status qn_kv_encode(const struct qn_kv_layout *l, const float *v, size_t head_stride,
                               uint8_t *dst, void *scratch, struct qins_error *err);
-/* Codes the bit-packed page SRC again into DST of qn_kv_packed_size() bytes: by huffman, or by
- * rle-huffman where that saves a thirty-second more; *size is never larger: what gains nothing
- * stays bit-packed. */
+/* Codes the bit-packed page SRC of qn_kv_packed_size() bytes again into as many at DST, elsewhere:
+ * by huffman, or by rle-huffman where that saves more than a thirty-second of what the better of
+ * huffman and bit-packing takes. Where neither is shorter, DST is SRC, byte for byte. *size is what
+ * DST then takes. Fails as qn_kv_decode() does. */
 enum qins_status qn_kv_recode(const struct qn_kv_layout *l, const uint8_t *src, uint8_t *dst,
                               size_t *size, void *scratch, struct qins_error *err);
 /* Decodes a page of either kind; places as for qn_kv_encode(). Hostile bytes end in
- * QINS_ERR_FORMAT. */
+ * QINS_ERR_FORMAT, or in QINS_ERR_UNSUPPORTED where they say another version. */
 enum qins_status qn_kv_decode(const struct qn_kv_layout *l, const uint8_t *src, size_t size,
                               float *v, size_t head_stride, void *scratch, struct qins_error *err);
 /* Codes (0 ... 2 N, by token and then by head) and scales[tokens][groups] of a page, for studies.

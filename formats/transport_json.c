@@ -2,6 +2,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/archive/manifest_json.h"
+#include "formats/described_json.h"
 #include "formats/transport.h"
 
 #include <float.h>
@@ -64,34 +65,18 @@ json_t *qn_transport_to_json(const struct qn_transport *t)
     return j;
 }
 
-static enum qins_status bad(struct qins_error *err, const char *key)
-{
-    return qn_fail(err, QINS_ERR_FORMAT, "its description has no proper '%s'", key);
-}
-
 static enum qins_status take_u32(const json_t *j, const char *key, uint32_t *out,
                                  struct qins_error *err)
 {
-    uint64_t v;
-    if (!qn_json_u64(json_object_get(j, key), &v) || v > UINT32_MAX)
-        return bad(err, key);
-    *out = (uint32_t)v;
-    return QINS_OK;
+    return qn_described_u32(j, key, 0, UINT32_MAX, out, err);
 }
 
 static enum qins_status take_float(const json_t *j, const char *key, float *out,
                                    struct qins_error *err)
 {
-    return qn_json_float_between(json_object_get(j, key), 0.0F, FLT_MAX, out) ? QINS_OK
-                                                                              : bad(err, key);
-}
-
-static enum qins_status take_bool(const json_t *j, const char *key, bool *out,
-                                  struct qins_error *err)
-{
-    const json_t *v = json_object_get(j, key);
-    *out = json_is_true(v);
-    return json_is_boolean(v) ? QINS_OK : bad(err, key);
+    return qn_json_float_between(json_object_get(j, key), 0.0F, FLT_MAX, out)
+               ? QINS_OK
+               : qn_described_bad(err, key);
 }
 
 static enum qins_status take_name(const json_t *j, const char *key, char **out,
@@ -99,7 +84,7 @@ static enum qins_status take_name(const json_t *j, const char *key, char **out,
 {
     const char *text = json_string_value(json_object_get(j, key));
     if (!text)
-        return bad(err, key);
+        return qn_described_bad(err, key);
     *out = qn_strdup(text, err);
     return *out ? QINS_OK : QINS_ERR_MEMORY;
 }
@@ -110,13 +95,13 @@ static enum qins_status take_input(const json_t *j, struct qn_transport_input *i
     enum qins_status st = take_name(j, "name", &in->name, err);
     in->method = qn_transport_method_of(json_string_value(json_object_get(j, "method")));
     if (st == QINS_OK && in->method == QN_TRANSPORT_METHODS)
-        st = bad(err, "method");
+        st = qn_described_bad(err, "method");
     if (st == QINS_OK)
         st = take_u32(j, "channels", &in->channels, err);
     if (st == QINS_OK)
         st = take_u32(j, "order", &in->order, err);
     if (st == QINS_OK)
-        st = take_bool(j, "sign_plane", &in->sign_plane, err);
+        st = qn_described_bool(j, "sign_plane", &in->sign_plane, err);
     if (st == QINS_OK)
         st = take_u32(j, "levels", &in->levels, err);
     if (st == QINS_OK)
@@ -132,7 +117,7 @@ static enum qins_status take_layer(const json_t *j, struct qn_transport_layer *l
     enum qins_status st = take_name(j, "tensor", &l->tensor, err);
     l->projection = qn_projection_of(json_string_value(json_object_get(j, "projection")));
     if (st == QINS_OK && l->projection == QN_PROJECTIONS)
-        st = bad(err, "projection");
+        st = qn_described_bad(err, "projection");
     if (st == QINS_OK)
         st = take_u32(j, "layer", &l->layer, err);
     if (st == QINS_OK)
@@ -154,7 +139,7 @@ static enum qins_status take_list(const json_t *j, const char *key, size_t size,
 {
     *list = json_object_get(j, key);
     if (!json_is_array(*list))
-        return bad(err, key);
+        return qn_described_bad(err, key);
     *items = calloc(json_array_size(*list) + 1, size);
     return *items ? QINS_OK : qn_fail_memory(err);
 }
@@ -209,7 +194,7 @@ static enum qins_status make_layer(const json_t *j, const struct qn_transport *t
     enum qins_status st = QINS_OK;
     for (int i = 0; i < QN_LAYER_ARRAYS && st == QINS_OK; i++) {
         bool there = false;
-        st = take_bool(j, arrays[i].key, &there, err);
+        st = qn_described_bool(j, arrays[i].key, &there, err);
         if (st == QINS_OK && there)
             st = make(arrays[i].n, left, arrays[i].data, err);
     }
@@ -235,13 +220,6 @@ static enum qins_status make_arrays(const json_t *j, uint64_t left, struct qn_tr
     return st;
 }
 
-static enum qins_status take_digest(const json_t *j, const char *key, struct qn_digest *out,
-                                    struct qins_error *err)
-{
-    return qn_json_hex(json_object_get(j, key), out->bytes, sizeof out->bytes) ? QINS_OK
-                                                                               : bad(err, key);
-}
-
 static enum qins_status take_all(const json_t *j, uint64_t left, struct qn_transport *t,
                                  struct qins_error *err)
 {
@@ -250,15 +228,17 @@ static enum qins_status take_all(const json_t *j, uint64_t left, struct qn_trans
     if (!schema || strcmp(schema, QN_TRANSPORT_SCHEMA) != 0)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "it holds no transport of the kind '%s'",
                        QN_TRANSPORT_SCHEMA);
-    enum qins_status st = take_digest(j, "model_fingerprint", &t->model, err);
+    enum qins_status st = qn_described_digest(json_object_get(j, "model_fingerprint"),
+                                              "model_fingerprint", &t->model, err);
     if (st == QINS_OK)
-        st = take_digest(j, "calibration_fingerprint", &t->calibration, err);
+        st = qn_described_digest(json_object_get(j, "calibration_fingerprint"),
+                                 "calibration_fingerprint", &t->calibration, err);
     if (st == QINS_OK)
         st = take_inputs(j, t, err);
     if (st == QINS_OK)
         st = take_layers(j, t, err);
     if (st == QINS_OK && !json_is_object(study) && !json_is_null(study))
-        st = bad(err, "study");
+        st = qn_described_bad(err, "study");
     if (st == QINS_OK && json_is_object(study))
         t->study = json_incref(study);
     if (st == QINS_OK)

@@ -1,6 +1,8 @@
 #include "model/corpus.h"
 
 #include "core/file.h"
+#include "core/tensor.h"
+#include "model/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,34 @@ struct reading {
     struct qn_hasher *hasher;
     uint32_t vocab;
     size_t max_tokens;
+    const struct qn_monitor *monitor;
 };
+
+/* A tokenizer makes tokens of any bytes, and models figures of any tokens. */
+static enum qins_status check_text(const struct qn_monitor *monitor, const char *path,
+                                   const struct qn_buf *text, struct qins_error *err)
+{
+    const uint8_t *nul = text->size ? memchr(text->data, 0, text->size) : NULL;
+    const size_t valid = text->size ? qn_utf8_span(text->data, text->size) : 0;
+    if (nul)
+        return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, nul - text->data,
+                          "a NUL: it is no text, or one in UTF-16");
+    if (valid < text->size)
+        qn_notice(monitor,
+                  "%s: not UTF-8 at offset %zu; what is made of such bytes says little of a text",
+                  path, valid);
+    return QINS_OK;
+}
+
+enum qins_status qn_corpus_check_text(const char *path, struct qins_error *err)
+{
+    struct qn_buf text = {0};
+    enum qins_status st = qn_read_whole(path, MAX_TEXT_BYTES, &text, err);
+    if (st == QINS_OK)
+        st = check_text(NULL, path, &text, err);
+    qn_buf_finish(&text);
+    return qn_error_in_file(err, st, path);
+}
 
 static enum qins_status check_vocabulary(const struct reading *r, size_t from,
                                          struct qins_error *err)
@@ -35,6 +64,8 @@ static enum qins_status add_text(struct reading *r, const char *path, struct qin
     struct qn_ids *ids = &r->corpus->ids;
     size_t before = ids->count;
     enum qins_status st = qn_read_whole(path, MAX_TEXT_BYTES, &text, err);
+    if (st == QINS_OK)
+        st = check_text(r->monitor, path, &text, err);
     if (st == QINS_OK) {
         qn_hasher_add(r->hasher, text.data, text.size);
         if (before < r->max_tokens)
@@ -102,7 +133,8 @@ static enum qins_status read_ids(struct reading *r, const char *path, struct qin
 enum qins_status qn_corpus_open(struct qn_corpus *c, const struct qn_model *m,
                                 const struct qn_corpus_options *options, struct qins_error *err)
 {
-    struct reading r = {.corpus = c, .vocab = m->config.vocab, .max_tokens = SIZE_MAX};
+    struct reading r = {
+        .corpus = c, .vocab = m->config.vocab, .max_tokens = SIZE_MAX, .monitor = options->monitor};
     enum qins_status st;
     *c = (struct qn_corpus){.bos = -1, .n_parts = options->ids ? 1 : options->n_texts};
     if (options->max_tokens > 0 && options->max_tokens < SIZE_MAX)

@@ -20,6 +20,8 @@ void qn_kv_counts_add(struct qn_kv_counts *into, const struct qn_kv_counts *from
     into->held_bytes += from->held_bytes;
     into->f16_bytes += from->f16_bytes;
     into->f32_bytes += from->f32_bytes;
+    into->grown_held_bytes += from->grown_held_bytes;
+    into->grown_f16_bytes += from->grown_f16_bytes;
     if (from->work_bytes > into->work_bytes)
         into->work_bytes = from->work_bytes;
     into->encoded += from->encoded;

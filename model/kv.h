@@ -33,11 +33,16 @@ struct qn_kv_counts {
     uint64_t open_bytes; /* float32 bytes of open pages' tokens when sequences ended; what is
                             allocated for them is a whole page a layer */
     uint64_t held_bytes; /* of the whole V cache when sequences ended: packed, old and open */
-    uint64_t f16_bytes, f32_bytes;      /* what plain caches of the same values take then */
+    uint64_t f16_bytes, f32_bytes; /* what plain caches of the same values take then */
+    /* Sums over all lengths 1 … N that a sequence of N tokens had while it grew, of what was held
+     * and of what plain float16 takes. Of one that was cut back, as if it had grown to N at once.
+     */
+    double grown_held_bytes, grown_f16_bytes;
     uint64_t work_bytes;                /* of the buffer for decoded pages, of one session */
-    uint64_t encoded, decoded, recoded; /* pages: how often, and how long, of all threads */
-    double encode_seconds, decode_seconds, recode_seconds;
-    double max_encode_seconds, max_decode_seconds; /* of one page */
+    uint64_t encoded, decoded, recoded; /* pages: how often; and how long by the clock, so that a
+                                           page whose thread had to wait counts that, too */
+    double encode_seconds, decode_seconds, recode_seconds; /* sums over all threads */
+    double max_encode_seconds, max_decode_seconds;         /* of one page */
 };
 void qn_kv_counts_add(struct qn_kv_counts *into, const struct qn_kv_counts *from);
 

@@ -116,6 +116,32 @@ void qn_kv_cache_destroy(struct qn_kv_cache *c)
     free(c);
 }
 
+/* 1 + 2 + … + N. */
+static double sum_to(size_t n)
+{
+    return (double)n * (double)(n + 1) / 2.0;
+}
+
+/* Adds what was held while a sequence grew to POSITION tokens, summed over all its lengths: a page
+ * as it was packed until RECENT younger ones were full, from then on as it is now. */
+static void count_growth(const struct qn_kv_cache *c, size_t position, double token_values,
+                         struct qn_kv_counts *out)
+{
+    const size_t tokens = c->layout.tokens, full = position / tokens;
+    const double packed_size = (double)qn_kv_packed_size(&c->layout);
+    const uint64_t lengths = (uint64_t)position + 1; /* 0 … POSITION */
+    out->grown_f16_bytes += sum_to(position) * token_values * (double)sizeof(uint16_t);
+    out->grown_held_bytes += ((double)full * sum_to(tokens - 1) + sum_to(position % tokens)) *
+                             token_values * (double)sizeof(float);
+    for (size_t i = 0; i < full; i++) {
+        const uint64_t filled = (uint64_t)(i + 1) * tokens,
+                       old = qn_min_u64(filled + (uint64_t)c->options.recent * tokens, lengths);
+        for (uint32_t l = 0; l < c->shape.layers; l++)
+            out->grown_held_bytes += (double)(old - filled) * packed_size +
+                                     (double)(lengths - old) * (double)page_of(c, l, i)->size;
+    }
+}
+
 /* Adds a sequence of POSITION tokens, as it is. */
 static void count_sequence(const struct qn_kv_cache *c, size_t position, struct qn_kv_counts *out)
 {
@@ -135,6 +161,7 @@ static void count_sequence(const struct qn_kv_cache *c, size_t position, struct 
     for (uint32_t l = 0; l < s->layers; l++)
         for (size_t i = 0; i < full; i++)
             out->held_bytes += page_of(c, l, i)->size;
+    count_growth(c, position, (double)token_values, out);
 }
 
 void qn_kv_cache_reset(struct qn_kv_cache *c, size_t position)

@@ -63,6 +63,7 @@ json_t *qn_kv_report(const struct qn_model_config *config, const struct qn_kv_op
     put_count(&j, "f16_bytes", c->f16_bytes);
     put_count(&j, "f32_bytes", c->f32_bytes);
     put_real(&j, "held_ratio_f16", ratio((double)c->f16_bytes, (double)c->held_bytes));
+    put_real(&j, "mean_held_ratio_f16", ratio(c->grown_f16_bytes, c->grown_held_bytes));
     put_count(&j, "work_bytes", c->work_bytes);
     put_count(&j, "encoded", c->encoded);
     put_count(&j, "decoded", c->decoded);

@@ -22,7 +22,7 @@ size_t qn_utf8_put(uint32_t code, uint8_t out[4])
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, out);
 }
 
-bool qn_utf8_is_valid(const uint8_t *p, size_t size)
+size_t qn_utf8_span(const uint8_t *p, size_t size)
 {
     const uint64_t high_bits = 0x8080808080808080;
     uint32_t code;
@@ -38,9 +38,14 @@ bool qn_utf8_is_valid(const uint8_t *p, size_t size)
         }
         n = qn_utf8_next(p + i, size - i, &code);
         if (n == 0)
-            return false;
+            return i;
     }
-    return true;
+    return size;
+}
+
+bool qn_utf8_is_valid(const uint8_t *p, size_t size)
+{
+    return qn_utf8_span(p, size) == size;
 }
 
 /* Bytes of the ill-formed sequence at P: the longest beginning of a character, at least 1

@@ -12,6 +12,8 @@
 size_t qn_utf8_next(const uint8_t *p, size_t size, uint32_t *code);
 /* Writes CODE, returns the bytes written, 1 to 4. */
 size_t qn_utf8_put(uint32_t code, uint8_t out[4]);
+/* Bytes of the valid text that P begins with: SIZE where all is. */
+size_t qn_utf8_span(const uint8_t *p, size_t size);
 bool qn_utf8_is_valid(const uint8_t *p, size_t size);
 
 /* Appends TEXT made valid: what is not UTF-8 becomes U+FFFD, one for each maximal subpart

@@ -28,10 +28,10 @@ enum qins_status qn_plan_options_check(const struct qn_plan_options *o, struct q
     bool seed = o->grid == QN_GRID_SEED;
     float least = seed ? QN_MIN_ALPHA : 0.0F, most = seed ? QN_MAX_ALPHA : QN_MAX_KAPPA;
     if (!isfinite(o->kappa) || (o->kappa >= 0.0F && (o->kappa < least || o->kappa > most)))
-        return qn_fail(err, QINS_ERR_USAGE, "kappa must be between %g and %g", (double)least,
-                       (double)most);
+        return qn_fail(err, QINS_ERR_USAGE, "kappa is 'auto' or a number from %g to %g",
+                       (double)least, (double)most);
     if (!isfinite(o->clip) || o->clip > 1.0F || (o->clip >= 0.0F && o->clip < 0.01F))
-        return qn_fail(err, QINS_ERR_USAGE, "clip must be between 0.01 and 1");
+        return qn_fail(err, QINS_ERR_USAGE, "clip is 'auto' or a number from 0.01 to 1");
     if (o->group_given && o->group_kind == QN_GROUP_BLOCK && o->group < 1)
         return qn_fail(err, QINS_ERR_USAGE, "a group needs at least one element");
     if (o->lossless && o->codec == QN_CODEC_BITPACK)

@@ -6,21 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The file: a head, then frames, each with its own hashes, so that a torn end shows wherever it
- * is torn and no fsync is needed on the way. Offsets in bytes; hashes are XXH3-64. */
-enum {
-    HEAD_VERSION = 8,
-    HEAD_JOB = 16,
-    HEAD_HASH = 32, /* of what is before it */
-    HEAD_SIZE = 40,
-
-    FRAME_TYPE = 4,
-    FRAME_BODY_SIZE = 8,
-    FRAME_LEAF = 16,
-    FRAME_BODY_HASH = 32,
-    FRAME_HASH = 40, /* of what is before it */
-    FRAME_SIZE = 48,
-};
+/* Offsets in a frame, in bytes (core/work_file.h). */
+enum { FRAME_TYPE = 4, FRAME_BODY_SIZE = 8, FRAME_LEAF = 16, FRAME_SIZE = 48 };
 
 enum frame_type {
     FRAME_BEGIN = 1, /* body: the tensor as JSON, as in the manifest */
@@ -30,20 +17,20 @@ enum frame_type {
 
 enum { SPOOL_VERSION = 1, MAX_DESCRIPTION = 8 << 20 /* bytes of a FRAME_BEGIN */ };
 
-static const char head_magic[8] = "QINSPRT";
-static const char frame_magic[4] = {'Q', 'F', 'R', 'M'};
+static const char head_magic[QN_WORK_MAGIC_SIZE] = "QINSPRT";
+static const struct qn_work_frame frame_format = {
+    {'Q', 'F', 'R', 'M'}, FRAME_SIZE, FRAME_BODY_SIZE, "the spool"};
 
 struct qn_spool {
     struct qn_sink sink; /* must be first */
-    struct qn_file file;
-    uint64_t end; /* of the last whole frame; the next one goes here */
+    struct qn_file file; /* its size is the end of the last whole frame */
     struct qn_spool_state state;
 };
 
 struct frame {
     enum frame_type type;
     struct qn_digest leaf;
-    uint64_t size; /* of the body */
+    size_t size; /* of the body */
 };
 
 static struct qn_spool *spool_of(struct qn_sink *s)
@@ -93,32 +80,13 @@ static enum qins_status state_end(struct qn_spool_state *s, struct qins_error *e
     return QINS_OK;
 }
 
-static void pack_head(const struct qn_digest *job, uint8_t *head)
-{
-    memset(head, 0, HEAD_SIZE);
-    memcpy(head, head_magic, sizeof head_magic);
-    qn_store32(head + HEAD_VERSION, SPOOL_VERSION);
-    memcpy(head + HEAD_JOB, job->bytes, sizeof job->bytes);
-    qn_store64(head + HEAD_HASH, qn_hash64(head, HEAD_HASH));
-}
-
-/* A frame that cannot be written whole leaves `end` where it was. */
 static enum qins_status append_frame(struct qn_spool *s, const struct frame *f, const void *body,
                                      struct qins_error *err)
 {
-    uint8_t head[FRAME_SIZE];
-    memcpy(head, frame_magic, sizeof frame_magic);
+    uint8_t head[FRAME_SIZE] = {0};
     qn_store32(head + FRAME_TYPE, (uint32_t)f->type);
-    qn_store64(head + FRAME_BODY_SIZE, f->size);
     memcpy(head + FRAME_LEAF, f->leaf.bytes, sizeof f->leaf.bytes);
-    qn_store64(head + FRAME_BODY_HASH, qn_hash64(body, (size_t)f->size));
-    qn_store64(head + FRAME_HASH, qn_hash64(head, FRAME_HASH));
-    enum qins_status st = qn_work_file_write(&s->file, s->end, head, sizeof head, err);
-    if (st == QINS_OK)
-        st = qn_work_file_write(&s->file, s->end + FRAME_SIZE, body, (size_t)f->size, err);
-    if (st == QINS_OK)
-        s->end += FRAME_SIZE + f->size;
-    return st;
+    return qn_work_file_append(&s->file, &frame_format, head, body, f->size, err);
 }
 
 static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archive_tensor *t,
@@ -172,31 +140,12 @@ static enum qins_status read_frame(const struct qn_spool *s, uint64_t at, struct
                                    struct qn_buf *body, struct qins_error *err)
 {
     uint8_t head[FRAME_SIZE];
-    if (s->file.size - at < sizeof head)
-        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
-                          "the spool's end is torn");
-    uint64_t left = s->file.size - at - FRAME_SIZE;
-    enum qins_status st = qn_file_read(&s->file, at, head, sizeof head, err);
+    enum qins_status st = qn_work_file_read(&s->file, &frame_format, at, head, body, err);
     if (st != QINS_OK)
         return st;
     f->type = (enum frame_type)qn_load32(head + FRAME_TYPE);
-    f->size = qn_load64(head + FRAME_BODY_SIZE);
     memcpy(f->leaf.bytes, head + FRAME_LEAF, sizeof f->leaf.bytes);
-    if (memcmp(head, frame_magic, sizeof frame_magic) != 0 ||
-        qn_load64(head + FRAME_HASH) != qn_hash64(head, FRAME_HASH) || f->size > left ||
-        f->size > SIZE_MAX)
-        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
-                          "the spool's frame is damaged");
-    body->size = 0;
-    st = qn_buf_reserve(body, (size_t)f->size + 1, err);
-    if (st == QINS_OK && f->size)
-        st = qn_file_read(&s->file, at + FRAME_SIZE, body->data, (size_t)f->size, err);
-    if (st != QINS_OK)
-        return st;
-    if (qn_load64(head + FRAME_BODY_HASH) != qn_hash64(body->data, (size_t)f->size))
-        return qn_fail_at(err, QINS_ERR_FORMAT, s->file.path, NULL, (int64_t)at,
-                          "the spool's frame is damaged");
-    body->size = (size_t)f->size;
+    f->size = body->size;
     return QINS_OK;
 }
 
@@ -240,15 +189,15 @@ static enum qins_status apply_frame(struct qn_spool_state *state, const struct f
     }
 }
 
-/* Goes over all frames up to `end`. A frame that is damaged or makes no sense ends the scan of
+/* Goes over all frames. A frame that is damaged or makes no sense ends the scan of
  * a spool that is being opened (TO is NULL): everything from there on is dropped. */
 static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, struct qn_sink *to,
                              uint64_t *reached, struct qins_error *err)
 {
     struct qn_buf body = {0};
     enum qins_status st = QINS_OK;
-    uint64_t at = HEAD_SIZE;
-    while (st == QINS_OK && at < s->end) {
+    uint64_t at = QN_WORK_HEAD_SIZE;
+    while (st == QINS_OK && at < s->file.size) {
         struct frame f = {0};
         st = read_frame(s, at, &f, &body, err);
         if (st == QINS_OK)
@@ -261,47 +210,38 @@ static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, s
     return st;
 }
 
-/* What is there is thrown away, so it must be a spool: the name may be anybody's. */
-static enum qins_status start_over(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
-{
-    s->end = HEAD_SIZE;
-    return qn_work_file_begin(&s->file, head, HEAD_SIZE, sizeof head_magic, err);
-}
-
 /* Finds out how far the spool got, and cuts off what is behind its last whole frame. */
-static enum qins_status resume(struct qn_spool *s, const uint8_t *head, struct qins_error *err)
+static enum qins_status resume(struct qn_spool *s, const struct qn_work_head *head,
+                               struct qins_error *err)
 {
-    uint8_t found[HEAD_SIZE];
-    if (s->file.size < HEAD_SIZE)
-        return start_over(s, head, err);
-    enum qins_status st = qn_file_read(&s->file, 0, found, HEAD_SIZE, err);
+    struct qn_work_head found;
+    uint64_t end = 0;
+    enum qins_status st = qn_work_file_head(&s->file, &found, err);
     if (st != QINS_OK)
         return st;
-    if (qn_load64(found + HEAD_HASH) != qn_hash64(found, HEAD_HASH))
-        return start_over(s, head, err);
-    if (memcmp(found, head, HEAD_SIZE) != 0)
+    if (!qn_work_head_intact(&found))
+        return qn_work_file_begin(&s->file, head, err);
+    if (memcmp(&found, head, sizeof found) != 0)
         return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
                           "is the unfinished work of another conversion: remove it to start anew");
-    s->end = s->file.size;
-    st = scan(s, &s->state, NULL, &s->end, err);
+    st = scan(s, &s->state, NULL, &end, err);
     if (st != QINS_OK && st != QINS_ERR_FORMAT)
         return st;
-    return qn_work_file_cut(&s->file, s->end, err);
+    return qn_work_file_cut(&s->file, end, err);
 }
 
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
                                bool resume_it, struct qn_spool_state *state, struct qins_error *err)
 {
-    uint8_t head[HEAD_SIZE];
+    const struct qn_work_head head = qn_work_head(head_magic, SPOOL_VERSION, job);
     struct qn_spool *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s)
         return qn_fail_memory(err);
     s->sink = (struct qn_sink){spool_begin, spool_chunk, spool_end};
     enum qins_status st = qn_work_file_open(&s->file, path, err);
-    pack_head(job, head);
     if (st == QINS_OK)
-        st = resume_it ? resume(s, head, err) : start_over(s, head, err);
+        st = resume_it ? resume(s, &head, err) : qn_work_file_begin(&s->file, &head, err);
     if (st == QINS_OK) {
         *out = s;
         *state = s->state;
@@ -320,7 +260,6 @@ enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct 
 {
     struct qn_spool_state state = {0};
     uint64_t reached;
-    s->file.size = s->end;
     enum qins_status st = scan(s, &state, to, &reached, err);
     if (st == QINS_OK && state.tensor_open)
         st = out_of_order(err);

@@ -91,6 +91,14 @@ class Analyze(unittest.TestCase):
     def tearDownClass(cls):
         cls.scratch.cleanup()
 
+    def test_what_it_is_about(self):
+        """Model and archive as every other report names them, so that gates can tell them apart."""
+        verified = json.loads(run_qins("verify", self.root / "m.qins", "--json", check=0).stdout)
+        self.assertEqual(self.report["archive"]["archive_hash"], verified["archive_hash"])
+        with h5py.File(self.root / "a.h5") as f:
+            calibrated = json.loads(bytes(f["meta"][()]))
+        self.assertEqual(self.report["model"]["fingerprint"], calibrated["model"]["fingerprint"])
+
     def test_figures_by_direct_quantisation(self):
         weights = read_safetensors(self.model / "model.safetensors")
         for name in ("model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight"):

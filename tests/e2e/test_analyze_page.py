@@ -9,7 +9,8 @@ import unittest
 
 import numpy as np
 
-from support import SANITIZER, main, run_qins, write_safetensors
+import pictures
+from support import SANITIZER, Folder, main, run_qins, write_safetensors
 
 GNUPLOT = shutil.which("gnuplot")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -122,6 +123,28 @@ class Page(unittest.TestCase):
                 self.assertLessEqual(table, window)
             else:
                 self.assertGreater(tapped, window)  # a tap shows the whole size
+
+
+@unittest.skipUnless(GNUPLOT, "there is no gnuplot")
+@unittest.skipIf(SANITIZER != "none", "gnuplot draws the same")
+class Pictures(Folder):
+    """Nothing that is written in a picture is cut off, however long names are."""
+
+    def test_long_names(self):
+        random = np.random.default_rng(4)
+        kinds = ["transported v_proj", "V cache", "block_sparse_moe.experts.7.w1",
+                 "a_projection_with_quite_a_long_name_of_its_own"]
+        write_safetensors(self.dir / "m.safetensors", {
+            f"model.layers.{i}.{kind}.weight": ("F32", (64, 96), [random.standard_normal((64, 96))
+                                                                  .astype("<f4").tobytes()])
+            for i in range(2) for kind in kinds})
+        run_qins("analyze", self.dir / "m.safetensors", "-o", self.dir / "out", check=0)
+        drawn = sorted((self.dir / "out/plots").glob("*.svg"))
+        shown = {text for text, _ in pictures.texts(self.dir / "out/plots/coded-size.svg")}
+        self.assertLessEqual({"transported v_proj", "V cache", "huffman", "rle"}, shown)
+        self.assertGreater(len(drawn), 10)
+        for path in drawn:
+            self.assertEqual(pictures.outside(path), [], path.name)
 
 
 if __name__ == "__main__":

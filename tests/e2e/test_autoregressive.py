@@ -311,12 +311,18 @@ class Prompts(Folder):
         self.assertNotIn("text", given)
         shown = support.run_qins("validate", MODEL, self.other, "--text", TEXT, "--tokens", 8,
                                  "--tests", "autoregressive", check=0).stdout
-        for words in ("10 prompts, shipped (2 news, 2 code", "10 prompts, cut from the text",
+        for words in ("    10 shipped prompts: 2 news, 2 code", "    10 prompts cut from the text\n",
                       "Phase 1, test B"):
             self.assertIn(words, shown)
         share = found["free_running"]["match"]
-        self.assertRegex(shown, rf"(?m)^autoregressive +(yes|no) +match of free-running text +"
+        self.assertRegex(shown, rf"(?m)^autoregressive +(not )?passed +match of free-running text +"
                                 rf"{100 * share:.4g} % +at least 95 % +(yes|no)$")
+        forced = found["teacher_forced"]
+        verdict = "passed" if forced["passed"] else "not passed"
+        gates = re.findall(r"(?m)^gates judge autoregressive teacher-forced: match (\S+) .*: (.*)$",
+                           shown)
+        self.assertEqual(gates, [] if forced["passed"] == found["passed"] else
+                         [(f"{100 * forced['match']:.2f}", verdict)])
         self.assertEqual(len(re.findall(r"(?m)^.* (free-running|teacher-forced) +\d", shown)), 4)
 
     def test_lines(self):
@@ -324,15 +330,19 @@ class Prompts(Folder):
         path.write_bytes(b"And it came\r\n\n  \nThe king said")
         found = self.validate(MODEL, self.other, "--text", TEXT, "--tokens", 5, "--prompts", path)
         self.assertEqual(found["kinds"], {"given": 3})
+        path.write_text("[INST] And it came [/INST]\n")
+        found = self.validate(MODEL, self.other, "--text", TEXT, "--tokens", 5, "--prompts", path)
+        self.assertEqual(found["kinds"], {"given": 1})
 
     def test_refused(self):
         def json_of(**changes):
             return json.dumps({**SHIPPED, **changes}).encode()
         one = {"kind": "news", "text": "x"}
         for data, says in (
-                (b"", "no prompt"), (b"\n\r\n", "no prompt"), (b"a\0b", "NUL"),
-                (b"x" * 65537, "65536"), (b"x\n" * 1001, "more than 1000"), (b"{", "JSON"),
-                (b"  {}", "schema"), (json_of(schema="qins/plan/1"), "schema"),
+                (b"", "no prompt"), (b"\n\r\n", "no prompt"), (b"\nx\na\0b", "line 3 holds a NUL"),
+                (b"\n" + b"x" * 65537, "line 2 has 65537 bytes, more than 65536"), (b"x\n" * 1001, "more than 1000"), (b"{", "JSON"),
+                (b"  {}", "schema"), (b' [{"kind": "x", "text": "In"}]', "object with a schema"),
+                (json_of(prompts=[{**one, "text": "a\0"}]), "a text with \\u0000 in it"), (json_of(schema="qins/plan/1"), "schema"),
                 (json_of(prompts={}), "no array"), (json_of(prompts=[]), "no prompt"),
                 (json_of(prompts=[one, {"text": "x"}]), "prompt 1"),
                 (json_of(prompts=[{**one, "text": ""}]), "empty"),

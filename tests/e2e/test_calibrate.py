@@ -93,7 +93,8 @@ class Statistics(Folder):
 
     def test_text_is_its_ids(self):
         """The same figures by way of the tokenizer; the fingerprints say what was read."""
-        a, _ = self.calibrate(MODEL, "--text", self.short, "--context", CONTEXT, name="text")
+        a, report = self.calibrate(MODEL, "--text", self.short, "--context", CONTEXT, name="text")
+        self.assertEqual(report["text_paths"], [str(self.short)])
         meta, data = load(a)
         if reference_tokenizer:
             ids = bible_ids(6000)
@@ -204,6 +205,7 @@ class Options(Folder):
     def test_tokens_and_default_context(self):
         out, report = self.calibrate(MODEL, "--ids", self.ids_file, "--tokens", 700)
         self.assertEqual((report["tokens"], report["windows"], report["context"]), (700, 2, 512))
+        self.assertEqual(report["text_paths"], [])
         np.testing.assert_array_equal(load(out)[1]["access/embedding_rows"],
                                       np.bincount(self.ids[:700], minlength=2048))
 

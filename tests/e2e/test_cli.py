@@ -68,6 +68,9 @@ class Help(unittest.TestCase):
 
     def test_help_wins_over_what_is_missing(self):
         self.assertIn("usage:", support.run_qins("convert", "--help", check=0).stdout)
+        for words in ([], ["convert"]):
+            self.assertEqual(support.run_qins("help", *words, check=0).stdout,
+                             support.run_qins(*words, "--help", check=0).stdout)
 
 
 class Usage(Folder):
@@ -75,6 +78,7 @@ class Usage(Folder):
         self.assertIn("see 'qins convert --help'",
                       self.fails(2, "convert", self.source, "--frobnicate"))
         self.assertIn("see 'qins --help'", self.fails(2, "frobnicate"))
+        self.assertIn("see 'qins --help'", self.fails(2, "help", "frobnicate"))
         self.fails(2)
         self.fails(2, "--frobnicate")
         self.fails(2, "verify", self.archive, "--bits", "4")
@@ -271,6 +275,12 @@ class Json(Folder):
         for name in ("norm.weight", "ids", "scalar"):
             self.assertTrue(figures[name]["exact"], name)
             self.assertIsNone(figures[name]["sqnr_db"])
+        table = support.run_qins("verify", self.archive, "--against", self.source, check=0).stdout
+        said = "weights near 0 become 0"
+        self.assertEqual(said in table, "1.000e+00" in table, table)
+        coarse = self.dir / "coarse.qins"
+        support.run_qins("convert", self.source, "--bits", "3", "-o", coarse, "-q", check=0)
+        self.assertIn(said, support.run_qins("verify", coarse, "--against", self.source, check=0).stdout)
 
     def test_verify_other_source(self):
         other = self.dir / "other.safetensors"

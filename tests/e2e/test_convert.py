@@ -263,13 +263,17 @@ class Quantised(Folder):
         support.run_qins("convert", source, "-o", plain, *options, check=0)
         seconds = time.monotonic() - begin
         killed = 0
-        for share in (0.3, 0.5, 0.7, 0.9):
+        for number, share in ((signal.SIGINT, 0.3), (signal.SIGKILL, 0.5), (signal.SIGKILL, 0.7),
+                              (signal.SIGKILL, 0.9)):
             process = subprocess.Popen([str(support.PROGRAM), "convert", str(source), "-o",
-                                        str(out), *options, "--resume"],
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                        str(out), *options, "--resume"], text=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(share * seconds)
-            process.kill()
-            killed += process.wait() == -signal.SIGKILL
+            process.send_signal(number)
+            errors = process.communicate()[1]
+            killed += process.returncode == -signal.SIGKILL
+            if process.returncode == 130:
+                self.assertEqual(errors, "qins: interrupted; go on with the same command\n")
             if out.exists():
                 break
         support.run_qins("convert", source, "-o", out, *options, "--resume", check=0)

@@ -11,6 +11,8 @@ import time
 import unittest
 import xml.etree.ElementTree
 
+import gate_evidence
+import pictures
 from support import PROGRAM, SOURCE_ROOT, Folder, main, run_qins, without_gnuplot
 
 GNUPLOT = shutil.which("gnuplot")
@@ -237,6 +239,7 @@ class GatePage(Folder):
             root = xml.etree.ElementTree.parse(script.with_suffix(".svg")).getroot()
             self.assertTrue(root.tag.endswith("svg"))
             self.assertEqual(script.with_suffix(".png").read_bytes()[:4], b"\x89PNG")
+            self.assertEqual(pictures.outside(script.with_suffix(".svg")), [], script.name)
         self.assertEqual(self.page.pictures, sum(self.plots().values()))
         self.assertNotIn("gnuplot did not draw", self.page.text)
 
@@ -265,6 +268,32 @@ class GatePage(Folder):
         self.gate(again, env=without_gnuplot(self.dir / "nothing"))
         self.assertEqual((again / "index.html").read_bytes(), same)
 
+    def ended(self, pid):
+        state = pathlib.Path(f"/proc/{pid.strip()}/stat")
+        for _ in range(100):  # killed, but perhaps not yet gone
+            if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return
+            time.sleep(0.05)
+        self.fail(f"process {pid} runs on")
+
+    def test_gnuplot_that_fails(self):
+        """Half a picture, of which gnuplot says nothing, is none, and takes no earlier one's place."""
+        programs, folder = self.dir / "half", self.dir / "half-drawn"
+        programs.mkdir()
+        program = programs / "gnuplot"
+        program.write_text("""#!/bin/sh
+for script in review-*.gp; do
+    echo '<svg viewBox="0 0 9 9"><g>' > "${script%.gp}.svg"
+    printf '\\211PNG half' > "${script%.gp}.png"
+done
+echo 99 > progress
+""")
+        program.chmod(0o755)
+        done = self.gate(folder, env=without_gnuplot(programs))
+        self.assertIn("gnuplot could not draw", done.stderr)
+        self.assertEqual({p.suffix for p in (folder / "plots").iterdir()}, {".dat", ".gp"})
+        self.assertIn("gnuplot did not draw", (folder / "index.html").read_text())
+
     def test_browser_that_fails(self):
         """What it leaves running is ended, its half of a PDF is not taken, an old one goes."""
         programs, folder = self.dir / "programs", self.dir / "failed"
@@ -284,13 +313,7 @@ echo $! >> {self.dir}/pids
         self.assertEqual({p.name for p in folder.iterdir()}, {"gate_review.json", "index.html", "plots"})
         self.assertTrue((self.dir / "home").read_text().startswith(str(folder.resolve())))
         for pid in (self.dir / "pids").read_text().split():
-            state = pathlib.Path(f"/proc/{pid}/stat")
-            for _ in range(100):  # killed, but perhaps not yet gone
-                if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                    break
-                time.sleep(0.05)
-            else:
-                self.fail(f"process {pid} runs on")
+            self.ended(pid)
 
     def test_interrupted_browser(self):
         """The earlier review stays whole while a new one is not."""
@@ -310,9 +333,55 @@ echo $! >> {self.dir}/pids
                 time.sleep(0.02)
             running.send_signal(signal.SIGINT)
             self.assertEqual(running.wait(timeout=60), 130)
-        self.assertEqual({p.name for p in folder.iterdir()} - {"plots"}, set(old))
+        self.assertEqual({p.name for p in folder.iterdir()}, set(old))
         for name, content in old.items():
             self.assertEqual((folder / name).read_bytes(), content)
+
+    def test_killed(self):
+        """What a run leaves that is killed goes with the next; what is another's, or at work, stays."""
+        programs, folder = self.dir / "killed", self.dir / "left"
+        programs.mkdir()
+        started = self.dir / "started-too"
+        (programs / "chromium").write_text(f"#!/bin/sh\necho $$ > {started}\nexec /bin/sleep 600\n")
+        (programs / "chromium").chmod(0o755)
+        folder.mkdir()
+        kept = [folder / name for name in ("plots.tmp-mine", "review.tmp-notours", "plots.tmp-a.txt9",
+                                           "plots.tmp-images", "review.tmp-backup")]
+        for path in kept:
+            path.mkdir()
+        with subprocess.Popen([PROGRAM, "gate", "--evidence", self.evidence, "-o", folder],
+                              env=without_gnuplot(programs), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as running:
+            while not (started.exists() and started.read_text()) and running.poll() is None:
+                time.sleep(0.02)
+            at_work = {p.name for p in folder.iterdir()} - {p.name for p in kept}
+            self.assertEqual({re.sub("-.{6}$", "", name) for name in at_work}, {"plots.tmp", "review.tmp"})
+            self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
+            self.assertLessEqual(at_work, {p.name for p in folder.iterdir()})
+            running.send_signal(signal.SIGINT)
+            running.send_signal(signal.SIGTERM)  # does not wait
+            self.assertEqual(running.wait(timeout=60), 130)
+        self.ended(started.read_text())
+        self.gate(folder, env=without_gnuplot(self.dir / "nothing"))
+        self.assertEqual({p.name for p in folder.iterdir()},
+                         {"gate_review.json", "index.html", "plots"} | {p.name for p in kept})
+
+    def test_another_page(self):
+        """A folder with another report's page, and pictures that are not of this program, stay."""
+        study, mine = self.dir / "study", self.dir / "pictures"
+        for folder in (study, mine):
+            (folder / "plots").mkdir(parents=True)
+            (folder / "plots/kv-mine.png").write_bytes(b"mine")
+        (study / "index.html").write_text("a study")
+        (study / "entropy_analysis.json").write_text("{}")
+        done = run_qins("gate", "--evidence", self.evidence, "-o", study, check=2)
+        self.assertIn("holds another page", done.stderr)
+        self.assertEqual((study / "index.html").read_text(), "a study")
+        self.assertEqual(len(list(study.iterdir())), 3)
+        self.gate(mine, env=without_gnuplot(self.dir / "nothing"))
+        self.assertEqual((mine / "plots/kv-mine.png").read_bytes(), b"mine")
+        done = run_qins("analyze", SOURCE_ROOT / "examples/kjv-1.7m", "-o", mine, check=2)
+        self.assertIn("holds another page", done.stderr)
 
     def test_first_screen(self):
         """What failed or is missing by name and figure, before the first gate; roles of texts."""
@@ -337,6 +406,19 @@ echo $! >> {self.dir}/pids
         self.assertIn("To have it:", self.first.text)
         self.assertIn("no trend to show", self.first.text)
 
+    def test_what_a_report_did_not_measure(self):
+        """Its criterion has a figure; the picture beside it needs another test of the same report."""
+        reports = gate_evidence.reports()
+        for name in ("v-single", "v-all"):
+            tests = reports[f"native/{name}.json"]["tests"]
+            reports[f"native/{name}.json"]["tests"] = {"perplexity": tests["perplexity"]}
+        evidence, folder = self.dir / "one-test", self.dir / "of-one-test"
+        gate_evidence.write(evidence, reports)
+        run_qins("gate", "--evidence", evidence, "-o", folder, env=without_gnuplot(self.dir / "none"))
+        text = " ".join(Page((folder / "index.html").read_text()).text.split())
+        self.assertRegex(text, r"native: same likeliest token”: its report, \[\d+\], has no test autoregressive")
+        self.assertIn("--tests perplexity,autoregressive --context 256", text)
+
     def test_history(self):
         self.assertNotIn("no trend to show", self.page.text)
         self.assertIn("this review", self.page.text)
@@ -353,6 +435,55 @@ echo $! >> {self.dir}/pids
             row = next(r for r in rows if r[0] == overlap)
             self.assertAlmostEqual(float(row[1]), margin, places=4)
         self.assertEqual(missed[0][0], "NaN")
+
+
+class Close(Folder):
+    """Verdicts that may be chance are said to be, on either side of the threshold."""
+
+    ERROR = "within two standard errors of the threshold"
+    SPREAD = "the threshold lies within what was measured"
+
+    def judge(self, change):
+        reports = gate_evidence.reports()
+        change(reports)
+        evidence, folder = self.dir / self.id() / "evidence", self.dir / self.id() / "review"
+        gate_evidence.write(evidence, reports)
+        self.printed = run_qins("gate", "--evidence", evidence, "-o", folder,
+                                env=without_gnuplot(self.dir / "none"), check=None).stdout
+        review = json.loads((folder / "gate_review.json").read_text())
+        self.page = Page((folder / "index.html").read_text()).text
+        return {c["id"]: c for g in review["gates"] for c in g["criteria"]}
+
+    def test_standard_errors(self):
+        def near(reports):
+            tests = reports["validation.json"]["tests"]
+            tests["sampling"]["top_k"][9].update(overlap=0.9683, standard_error=0.0009)
+            tests["autoregressive"]["teacher_forced"].update(match=0.9502, match_standard_error=0.0033)
+        made = self.judge(near)
+        self.assertEqual([(made[c]["status"], made[c]["close"]) for c in ("c-top10", "b-match")],
+                         [("fail", self.ERROR), ("pass", self.ERROR)])
+        self.assertIsNone(made["c-kl"]["close"])
+        for c in made.values():
+            if c["standard_error"] and isinstance(c["threshold"], float) and c["passed"] is not None:
+                away = abs(c["value"] - c["threshold"])
+                self.assertEqual(c["close"] == self.ERROR, away <= 2 * c["standard_error"], c["id"])
+        near = [c for c in made.values() if c["close"]]
+        # each beside its verdict, and what failed on the first screen, too
+        failed = [c for c in near if c["status"] == "fail" and c["decides"]]
+        self.assertEqual(self.page.count(self.ERROR), len(near) + len(failed))
+        self.assertIn("96.83\xa0±\xa00.09\xa0%, the bar is ≥\xa097\xa0% (within two", self.page)
+        self.assertIn(f"close: pattern-a: b-match: {self.ERROR}", self.printed)
+
+    def test_rounds(self):
+        def wide(reports):
+            reports["bench/hot.json"]["overhead_percent"] = {"value": 12.6, "low": 1.5, "high": 21.7}
+            reports["bench/kv.json"]["overhead_percent"] = {"value": 4.9, "low": -1, "high": 9}
+        made = self.judge(wide)
+        self.assertEqual([(made[c]["status"], made[c]["close"], made[c]["spread"]) for c in
+                          ("hot-overhead", "kv-latency", "final-latency")],
+                         [("fail", self.SPREAD, [1.5, 21.7]), ("pass", self.SPREAD, [-1, 9]),
+                          ("pass", None, [3.7, 4.3])])
+        self.assertEqual(self.page.count(self.SPREAD), 3)
 
 
 if __name__ == "__main__":

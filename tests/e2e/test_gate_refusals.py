@@ -120,6 +120,12 @@ class Refusals(Gates):
                 (lambda s: s["gates"][2]["decisions"][0]["when"][0].update(gate="3-4"),
                  "there is no gate 3-4"),
                 (lambda s: s["gates"][2]["decisions"][0].update(when=[{"gate": "2-3"}]), "is needed"),
+                (lambda s: s["gates"][2]["decisions"][0].update({"as": "1-2"}),
+                 "gates[2].decisions[0].as: a gate decides for itself"),
+                (lambda s: s["decisions"][0].update({"as": "x"}), "decisions[0].as: there is no such gate"),
+                (lambda s: criterion(s).update(held_out=1), "held_out: true or false"),
+                (lambda s: criterion(s).update(value={"min": "a", "of": "b"}), 'unknown key "of"'),
+                (lambda s: s["identities"][0].update(facts={"a": "b"}), "identities[0].facts.a: a list"),
                 (lambda s: s["ship"][0].update(when=[{"status": "pass"}]), "there is no gate"),
                 (lambda s: s["selectors"]["archive"].update(where=3), "selectors.archive.where"),
         ):
@@ -145,11 +151,13 @@ class Refusals(Gates):
             review = self.review("--gates", path, check=0 if status == "pass" else 1)
             self.assertEqual(self.gates["upload"]["status"], status)
             self.assertIn(says, self.gates["upload"]["decision"])
+            self.assertEqual((review["decision"], review["fallback"]),
+                             (self.gates["upload"]["decision"], self.gates["upload"]["fallback"]))
         del mine["gates"][0]["decisions"]
         path.write_text(json.dumps(mine))
         review = self.review("--gates", path)
         self.assertEqual(review["gates"][0]["decision"], "Not passed: stop here.")
-        self.assertEqual(review["decision"], "Undecided.")
+        self.assertEqual(review["decision"], "Not passed: stop here.")
 
 
 class Shipped(unittest.TestCase):
@@ -174,7 +182,8 @@ class Shipped(unittest.TestCase):
         for gate, text in texts:
             for name in re.findall(r"\{(.*?)\}", text):
                 of, _, criterion = name.rpartition("/")
-                self.assertIn(criterion, criteria[of or gate] | {"failed", "missing"}, text)
+                words = {"failed", "missing"} | (set() if gate else {"decision"})
+                self.assertIn(criterion, criteria[of or gate] | words, text)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,9 @@ class Ends(Folder):
         report = self.generate("--ids", self.ids(GREEDY[:4] * 250), "--tokens", 5000)
         self.assertEqual(len(report["ids"]), CONTEXT - 1000)
         self.assertEqual(report["stop"], "context")
+        done = support.run_qins("generate", MODEL, "--ids", self.ids(GREEDY[:4] * 250), "--tokens",
+                                5000, check=0)
+        self.assertIn(f"the model's context of {CONTEXT} tokens is full\n", done.stderr)
 
     def test_end_of_text(self):
         at = next(i for i in range(17, len(GREEDY)) if GREEDY[i] not in GREEDY[16:i])

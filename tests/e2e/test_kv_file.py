@@ -84,10 +84,10 @@ class Dumps(support.Folder):
         cls.ids = fixtures.random_ids(2 * CONTEXT + 99)
         np.save(cls.text, cls.ids)
         cls.windows = len(cls.ids) // CONTEXT
-        cls.files, cls.reports = {}, {}
+        cls.files, cls.reports, cls.validations = {}, {}, {}
         for bits in BITS:
             cls.files[bits] = cls.dir / f"K{bits}.h5"
-            cls.dump(bits, cls.files[bits])
+            cls.validations[bits] = json.loads(cls.dump(bits, cls.files[bits]).stdout)
             out = cls.dir / f"study{bits}"
             run_qins("analyze", cls.model, "--kv", cls.files[bits], "-o", out, check=0,
                      env=support.without_gnuplot(cls.dir))
@@ -200,6 +200,22 @@ class Dumps(support.Folder):
             self.assertAlmostEqual(figures["bits_per_value"], 8 * figures["bytes"] / n)
             self.assertAlmostEqual(figures["ratio_f16"], 2 * n / figures["bytes"])
             self.assertAlmostEqual(figures["ratio_f32"], 4 * n / figures["bytes"])
+
+    def test_held_while_growing(self):
+        """Validate's counts from the pages: what is held at each length of each window, summed."""
+        for bits in BITS:
+            d, counts = Dump(self.files[bits]), self.validations[bits]["kv_cache"]
+            tokens, values = d.layout.tokens, LAYERS * d.layout.heads * d.layout.head_dim
+            lengths = np.arange(1, CONTEXT + 1)
+            held = np.full(CONTEXT, 0) + self.windows * 4 * values * (lengths % tokens)
+            for _, page, data in (p for pages in d.layers for p in pages):
+                held += d.layout.packed_size * (lengths >= (page + 1) * tokens)
+                held += (len(data) - d.layout.packed_size) * (lengths >= (page + 3) * tokens)
+            f16 = self.windows * 2 * values * lengths
+            self.assertEqual((counts["held_bytes"], counts["f16_bytes"]), (held[-1], f16[-1]))
+            self.assertAlmostEqual(counts["mean_held_ratio_f16"], f16.sum() / held.sum(), 9)
+            self.assertAlmostEqual(counts["held_ratio_f16"], f16[-1] / held[-1], 9)
+            self.assertLess(counts["mean_held_ratio_f16"], counts["held_ratio_f16"])
 
     def test_held_bytes(self):
         for bits in BITS:

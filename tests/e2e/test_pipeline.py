@@ -115,6 +115,16 @@ class Checkpoint(Folder):
         for planned in (["--target-bits", "4.5"], ["--policy", "archive"], ["--max-error", "0.01"]):
             done = support.run_qins("pipeline", *arguments, "--bits", "4", *planned, check=2)
             self.assertIn(planned[0], done.stderr)
+        nothing = self.dir / "unknown-test"
+        done = support.run_qins("pipeline", *arguments[:-1], nothing, "--tests", "perplexity,foo", check=2)
+        self.assertIn("unknown test 'foo'", done.stderr)
+        self.assertFalse(nothing.exists())
+        wide = self.dir / "wide.txt"
+        wide.write_text(PSALM, encoding="utf-16-le")
+        for texts in (["--text", wide], ["--text", arguments[2], "--heldout", wide]):
+            done = support.run_qins("pipeline", self.source, *texts, "-o", nothing, check=3)
+            self.assertIn("wide.txt: offset 1: a NUL", done.stderr)
+            self.assertFalse(nothing.exists())
 
     def test_a_plan_edited_by_hand(self):
         out = self.dir / "edited"

@@ -118,6 +118,13 @@ class Access(Folder):
         self.assertEqual({b["class"] for b in blocks}, {"hot", "cold"})
         self.assertEqual((blocks[0]["class"], blocks[-1]["class"]), ("hot", "cold"))
         self.assertEqual((blocks[0]["codec"], blocks[-1]["codec"]), ("bitpack", "huffman"))
+        rows = {}
+        for b in blocks:
+            coding = f'{b["bits"]}-bit, N {b["levels"]}, {b["codec"]}'
+            rows[coding] = rows.get(coding, 0) + b["row_end"] - b["row_begin"]
+        table = support.run_qins("plan", model, "--calibration", calibration, "--target-bits", 7,
+                                 "-o", self.dir / "table.json", check=0).stdout
+        self.assertIn(f"{len(blocks)} blocks, most: {max(rows, key=rows.get)}", table)
         for b in blocks:
             inside = (ids >= b["row_begin"]) & (ids < b["row_end"])
             self.assertAlmostEqual(b["access_frequency"], inside.mean(), 12)
@@ -158,6 +165,13 @@ class Budgets(Folder):
             self.assertGreaterEqual(report["archive_bytes"], 0.995 * target)
             predicted = plan["summary"]["predicted_bytes"]
             self.assertLess(abs(predicted / report["archive_bytes"] - 1), 0.005)
+
+    def test_more_than_codings_take(self):
+        path, _ = self.small()
+        done = support.run_qins("plan", path, "--target-bits", 40, "-o", self.dir / "most.json",
+                                check=0)
+        self.assertIn("(40.000 bits a weight) were asked for; the best that the policy allows",
+                      done.stderr)
 
     def small(self, layers=6):
         rng = np.random.default_rng(1)
@@ -257,6 +271,7 @@ class Budgets(Folder):
         self.assertIn("number of bytes", self.plan(path, "--target-size", "1X", check=2))
         self.assertIn("neither", self.plan(path, "--policy", self.policy(), check=2))
         self.assertIn("none.json", self.plan(path, "--policy", self.dir / "none.json", check=4))
+        self.assertIn("'default' and 'archive'", self.plan(path, "--policy", "archiv", check=4))
         self.assertIn("calibration", self.plan(path, "--rounding", "feedback", check=2))
 
     def test_inputs_stay(self):

@@ -395,6 +395,13 @@ class Figures(Folder):
         if 8 in tests:
             self.assertLess(2 * tests[8]["kl"]["mean"], tests[6]["kl"]["mean"])
         self.assertLess(tests[6]["kl"]["mean"], 1e-3)
+        self.assertNotIn("note", kv)
+        done = support.run_qins("validate", MODEL, "--text", self.short, "--context", 64,
+                                "--kv-cache", 6, "--tests", "perplexity", "--json", check=0)
+        short = json.loads(done.stdout)
+        self.assertEqual(done.stderr, f"qins: note: {short['kv_cache']['note']}\n")
+        self.assertIn("windows of 64 tokens see no coded page", short["kv_cache"]["note"])
+        self.assertEqual(short["tests"]["perplexity"]["kl"]["max"], 0)
         off = self.validate(MODEL, MODEL, *arguments, "--kv-cache", "off")
         self.assertNotIn("kv_cache", off)
         self.check_equal(off["tests"]["perplexity"])
@@ -436,8 +443,8 @@ class Figures(Folder):
         for bar in test["thresholds"].values():
             self.assertEqual((bar["value"], bar["passed"]), (None, False))
         shown = support.run_qins("validate", *arguments, "--tests", "perplexity", check=0).stdout
-        self.assertRegex(shown, r"(?m)^perplexity +no +perplexity, change +no number +"
-                                r"at most 0\.1 +no$")
+        self.assertRegex(shown, r"(?m)^perplexity +not passed +perplexity, change +none +"
+                                r"within \+- 0\.1 +no$")
 
     def test_what_is_told(self):
         other = self.dir / "other"
@@ -461,6 +468,7 @@ class Refused(Folder):
         self.assertRegex(line, "'taste'; there are: .*perplexity")
         for arguments in ([], ["--text", TEXT, "--ids", self.ids([1])],
                           ["--text", TEXT, "--context", "0"], ["--text", TEXT, "--tests", ""],
+                          ["--text", ""], ["--text", TEXT, "--prompts", ""],
                           ["--text", TEXT, "--ppl-style", "gpt"],
                           ["--text", TEXT, "--ppl-style", "llama.cpp", "--context", "2"],
                           ["--text", TEXT, "--text", TEXT], ["--text", TEXT, "--seed", "1"]):
@@ -477,6 +485,15 @@ class Refused(Folder):
         self.fails(3, MODEL, "--text", empty, "--context", 1)
         self.fails(3, MODEL, "--text", empty, "--ppl-style", "llama.cpp")
         self.fails(3, MODEL, "--ids", self.ids([1, 2, 3000]), "--context", 1)
+        wide = self.dir / "utf-16.txt"
+        wide.write_text(self.short.read_text(), encoding="utf-16-le")
+        self.assertRegex(self.fails(3, MODEL, "--text", wide),
+                         r"utf-16\.txt: offset 1: a NUL: it is no text, or one in UTF-16")
+        latin = self.dir / "latin.txt"
+        latin.write_bytes("é".encode("latin-1") * 300)
+        done = support.run_qins("validate", MODEL, "--text", latin, "--context", 16, "--tests",
+                                "perplexity", check=0)
+        self.assertRegex(done.stderr, r"^qins: note: .*latin\.txt: not UTF-8 at offset \d+; .*\n$")
         self.fails(4, MODEL, "--text", self.dir / "none.txt")
         self.fails(4, MODEL, self.dir / "none.qins", "--text", TEXT)
 

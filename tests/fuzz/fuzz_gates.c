@@ -17,12 +17,13 @@ static void judge(json_t *spec, json_t *report)
     struct qn_gate_job job = {.spec = spec,
                               .budget = &budget,
                               .conflicts = json_array(),
+                              .contradictions = json_array(),
                               .evidence = {.files = &file, .n = 1, .notes = json_array()}};
-    if (file.schema && job.conflicts && job.evidence.notes &&
+    if (file.schema && job.conflicts && job.contradictions && job.evidence.notes &&
         qn_gates_judge(&job, NULL) == QINS_OK) {
         json_t *review = qn_gate_report(&job, NULL);
         if (review)
-            (void)qn_gate_add_history(review, NULL, NULL);
+            (void)qn_gate_add_history(review, NULL, NULL, NULL);
         json_decref(review);
     }
     json_decref(job.evidence.notes);

@@ -12,7 +12,8 @@ def gates(*criteria, **parts):
     given = [dict({"id": f"c{i}", "name": "n", "evidence": "plan", "source": SOURCE, "command": "x"}, **c)
              for i, c in enumerate(criteria)]
     return {"schema": "qins/gates/1", "title": "t",
-            "identities": [{"schema": "qins/plan/1", "model": "id"}],
+            "identities": [{"schema": "qins/plan/1", "model": "id", "text": "list[].k",
+                            "facts": {"n": ["n", {"sum": ["n", 1]}, "list[0].n"]}}],
             "selectors": {"plan": {"schema": "qins/plan/1", "description": "a plan",
                                    "where": {"any": [{"value": "n", "comparison": "in", "threshold": [3]},
                                                      {"not": {"value": "no", "comparison": "present"}}]}}},
@@ -32,12 +33,15 @@ seeds = {
                        criterion({"sum": {"product": ["n", "$.n"]}, "over": "list[]", "where": where}),
                        criterion({"share": where, "over": "list[]", "weight": "n"}),
                        criterion({"mean": "list[].n"}), criterion({"count": "list[]", "where": [where]}),
-                       criterion({"max": ["n", {"min": "*"}]})),
+                       criterion({"max": ["n", {"min": "*"}]}),
+                       criterion({"min": "n", "of": {"sum": "l[]"}, "over": "list[]"}, held_out=True)),
     "decisions": gates(criterion("n", needs=[criterion("n", name="n")], beside=[{"name": "b", "value": "n"}],
                                  alternatives=[criterion("at", name="a", unit="x")], standard_error="n"),
                        decisions=[{"when": [{"criterion": "c0", "comparison": "<", "threshold": 9},
                                             {"alone": "pass"}], "text": "{c0} {one/c0} {no} {", "fallback": "f"}]),
 }
+seeds["decisions"]["decisions"] = [{"when": [{"gate": "one", "status": "pass"}], "as": "one",
+                                    "text": "MODEL {one/decision} {one/missing} {one/failed}"}]
 
 OUT.mkdir(parents=True, exist_ok=True)
 for name, spec in seeds.items():

@@ -12,6 +12,7 @@ again: empty it when the program changes. What the repository ships is enough fo
 """
 import argparse
 import json
+import math
 import pathlib
 import sys
 
@@ -213,6 +214,30 @@ def kv_table(study, out):
              ("decode_ms_per_page", "{:.3f} ms"))) + " |")
 
 
+def kl_ratio(reports, one, other):
+    """The mean KL of the line ONE over that of OTHER, with its standard error as if the two were
+    independent: they share their windows, so it is the larger one."""
+    (a, sa), (b, sb) = ((kl["mean"], kl["standard_error"]) for kl in
+                        (at(reports[name], "tests.perplexity.kl") for name in (one, other)))
+    return f"{a / b:.2f} ± {a / b * math.hypot(sa / a, sb / b):.2f}"
+
+
+def question_table(reports, out):
+    """The seeds' open question in one table: QINS over INT."""
+    lines = {name.split(" (N =")[0]: report for _, name, report in reports}
+    out("\n### Mean KL of QINS over that of INT\n")
+    out("| | equal bits: INT | INT, best clip | equal coded size: INT | INT, best clip |\n|---|---|---|---|---|")
+    for bits in BITS:
+        for group in GROUPS:
+            packed, coded = f"{bits} bit, scale a {group}", f"scale a {group}, coded"
+            cells = [kl_ratio(lines, f"QINS {packed}", f"{kind} {packed}")
+                     for kind in list(GRIDS)[1:]]
+            cells += [kl_ratio(lines, f"QINS {packed}, coded",
+                               f"{kind}, {coded} to the size of {bits}-bit QINS")
+                      for kind in list(GRIDS)[1:]]
+            out(f"| {packed} | " + " | ".join(cells) + " |")
+
+
 PREDICTIONS = ("| | bits a weight | least cosine | largest p99 relative error, % | perplexity | less FP32's | "
                "KL, nats | same top 1, % | top-10 overlap, % | total variation, T 0.7, p 0.9 |\n"
                "|---|---|---|---|---|---|---|---|---|---|")
@@ -241,6 +266,7 @@ def main():
         print(f"\n### {title}\n\n{head}")
         for _, name, report in reports:
             print(row(name, report))
+    question_table(reports, print)
     kv_table(study, print)
 
 

@@ -81,6 +81,10 @@ static void test_figures(void **state)
         {"{'max': '.', 'over': 'numbers[]', 'where': {'value': '.', 'comparison': '<', "
          "'threshold': 4}}",
          2.5},
+        {"{'max': 'n', 'of': {'ratio': ['n', 2]}, 'over': 'list[]', 'where': {'value': 'ok', "
+         "'comparison': '=', 'threshold': true}}",
+         30},
+        {"{'min': 'n', 'of': 'e', 'over': 'list[]'}", 0.25}, /* the last one's e is null */
         {"{'count': 'list[]'}", 3},
         {"{'count': 'empty[]'}", 0},
         {"{'count': 'list[]', 'where': {'value': 'e', 'comparison': 'present'}}", 2},
@@ -147,6 +151,14 @@ static void test_reasons(void **state)
         {"{'min': 'empty[]'}", "no element"},
         {"{'mean': 'list[].e'}", "null"},
         {"{'sum': 'list[].kind'}", "text is among"},
+        {"{'max': 'n', 'of': 'e', 'over': 'list[]'}", "null"},
+        {"{'count': 'list[]', 'where': {'value': 'kind', 'comparison': '!=', 'threshold': 3}}",
+         "a text, and what it is compared with is not"},
+        {"{'count': 'list[]', 'where': {'value': 'n', 'comparison': 'in', 'threshold': ['hot', "
+         "true]}}",
+         "a number, and what it is compared with is not"},
+        {"{'count': 'list[]', 'where': {'value': 'ok', 'comparison': '<', 'threshold': 1}}",
+         "a boolean, and no number"},
         {"{'abs': 'name'}", "is no number"},
         {"{'abs': 'yes'}", "a boolean is no number"},
         {"{'ratio': [32, 'yes']}", "a boolean is no number"},
@@ -196,6 +208,8 @@ static void test_refusals(void **state)
         {"{'sum': 'a', 'where': {}}", "unknown key \"where\""},
         {"{'sum': 'a', 'over': 3}", "value.over: a path is needed"},
         {"{'min': 'a[]', 'max': 'a[]'}", "unknown key"},
+        {"{'sum': 'a', 'of': 'b', 'over': 'c[]'}", "unknown key \"of\""},
+        {"{'min': 'a', 'of': true, 'over': 'c[]'}", "value.of: a number, a path"},
         {"{'count': 3}", "value.count: a path is needed"},
         {"{'share': {'value': 'a', 'comparison': '<', 'threshold': 1}}", "value.over: a path"},
         {"{'share': 3, 'over': 'a[]'}", "value.share: a condition"},
@@ -303,8 +317,8 @@ static void test_unknown(void **state)
         {"{'value': 'list', 'comparison': 'absent'}", QN_FALSE},
         {"{'value': 'name', 'comparison': '<', 'threshold': 1}", QN_UNKNOWN},
         {"{'value': 'name', 'comparison': '=', 'threshold': 'a.b'}", QN_TRUE},
-        {"{'value': 'n', 'comparison': '=', 'threshold': '3'}", QN_FALSE},
-        {"{'value': 'yes', 'comparison': '=', 'threshold': 1}", QN_FALSE},
+        {"{'value': 'n', 'comparison': '=', 'threshold': '3'}", QN_UNKNOWN},
+        {"{'value': 'yes', 'comparison': '=', 'threshold': 1}", QN_UNKNOWN},
         {"{'value': 'yes', 'comparison': '!=', 'threshold': false}", QN_TRUE},
         {"[]", QN_TRUE},
         {"[{'value': 'n', 'comparison': '>', 'threshold': 9}, {'value': 'no', 'comparison': '<', "

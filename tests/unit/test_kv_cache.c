@@ -196,6 +196,37 @@ static void counts(void **state)
     finish(&f);
 }
 
+/* What was held while a sequence grew is what is held at each of its lengths, however it grew. */
+static void counts_of_growth(void **state)
+{
+    static const uint32_t recents[] = {1, 2, 3, UINT32_MAX};
+    (void)state;
+    for (size_t r = 0; r < sizeof recents / sizeof *recents; r++) {
+        struct fixture step, once;
+        struct qn_kv_counts c;
+        double held = 0.0, plain = 0.0;
+        setup(&step, 6, 1, recents[r]);
+        setup(&once, 6, 1, recents[r]);
+        for (size_t n = 1; n <= POSITIONS; n++) {
+            run(&step, n - 1, 1);
+            qn_kv_cache_counts(step.cache, n, &c);
+            held += (double)c.held_bytes;
+            plain += (double)c.f16_bytes;
+            assert_true(c.grown_held_bytes == held && c.grown_f16_bytes == plain);
+        }
+        run(&once, 0, POSITIONS);
+        qn_kv_cache_reset(once.cache, POSITIONS);
+        qn_kv_cache_counts(once.cache, 0, &c);
+        assert_true(c.grown_held_bytes == held && c.grown_f16_bytes == plain);
+        struct qn_kv_counts sum = {0};
+        qn_kv_counts_add(&sum, &c);
+        qn_kv_counts_add(&sum, &c);
+        assert_true(sum.grown_held_bytes == 2.0 * held && sum.grown_f16_bytes == 2.0 * plain);
+        finish(&step);
+        finish(&once);
+    }
+}
+
 /* Cut off in the open page, at a page's end, and inside a coded page. */
 static void truncation(void **state)
 {
@@ -285,6 +316,7 @@ int main(void)
         cmocka_unit_test(pages_and_batches),
         cmocka_unit_test(only_what_is_asked_for),
         cmocka_unit_test(counts),
+        cmocka_unit_test(counts_of_growth),
         cmocka_unit_test(truncation),
         cmocka_unit_test(repeatable),
         cmocka_unit_test(failures),

@@ -6,7 +6,7 @@
 #include "tests/unit/testing.h"
 
 #include "analyze/divergence.h"
-#include "analyze/position_report.h"
+#include "analyze/sampling_report.h"
 
 #include <math.h>
 #include <string.h>
@@ -255,6 +255,8 @@ static void test_quantiles(void **state)
 static void test_sampling_report(void **state)
 {
     struct qn_position p[30];
+    const void *tenths[10], *whole[] = {p};
+    const struct qn_positions ten = {tenths, 10, 3}, one = {whole, 1, 30};
     json_t *j = NULL;
     (void)state;
     for (size_t i = 0; i < 30; i++) {
@@ -262,12 +264,15 @@ static void test_sampling_report(void **state)
         for (int k = 0; k < QN_TOP_K; k++)
             p[i].overlap[k] = (uint8_t)(k + 1);
     }
-    check_ok(qn_sampling_report(p, 30, 10, &j, &e_));
+    for (int i = 0; i < 10; i++) /* in memory they lie the other way round */
+        tenths[i] = p + (size_t)(9 - i) * 3;
+    assert_ptr_equal(qn_position_at(&ten, 4), p + 25);
+    check_ok(qn_sampling_report(&ten, &j, &e_));
     assert_true(json_is_true(json_object_get(j, "passed")));
     assert_string_equal(json_string_value(json_object_get(j, "errors_by")), "windows");
     json_decref(j);
     p[3].kl[0] = INFINITY; /* one token that the candidate rules out */
-    check_ok(qn_sampling_report(p, 30, 1, &j, &e_));
+    check_ok(qn_sampling_report(&one, &j, &e_));
     assert_true(json_is_false(json_object_get(j, "passed")));
     json_decref(j);
 }

@@ -129,6 +129,18 @@ static void test_zeros_decoded_to_zero(void **state)
     near(q.cosine, 1.0, 1e-15);
 }
 
+/* All errors lie in one cell, whose end is above them. */
+static void test_no_quantile_above_the_largest(void **state)
+{
+    struct fixture *f = *state;
+    const float zero[2] = {0.0F, 0.0F}, x[2] = {1.0F, 2.0F};
+    qn_quality_add(&f->whole, x, zero, 2);
+    struct qn_quality_figures q;
+    qn_quality_figures(&f->whole, &q);
+    assert_true(q.p50_rel_error <= q.max_rel_error && q.p99_rel_error <= q.max_rel_error);
+    near(q.p99_rel_error, 1.0, 0.01);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +149,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exact_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_undefined_and_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_zeros_decoded_to_zero, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_quantile_above_the_largest, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
