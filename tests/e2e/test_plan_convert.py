@@ -333,7 +333,7 @@ class Refusals(Folder):
         self.change(0, "'w'", '"group" must be "tensor", "row" or a number', group=0)
         self.change(0, "'w'", '"group" must be', group="rows")
         self.change(0, "'w'", '"codec" must be one of store, bitpack, huffman, rle, rle-huffman, zstd, tans',
-                    codec="tans")
+                    codec="arithmetic")
         self.change(0, "'w'", '"rounding" must be "nearest" or "feedback"', rounding="up")
         self.change(0, "'w'", '"class" must be "hot", "cold" or "unknown"', **{"class": "warm"})
         self.change(0, "'w'", '"access_frequency"', access_frequency=-1)
