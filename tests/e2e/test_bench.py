@@ -161,7 +161,7 @@ class Bench(unittest.TestCase):
         jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
         self.assertEqual(report["archive"]["archive_hash"], json.loads(made.stdout)["archive_hash"])
         coders = {(c["coder"], c["page_values"]): c for c in report["coders"]}
-        self.assertEqual(len(coders), 8 * 5 + 1)
+        self.assertEqual(len(coders), 7 * 5 + 1)
         self.assertEqual(sum(1 for line in lines if "its chunks" in line), 8)
         self.assertEqual({k["name"] for k in report["kinds"]},
                          {"embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "o_proj",
