@@ -1,10 +1,10 @@
 /* Coders of other projects in the runs of `qins bench coders --peer FILE.so`.
  *
- * A shared object exports qins_bench_peer(). What it lists is timed in turns with this project's
+ * A shared object exports qins_bench_peer_at(). What it lists is timed in turns with this project's
  * own coders: on the same bytes, in chunks of the same size, on one thread of one processor.
- * tests/peers has an example. A peer runs inside the program, so what it breaks breaks the run: give
- * only files that you would run. The interface needs neither this project's library nor anything
- * but a C compiler. */
+ * tests/peers has an example. A peer runs inside the program, so what it breaks breaks the run:
+ * give only files that you would run. The interface needs neither this project's library nor
+ * anything but a C compiler. */
 #ifndef QINS_BENCH_PEER_H
 #define QINS_BENCH_PEER_H
 
@@ -16,6 +16,12 @@ extern "C" {
 #endif
 
 #define QINS_BENCH_PEER_ABI 1
+
+#if defined(__GNUC__)
+#define QINS_BENCH_EXPORT __attribute__((visibility("default")))
+#else
+#define QINS_BENCH_EXPORT
+#endif
 
 /* What the bytes are that a peer codes; more kinds may come, and a program leaves out those that it
  * does not know. */
@@ -32,7 +38,8 @@ struct qins_bench_peer {
     const char *version; /* of the library, "" where it has none */
 
     /* What the other functions get as STATE: whatever a coder would keep from one chunk to the
-     * next, such as contexts and scratch memory. NULL fails. Both may be NULL: STATE is NULL. */
+     * next, such as contexts and scratch memory; NULL fails. Where there is no create(), STATE is
+     * NULL and destroy() is not called. */
     void *(*create)(void);
     void (*destroy)(void *state);
 
@@ -48,7 +55,7 @@ struct qins_bench_peer {
 };
 
 /* Peer INDEX of this file, NULL past the last one. What it points to stays as it is. */
-const struct qins_bench_peer *qins_bench_peer(unsigned index);
+QINS_BENCH_EXPORT const struct qins_bench_peer *qins_bench_peer_at(unsigned index);
 typedef const struct qins_bench_peer *(*qins_bench_peer_function)(unsigned index);
 
 #ifdef __cplusplus
