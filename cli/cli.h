@@ -66,6 +66,7 @@ enum cli_option_id {
     OPT_DUMP_KV,
     OPT_SAVE_LOGITS,
     OPT_PROMPTS,
+    OPT_FUSED,
     OPT_EVIDENCE,
     OPT_GATES,
     OPT_PREVIOUS,

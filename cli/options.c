@@ -77,6 +77,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_KV_CACHE] = {"kv-cache", 0, "8|6|off", "code V of the cache at 8 or 6 bits (default off)"},
     [OPT_DUMP_KV] = {"dump-kv", 0, "FILE", "write coded pages of V, for 'qins analyze --kv'"},
     [OPT_SAVE_LOGITS] = {"save-logits", 0, "DIR", "write both models' logits as .npy, bit for bit"},
+    [OPT_FUSED] = {"fused", 0, NULL, "multiply weights as an archive codes them"},
     [OPT_PROMPTS] = {"prompts", 0, "FILE", "prompts as JSON (default: ten shipped ones), or text"},
 };
 

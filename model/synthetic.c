@@ -17,17 +17,23 @@ struct making {
     uint64_t offset; /* of the next piece while filling */
 };
 
-/* N values uniform in ±LIMIT. */
-static void fill_random(struct making *k, uint8_t *dst, uint64_t n, float limit)
+/* N values of variance DEVIATION², spread nearly as a normal distribution: sums of four uniform
+ * numbers of 16 bits (Irwin and Hall's distribution). */
+static void fill_random(struct making *k, uint8_t *dst, uint64_t n, double deviation)
 {
     enum { STEP = 1024 };
+    static const float middle = 2.0F * 65535.0F;
+    /* Each of the four has a variance of (2^32 - 1) / 12. */
+    const float factor = (float)(deviation / sqrt((0x1p+32 - 1) / 3));
     float x[STEP];
     size_t size = qins_dtype_size(k->dtype);
     for (uint64_t i = 0; i < n; i += STEP) {
         size_t step = (size_t)qn_min_u64(STEP, n - i);
         for (size_t j = 0; j < step; j++) {
-            uint32_t bits = (uint32_t)(qn_random_u64(&k->state) >> 40); /* a float's 24 */
-            x[j] = ((float)bits * 0x1p-23F - 1.0F) * limit;
+            const uint64_t bits = qn_random_u64(&k->state);
+            const uint32_t sum = (uint32_t)((bits & 0xffff) + (bits >> 16 & 0xffff) +
+                                            (bits >> 32 & 0xffff) + (bits >> 48));
+            x[j] = ((float)sum - middle) * factor;
         }
         qn_from_f32(k->dtype, x, dst + i * size, step);
     }
@@ -70,7 +76,7 @@ static enum qins_status make(void *ctx, const struct qn_need *need, struct qins_
         fill_constant(bias, need->out, 0);
     *(x ? &x->bias : &need->norm->bias) = (const float *)(const void *)bias;
     if (x) {
-        fill_random(k, weight, n, (float)sqrt(3.0 / (double)need->in));
+        fill_random(k, weight, n, sqrt(1.0 / (double)need->in));
         x->name = name;
         x->dtype = k->dtype;
         x->data = weight;
