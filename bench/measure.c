@@ -103,8 +103,8 @@ static void set_busy(struct qn_harness *h, bool busy)
     nanosleep(&hog_settles, NULL);
 }
 
-static enum qins_status take_turn(struct qn_harness *h, struct qn_bench_candidate *c, int round,
-                                  struct qins_error *err)
+static enum qins_status take_turn(struct qn_harness *h, struct qn_bench_candidate *c,
+                                  unsigned round, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     set_busy(h, c->busy);
@@ -117,13 +117,13 @@ static enum qins_status take_turn(struct qn_harness *h, struct qn_bench_candidat
 }
 
 static enum qins_status run_round(struct qn_harness *h, struct qn_bench_candidate *candidates,
-                                  size_t n, int round, const struct qn_monitor *monitor,
+                                  size_t n, unsigned round, const struct qn_monitor *monitor,
                                   struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         qn_progress_of(monitor, "measuring", "runs", (uint64_t)round * n + i,
-                       QN_BENCH_ROUNDS * (uint64_t)n);
+                       candidates[i].rounds * (uint64_t)n);
         st = qn_check_stop(monitor, err);
         if (st == QINS_OK)
             st = take_turn(h, &candidates[i], round, err);
@@ -135,9 +135,12 @@ enum qins_status qn_measure(struct qn_harness *h, struct qn_bench_candidate *can
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err)
 {
+    const unsigned rounds = h->rounds ? h->rounds : QN_BENCH_ROUNDS;
     double begin = qn_seconds();
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         candidates[i].repeats = 1;
+        candidates[i].rounds = rounds;
+    }
     enum qins_status st = run_round(h, candidates, n, 0, monitor, err);
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
         double seconds = fmax(candidates[i].seconds[0], 1e-9);
@@ -145,7 +148,7 @@ enum qins_status qn_measure(struct qn_harness *h, struct qn_bench_candidate *can
             candidates[i].repeats = (unsigned)fmin(ceil(min_seconds / seconds), MAX_REPEATS);
     }
     bool counts = qn_seconds() - begin > slow_round;
-    for (int round = counts ? 1 : 0; round < QN_BENCH_ROUNDS && st == QINS_OK; round++)
+    for (unsigned round = counts ? 1 : 0; round < rounds && st == QINS_OK; round++)
         st = run_round(h, candidates, n, round, monitor, err);
     set_busy(h, false);
     return st;
@@ -157,13 +160,13 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct qn_spread spread(double values[QN_BENCH_ROUNDS])
+static struct qn_spread spread(double *values, unsigned n)
 {
-    qsort(values, QN_BENCH_ROUNDS, sizeof *values, compare);
+    qsort(values, n, sizeof *values, compare);
     return (struct qn_spread){
-        .median = (values[(QN_BENCH_ROUNDS - 1) / 2] + values[QN_BENCH_ROUNDS / 2]) / 2,
+        .median = (values[(n - 1) / 2] + values[n / 2]) / 2,
         .low = values[0],
-        .high = values[QN_BENCH_ROUNDS - 1],
+        .high = values[n - 1],
     };
 }
 
@@ -174,18 +177,18 @@ static const double *seconds_of(const struct qn_bench_candidate *c, enum qn_benc
 
 struct qn_spread qn_speed(const struct qn_bench_candidate *c, enum qn_bench_clock clock)
 {
-    double values[QN_BENCH_ROUNDS];
-    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+    double values[QN_BENCH_MAX_ROUNDS];
+    for (unsigned i = 0; i < c->rounds; i++)
         values[i] = (double)c->tokens / seconds_of(c, clock)[i];
-    return spread(values);
+    return spread(values, c->rounds);
 }
 
 struct qn_spread qn_speed_ratio(const struct qn_bench_candidate *a,
                                 const struct qn_bench_candidate *b, enum qn_bench_clock clock)
 {
-    double values[QN_BENCH_ROUNDS];
-    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+    double values[QN_BENCH_MAX_ROUNDS];
+    for (unsigned i = 0; i < a->rounds; i++)
         values[i] = (double)a->tokens / seconds_of(a, clock)[i] /
                     ((double)b->tokens / seconds_of(b, clock)[i]);
-    return spread(values);
+    return spread(values, a->rounds);
 }

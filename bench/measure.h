@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <sys/types.h>
 
-enum { QN_BENCH_ROUNDS = 5, QN_BENCH_MAX_THREADS = 64 };
+enum { QN_BENCH_ROUNDS = 5, QN_BENCH_MAX_ROUNDS = 99, QN_BENCH_MAX_THREADS = 64 };
 
 /* Holds the process on as many processors as it has threads, and owns a child process that can
  * keep the last of them busy. */
@@ -17,7 +17,8 @@ struct qn_harness {
     cpu_set_t before; /* where the calling thread might run */
     unsigned n_cpus;  /* 0 where the system would not say */
     int last_cpu;
-    pid_t hog; /* 0: none */
+    unsigned rounds; /* of qn_measure(), up to QN_BENCH_MAX_ROUNDS; 0: QN_BENCH_ROUNDS */
+    pid_t hog;       /* 0: none */
     bool hog_runs;
 };
 
@@ -34,13 +35,14 @@ struct qn_bench_candidate {
     uint64_t tokens; /* that one run computes */
     enum qins_status (*run)(void *ctx, struct qins_error *err);
     void *ctx;
-    unsigned repeats;                /* runs timed together */
-    double seconds[QN_BENCH_ROUNDS]; /* of one run */
-    double cpu_seconds[QN_BENCH_ROUNDS];
+    unsigned repeats;                    /* runs timed together */
+    unsigned rounds;                     /* that qn_measure() made */
+    double seconds[QN_BENCH_MAX_ROUNDS]; /* of one run */
+    double cpu_seconds[QN_BENCH_MAX_ROUNDS];
 };
 
-/* Runs every candidate once to warm up, then QN_BENCH_ROUNDS rounds, of which the first run is
- * one where it is slow. Short runs are repeated to last MIN_SECONDS together. */
+/* Runs every candidate once to warm up, then all rounds, of which the first run is one where it is
+ * slow. Short runs are repeated to last MIN_SECONDS together. */
 enum qins_status qn_measure(struct qn_harness *h, struct qn_bench_candidate *candidates, size_t n,
                             double min_seconds, const struct qn_monitor *monitor,
                             struct qins_error *err);

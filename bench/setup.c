@@ -137,10 +137,10 @@ static void append(json_t **list, json_t *value)
     }
 }
 
-static json_t *seconds_report(const double seconds[QN_BENCH_ROUNDS])
+static json_t *seconds_report(const double *seconds, unsigned rounds)
 {
     json_t *list = json_array();
-    for (int i = 0; i < QN_BENCH_ROUNDS; i++)
+    for (unsigned i = 0; i < rounds; i++)
         append(&list, qn_json_real(seconds[i]));
     return list;
 }
@@ -158,8 +158,8 @@ static json_t *measurement_report(const struct qn_bench_candidate *c)
     qn_json_put(&j, "tokens_per_s_low", qn_json_real(speed.low));
     qn_json_put(&j, "tokens_per_s_high", qn_json_real(speed.high));
     qn_json_put(&j, "tokens_per_cpu_s", qn_json_real(qn_speed(c, QN_CLOCK_CPU).median));
-    qn_json_put(&j, "seconds", seconds_report(c->seconds));
-    qn_json_put(&j, "cpu_seconds", seconds_report(c->cpu_seconds));
+    qn_json_put(&j, "seconds", seconds_report(c->seconds, c->rounds));
+    qn_json_put(&j, "cpu_seconds", seconds_report(c->cpu_seconds, c->rounds));
     return j;
 }
 
@@ -231,7 +231,7 @@ json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
     qn_json_put(&j, "threads", integer(s->threads));
     qn_json_put(&j, "tokens", integer(s->tokens));
     qn_json_put(&j, "context", integer(s->context));
-    qn_json_put(&j, "rounds", integer(QN_BENCH_ROUNDS));
+    qn_json_put(&j, "rounds", integer(candidates[0].rounds));
     qn_json_put(&j, "measurements", measurements);
     qn_json_put(&j, "comparisons", compared);
     qn_json_put(&j, "seconds", qn_json_real(qn_seconds() - s->begun));

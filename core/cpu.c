@@ -47,9 +47,11 @@ static enum qn_cpu_level limit(enum qn_cpu_level found)
     return found;
 }
 
-enum qn_cpu_level qn_cpu_level(void)
+/* Threads that race in what follows store the same value. */
+static atomic_int in_use = -1;
+
+static enum qn_cpu_level most(void)
 {
-    /* Threads that race here store the same value. */
     static atomic_int known = -1;
     int level = atomic_load_explicit(&known, memory_order_relaxed);
     if (level < 0) {
@@ -57,6 +59,24 @@ enum qn_cpu_level qn_cpu_level(void)
         atomic_store_explicit(&known, level, memory_order_relaxed);
     }
     return (enum qn_cpu_level)level;
+}
+
+enum qn_cpu_level qn_cpu_level(void)
+{
+    int level = atomic_load_explicit(&in_use, memory_order_relaxed);
+    if (level < 0) {
+        level = (int)most();
+        atomic_store_explicit(&in_use, level, memory_order_relaxed);
+    }
+    return (enum qn_cpu_level)level;
+}
+
+bool qn_cpu_use(enum qn_cpu_level level)
+{
+    if (level > most())
+        return false;
+    atomic_store_explicit(&in_use, (int)level, memory_order_relaxed);
+    return true;
 }
 
 bool qn_cpu_has_vbmi(void)

@@ -13,6 +13,10 @@ enum qn_cpu_level {
 /* The highest level that processor and operating system support, or less where the environment
  * variable QINS_CPU says c, avx2 or avx512. Found once; thread-safe. */
 enum qn_cpu_level qn_cpu_level(void);
+/* For measurements: the whole process goes on with the kernels of LEVEL, until the next call.
+ * False, and nothing changed, where qn_cpu_level() was less at first. No other thread runs a
+ * kernel. */
+bool qn_cpu_use(enum qn_cpu_level level);
 /* "c", "avx2", "avx512" */
 const char *qn_cpu_level_name(enum qn_cpu_level level);
 

@@ -85,13 +85,14 @@ const struct qn_codec_kernels *qn_codec_kernels_of(enum qn_cpu_level level)
 const struct qn_codec_kernels *qn_codec_kernels(void)
 {
     /* Threads that race here store the same value. */
-    static _Atomic(const struct qn_codec_kernels *) known;
-    const struct qn_codec_kernels *k = atomic_load_explicit(&known, memory_order_relaxed);
+    static _Atomic(const struct qn_codec_kernels *) known[QN_CPU_AVX512 + 1];
+    const enum qn_cpu_level level = qn_cpu_level();
+    const struct qn_codec_kernels *k = atomic_load_explicit(&known[level], memory_order_relaxed);
     if (!k) {
-        k = qn_codec_kernels_of(qn_cpu_level());
+        k = qn_codec_kernels_of(level);
         if (!k)
             k = qn_codec_kernels_of(QN_CPU_AVX2);
-        atomic_store_explicit(&known, k, memory_order_relaxed);
+        atomic_store_explicit(&known[level], k, memory_order_relaxed);
     }
     return k;
 }

@@ -139,6 +139,13 @@ static void test_tables(void **state)
             assert_null(k);
     }
     assert_ptr_equal(qn_codec_kernels(), best);
+    const enum qn_cpu_level most = qn_cpu_level();
+    assert_true(qn_cpu_use(QN_CPU_C));
+    assert_ptr_equal(qn_codec_kernels(), qn_codec_kernels_of(QN_CPU_C));
+    assert_true(most == QN_CPU_C || !qn_codec_kernels_of(most));
+    assert_true(most == QN_CPU_AVX512 || !qn_cpu_use(most + 1));
+    assert_true(qn_cpu_use(most));
+    assert_ptr_equal(qn_codec_kernels(), best);
     print_message("codec kernels: C%s%s\n", qn_codec_kernels_of(QN_CPU_AVX2) ? ", AVX2" : "",
                   qn_codec_kernels_of(QN_CPU_AVX512) ? ", AVX-512" : "");
 }

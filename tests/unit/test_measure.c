@@ -115,6 +115,23 @@ static void test_repeats(void **state)
         assert_true(list[0].seconds[i] >= 0.01);
 }
 
+/* As many rounds as are asked for, after one to warm up. */
+static void test_rounds(void **state)
+{
+    struct record r = {.fail_at = MAX_RUNS};
+    struct subject a = {&r, 'a', 1};
+    struct qn_bench_candidate list[] = {candidate(&a, 1, false)};
+    (void)state;
+    assert_int_equal(qn_harness_init(&r.harness, 1, NULL), QINS_OK);
+    r.harness.rounds = 7;
+    assert_int_equal(qn_measure(&r.harness, list, 1, 0.0, NULL, NULL), QINS_OK);
+    assert_int_equal(r.n, 1 + 7);
+    assert_int_equal(list[0].rounds, 7);
+    for (int i = 0; i < 7; i++)
+        assert_true(list[0].seconds[i] > 0);
+    qn_harness_finish(&r.harness);
+}
+
 static void test_failure_and_stop(void **state)
 {
     struct record r = {.fail_at = 3};
@@ -171,8 +188,8 @@ static void test_orphan(void **state)
 static void test_figures(void **state)
 {
     struct qn_bench_candidate a = {
-        .tokens = 6, .seconds = {1, 2, 3, 6, 12}, .cpu_seconds = {1, 2, 3, 6, 12}};
-    struct qn_bench_candidate b = {.tokens = 12, .cpu_seconds = {2, 2, 2, 2, 2}};
+        .tokens = 6, .rounds = 5, .seconds = {1, 2, 3, 6, 12}, .cpu_seconds = {1, 2, 3, 6, 12}};
+    struct qn_bench_candidate b = {.tokens = 12, .rounds = 5, .cpu_seconds = {2, 2, 2, 2, 2}};
     (void)state;
     struct qn_spread speed = qn_speed(&a, QN_CLOCK_WALL),
                      ratio = qn_speed_ratio(&b, &a, QN_CLOCK_CPU);
@@ -183,11 +200,9 @@ static void test_figures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_turns),
-        cmocka_unit_test(test_repeats),
-        cmocka_unit_test(test_failure_and_stop),
-        cmocka_unit_test(test_orphan),
-        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_turns),  cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_rounds), cmocka_unit_test(test_failure_and_stop),
+        cmocka_unit_test(test_orphan), cmocka_unit_test(test_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
