@@ -1,53 +1,63 @@
 #include "core/hash.h"
 
-#include <string.h>
-#include <xxhash.h>
+#include "core/cpu.h"
+#include "core/hash_functions.h"
+
+#include <stdlib.h>
+
+struct qn_hasher {
+    const struct qn_hash_functions *functions;
+    void *state;
+};
+
+static const struct qn_hash_functions *functions(void)
+{
+#if defined(__x86_64__)
+    if (qn_cpu_level() >= QN_CPU_AVX2)
+        return &qn_hash_avx2;
+#endif
+    return &qn_hash_c;
+}
 
 uint64_t qn_hash64(const void *data, size_t size)
 {
-    return XXH3_64bits(data, size);
-}
-
-static struct qn_digest canonical(XXH128_hash_t h)
-{
-    struct qn_digest d;
-    XXH128_canonical_t c;
-    XXH128_canonicalFromHash(&c, h);
-    memcpy(d.bytes, c.digest, sizeof d.bytes);
-    return d;
+    return functions()->hash64(data, size);
 }
 
 struct qn_digest qn_hash128(const void *data, size_t size)
 {
-    return canonical(XXH3_128bits(data, size));
-}
-
-static XXH3_state_t *state_of(struct qn_hasher *h)
-{
-    return (XXH3_state_t *)(void *)h;
+    return functions()->hash128(data, size);
 }
 
 struct qn_hasher *qn_hasher_create(void)
 {
-    XXH3_state_t *s = XXH3_createState();
-    if (s)
-        XXH3_128bits_reset(s);
-    return (struct qn_hasher *)(void *)s;
+    struct qn_hasher *h = malloc(sizeof *h);
+    if (!h)
+        return NULL;
+    h->functions = functions();
+    h->state = h->functions->create();
+    if (h->state)
+        return h;
+    free(h);
+    return NULL;
 }
 
 void qn_hasher_add(struct qn_hasher *h, const void *data, size_t size)
 {
-    XXH3_128bits_update(state_of(h), data, size);
+    h->functions->add(h->state, data, size);
 }
 
 struct qn_digest qn_hasher_digest(const struct qn_hasher *h)
 {
-    return canonical(XXH3_128bits_digest((const XXH3_state_t *)(const void *)h));
+    return h->functions->digest(h->state);
 }
 
 void qn_hasher_destroy(struct qn_hasher *h)
 {
-    XXH3_freeState(state_of(h));
+    if (!h)
+        return;
+    h->functions->destroy(h->state);
+    free(h);
 }
 
 void qn_digest_hex(const struct qn_digest *d, char out[33])
