@@ -23,7 +23,7 @@ static void predict(const struct qn_tensor_study *s, struct qn_candidate *c, uns
 {
     c->error = c->weighted_error = c->sqnr_db = (double)NAN;
     c->p50_rel_error = c->p90_rel_error = c->p99_rel_error = c->entropy_bits = (double)NAN;
-    c->packed_bytes = c->huffman_bytes = 0;
+    c->packed_bytes = c->huffman_bytes = c->tans_bytes = 0;
     qn_predict_pass(s->density[c->granularity], c, p);
     if (what & QN_PREDICT_ERROR) {
         struct qn_cumulative all;

@@ -4,6 +4,7 @@
 #define QINS_ANALYZE_CANDIDATES_H
 
 #include "analyze/study.h"
+#include "formats/codec/codec.h"
 
 /* One way to code a whole tensor. Bytes are those of all its chunk payloads: headers, scales,
  * tables, codes; what a tensor costs in manifest and HDF5 structure is the same for all. */
@@ -16,9 +17,20 @@ struct qn_candidate {
     double sqnr_db;        /* infinite for exact */
     double p50_rel_error, p90_rel_error, p99_rel_error; /* |x - x'| / |x|, zeros apart */
     double entropy_bits;                                /* order 0, of a code */
-    uint64_t packed_bytes, huffman_bytes; /* huffman: high parts coded, low bits raw as the encoder
-                                             chooses; packed where that is smaller */
+    /* Coded: high parts by that coder, low bits raw as the encoder chooses; packed where that is
+     * smaller. */
+    uint64_t packed_bytes, huffman_bytes, tans_bytes;
 };
+
+/* The coders whose sizes a histogram tells: the predicted bytes of C by CODEC; 0 for another one.
+ */
+static inline uint64_t qn_candidate_bytes(const struct qn_candidate *c, enum qn_codec_id codec)
+{
+    return codec == QN_CODEC_BITPACK   ? c->packed_bytes
+           : codec == QN_CODEC_HUFFMAN ? c->huffman_bytes
+           : codec == QN_CODEC_TANS    ? c->tans_bytes
+                                       : 0;
+}
 
 /* Which figures to compute: the others are left NaN or 0. */
 enum { QN_PREDICT_ERROR = 1, QN_PREDICT_RELATIVE = 2, QN_PREDICT_RATE = 4, QN_PREDICT_ALL = 7 };

@@ -6,6 +6,7 @@
 #include "analyze/candidates.h"
 #include "formats/codec/huffman.h"
 #include "formats/codec/quant.h"
+#include "formats/codec/tans.h"
 
 #define QN_BELOW_ONE 0x1.fffffffffffffp-1
 
@@ -25,6 +26,7 @@ struct qn_prediction {
     uint32_t counts[2 * QN_MAX_LEVELS + 2]; /* by code, of a chunk */
     uint32_t merged[2 * QN_MAX_LEVELS + 2];
     struct qn_huffman_lengths_work lengths;
+    struct qn_tans_size_work tans;
 };
 
 /* The density's figures at every bound of the grid of C: fills *p. */

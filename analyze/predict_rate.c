@@ -84,8 +84,12 @@ static size_t huffman_size(const uint32_t counts[256], size_t n,
            (size_t)((bits + 4 * streams + 7) / 8);
 }
 
-/* The codes of a chunk as the encoder writes them (chunk_encode.c). */
-static size_t coded_size(struct qn_prediction *p, uint32_t n, double share, size_t limit)
+struct sizes {
+    size_t huffman, tans;
+};
+
+/* The codes of a chunk as the encoder writes them (chunk_encode.c), in at most LIMIT bytes. */
+static struct sizes coded_sizes(struct qn_prediction *p, uint32_t n, double share, size_t limit)
 {
     const unsigned bits = qn_code_bits(p->levels);
     uint32_t symbols[256] = {0};
@@ -94,8 +98,10 @@ static size_t coded_size(struct qn_prediction *p, uint32_t n, double share, size
     const unsigned raw = qn_choose_raw_bits(p->merged, bits, n);
     for (unsigned code = 0; code <= 2 * p->levels; code++)
         symbols[code >> raw] += p->counts[code];
-    size_t size = qn_bitpack_size(n, raw) + huffman_size(symbols, n, &p->lengths);
-    return size < limit ? size : limit;
+    const size_t low = qn_bitpack_size(n, raw);
+    const size_t huffman = low + huffman_size(symbols, n, &p->lengths);
+    const size_t tans = low + qn_tans_size(symbols, n, &p->tans);
+    return (struct sizes){huffman < limit ? huffman : limit, tans < limit ? tans : limit};
 }
 
 /* Chunks of N elements each. */
@@ -112,9 +118,10 @@ static void add_chunks(const struct qn_tensor_study *s, struct qn_prediction *p,
     size_t packed = qn_bitpack_size(n, qn_code_bits(c->levels));
     size_t stored = qn_codes_stored_size(c->levels, n);
     double share = (double)n / (double)qn_density_count(p->density);
-    size_t coded = coded_size(p, (uint32_t)n, share, packed < stored ? packed : stored);
+    struct sizes coded = coded_sizes(p, (uint32_t)n, share, packed < stored ? packed : stored);
     c->packed_bytes += chunks * (fixed + packed);
-    c->huffman_bytes += chunks * (fixed + coded);
+    c->huffman_bytes += chunks * (fixed + coded.huffman);
+    c->tans_bytes += chunks * (fixed + coded.tans);
 }
 
 void qn_predict_rate(const struct qn_tensor_study *s, struct qn_prediction *p,
@@ -122,7 +129,7 @@ void qn_predict_rate(const struct qn_tensor_study *s, struct qn_prediction *p,
 {
     const struct qn_layout *l = &s->layout;
     c->entropy_bits = code_entropy(p, (double)qn_density_count(p->density));
-    c->packed_bytes = c->huffman_bytes = 0;
+    c->packed_bytes = c->huffman_bytes = c->tans_bytes = 0;
     uint64_t whole = l->chunks_per_outer - 1, rest = l->split - whole * l->step;
     if (whole > 0 && rest == l->step)
         whole++, rest = 0;

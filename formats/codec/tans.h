@@ -61,6 +61,20 @@ static inline unsigned qn_tans_log2_ceil(unsigned m)
 void qn_tans_choose(const uint32_t counts[256], size_t n, struct qn_tans_model *out,
                     struct qn_tans_model_work *work);
 
+static inline size_t qn_tans_stream_count(size_t n)
+{
+    return n < QN_TANS_WORTH_INTERLEAVING ? 1 : QN_TANS_STREAMS;
+}
+
+struct qn_tans_size_work {
+    struct qn_tans_model model;
+    struct qn_tans_model_work choice;
+};
+
+/* Bytes that qn_tans_encode() makes of 1 <= N <= QN_TANS_MAX_SYMBOLS symbols with these COUNTS, to
+ * about a thousandth: what states take depends on the symbols' order. */
+size_t qn_tans_size(const uint32_t counts[256], size_t n, struct qn_tans_size_work *work);
+
 enum { QN_TANS_MODEL_MAX = 1 + 32 + 32 + 4 + QN_TANS_STATES };
 /* Serialised form, with FLAGS and the number of escaped symbols; returns its size. */
 size_t qn_tans_write_model(const struct qn_tans_model *m, unsigned flags, uint32_t escaped,

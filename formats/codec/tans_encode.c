@@ -23,11 +23,6 @@ struct encode_work {
     uint8_t buffer[];   /* the streams, each with room for 7 bytes a step; escaped symbols */
 };
 
-static size_t stream_count(size_t n)
-{
-    return n < QN_TANS_WORTH_INTERLEAVING ? 1 : STREAMS;
-}
-
 static size_t stream_room(size_t n, size_t streams)
 {
     return (n / (streams * LANES) + 1) * STEP_BYTES + 8;
@@ -40,7 +35,7 @@ size_t qn_tans_bound(size_t n)
 
 size_t qn_tans_scratch(size_t n)
 {
-    const size_t streams = stream_count(n);
+    const size_t streams = qn_tans_stream_count(n);
     const size_t encode = sizeof(struct encode_work) + streams * stream_room(n, streams) + n;
     const size_t decode = qn_tans_decode_scratch(n);
     return encode > decode ? encode : decode;
@@ -289,7 +284,7 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
     const bool coded = m->entries > 1;
     uint8_t head[QN_TANS_MODEL_MAX];
     uint64_t bits[STREAMS];
-    const size_t streams = coded ? stream_count(n) : 1;
+    const size_t streams = coded ? qn_tans_stream_count(n) : 1;
     const size_t lanes = n < streams * LANES ? n : streams * LANES;
     w->encoder.streams = (unsigned)streams;
     fill_tables(w);

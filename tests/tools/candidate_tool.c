@@ -90,11 +90,11 @@ static bool next_candidate(struct qn_candidate *c)
 
 static void print_candidate(const struct qn_candidate *c)
 {
-    printf("%s %u %.9g %.9g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %llu %llu\n",
+    printf("%s %u %.9g %.9g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %llu %llu %llu\n",
            qn_granularity_name(c->granularity), c->levels, (double)c->kappa, (double)c->clip,
            c->error, c->weighted_error, c->sqnr_db, c->p50_rel_error, c->p90_rel_error,
            c->p99_rel_error, c->entropy_bits, (unsigned long long)c->packed_bytes,
-           (unsigned long long)c->huffman_bytes);
+           (unsigned long long)c->huffman_bytes, (unsigned long long)c->tans_bytes);
 }
 
 static enum qins_status predict(struct input *in, struct qins_error *err)
@@ -155,16 +155,18 @@ static enum qins_status encoded_size(const struct input *in, const struct qn_can
     return st;
 }
 
+static const enum qn_codec_id coders[] = {QN_CODEC_BITPACK, QN_CODEC_HUFFMAN, QN_CODEC_TANS};
+
 static enum qins_status encode(struct input *in, struct qins_error *err)
 {
     struct qn_candidate c;
     enum qins_status st = QINS_OK;
     while (st == QINS_OK && next_candidate(&c)) {
-        uint64_t packed = 0, huffman = 0;
-        st = encoded_size(in, &c, QN_CODEC_BITPACK, &packed, err);
-        if (st == QINS_OK)
-            st = encoded_size(in, &c, QN_CODEC_HUFFMAN, &huffman, err);
-        printf("%llu %llu\n", (unsigned long long)packed, (unsigned long long)huffman);
+        for (size_t i = 0; st == QINS_OK && i < sizeof coders / sizeof *coders; i++) {
+            uint64_t bytes = 0;
+            st = encoded_size(in, &c, coders[i], &bytes, err);
+            printf("%llu%c", (unsigned long long)bytes, coders[i] == QN_CODEC_TANS ? '\n' : ' ');
+        }
     }
     return st;
 }
