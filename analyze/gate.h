@@ -17,10 +17,10 @@ struct qn_gate_options {
 };
 
 /* Judges every gate in order: pass, fail, not_run (a criterion has no evidence) or blocked (an
- * earlier gate did not pass); never pass without evidence. *review is
- * docs/schemas/gate_review.schema.json, the caller's. QINS_ERR_FORMAT for gates or evidence that
- * cannot be read, naming file and place. Whether all gates passed is "passed" of the review: the
- * caller's exit code. */
+ * earlier gate did not pass, or its evidence contradicts itself); never pass without evidence.
+ * *review is docs/schemas/gate_review.schema.json, the caller's. QINS_ERR_FORMAT for gates or
+ * evidence that cannot be read, naming file and place. Whether all gates passed is "passed" of the
+ * review: the caller's exit code. */
 enum qins_status qn_gate_review(const struct qn_gate_options *options,
                                 const struct qn_monitor *monitor, json_t **review,
                                 struct qins_error *err);

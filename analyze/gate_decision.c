@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIGURE_BYTES = 200 }; /* of a text that is a figure */
+
 static const char *text_of(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
@@ -49,7 +51,7 @@ char *qn_gate_figure_text(const struct qn_figure *f, const char *unit, const jso
 {
     const char *of = unit ? unit : "";
     if (f->kind == QN_FIGURE_TEXT)
-        return qn_format(err, "%.200s", f->text);
+        return qn_format(err, "%.*s", qn_utf8_cut(f->text, FIGURE_BYTES), f->text);
     if (f->kind == QN_FIGURE_BOOL)
         return qn_strdup(f->number != 0.0 ? "true" : "false", err);
     return number_text(f->number, of, digits_for(f, of, bar), err);

@@ -21,15 +21,6 @@ static const json_t *facts_of(const struct qn_gate_job *job, size_t file)
     return NULL;
 }
 
-static bool is_used(const struct qn_gate_job *job, size_t file)
-{
-    for (size_t i = 0; i < job->n_gates; i++)
-        for (size_t k = 0; k < job->gates[i].n; k++)
-            if (job->gates[i].verdicts[k].file == (int)file)
-                return true;
-    return false;
-}
-
 static bool number(const struct qn_gate_job *job, size_t file, const json_t *expr, double *out)
 {
     char why[QN_REASON_BYTES];
@@ -38,6 +29,17 @@ static bool number(const struct qn_gate_job *job, size_t file, const json_t *exp
         return false;
     *out = f.number;
     return true;
+}
+
+/* Gates that rest on reports A or B. */
+static void note(struct qn_gate_job *job, size_t a, size_t b, const char *text)
+{
+    for (size_t i = 0; i < job->n_gates; i++) {
+        struct qn_gate_result *g = &job->gates[i];
+        for (size_t k = 0; k < g->n && !g->contradiction; k++)
+            if (g->verdicts[k].file == (int)a || g->verdicts[k].file == (int)b)
+                g->contradiction = text;
+    }
 }
 
 /* What OF_A of report A and OF_B of report B say, both about NAME. */
@@ -50,9 +52,14 @@ static enum qins_status compare(struct qn_gate_job *job, const char *name, size_
     if (!number(job, a, of_a, &x) || !number(job, b, of_b, &y) ||
         fabs(x - y) <= same_within * fmax(fabs(x), fabs(y)))
         return QINS_OK;
-    char *text = qn_format(err, "%s: %.6g by %.300s, %.6g by %.300s", name, x, files[a].path, y,
-                           a == b ? "the same report" : files[b].path);
-    qn_json_append(&job->contradictions, text ? qn_json_text(text) : NULL);
+    const char *first = files[a].path, *second = a == b ? "the same report" : files[b].path;
+    char *text =
+        qn_format(err, "%s: %.6g by %.*s, %.6g by %.*s", name, x, qn_utf8_cut(first, QN_GATE_PATH),
+                  first, y, qn_utf8_cut(second, QN_GATE_PATH), second);
+    json_t *told = text ? qn_json_text(text) : NULL;
+    if (told)
+        note(job, a, b, json_string_value(told)); /* "contradictions" keeps it */
+    qn_json_append(&job->contradictions, told);
     free(text);
     return job->contradictions ? QINS_OK : qn_fail_memory(err);
 }
@@ -80,12 +87,13 @@ enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qi
 {
     enum qins_status st = QINS_OK;
     for (size_t a = 0; a < job->evidence.n && st == QINS_OK; a++) {
-        if (!is_used(job, a) || !facts_of(job, a))
+        if (!qn_gate_uses(job, a) || !facts_of(job, a))
             continue;
         const char *archive = qn_gate_identity(job, (int)a, "archive");
         st = compare_reports(job, a, a, err);
         for (size_t b = a + 1; b < job->evidence.n && archive && st == QINS_OK; b++) {
-            const char *other = is_used(job, b) ? qn_gate_identity(job, (int)b, "archive") : NULL;
+            const char *other =
+                qn_gate_uses(job, b) ? qn_gate_identity(job, (int)b, "archive") : NULL;
             if (other && strcmp(archive, other) == 0)
                 st = compare_reports(job, a, b, err);
         }

@@ -116,7 +116,8 @@ static enum qins_status refuse(struct qn_gate_job *job, size_t from, size_t to, 
             if (!subject(job, &job->gates[i], k, kinds[kind].kind) || v->status == QN_GATE_NOT_RUN)
                 continue;
             v->status = QN_GATE_NOT_RUN;
-            snprintf(v->reason, sizeof v->reason, "%.900s; give evidence on one", text);
+            snprintf(v->reason, sizeof v->reason, "%.*s; give evidence on one",
+                     qn_utf8_cut(text, 900), text);
         }
     if (kinds[kind].in_gate) {
         char *in_gate =

@@ -6,6 +6,7 @@
 #include "analyze/gate.h"
 #include "analyze/gate_expr.h"
 #include "core/buf.h"
+#include "core/tensor.h"
 
 #define QN_GATES_SCHEMA  "qins/gates/1"
 #define QN_REVIEW_SCHEMA "qins/gate_review/1"
@@ -16,6 +17,7 @@ enum {
     QN_GATE_TEXT = 2000,      /* bytes of a text */
     QN_GATE_FILLED = 1 << 14, /* of one with figures in it */
     QN_GATE_REASON = 1024,    /* bytes of why a criterion was not judged */
+    QN_GATE_PATH = 400,       /* of a path that is told */
     QN_NO_FILE = -1,
 };
 
@@ -45,7 +47,8 @@ struct qn_gate_result {
     struct qn_verdict *verdicts; /* one a criterion */
     size_t n;
     enum qn_gate_status status, alone;
-    json_t *blocked_by; /* ids */
+    json_t *blocked_by;        /* ids */
+    const char *contradiction; /* the first in its evidence, of "contradictions"; NULL: none */
 };
 
 struct qn_gate_job {
@@ -78,7 +81,8 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
  * transports, are not run. */
 enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
 /* Fills "contradictions": of reports that are used, where "facts" of identities differ within one,
- * or between two about one archive. */
+ * or between two about one archive. Gates that rest on such
+ * reports do not pass. */
 enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qins_error *err);
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */
@@ -88,6 +92,8 @@ bool qn_gate_is_about(const struct qn_gate_job *job, int file, const char *kind,
 /* How the reports of gate G differ in what "settings" of identities name: a list of at most one
  * text; NULL when out of memory. */
 json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_gate_result *g);
+/* Whether a criterion is about report FILE. */
+bool qn_gate_uses(const struct qn_gate_job *job, size_t file);
 /* Place of the selector in "selectors". */
 size_t qn_gate_selector(const struct qn_gate_job *job, const char *name);
 

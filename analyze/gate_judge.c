@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FOUND_BYTES = 600 }; /* of paths that are told in one reason */
+
 const char *const qn_gate_status_names[] = {
     [QN_GATE_PASS] = "pass",
     [QN_GATE_FAIL] = "fail",
@@ -62,7 +64,8 @@ static void append(char *reason, const char *text)
 {
     const size_t n = strlen(reason);
     if (n + 1 < QN_GATE_REASON)
-        snprintf(reason + n, QN_GATE_REASON - n, "%s", text);
+        snprintf(reason + n, QN_GATE_REASON - n, "%.*s",
+                 qn_utf8_cut(text, (int)(QN_GATE_REASON - n - 1)), text);
 }
 
 static void select_one(const struct qn_gate_job *job, const json_t *selector,
@@ -87,8 +90,8 @@ static void select_one(const struct qn_gate_job *job, const json_t *selector,
     const char *what = text_of(selector, "description");
     if (n > 1)
         snprintf(out->reason, sizeof out->reason,
-                 "%zu reports are %s, and none is better than another: %.600s; give one", n, what,
-                 found);
+                 "%zu reports are %s, and none is better than another: %.*s; give one", n, what,
+                 qn_utf8_cut(found, FOUND_BYTES), found);
     else if (text_of(selector, "unavailable"))
         snprintf(out->reason, sizeof out->reason, "no evidence: %s",
                  text_of(selector, "unavailable"));
@@ -114,6 +117,15 @@ size_t qn_gate_selector(const struct qn_gate_job *job, const char *name)
         i++;
     }
     return i;
+}
+
+bool qn_gate_uses(const struct qn_gate_job *job, size_t file)
+{
+    for (size_t i = 0; i < job->n_gates; i++)
+        for (size_t k = 0; k < job->gates[i].n; k++)
+            if (job->gates[i].verdicts[k].file == (int)file)
+                return true;
+    return false;
 }
 
 static enum qins_status select_all(struct qn_gate_job *job, struct qins_error *err)
@@ -170,8 +182,9 @@ static bool says_about(const struct qn_gate_job *job, const json_t *selector, st
         const char *kind = json_string_value(json_array_get(about, i));
         if (qn_gate_identity(job, v->file, kind))
             continue;
-        snprintf(v->reason, sizeof v->reason, "%.600s does not say which %s it is about",
-                 job->evidence.files[v->file].path, kind);
+        const char *path = job->evidence.files[v->file].path;
+        snprintf(v->reason, sizeof v->reason, "%.*s does not say which %s it is about",
+                 qn_utf8_cut(path, QN_GATE_PATH), path, kind);
         return false;
     }
     return true;
@@ -203,8 +216,9 @@ static bool is_held_out(const struct qn_gate_job *job, const json_t *criterion,
             !qn_gate_is_about(job, (int)i, "text", text))
             continue;
         snprintf(v->reason, sizeof v->reason,
-                 "not held out: %.400s is about the text that %.400s is about; give another",
-                 files[v->file].path, files[i].path);
+                 "not held out: %.*s is about the text that %.*s is about; give another",
+                 qn_utf8_cut(files[v->file].path, QN_GATE_PATH), files[v->file].path,
+                 qn_utf8_cut(files[i].path, QN_GATE_PATH), files[i].path);
         return false;
     }
     return true;
@@ -286,7 +300,9 @@ static enum qins_status set_statuses(struct qn_gate_job *job, struct qins_error 
                                json_incref(json_object_get(job->gates[k].spec, "id")));
         if (!g->blocked_by)
             return qn_fail_memory(err);
-        g->status = json_array_size(g->blocked_by) ? QN_GATE_BLOCKED : g->alone;
+        const bool shut =
+            json_array_size(g->blocked_by) > 0 || (g->contradiction && g->alone == QN_GATE_PASS);
+        g->status = shut ? QN_GATE_BLOCKED : g->alone;
     }
     return QINS_OK;
 }

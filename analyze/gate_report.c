@@ -208,15 +208,23 @@ static void put_decision(const struct qn_gate_job *job, const struct qn_gate_res
          *text = decided ? qn_gate_name_words(job, decided, NULL) : NULL;
     free(decided);
     if (g && g->status == QN_GATE_BLOCKED && text) {
-        char *blocked = qn_format(NULL, "Blocked by \"%s\". Were all before it passed: %s",
-                                  blocker(job, g), text);
+        char *blocked =
+            json_array_size(g->blocked_by)
+                ? qn_format(NULL, "Blocked by \"%s\". Were all before it passed: %s",
+                            blocker(job, g), text)
+                : qn_format(NULL, "Blocked: the evidence contradicts itself (%s). Did it not: %s",
+                            g->contradiction, text);
         free(text);
         text = blocked;
         d = NULL; /* what is left to ship is for the gate that blocks it to say */
     }
     const char *first = json_string_value(json_array_get(job->contradictions, 0));
     if (!g && first && text) {
-        char *warned = qn_format(NULL, "%s But the evidence contradicts itself (%s).", text, first);
+        char *warned =
+            qn_format(NULL,
+                      "The evidence contradicts itself (%s): no gate passes on it. Did it "
+                      "not: %s",
+                      first, text);
         free(text);
         text = warned;
     }
@@ -266,40 +274,45 @@ static bool is_blocked(const struct qn_gate_job *job, const json_t *rules)
     return blocked;
 }
 
+/* Whether RULES are about a gate whose evidence contradicts itself. */
+static bool is_contradicted(const struct qn_gate_job *job, const json_t *rules)
+{
+    for (size_t i = 0; i < json_array_size(rules); i++)
+        for (size_t k = 0; k < job->n_gates; k++)
+            if (job->gates[k].contradiction &&
+                json_equal(json_object_get(json_array_get(rules, i), "gate"),
+                           json_object_get(job->gates[k].spec, "id")))
+                return true;
+    return false;
+}
+
 static json_t *ship_json(const struct qn_gate_job *job)
 {
     const json_t *list = json_object_get(job->spec, "ship");
     json_t *out = json_array();
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *spec = json_array_get(list, i),
+        const json_t *spec = json_array_get(list, i), *when = json_object_get(spec, "when"),
                      *unknown = json_object_get(spec, "unknown_when");
-        const bool ready = qn_gate_rules_hold(job, NULL, json_object_get(spec, "when")),
-                   open = !ready && unknown && qn_gate_rules_hold(job, NULL, unknown);
+        const bool holds = qn_gate_rules_hold(job, NULL, when),
+                   open = !holds && unknown && qn_gate_rules_hold(job, NULL, unknown),
+                   contradicted = !open && is_contradicted(job, when) && is_blocked(job, when),
+                   ready = holds && !contradicted;
         json_t *j = json_object();
         qn_json_put(&j, "id", copy(spec, "id"));
         qn_json_put(&j, "name", copy(spec, "name"));
         qn_json_put(&j, "ready", open ? json_null() : json_boolean(ready));
-        qn_json_put(
-            &j, "blocked",
-            json_boolean(!ready && !open && is_blocked(job, json_object_get(spec, "when"))));
-        const char *says = json_string_value(json_object_get(spec, ready  ? "ready"
-                                                                   : open ? "unknown"
-                                                                          : "not_ready"));
+        qn_json_put(&j, "blocked", json_boolean(!ready && !open && is_blocked(job, when)));
+        const char *says = contradicted
+                               ? "Not on evidence that contradicts itself."
+                               : json_string_value(json_object_get(spec, ready  ? "ready"
+                                                                         : open ? "unknown"
+                                                                                : "not_ready"));
         char *filled = qn_gate_fill(job, NULL, says, NULL);
         put_text(&j, "text", filled ? qn_gate_name_words(job, filled, NULL) : NULL);
         free(filled);
         qn_json_append(&out, j);
     }
     return out;
-}
-
-static bool is_used(const struct qn_gate_job *job, size_t file)
-{
-    for (size_t i = 0; i < job->n_gates; i++)
-        for (size_t k = 0; k < job->gates[i].n; k++)
-            if (job->gates[i].verdicts[k].file == (int)file)
-                return true;
-    return false;
 }
 
 static json_t *selectors_of(const struct qn_gate_job *job, size_t file)
@@ -326,7 +339,7 @@ static json_t *evidence_json(const struct qn_gate_job *job)
         qn_json_put(&j, "fingerprint", qn_json_digest(&f->digest));
         qn_json_put(&j, "bytes", json_integer((json_int_t)f->bytes));
         qn_json_put(&j, "qins_version", copy(f->report, "qins_version"));
-        qn_json_put(&j, "used", json_boolean(is_used(job, i)));
+        qn_json_put(&j, "used", json_boolean(qn_gate_uses(job, i)));
         qn_json_put(&j, "selectors", selectors_of(job, i));
         for (size_t k = 0; qn_gate_identities[k]; k++) {
             const char *id = qn_gate_identity(job, (int)i, qn_gate_identities[k]);
@@ -352,7 +365,7 @@ static json_t *subjects_json(const struct qn_gate_job *job, const char *kind, co
 {
     json_t *out = json_array();
     for (size_t i = 0; i < job->evidence.n && out; i++) {
-        const char *id = is_used(job, i) ? qn_gate_identity(job, (int)i, kind) : NULL;
+        const char *id = qn_gate_uses(job, i) ? qn_gate_identity(job, (int)i, kind) : NULL;
         if (!id)
             continue;
         json_t *j = with_fingerprint(out, id);
@@ -380,17 +393,18 @@ static json_t *subjects_json(const struct qn_gate_job *job, const char *kind, co
 static void note_same_text(const struct qn_gate_job *job, size_t file, json_t **notes)
 {
     const struct qn_evidence_file *files = job->evidence.files;
-    const char *text = is_used(job, file) ? qn_gate_identity(job, (int)file, "text") : NULL;
+    const char *text = qn_gate_uses(job, file) ? qn_gate_identity(job, (int)file, "text") : NULL;
     for (size_t i = 0; i < file && text; i++) {
-        const char *other = is_used(job, i) ? qn_gate_identity(job, (int)i, "text") : NULL;
+        const char *other = qn_gate_uses(job, i) ? qn_gate_identity(job, (int)i, "text") : NULL;
         char note[QN_GATE_REASON];
         if (!other || strcmp(files[i].schema, files[file].schema) == 0 ||
             (!qn_gate_is_about(job, (int)i, "text", text) &&
              !qn_gate_is_about(job, (int)file, "text", other)))
             continue;
         snprintf(note, sizeof note,
-                 "%.400s and %.400s are about the same text: its figures are not held out",
-                 files[i].path, files[file].path);
+                 "%.*s and %.*s are about the same text: its figures are not held out",
+                 qn_utf8_cut(files[i].path, QN_GATE_PATH), files[i].path,
+                 qn_utf8_cut(files[file].path, QN_GATE_PATH), files[file].path);
         qn_json_append(notes, qn_json_text(note));
     }
 }
@@ -403,10 +417,10 @@ static json_t *notes_json(const struct qn_gate_job *job)
         const char *version = json_string_value(json_object_get(f->report, "qins_version"));
         char note[QN_GATE_REASON];
         note_same_text(job, i, &out);
-        if (!is_used(job, i) || !version || strcmp(version, qins_version()) == 0)
+        if (!qn_gate_uses(job, i) || !version || strcmp(version, qins_version()) == 0)
             continue;
-        snprintf(note, sizeof note, "%.600s was written by qins %.60s, this is %s", f->path,
-                 version, qins_version());
+        snprintf(note, sizeof note, "%.*s was written by qins %.60s, this is %s",
+                 qn_utf8_cut(f->path, QN_GATE_PATH), f->path, version, qins_version());
         qn_json_append(&out, qn_json_text(note));
     }
     return out;

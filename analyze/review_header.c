@@ -143,7 +143,7 @@ void qn_review_open(FILE *to, const json_t *review)
     fputs("</div>\n", to);
 }
 
-/* What a blocked gate comes to without those before it. */
+/* What a blocked gate comes to but for what blocks it. */
 static const char *by_itself(const char *alone)
 {
     return strcmp(alone, "pass") == 0   ? "passes by itself"

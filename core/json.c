@@ -76,9 +76,14 @@ json_t *qn_json_text(const char *text)
     if (qn_utf8_valid(text, strlen(text)))
         return json_string(text);
     char *copy = qn_strdup(text, NULL);
-    for (char *p = copy; p && *p; p++)
-        if ((unsigned char)*p >= 0x80)
+    size_t left = copy ? strlen(copy) : 0;
+    for (char *p = copy; left > 0;) {
+        const size_t n = qn_utf8_character(p, left), step = n ? n : 1;
+        if (n == 0)
             *p = '?';
+        p += step;
+        left -= step;
+    }
     json_t *j = copy ? json_string(copy) : NULL;
     free(copy);
     return j;

@@ -28,26 +28,44 @@ bool qn_type_name_valid(const char *text, size_t size)
 }
 
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+size_t qn_utf8_character(const void *text, size_t size)
+{
+    const uint8_t *p = text;
+    if (size == 0 || p[0] < 0x80)
+        return size ? 1 : 0;
+    const unsigned more = p[0] >= 0xf0 ? 3 : p[0] >= 0xe0 ? 2 : 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || size - 1 < more)
+        return 0;
+    const uint8_t lo = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    const uint8_t hi = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < lo || p[1] > hi)
+        return 0;
+    for (unsigned i = 2; i <= more; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return 1 + (size_t)more;
+}
+
 bool qn_utf8_valid(const void *text, size_t size)
 {
-    const uint8_t *p = text, *end = p + size;
-    while (p < end) {
-        uint8_t c = *p++;
-        if (c < 0x80)
-            continue;
-        unsigned more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-        if (c < 0xc2 || c > 0xf4 || (size_t)(end - p) < more)
-            return false;
-        uint8_t lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-        uint8_t hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        if (*p < lo || *p > hi)
-            return false;
-        for (unsigned i = 1; i < more; i++)
-            if ((p[i] & 0xc0) != 0x80)
-                return false;
-        p += more;
+    const uint8_t *p = text;
+    size_t n = 1;
+    for (size_t at = 0; at < size && n; at += n)
+        n = qn_utf8_character(p + at, size - at);
+    return n > 0;
+}
+
+int qn_utf8_cut(const char *text, int most)
+{
+    const size_t size = strnlen(text, (size_t)most), whole = strnlen(text, (size_t)most + 4);
+    size_t at = 0;
+    while (at < size) {
+        const size_t n = qn_utf8_character(text + at, whole - at);
+        if (at + n > size)
+            break;
+        at += n ? n : 1;
     }
-    return true;
+    return (int)at;
 }
 
 static enum qins_status measure(struct qn_tensor *t, struct qins_error *err)

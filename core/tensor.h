@@ -76,6 +76,10 @@ enum qins_status qn_tensor_list_check_overlap(const struct qn_tensor_list *list,
                                               struct qins_error *err);
 
 bool qn_utf8_valid(const void *text, size_t size);
+/* Bytes of the character that SIZE bytes begin with; 0: they begin with none. */
+size_t qn_utf8_character(const void *text, size_t size);
+/* Bytes of TEXT's first MOST, less those of a character that they cut: a precision for "%.*s". */
+int qn_utf8_cut(const char *text, int most);
 
 /* Whether a file's name of an element type can be shown to people, written into JSON and kept as
  * foreign_type: letters, digits, '_' and brackets, between 1 and 23 bytes. */

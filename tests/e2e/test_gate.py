@@ -162,13 +162,20 @@ class Statuses(Gates):
 
     def test_alternative(self):
         """|difference| <= 0.1 or |relative| <= 0.5 %."""
-        difference = self.part("validation.json", "tests", "perplexity", "difference")
-        difference["perplexity"] = -0.4
+        perplexity = self.part("validation.json", "tests", "perplexity")
+        difference = perplexity["difference"]
+
+        def set_perplexity(model, candidate):
+            perplexity["model"]["perplexity"], perplexity["candidate"]["perplexity"] = model, candidate
+            difference.update(perplexity=candidate - model, perplexity_ratio=candidate / model)
+
+        set_perplexity(model=100, candidate=99.6)
         self.review(check=0)
         c = self.criteria["pattern-a/d-perplexity"]
-        self.assertEqual((c["value"], c["status"]), (0.4, "pass"))
-        self.assertAlmostEqual(c["alternatives"][0]["value"], 0.003)
-        difference["perplexity_ratio"] = 0.99
+        self.assertAlmostEqual(c["value"], 0.4)
+        self.assertEqual(c["status"], "pass")
+        self.assertAlmostEqual(c["alternatives"][0]["value"], 0.004)
+        set_perplexity(model=40, candidate=39.6)
         self.review()
         self.assertEqual(self.gates["pattern-a"]["status"], "fail")
 
@@ -270,7 +277,7 @@ class Evidence(Gates):
             self.assertIn("no value that this can have", self.reason(c))
 
     def test_contradictions(self):
-        """What was edited is judged as it stands, but it is said that reports do not agree."""
+        """What was edited is judged as it stands, but no gate passes on reports that do not agree."""
         self.reports["convert.json"]["bits_per_weight"] = 6.2
         review = self.review()
         self.assertEqual(self.criteria["6-production/final-ratio"]["status"], "fail")
@@ -278,11 +285,40 @@ class Evidence(Gates):
         for says in ("the evidence contradicts itself: bits a weight: ", "6.2 by ", "5.2 by ", "convert.json",
                      "validation.json"):
             self.assertIn(says, conflict)
-        self.assertIn("But the evidence contradicts itself (bits a weight", review["decision"])
+        self.assertIn("The evidence contradicts itself (bits a weight", review["decision"])
         self.reports = gate_evidence.reports()
         self.part("native/all.json", "tests", "perplexity", "candidate")["perplexity"] = 500
-        (conflict,) = [c for c in self.review(check=0)["conflicts"] if "over the model's" in c]
+        review = self.review()
+        (conflict,) = [c for c in review["conflicts"] if "over the model's" in c]
         self.assertIn("1.01 by the same report", conflict)
+        self.assertEqual(self.statuses(), ["pass"] * 5 + ["blocked"] * 2)
+        self.assertEqual(self.statuses("alone"), ["pass"] * 7)
+        self.assertEqual((review["passed"], self.gates["5-6"]["blocked_by"]), (False, []))
+        self.assertIn("Blocked: the evidence contradicts itself", self.gates["5-6"]["decision"])
+        self.assertEqual((self.ship["v-path"]["ready"], self.ship["native"]["ready"]), (True, False))
+
+    def test_two_sizes_of_one_archive(self):
+        """Either would pass."""
+        self.reports["convert.json"]["bits_per_weight"] = 5.1
+        self.review()
+        self.assertEqual(self.statuses(), ["blocked"] * 7)
+        self.assertEqual(self.statuses("alone"), ["pass"] * 7)
+        for c in ("3-4/overall", "6-production/final-ratio"):
+            self.assertEqual(self.criteria[c]["status"], "pass")
+        for s in self.ship.values():
+            self.assertEqual((s["ready"], s["blocked"]), (False, True))
+        self.assertIn("bits a weight", self.gates["pattern-a"]["decision"])
+
+    def test_long_paths_are_cut_at_characters(self):
+        """Whatever character the limit falls into."""
+        self.reports["convert.json"]["bits_per_weight"] = 5.1
+        for ascii_bytes in range(3):
+            folder = self.dir / ("x" * ascii_bytes) / ("\u20ac" * 80) / ("\u20ac" * 80)
+            self.evidence = folder
+            folder.mkdir(parents=True)
+            for text in self.review()["conflicts"]:
+                self.assertNotIn("?", text)
+                self.assertIn("\u20ac" * 80, text)
 
     def test_windows_that_were_run(self):
         """Not those that the text would have had."""

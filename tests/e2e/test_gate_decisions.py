@@ -131,11 +131,13 @@ class Decisions(Gates):
         kv = lambda: self.reports["kv/6.json"]["kv_cache"].update(ratio_f16=1.9)
         fused = lambda: self.reports["bench/gemv.json"]["comparisons"][0].update(value=1.1)
         worse = lambda: self.part("validation.json", "tests", "perplexity").update(
+            model={"perplexity": 1.5, "tokens": 19968}, candidate={"perplexity": 1.59, "tokens": 19968},
             difference={"perplexity": 0.09, "perplexity_ratio": 1.06, "perplexity_ratio_standard_error": 0.001,
                         "perplexity_standard_error": 0.01})
         slow = lambda: self.part("bench/hot.json", "latency", "overhead_percent").update(value=12)
-        big = lambda: self.reports["convert.json"].update(bits_per_weight=5.9)
-        huge = lambda: self.reports["convert.json"].update(bits_per_weight=7)
+        size = lambda bits: lambda: [r.update(bits_per_weight=bits) for r in (
+            self.reports["convert.json"], self.part("validation.json", "candidate"))]
+        big, huge = size(5.9), size(7)
         no = lambda name: lambda: self.reports.pop(name)
         for changes, says, fallback in (
                 ([kl], "quality is lost", "lossless Pattern A only"),

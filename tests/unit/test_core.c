@@ -1,4 +1,5 @@
 #include "core/bytes.h"
+#include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread.h"
 #include "tests/unit/testing.h"
@@ -72,6 +73,14 @@ static void utf8(void **state)
     assert_false(qn_utf8_valid("\xed\xa0\x80", 3));     /* surrogate */
     assert_false(qn_utf8_valid("\xf4\x90\x80\x80", 4)); /* above U+10FFFF */
     assert_false(qn_utf8_valid("\xe2\x82", 2));         /* cut short */
+    assert_true(qn_utf8_valid("", 0));
+    static const int kept[] = {0, 1, 1, 3, 3, 3, 6, 7, 7, 7, 7, 11, 12, 12};
+    for (int most = 0; most < 14; most++) /* one of each length; \xff is none */
+        assert_int_equal(qn_utf8_cut("a\xc3\xa9\xe2\x82\xac\xff\xf0\x9f\x98\x80z", most),
+                         kept[most]);
+    json_t *mixed = qn_json_text("\xc3\xa9 \xe2\x82 \xe2\x82\xac\xff");
+    assert_string_equal(json_string_value(mixed), "\xc3\xa9 ?? \xe2\x82\xac?");
+    json_decref(mixed);
 }
 
 static void tensor_list(void **state)
