@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "convert/convert.h"
+#include "core/file.h"
 
 static enum qins_status print_table(const json_t *report, struct qins_error *err)
 {
@@ -45,6 +46,19 @@ static enum qins_status check_plan_alone(const struct cli *c, struct qins_error 
     return QINS_OK;
 }
 
+/* Other programs would take such a file for what its name says. */
+static void note_name(const struct cli *c)
+{
+    static const char *const others[] = {".safetensors", ".gguf"};
+    const char *out = c->value[OPT_OUTPUT];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (qn_has_suffix(out, others[i]))
+            qn_notice(&c->monitor,
+                      "'%s' is an archive, which no reader of %s files takes: name it .qins; "
+                      "'qins restore' makes checkpoints of archives",
+                      out, others[i]);
+}
+
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
     struct qn_convert_options options = {.threads = c->threads,
@@ -63,6 +77,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (st == QINS_OK)
         st =
             qn_convert(c->operand[0], c->value[OPT_OUTPUT], &options, &c->monitor, &c->report, err);
+    if (st == QINS_OK)
+        note_name(c);
     return st;
 }
 

@@ -312,6 +312,7 @@ static enum qins_status restore_to(struct restoration *r, const char *out, bool 
                        "'%s' names no format: use .safetensors, .gguf, .h5 or a folder with a '/' "
                        "at its end",
                        out);
+    const size_t made = folder ? qn_first_missing(out) : 0;
     enum qins_status st = check_outputs(r, out, folder, path, err);
     if (st == QINS_OK && folder)
         st = qn_make_directories(out, err);
@@ -319,6 +320,8 @@ static enum qins_status restore_to(struct restoration *r, const char *out, bool 
         st = write_tensors(r, ops, path, err);
     if (st == QINS_OK && folder)
         st = each_model_file(r, out, write_model_file, err);
+    if (st != QINS_OK && made > 0)
+        qn_remove_empty(out, made);
     return st;
 }
 

@@ -147,6 +147,39 @@ enum qins_status qn_make_directories(const char *path, struct qins_error *err)
     return st;
 }
 
+size_t qn_first_missing(const char *path)
+{
+    size_t found = 0;
+    char *copy = qn_strdup(path, NULL);
+    const size_t n = copy ? strlen(copy) : 0;
+    for (size_t i = 1; i <= n && found == 0; i++) {
+        if (copy[i] != '/' && copy[i] != '\0')
+            continue;
+        const char saved = copy[i];
+        copy[i] = '\0';
+        if (!qn_exists(copy))
+            found = i;
+        copy[i] = saved;
+    }
+    free(copy);
+    return found;
+}
+
+void qn_remove_empty(const char *path, size_t shortest)
+{
+    char *copy = qn_strdup(path, NULL);
+    size_t n = copy ? strlen(copy) : 0;
+    while (n > 0 && copy[n - 1] == '/')
+        copy[--n] = '\0';
+    while (n >= shortest && n > 0 && rmdir(copy) == 0) {
+        while (n > 0 && copy[n - 1] != '/')
+            copy[--n] = '\0';
+        while (n > 0 && copy[n - 1] == '/')
+            copy[--n] = '\0';
+    }
+    free(copy);
+}
+
 char *qn_path_join(const char *dir, const char *name, struct qins_error *err)
 {
     size_t n = strlen(dir);

@@ -71,6 +71,11 @@ bool qn_is_regular(const char *path); /* links are followed */
 bool qn_exists(const char *path);
 /* Creates PATH and its parents; an existing folder is fine. */
 enum qins_status qn_make_directories(const char *path, struct qins_error *err);
+/* Bytes of PATH to the end of the first folder on its way that is not there; 0: all are. */
+size_t qn_first_missing(const char *path);
+/* Removes PATH and its parents as far as they are empty, none that is shorter than SHORTEST bytes;
+ * what qn_first_missing() told before they were made. Does not fail. */
+void qn_remove_empty(const char *path, size_t shortest);
 
 /* "DIR/NAME" on the heap. */
 char *qn_path_join(const char *dir, const char *name, struct qins_error *err);

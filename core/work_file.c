@@ -144,7 +144,8 @@ enum qins_status qn_work_file_read(const struct qn_file *f, const struct qn_work
         return st;
     const uint64_t size = qn_load64(head + frame->body_size_at);
     if (memcmp(head, frame->magic, sizeof frame->magic) != 0 ||
-        qn_load64(head + hash_at) != qn_hash64(head, hash_at) || size > f->size - at - frame->size)
+        qn_load64(head + hash_at) != qn_hash64(head, hash_at) ||
+        size > f->size - at - frame->size || size >= SIZE_MAX)
         return damaged(f, frame, at, err);
     body->size = 0;
     st = qn_buf_reserve(body, (size_t)size + 1, err);

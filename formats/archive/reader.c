@@ -1,6 +1,7 @@
 #include "formats/archive/reader.h"
 
 #include "core/bytes.h"
+#include "core/file.h"
 #include "formats/archive/userblock.h"
 
 #include <math.h>
@@ -113,7 +114,9 @@ enum qins_status qn_archive_open(struct qn_archive **out, const char *path, stru
     *out = NULL;
     if (!a)
         return qn_fail_memory(err);
-    enum qins_status st = qn_file_open(&a->file, path, err);
+    enum qins_status st = qn_is_directory(path)
+                              ? qn_fail(err, QINS_ERR_FORMAT, "is a folder, not an archive")
+                              : qn_file_open(&a->file, path, err);
     if (st == QINS_OK)
         st = read_userblock(&a->file, &u, err);
     if (st == QINS_OK)

@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,24 @@ def digest(path):
         while block := f.read(1 << 20):
             h.update(block)
     return h.hexdigest()
+
+
+def digest_of(data):
+    return hashlib.blake2b(data).hexdigest(), len(data)
+
+
+def whole_frames(spool):
+    """A spool's beginning, up to where a kill tore a frame: docs/archive-format.md."""
+    head, frame = 40, 48
+    if len(spool) < head:
+        return b""
+    end = head
+    while len(spool) >= end + frame:
+        magic, _, size = struct.unpack_from("<4sIQ", spool, end)
+        if magic != b"QFRM" or len(spool) < end + frame + size:
+            break
+        end += frame + size
+    return spool[:end]
 
 
 def start(*arguments):
@@ -103,14 +122,15 @@ class Killed(Folder):
         self.assertFalse(self.out.with_name("out.qins.part").exists())
 
     def test_resume_keeps_what_was_done(self):
-        """The work in progress of one run is not thrown away by the next."""
+        """No whole frame of one run's work in progress is thrown away by the next."""
         part = self.out.with_name("out.qins.part")
-        sizes = []
+        before = b""
         for _ in range(8):
             if not self.kill_convert("--resume"):
                 break
-            sizes.append(part.stat().st_size if part.exists() else 0)
-        self.assertEqual(sizes, sorted(sizes))
+            now = whole_frames(part.read_bytes() if part.exists() else b"")
+            self.assertEqual(digest_of(now[:len(before)]), digest_of(before))
+            before = now
 
     def test_killed_over_an_older_archive(self):
         """The older file stays as it was until a new one is complete."""
@@ -144,7 +164,7 @@ class FullDisk(Folder):
         self.assertEqual(done.returncode, 4, done.stderr)
         self.assertEqual(len(lines_of_error(done)), 1, done.stderr)
         self.assertFalse(out.exists())
-        self.assertEqual([p.name for p in out.parent.iterdir() if ".tmp-" in p.name], [])
+        self.assertEqual([p.name for p in out.parent.glob("*") if ".tmp-" in p.name], [])
 
     def small_disk(self, size):
         """A tmpfs of SIZE bytes; needs root and the right to mount."""
@@ -171,6 +191,17 @@ class FullDisk(Folder):
             with self.subTest(name=name):
                 done = support.run_qins("restore", self.out, "-o", disk / name)
                 self.check_full(done, disk / name)
+
+    def test_restore_to_a_folder_on_a_full_disk(self):
+        """Folders that it made go again; those that were there stay."""
+        support.run_qins("convert", self.source, "-o", self.out, check=0)
+        disk = self.small_disk("256k")
+        (disk / "kept").mkdir()
+        for folder in ("kept/", "kept/new/", "a/b/c/", "d//e//"):
+            with self.subTest(folder):
+                done = support.run_qins("restore", self.out, "-o", f"{disk}/{folder}")
+                self.check_full(done, disk / folder / "model.safetensors")
+                self.assertEqual([p.name for p in disk.rglob("*")], ["kept"])
 
     def test_resume_after_the_disk_was_full(self):
         """What the spool holds is taken up once there is room; only the place has changed."""
@@ -247,6 +278,18 @@ class Paths(Folder):
                 done = self.refused(4, *verb)
                 self.assertIn("none", done.stderr)
                 self.assertEqual(list(self.dir.iterdir()), [self.source])
+
+    def test_a_folder_is_no_archive(self):
+        for verb in (["verify", self.dir], ["restore", self.dir, "-o", self.dir / "r.h5"],
+                     ["bench", "coders", self.dir]):
+            with self.subTest(verb=verb[0]):
+                self.assertIn("is a folder, not an archive", self.refused(3, *verb).stderr)
+
+    def test_an_archive_with_the_name_of_a_checkpoint(self):
+        for name, notes in (("m.safetensors", 1), ("m.gguf", 1), ("m.qins", 0), ("m", 0)):
+            done = support.run_qins("convert", self.source, "-o", self.dir / name, check=0)
+            self.assertEqual(done.stderr.count("is an archive, "), notes)
+            self.assertEqual((self.dir / name).read_bytes()[:4], b"QINS")
 
     def test_output_folder_that_is_not_there(self):
         self.refused(4, "convert", self.source, "-o", self.dir / "no" / "such" / "m.qins")
