@@ -10,6 +10,7 @@
 #include "core/cpu.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/quant.h"
+#include "formats/codec/search.h"
 #include "formats/codec/tans.h"
 
 /* Levels that a byte tells from each other beside the sign of the value; tables of 16 of them. */
@@ -61,6 +62,11 @@ struct qn_codec_kernels {
     void (*quantise_qins)(const struct qn_grid *g, float scale, const float *x, size_t n,
                           uint16_t *codes);
     void (*quantise_seed)(const struct qn_grid *g, const float *x, size_t n, uint16_t *codes);
+
+    /* Cells of |x| / SCALE, N < 2^32, as qn_hist has them, SCALE > 0; returns how many of the
+     * values are 0. Then counts of cells, at most 2^31 each, into *h: each is worth SQUARE. */
+    uint32_t (*cells)(float scale, const float *x, size_t n, uint16_t *cells);
+    void (*merge_cells)(const uint32_t *counts, double square, struct qn_hist *h);
 
     /* Counts of byte values and of codes <= LIMIT <= 4095, N < 2^32. Set, not added to. */
     void (*histogram)(const uint8_t *src, size_t n, uint32_t counts[256],

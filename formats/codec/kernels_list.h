@@ -20,6 +20,8 @@
                                   uint16_t *codes);                                                \
     void qn_quantise_seed_##level(const struct qn_grid *g, const float *x, size_t n,               \
                                   uint16_t *codes);                                                \
+    uint32_t qn_cells_##level(float scale, const float *x, size_t n, uint16_t *cells);             \
+    void qn_merge_cells_##level(const uint32_t *counts, double square, struct qn_hist *h);         \
     void qn_histogram_##level(const uint8_t *src, size_t n, uint32_t counts[256],                  \
                               struct qn_histogram_work *work);                                     \
     void qn_count_codes_##level(const uint16_t *codes, size_t n, unsigned limit,                   \

@@ -62,3 +62,25 @@ void LEVEL(qn_quantise_seed)(const struct qn_grid *g, const float *restrict x, s
         codes[i] = qn_signed_code(x[i], level < top ? level : top, levels);
     }
 }
+
+uint32_t LEVEL(qn_cells)(float scale, const float *restrict x, size_t n, uint16_t *restrict cells)
+{
+    uint32_t zeros = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float u = qn_bounded(qn_magnitude(x[i]) / scale, 1.0f);
+        const int32_t cell = (int32_t)(u * (float)QN_HIST_CELLS);
+        cells[i] = (uint16_t)(cell < QN_HIST_CELLS ? cell : QN_HIST_CELLS - 1);
+    }
+    for (size_t i = 0; i < n; i++)
+        zeros += qn_float_bits(x[i]) << 1 == 0;
+    return zeros;
+}
+
+void LEVEL(qn_merge_cells)(const uint32_t *restrict counts, double square,
+                           struct qn_hist *restrict h)
+{
+    for (size_t i = 0; i < QN_HIST_CELLS; i++)
+        h->count[i] += counts[i];
+    for (size_t i = 0; i < QN_HIST_CELLS; i++)
+        h->weight[i] += (double)(int32_t)counts[i] * square;
+}

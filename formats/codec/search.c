@@ -1,8 +1,9 @@
 #include "formats/codec/search.h"
 
+#include "formats/codec/kernels.h"
 #include "formats/codec/level_error.h"
-#include "formats/codec/magnitude.h"
-#include "formats/codec/quant.h"
+
+#include <math.h>
 
 static const double cell_width = 1.0 / QN_HIST_CELLS;
 
@@ -15,23 +16,6 @@ enum {
     FINE_STEPS = 8,   /* kappa steps between two neighbours in the second round */
 };
 
-static void cells_of(float scale, const float *restrict x, uint16_t *restrict cells, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float u = qn_bounded(qn_magnitude(x[i]) / scale, 1.0f);
-        int32_t cell = (int32_t)(u * (float)QN_HIST_CELLS);
-        cells[i] = (uint16_t)(cell < QN_HIST_CELLS ? cell : QN_HIST_CELLS - 1);
-    }
-}
-
-static uint64_t count_zeros(const float *x, size_t n)
-{
-    uint32_t zeros = 0;
-    for (size_t i = 0; i < n; i++)
-        zeros += qn_float_bits(x[i]) << 1 == 0;
-    return zeros;
-}
-
 /* Up to PIECE values by way of integer counts of their own. */
 static void add_piece(struct qn_hist *h, float scale, const float *x, size_t n)
 {
@@ -41,17 +25,13 @@ static void add_piece(struct qn_hist *h, float scale, const float *x, size_t n)
     uint64_t zeros = 0;
     for (size_t begin = 0; begin < n; begin += TILE) {
         size_t size = n - begin < TILE ? n - begin : TILE;
-        zeros += count_zeros(x + begin, size);
-        cells_of(scale, x + begin, cells, size);
+        zeros += qn_codec_kernels()->cells(scale, x + begin, size, cells);
         for (size_t i = 0; i < size; i++)
             counts[cells[i]]++;
     }
     counts[0] -= (uint32_t)zeros;
     h->zeros += zeros;
-    for (size_t i = 0; i < QN_HIST_CELLS; i++) {
-        h->count[i] += counts[i];
-        h->weight[i] += (double)(int32_t)counts[i] * square;
-    }
+    qn_codec_kernels()->merge_cells(counts, square, h);
 }
 
 /* A group too small for that. */
@@ -59,7 +39,7 @@ static void add_small(struct qn_hist *h, float scale, const float *x, size_t n)
 {
     const double square = (double)scale * (double)scale;
     uint16_t cells[SMALL];
-    cells_of(scale, x, cells, n);
+    qn_codec_kernels()->cells(scale, x, n, cells);
     for (size_t i = 0; i < n; i++) {
         uint64_t used = x[i] != 0.0f;
         h->zeros += 1 - used;
@@ -134,19 +114,24 @@ static struct qn_level_moments integral_until(const struct integral *in, double 
 }
 
 /* What the header's formula makes of whole and cut cells, at a cost that does not depend on their
- * number. */
-static double candidate_error(const struct integral *in, unsigned levels, double kappa, double clip)
+ * number. Above LIMIT it may stop: the result is then above LIMIT, too. */
+static double candidate_error(const struct integral *in, unsigned levels, double kappa, double clip,
+                              double limit)
 {
+    const struct qn_level_moments *whole = &in->at_cell[QN_HIST_CELLS];
     struct qn_level_moments from = {0};
     double error = 0.0, n = (double)levels;
-    for (unsigned l = 0; l <= levels; l++) {
-        struct qn_level_moments to = l < levels
-                                         ? integral_until(in, qn_level_bound(l, n, kappa, clip))
-                                         : in->at_cell[QN_HIST_CELLS];
+    /* A clip that is too small shows in the last level alone. */
+    struct qn_level_moments last = integral_until(in, qn_level_bound(levels - 1, n, kappa, clip));
+    const double clipped = qn_level_error(&last, whole, qn_level_value(levels, n, kappa, clip));
+    if (clipped > limit)
+        return clipped;
+    for (unsigned l = 0; l < levels && error <= limit; l++) {
+        struct qn_level_moments to = integral_until(in, qn_level_bound(l, n, kappa, clip));
         error += qn_level_error(&from, &to, qn_level_value(l, n, kappa, clip));
         from = to;
     }
-    return error;
+    return error > limit ? error : error + clipped;
 }
 
 static bool levels_valid(unsigned levels)
@@ -160,7 +145,7 @@ double qn_predict_error(const struct qn_hist *h, unsigned levels, float kappa, f
     if (!levels_valid(levels))
         return 0.0;
     integrate(&in, h);
-    return candidate_error(&in, levels, (double)kappa, (double)clip);
+    return candidate_error(&in, levels, (double)kappa, (double)clip, INFINITY);
 }
 
 struct search {
@@ -174,7 +159,10 @@ static void try_candidate(struct search *s, double kappa, double clip)
 {
     /* Rounded first: what is judged is what will be stored. */
     float k = (float)kappa, c = (float)clip;
-    double error = candidate_error(&s->in, s->levels, (double)k, (double)c);
+    /* Sums over levels do not shrink but by rounding, which the second term outweighs by far. */
+    const double limit =
+        s->found ? 2.0 * s->best.squared_error + 1e-9 * s->in.at_cell[QN_HIST_CELLS].m2 : INFINITY;
+    double error = candidate_error(&s->in, s->levels, (double)k, (double)c, limit);
     if (!s->found || error < s->best.squared_error)
         s->best = (struct qn_shape_choice){k, c, error};
     s->found = true;

@@ -321,6 +321,42 @@ static void check_quantise(struct fixture *f, size_t n, unsigned argument)
     check_outputs(f, "codes on the seed grid", n, argument);
 }
 
+/* Cells of values that the scale bounds, of larger ones and of zeros. */
+static void check_cells(struct fixture *f, size_t n, unsigned argument)
+{
+    static const float scales[] = {1.0f, 0.37f, 1e-30f, 2.5e38f};
+    float *x = place(&f->buffer[IN], f->at_end, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = test_random(&f->seed) % 5 ? test_uniform(&f->seed, 1.1) : i % 2 ? -0.0f : 0.0f;
+    uint32_t zeros = f->k->cells(scales[argument], x, n, output(f, OUT, n * sizeof(uint16_t)));
+    assert_int_equal(
+        zeros, f->c->cells(scales[argument], x, n, output(f, EXPECTED, n * sizeof(uint16_t))));
+    check_outputs(f, "cells", n, argument);
+}
+
+static void test_cells(void **state)
+{
+    struct fixture *f = *state;
+    struct qn_hist expected = {0}, h;
+    uint32_t counts[QN_HIST_CELLS];
+    for_all(f, 4, check_cells);
+    for (size_t i = 0; i < QN_HIST_CELLS; i++) {
+        counts[i] = (uint32_t)(test_random(&f->seed) >> 33) >> i % 31;
+        expected.weight[i] = (double)i / 3.0;
+        expected.count[i] = UINT64_MAX / 3 + i;
+    }
+    h = expected;
+    f->c->merge_cells(counts, 0.1234, &expected);
+    for (int level = QN_CPU_C + 1; level <= QN_CPU_AVX512; level++) {
+        const struct qn_codec_kernels *k = qn_codec_kernels_of((enum qn_cpu_level)level);
+        struct qn_hist found = h;
+        if (!k)
+            continue;
+        k->merge_cells(counts, 0.1234, &found);
+        assert_memory_equal(&found, &expected, sizeof found);
+    }
+}
+
 static void test_quantise(void **state)
 {
     for_all(*state, 18, check_quantise);
@@ -401,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_codes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quantise, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cells, setup, teardown),
         cmocka_unit_test_setup_teardown(test_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_planes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_match, setup, teardown),
