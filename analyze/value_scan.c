@@ -248,9 +248,12 @@ static void count_bytes(struct qn_value_scan *s, const uint8_t *src, size_t n)
     uint32_t counts[256];
     for (size_t begin = 0; begin < n; begin += QN_PLANE_TILE) {
         size_t part = n - begin < QN_PLANE_TILE ? n - begin : QN_PLANE_TILE;
-        qn_planes_split(s->dtype, src + begin * size, part, s->planes);
+        uint8_t *planes[QN_MAX_PLANES];
+        for (size_t k = 0; k < size; k++)
+            planes[k] = s->planes + k * part;
+        qn_planes_split(s->dtype, src + begin * size, part, planes);
         for (size_t k = 0; k < size; k++) {
-            qn_histogram(s->planes + k * part, part, counts, &s->histogram);
+            qn_histogram(planes[k], part, counts, &s->histogram);
             for (size_t v = 0; v < 256; v++)
                 s->bytes[k][v] += counts[v];
         }

@@ -142,12 +142,18 @@ static void run_count(struct arena *a, const struct qn_codec_kernels *k, size_t 
 
 static void run_split(struct arena *a, const struct qn_codec_kernels *k, size_t at, unsigned size)
 {
-    k->split_planes(size, true, (const uint8_t *)(a->values + at), CHUNK, a->packed + at * size);
+    uint8_t *planes[4];
+    for (size_t i = 0; i < size; i++)
+        planes[i] = a->packed + at * size + i * CHUNK;
+    k->split_planes(size, true, (const uint8_t *)(a->values + at), CHUNK, planes);
 }
 
 static void run_merge(struct arena *a, const struct qn_codec_kernels *k, size_t at, unsigned size)
 {
-    k->merge_planes(size, true, a->packed + at * size, CHUNK, (uint8_t *)(a->values + at));
+    const uint8_t *planes[4];
+    for (size_t i = 0; i < size; i++)
+        planes[i] = a->packed + at * size + i * CHUNK;
+    k->merge_planes(size, true, planes, CHUNK, (uint8_t *)(a->values + at));
 }
 
 static void run_match(struct arena *a, const struct qn_codec_kernels *k, size_t at, unsigned v)

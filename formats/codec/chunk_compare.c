@@ -1,5 +1,5 @@
 #include "core/bytes.h"
-#include "formats/codec/chunk_layout.h"
+#include "formats/codec/lossless.h"
 
 #include <math.h>
 
@@ -29,8 +29,7 @@ static enum qins_status compare_lossless(const struct subject *s, struct qins_er
     struct qn_buf *decoded = &s->work->coded;
     enum qins_status st = qn_buf_reserve(decoded, n * width, err);
     if (st == QINS_OK)
-        st = qn_chunk_decode(s->payload, (size_t)s->h->info.payload_size, s->h->info.dtype, n,
-                             false, s->work, decoded->data, err);
+        st = qn_lossless_decode(s->h, s->payload, false, s->work, decoded->data, err);
     if (st != QINS_OK || memcmp(decoded->data, s->src, n * width) == 0)
         return st;
     for (size_t i = 0; i < n; i++)

@@ -2,7 +2,7 @@
 #include "formats/codec/bitpack.h"
 #include "formats/codec/chunk_layout.h"
 #include "formats/codec/kernels.h"
-#include "formats/codec/planes.h"
+#include "formats/codec/lossless.h"
 
 void qn_chunk_work_finish(struct qn_chunk_work *w)
 {
@@ -191,55 +191,6 @@ static enum qins_status decode_quantised(const struct qn_chunk_header *h, const 
     return st;
 }
 
-/* Decodes all planes into work->symbols. */
-static enum qins_status decode_planes(const struct qn_chunk_header *h, const uint8_t *payload,
-                                      struct qn_chunk_work *work, struct qins_error *err)
-{
-    const size_t n = h->info.n_elements, width = qins_dtype_size(h->info.dtype);
-    enum qins_status st = qn_buf_reserve(&work->symbols, n * width, err);
-    struct qn_cursor c = qn_cursor_init(payload, (size_t)h->info.payload_size);
-    qn_cursor_take(&c, QN_CHUNK_HEADER_SIZE);
-
-    for (size_t k = width; st == QINS_OK && k-- > 0;) {
-        enum qn_codec_id codec = (enum qn_codec_id)qn_cursor_u8(&c);
-        uint32_t size = qn_cursor_u32(&c);
-        const uint8_t *coded = qn_cursor_take(&c, size);
-        if (!coded || (k == width - 1 && codec != h->info.codec))
-            return qn_fail(err, QINS_ERR_FORMAT, "chunk payload: damaged plane table");
-        st = decode_symbols(codec, coded, size, work->symbols.data + k * n, n, &work->scratch, err);
-    }
-    if (st == QINS_OK && qn_cursor_left(&c) != 0)
-        st = qn_fail(err, QINS_ERR_FORMAT, "chunk payload: bytes after the last plane");
-    return st;
-}
-
-static enum qins_status decode_lossless(const struct qn_chunk_header *h, const uint8_t *payload,
-                                        bool view, struct qn_chunk_work *work, void *dst,
-                                        struct qins_error *err)
-{
-    const enum qins_dtype dtype = h->info.dtype;
-    const size_t n = h->info.n_elements;
-    enum qins_status st = decode_planes(h, payload, work, err);
-    if (st != QINS_OK)
-        return st;
-    if (!view || qn_dtype(dtype)->view == dtype) {
-        qn_planes_merge(dtype, work->symbols.data, n, dst);
-        return QINS_OK;
-    }
-    /* Narrow floats: merged, then widened. */
-    float *values = float_target(dst, true, n, work, err);
-    if (!values)
-        return QINS_ERR_MEMORY;
-    st = qn_buf_reserve(&work->coded, n * qins_dtype_size(dtype), err);
-    if (st != QINS_OK)
-        return st;
-    qn_planes_merge(dtype, work->symbols.data, n, work->coded.data);
-    qn_to_f32(dtype, work->coded.data, values, n);
-    if (values != dst)
-        memcpy(dst, values, n * sizeof(float));
-    return QINS_OK;
-}
-
 enum qins_status qn_chunk_decode(const void *payload, size_t size, enum qins_dtype dtype, size_t n,
                                  bool view, struct qn_chunk_work *work, void *dst,
                                  struct qins_error *err)
@@ -256,7 +207,8 @@ enum qins_status qn_chunk_decode(const void *payload, size_t size, enum qins_dty
     while (st == QINS_OK && more) {
         st = qn_part_next(&w, &more, err);
         if (st == QINS_OK && more)
-            st = (w.part.info.content == QN_CONTENT_LOSSLESS ? decode_lossless : decode_quantised)(
+            st = (w.part.info.content == QN_CONTENT_LOSSLESS ? qn_lossless_decode
+                                                             : decode_quantised)(
                 &w.part, w.payload, view, work, (uint8_t *)dst + w.first * width, err);
     }
     return st;

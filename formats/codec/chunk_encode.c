@@ -3,7 +3,7 @@
 #include "formats/codec/chunk_layout.h"
 #include "formats/codec/histogram.h"
 #include "formats/codec/kernels.h"
-#include "formats/codec/planes.h"
+#include "formats/codec/lossless.h"
 #include "formats/codec/rate.h"
 
 #include <math.h>
@@ -226,52 +226,15 @@ static enum qins_status encode_quantised(struct encoder *e, const void *src, str
     return st;
 }
 
-/* True if the wanted coder may save at least 0.5 %: below that decoding costs more than it
- * brings. Only the Huffman coder is bound by the order-0 entropy. */
-static bool worth_coding(const struct encoder *e, const uint32_t counts[256])
-{
-    const uint64_t n = e->header.info.n_elements;
-    return e->params->codec != QN_CODEC_HUFFMAN ||
-           qn_entropy_bits(counts, 256, (uint32_t)n) * 200 < 8 * n * 199;
-}
-
-static enum qn_codec_id write_plane(struct encoder *e, const uint8_t *plane)
-{
-    const size_t n = e->header.info.n_elements;
-    uint8_t *record = e->payload + e->used, *dst = record + QN_PLANE_HEADER_SIZE;
-    enum qn_codec_id id = e->params->codec;
-    size_t size = 0;
-    if (id != QN_CODEC_STORE && n > 1) {
-        uint32_t counts[256];
-        qn_histogram(plane, n, counts, (struct qn_histogram_work *)(void *)e->work->scratch.data);
-        if (worth_coding(e, counts))
-            size = qn_codec(id)->encode(plane, n, dst, n - 1, e->work->scratch.data);
-    }
-    if (size == 0) {
-        id = QN_CODEC_STORE;
-        size = n;
-        memcpy(dst, plane, n);
-    }
-    record[0] = (uint8_t)id;
-    qn_store32(record + 1, (uint32_t)size);
-    e->used += QN_PLANE_HEADER_SIZE + size;
-    return id;
-}
-
 static enum qins_status encode_lossless(struct encoder *e, const void *src, struct qins_error *err)
 {
     struct qn_chunk_info *info = &e->header.info;
-    const size_t n = info->n_elements, width = qins_dtype_size(info->dtype);
-    enum qins_status st = qn_buf_reserve(&e->work->symbols, n * width, err);
-    if (st != QINS_OK)
-        return st;
-    qn_planes_split(info->dtype, src, n, e->work->symbols.data);
-    for (size_t k = width; k-- > 0;) {
-        enum qn_codec_id used = write_plane(e, e->work->symbols.data + k * n);
-        if (k == width - 1)
-            info->codec = used;
-    }
-    return QINS_OK;
+    size_t size = 0;
+    enum qins_status st =
+        qn_lossless_encode(info->dtype, e->params->codec, src, info->n_elements, e->work,
+                           e->payload + e->used, &size, &info->codec, err);
+    e->used += size;
+    return st;
 }
 
 enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const void *src, size_t n,
@@ -287,7 +250,7 @@ enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const voi
         .content = params->content, .dtype = params->dtype, .n_elements = (uint32_t)n};
     size_t most = QN_CHUNK_HEADER_SIZE;
     if (lossless) {
-        most += qins_dtype_size(params->dtype) * (n + QN_PLANE_HEADER_SIZE);
+        most += qn_lossless_bound(params->dtype, n);
     } else {
         e.header.groups = qn_chunk_groups(params, (uint32_t)n);
         if (params->content == QN_CONTENT_QINS)

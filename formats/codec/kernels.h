@@ -74,9 +74,12 @@ struct qn_codec_kernels {
     void (*count_codes)(const uint16_t *codes, size_t n, unsigned limit, uint32_t *counts);
 
     /* Byte planes (planes.h) of N elements of SIZE = 2, 4 or 8 bytes, rotated by one bit left
-     * first, right after, if TURN. */
-    void (*split_planes)(unsigned size, bool turn, const uint8_t *src, size_t n, uint8_t *planes);
-    void (*merge_planes)(unsigned size, bool turn, const uint8_t *planes, size_t n, uint8_t *dst);
+     * first, right after, if TURN. PLANES has SIZE of them; split leaves out those that are NULL.
+     */
+    void (*split_planes)(unsigned size, bool turn, const uint8_t *src, size_t n,
+                         uint8_t *const *planes);
+    void (*merge_planes)(unsigned size, bool turn, const uint8_t *const *planes, size_t n,
+                         uint8_t *dst);
 
     /* Bit i % 64 of masks[i / 64] is set where src[i] is SYMBOL; bits from N on are 0. */
     void (*match)(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks);

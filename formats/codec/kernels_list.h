@@ -27,8 +27,8 @@
     void qn_count_codes_##level(const uint16_t *codes, size_t n, unsigned limit,                   \
                                 uint32_t *counts);                                                 \
     void qn_split_planes_##level(unsigned size, bool turn, const uint8_t *src, size_t n,           \
-                                 uint8_t *planes);                                                 \
-    void qn_merge_planes_##level(unsigned size, bool turn, const uint8_t *planes, size_t n,        \
+                                 uint8_t *const *planes);                                          \
+    void qn_merge_planes_##level(unsigned size, bool turn, const uint8_t *const *planes, size_t n, \
                                  uint8_t *dst);                                                    \
     void qn_match_##level(const uint8_t *src, size_t n, uint8_t symbol, uint64_t *masks);          \
     void qn_tans_decode_##level(struct qn_tans_decoder *d, size_t steps);                          \

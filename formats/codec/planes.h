@@ -9,9 +9,12 @@
 
 #include "core/tensor.h"
 
-/* SRC and PLANES hold n * size bytes of N elements of DTYPE and do not overlap; plane k begins
- * at planes + k * n. Neither needs to be aligned. DTYPE is valid. */
-void qn_planes_split(enum qins_dtype dtype, const void *src, size_t n, uint8_t *planes);
-void qn_planes_merge(enum qins_dtype dtype, const uint8_t *planes, size_t n, void *dst);
+enum { QN_MAX_PLANES = 8 };
+
+/* The N bytes of each plane of N elements of DTYPE, and back. SRC and DST hold n * size bytes,
+ * which need not be aligned and do not overlap any plane. Split leaves out planes that are NULL.
+ * DTYPE is valid. */
+void qn_planes_split(enum qins_dtype dtype, const void *src, size_t n, uint8_t *const *planes);
+void qn_planes_merge(enum qins_dtype dtype, const uint8_t *const *planes, size_t n, void *dst);
 
 #endif

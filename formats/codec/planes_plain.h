@@ -8,28 +8,28 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A pair of functions for elements of SIZE bytes that are BITS wide. Callers pass TURN as a
- * constant, so that each loop is compiled without the test. */
+/* Functions for elements of SIZE bytes that are BITS wide. Callers pass TURN as a constant, so that
+ * each loop is compiled without the test. Planes are split off one at a time: a store to one might
+ * else change another for all that a compiler knows, and it makes no vectors. */
 #define DEFINE_PLANES(BITS, SIZE, TYPE)                                                            \
     static inline void split_##BITS(const uint8_t *restrict src, size_t from, size_t n,            \
-                                    uint8_t *restrict planes, unsigned turn)                       \
+                                    unsigned shift, uint8_t *restrict plane, unsigned turn)        \
     {                                                                                              \
         for (size_t i = from; i < n; i++) {                                                        \
             TYPE v;                                                                                \
             memcpy(&v, src + i * (SIZE), SIZE);                                                    \
             if (turn)                                                                              \
                 v = (TYPE)(v << 1 | v >> ((BITS)-1));                                              \
-            for (size_t k = 0; k < (SIZE); k++)                                                    \
-                planes[k * n + i] = (uint8_t)(v >> (8 * k));                                       \
+            plane[i] = (uint8_t)(v >> shift);                                                      \
         }                                                                                          \
     }                                                                                              \
-    static inline void merge_##BITS(const uint8_t *restrict planes, size_t from, size_t n,         \
+    static inline void merge_##BITS(const uint8_t *const *planes, size_t from, size_t n,           \
                                     uint8_t *restrict dst, unsigned turn)                          \
     {                                                                                              \
         for (size_t i = from; i < n; i++) {                                                        \
             TYPE v = 0;                                                                            \
             for (size_t k = 0; k < (SIZE); k++)                                                    \
-                v = (TYPE)(v | (TYPE)((TYPE)planes[k * n + i] << (8 * k)));                        \
+                v = (TYPE)(v | (TYPE)((TYPE)planes[k][i] << (8 * k)));                             \
             if (turn)                                                                              \
                 v = (TYPE)(v >> 1 | v << ((BITS)-1));                                              \
             memcpy(dst + i * (SIZE), &v, SIZE);                                                    \
@@ -44,17 +44,25 @@ DEFINE_PLANES(64, 8, uint64_t)
 #define QN_PLANES_CALL(function, ...) (turn ? function(__VA_ARGS__, 1) : function(__VA_ARGS__, 0))
 
 static inline void qn_split_planes_from(unsigned size, bool turn, const uint8_t *src, size_t from,
-                                        size_t n, uint8_t *planes)
+                                        size_t n, uint8_t *const *planes)
 {
-    if (size == 2)
-        QN_PLANES_CALL(split_16, src, from, n, planes);
-    else if (size == 4)
-        QN_PLANES_CALL(split_32, src, from, n, planes);
-    else
-        QN_PLANES_CALL(split_64, src, from, n, planes);
+    enum { BLOCK = 2048 }; /* elements that stay in the first cache for all planes */
+    for (size_t end = from; from < n; from = end) {
+        end = n - from < BLOCK ? n : from + BLOCK;
+        for (unsigned k = 0; k < size; k++) {
+            if (!planes[k])
+                continue;
+            if (size == 2)
+                QN_PLANES_CALL(split_16, src, from, end, 8 * k, planes[k]);
+            else if (size == 4)
+                QN_PLANES_CALL(split_32, src, from, end, 8 * k, planes[k]);
+            else
+                QN_PLANES_CALL(split_64, src, from, end, 8 * k, planes[k]);
+        }
+    }
 }
 
-static inline void qn_merge_planes_from(unsigned size, bool turn, const uint8_t *planes,
+static inline void qn_merge_planes_from(unsigned size, bool turn, const uint8_t *const *planes,
                                         size_t from, size_t n, uint8_t *dst)
 {
     if (size == 2)

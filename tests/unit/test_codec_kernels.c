@@ -388,19 +388,35 @@ static void test_counts(void **state)
     for_all(*state, 8, check_counts);
 }
 
+/* Planes one behind the other, of which those with a set bit in LEFT_OUT are NULL. */
+static void planes_at(uint8_t *bytes, size_t n, unsigned size, unsigned left_out, uint8_t **planes)
+{
+    for (unsigned k = 0; k < size; k++)
+        planes[k] = left_out >> k & 1 ? NULL : bytes + k * n;
+}
+
 static void check_planes(struct fixture *f, size_t n, unsigned argument)
 {
-    const unsigned size = 2U << argument / 2;
+    const unsigned size = 2U << argument / 2, left_out = (unsigned)(n >> 1) & 0x5a;
     const bool turn = argument % 2;
     const uint8_t *elements = random_bytes(f, n * size);
-    f->k->split_planes(size, turn, elements, n, output(f, OUT, n * size));
-    f->c->split_planes(size, turn, elements, n, output(f, EXPECTED, n * size));
+    uint8_t *planes[8];
+    const uint8_t *in[8];
+    planes_at(output(f, EXPECTED, n * size), n, size, left_out, planes);
+    f->c->split_planes(size, turn, elements, n, planes);
+    planes_at(output(f, OUT, n * size), n, size, left_out, planes);
+    f->k->split_planes(size, turn, elements, n, planes);
     check_outputs(f, "planes", n, argument);
+
+    planes_at(output(f, OUT, n * size), n, size, 0, planes);
+    f->k->split_planes(size, turn, elements, n, planes);
     uint8_t *copy = place(&f->buffer[EXPECTED], f->at_end, n * size);
+    uint8_t *split = place(&f->buffer[IN], f->at_end, n * size);
     memcpy(copy, elements, n * size);
-    memcpy(place(&f->buffer[IN], f->at_end, n * size), place(&f->buffer[OUT], f->at_end, n * size),
-           n * size);
-    f->k->merge_planes(size, turn, elements, n, output(f, OUT, n * size));
+    memcpy(split, place(&f->buffer[OUT], f->at_end, n * size), n * size);
+    for (unsigned k = 0; k < size; k++)
+        in[k] = split + k * n;
+    f->k->merge_planes(size, turn, in, n, output(f, OUT, n * size));
     check_outputs(f, "elements", n, argument);
 }
 

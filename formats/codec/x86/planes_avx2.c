@@ -14,7 +14,7 @@ static inline void store(uint8_t *p, __m256i v)
 }
 
 /* 32 elements at a time; all return how many they did. */
-static size_t split2(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
+static size_t split2(const uint8_t *src, size_t n, uint8_t *const *planes, bool turn)
 {
     const __m256i low8 = _mm256_set1_epi16(255);
     size_t i = 0;
@@ -27,18 +27,20 @@ static size_t split2(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
         const __m256i low =
             _mm256_packus_epi16(_mm256_and_si256(a, low8), _mm256_and_si256(b, low8));
         const __m256i high = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
-        store(planes + i, _mm256_permute4x64_epi64(low, 0xd8));
-        store(planes + n + i, _mm256_permute4x64_epi64(high, 0xd8));
+        if (planes[0])
+            store(planes[0] + i, _mm256_permute4x64_epi64(low, 0xd8));
+        if (planes[1])
+            store(planes[1] + i, _mm256_permute4x64_epi64(high, 0xd8));
     }
     return i;
 }
 
-static size_t merge2(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
+static size_t merge2(const uint8_t *const *planes, size_t n, uint8_t *dst, bool turn)
 {
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
-        const __m256i low = _mm256_permute4x64_epi64(load(planes + i), 0xd8);
-        const __m256i high = _mm256_permute4x64_epi64(load(planes + n + i), 0xd8);
+        const __m256i low = _mm256_permute4x64_epi64(load(planes[0] + i), 0xd8);
+        const __m256i high = _mm256_permute4x64_epi64(load(planes[1] + i), 0xd8);
         __m256i a = _mm256_unpacklo_epi8(low, high), b = _mm256_unpackhi_epi8(low, high);
         if (turn) {
             a = _mm256_or_si256(_mm256_srli_epi16(a, 1), _mm256_slli_epi16(a, 15));
@@ -69,7 +71,7 @@ static inline void transpose_lanes(__m256i z[4])
     z[3] = _mm256_unpackhi_epi64(b, d);
 }
 
-static size_t split4(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
+static size_t split4(const uint8_t *src, size_t n, uint8_t *const *planes, bool turn)
 {
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     size_t i = 0;
@@ -83,19 +85,20 @@ static size_t split4(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
         }
         transpose_lanes(z);
         for (size_t k = 0; k < 4; k++)
-            store(planes + k * n + i, _mm256_permutevar8x32_epi32(z[k], in_order));
+            if (planes[k])
+                store(planes[k] + i, _mm256_permutevar8x32_epi32(z[k], in_order));
     }
     return i;
 }
 
-static size_t merge4(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
+static size_t merge4(const uint8_t *const *planes, size_t n, uint8_t *dst, bool turn)
 {
     const __m256i halves = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
         __m256i z[4];
         for (size_t k = 0; k < 4; k++)
-            z[k] = _mm256_permutevar8x32_epi32(load(planes + k * n + i), halves);
+            z[k] = _mm256_permutevar8x32_epi32(load(planes[k] + i), halves);
         transpose_lanes(z);
         for (size_t m = 0; m < 4; m++) {
             z[m] = transpose_bytes(z[m]);
@@ -107,7 +110,8 @@ static size_t merge4(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
     return i;
 }
 
-void qn_split_planes_avx2(unsigned size, bool turn, const uint8_t *src, size_t n, uint8_t *planes)
+void qn_split_planes_avx2(unsigned size, bool turn, const uint8_t *src, size_t n,
+                          uint8_t *const *planes)
 {
     size_t done = 0;
     if (size == 2)
@@ -117,7 +121,8 @@ void qn_split_planes_avx2(unsigned size, bool turn, const uint8_t *src, size_t n
     qn_split_planes_from(size, turn, src, done, n, planes);
 }
 
-void qn_merge_planes_avx2(unsigned size, bool turn, const uint8_t *planes, size_t n, uint8_t *dst)
+void qn_merge_planes_avx2(unsigned size, bool turn, const uint8_t *const *planes, size_t n,
+                          uint8_t *dst)
 {
     size_t done = 0;
     if (size == 2)

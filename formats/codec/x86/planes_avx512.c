@@ -63,7 +63,7 @@ static inline __mmask64 lanes_from(size_t bytes, size_t skip)
     return bytes > skip ? qn_lanes64(bytes - skip) : 0;
 }
 
-static void split2(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
+static void split2(const uint8_t *src, size_t n, uint8_t *const *planes, bool turn)
 {
     const __m512i low = evens(0), high = evens(1);
     for (size_t i = 0; i < n; i += 64) {
@@ -76,18 +76,20 @@ static void split2(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
             a = _mm512_shldi_epi16(a, a, 1);
             b = _mm512_shldi_epi16(b, b, 1);
         }
-        store8(planes + i, lanes, _mm512_permutex2var_epi8(a, low, b));
-        store8(planes + n + i, lanes, _mm512_permutex2var_epi8(a, high, b));
+        if (planes[0])
+            store8(planes[0] + i, lanes, _mm512_permutex2var_epi8(a, low, b));
+        if (planes[1])
+            store8(planes[1] + i, lanes, _mm512_permutex2var_epi8(a, high, b));
     }
 }
 
-static void merge2(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
+static void merge2(const uint8_t *const *planes, size_t n, uint8_t *dst, bool turn)
 {
     const __m512i first = both(0), second = both(32);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 lanes = qn_lanes64(n - i);
-        const __m512i low = load8(planes + i, lanes);
-        const __m512i high = load8(planes + n + i, lanes);
+        const __m512i low = load8(planes[0] + i, lanes);
+        const __m512i high = load8(planes[1] + i, lanes);
         __m512i a = _mm512_permutex2var_epi8(low, first, high);
         __m512i b = _mm512_permutex2var_epi8(low, second, high);
         if (turn) {
@@ -101,7 +103,7 @@ static void merge2(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
     }
 }
 
-static void split4(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
+static void split4(const uint8_t *src, size_t n, uint8_t *const *planes, bool turn)
 {
     const __m512i order = fours(false);
     for (size_t i = 0; i < n; i += 64) {
@@ -116,18 +118,19 @@ static void split4(const uint8_t *src, size_t n, uint8_t *planes, bool turn)
         }
         transpose_quarters(z);
         for (size_t k = 0; k < 4; k++)
-            store8(planes + k * n + i, lanes, z[k]);
+            if (planes[k])
+                store8(planes[k] + i, lanes, z[k]);
     }
 }
 
-static void merge4(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
+static void merge4(const uint8_t *const *planes, size_t n, uint8_t *dst, bool turn)
 {
     const __m512i order = fours(true);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 lanes = qn_lanes64(n - i);
         __m512i z[4];
         for (size_t k = 0; k < 4; k++)
-            z[k] = load8(planes + k * n + i, lanes);
+            z[k] = load8(planes[k] + i, lanes);
         transpose_quarters(z);
         for (size_t m = 0; m < 4; m++) {
             const __mmask64 quarter = lanes_from(4 * (n - i), 64 * m);
@@ -140,7 +143,8 @@ static void merge4(const uint8_t *planes, size_t n, uint8_t *dst, bool turn)
     }
 }
 
-void qn_split_planes_avx512(unsigned size, bool turn, const uint8_t *src, size_t n, uint8_t *planes)
+void qn_split_planes_avx512(unsigned size, bool turn, const uint8_t *src, size_t n,
+                            uint8_t *const *planes)
 {
     if (size == 2)
         split2(src, n, planes, turn);
@@ -150,7 +154,8 @@ void qn_split_planes_avx512(unsigned size, bool turn, const uint8_t *src, size_t
         qn_split_planes_from(size, turn, src, 0, n, planes);
 }
 
-void qn_merge_planes_avx512(unsigned size, bool turn, const uint8_t *planes, size_t n, uint8_t *dst)
+void qn_merge_planes_avx512(unsigned size, bool turn, const uint8_t *const *planes, size_t n,
+                            uint8_t *dst)
 {
     if (size == 2)
         merge2(planes, n, dst, turn);
