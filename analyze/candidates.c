@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+const enum qn_codec_id qn_counted_coders[QN_COUNTED_CODERS] = {QN_CODEC_HUFFMAN, QN_CODEC_TANS};
+
 static const float fixed_kappas[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 5.0f, 9.0f, 20.0f};
 static const float coded_kappas[] = {0.0f, 1.0f, 3.0f};
 

@@ -22,14 +22,23 @@ struct qn_candidate {
     uint64_t packed_bytes, huffman_bytes, tans_bytes;
 };
 
-/* The coders whose sizes a histogram tells: the predicted bytes of C by CODEC; 0 for another one.
- */
+/* The coders, beside bitpack, whose sizes a histogram tells. */
+enum { QN_COUNTED_CODERS = 2 };
+extern const enum qn_codec_id qn_counted_coders[QN_COUNTED_CODERS];
+
+/* The predicted bytes of C, packed or by one of them; 0 for another coder. */
 static inline uint64_t qn_candidate_bytes(const struct qn_candidate *c, enum qn_codec_id codec)
 {
     return codec == QN_CODEC_BITPACK   ? c->packed_bytes
            : codec == QN_CODEC_HUFFMAN ? c->huffman_bytes
            : codec == QN_CODEC_TANS    ? c->tans_bytes
                                        : 0;
+}
+
+/* The one of them that makes it smallest. */
+static inline enum qn_codec_id qn_candidate_best_coder(const struct qn_candidate *c)
+{
+    return c->tans_bytes < c->huffman_bytes ? QN_CODEC_TANS : QN_CODEC_HUFFMAN;
 }
 
 /* Which figures to compute: the others are left NaN or 0. */

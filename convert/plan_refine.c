@@ -9,7 +9,7 @@
 enum {
     STEPS = 16, /* to either side */
     WAYS = 4,   /* of levels at a step: tails may be cut off */
-    CODERS = 2,
+    CODERS = 1 + QN_COUNTED_CODERS,
     FAMILIES = 2, /* around the chosen grid, and around a uniform one of its error */
 };
 
@@ -37,9 +37,13 @@ static void try_grid(struct refinement *r, double levels, double step)
     qn_predict(r->study, &c, QN_PREDICT_ALL);
     r->codings[r->n++] = (struct qn_coding){
         .candidate = c, .codec = QN_CODEC_BITPACK, .bytes = (double)c.packed_bytes};
-    if (c.huffman_bytes < c.packed_bytes)
-        r->codings[r->n++] = (struct qn_coding){
-            .candidate = c, .codec = QN_CODEC_HUFFMAN, .bytes = (double)c.huffman_bytes};
+    for (int i = 0; i < QN_COUNTED_CODERS; i++) {
+        const enum qn_codec_id codec = qn_counted_coders[i];
+        const uint64_t bytes = qn_candidate_bytes(&c, codec);
+        if (bytes < c.packed_bytes)
+            r->codings[r->n++] =
+                (struct qn_coding){.candidate = c, .codec = codec, .bytes = (double)bytes};
+    }
 }
 
 static void try_steps(struct refinement *r, double clip, double step)

@@ -92,6 +92,7 @@ static void stretch(struct qn_candidate_list *list, double factor)
         c->error *= factor;
         c->packed_bytes = (uint64_t)((double)c->packed_bytes * factor);
         c->huffman_bytes = (uint64_t)((double)c->huffman_bytes * factor);
+        c->tans_bytes = (uint64_t)((double)c->tans_bytes * factor);
     }
 }
 

@@ -24,7 +24,7 @@ enum {
 /* Multiplications of an item's feedback: a row of n takes n²/2. */
 #define MOST_FEEDBACK 0x1p31
 
-static const enum qn_codec_id coders[] = {QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD};
+static const enum qn_codec_id coders[] = {QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD, QN_CODEC_TANS};
 enum { N_CODERS = sizeof coders / sizeof *coders };
 
 struct trial {
@@ -155,7 +155,7 @@ static enum qins_status try_pieces(struct trial *t, struct qins_error *err)
     return st;
 }
 
-/* What beats both of the others at the same error. */
+/* What beats all that was counted at the same error. */
 static void keep_smaller(struct trial *t)
 {
     size_t kept = 0;
@@ -164,7 +164,8 @@ static void keep_smaller(struct trial *t)
         if (t->item->elements > MOST_TRIED)
             t->codings[i].bytes *= SAMPLE_MARGIN;
         if (t->codings[i].bytes < (double)c->packed_bytes &&
-            t->codings[i].bytes < (double)c->huffman_bytes)
+            t->codings[i].bytes < (double)c->huffman_bytes &&
+            t->codings[i].bytes < (double)c->tans_bytes)
             t->codings[kept++] = t->codings[i];
     }
     t->n = kept;

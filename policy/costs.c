@@ -52,9 +52,8 @@ static enum qins_status take_figures(const json_t *figures, struct qn_costs *c,
                            name, QN_MAX_DECODE_NS);
         *figure = ns;
     }
-    for (int id = 0; id < QN_CODEC_COUNT; id++)
-        if (c->decode_ns[id] == 0)
-            return missing(qn_codec_name((enum qn_codec_id)id), err);
+    if (!qn_costs_know(c, QN_CODEC_BITPACK))
+        return missing(qn_codec_name(QN_CODEC_BITPACK), err);
     if (c->lossless_ns == 0)
         return missing(QN_COSTS_LOSSLESS, err);
     return c->memory_ns == 0 ? missing(QN_COSTS_MEMORY, err) : QINS_OK;

@@ -9,7 +9,7 @@
 #include "formats/codec/codec.h"
 
 struct qn_costs {
-    double decode_ns[QN_CODEC_COUNT]; /* an element, to float32, one thread */
+    double decode_ns[QN_CODEC_COUNT]; /* an element, to float32, one thread; 0: not known */
     double lossless_ns;               /* an F32 element of Huffman-coded planes */
     double memory_ns;                 /* an F32 element copied: what no coding can beat */
     struct qn_digest fingerprint;     /* of the JSON that it came from */
@@ -20,10 +20,16 @@ struct qn_costs {
 #define QN_COSTS_LOSSLESS "lossless"
 #define QN_COSTS_MEMORY   "memcpy"
 
+/* A coder whose cost nobody measured is not chosen. */
+static inline bool qn_costs_know(const struct qn_costs *c, enum qn_codec_id codec)
+{
+    return c->decode_ns[codec] > 0.0;
+}
+
 /* The shipped table; fails only without memory. */
 enum qins_status qn_costs_default(struct qn_costs *out, struct qins_error *err);
-/* QINS_ERR_FORMAT for unknown keys, missing coders, figures that are not positive or not under
- * QN_MAX_DECODE_NS. */
+/* QINS_ERR_FORMAT for unknown keys, no bitpack, lossless or memcpy, figures that are not positive
+ * or not under QN_MAX_DECODE_NS. */
 enum qins_status qn_costs_parse(const void *text, size_t size, struct qn_costs *out,
                                 struct qins_error *err);
 #define QN_MAX_DECODE_NS 1e6

@@ -59,6 +59,22 @@ static double at_equal_error(const struct qn_planned *item, enum qn_codec_id cod
     return best;
 }
 
+/* The coder of codes as they come, other than that of the chosen one, that makes it smallest at no
+ * more error; QN_CODEC_COUNT where there is none. */
+static enum qn_codec_id rival(const struct qn_planned *item, double *bytes)
+{
+    enum qn_codec_id best = QN_CODEC_COUNT;
+    *bytes = INFINITY;
+    for (int i = 0; i < QN_COUNTED_CODERS; i++) {
+        const double other = at_equal_error(item, qn_counted_coders[i]);
+        if (qn_counted_coders[i] != item->codings[item->chosen].codec && other < *bytes) {
+            best = qn_counted_coders[i];
+            *bytes = other;
+        }
+    }
+    return best;
+}
+
 /* Decoded float32 bytes a nanosecond. */
 static double decode_rate(const struct qn_costs *costs, enum qn_codec_id codec)
 {
@@ -69,25 +85,30 @@ static void say_coding(const struct qn_planned *item, const struct qn_policy *p,
                        const struct qn_costs *costs, char *text, size_t size)
 {
     const struct qn_coding *c = &item->codings[item->chosen];
-    bool packed = c->codec == QN_CODEC_BITPACK, timed = c->decode_ns > 0.0 && !p->nothing_hot;
-    double other = at_equal_error(item, packed ? QN_CODEC_HUFFMAN : QN_CODEC_BITPACK);
-    double budget = 100.0 * p->hot_decode_overhead;
-    bool plain = packed || c->codec == QN_CODEC_HUFFMAN;
-    say(text, size, "; %.2f bits %s", bits_of(item, c->bytes), packed ? "packed" : "coded");
-    if (!plain) /* found by encoding: what repeats */
-        say(text, size, " by %s", qn_codec_name(c->codec));
-    if (!plain && isfinite(at_equal_error(item, QN_CODEC_HUFFMAN)))
-        say(text, size, ", %.2f by huffman", bits_of(item, at_equal_error(item, QN_CODEC_HUFFMAN)));
-    if (isfinite(other))
-        say(text, size, " vs %.2f %s at equal error", bits_of(item, other),
-            packed ? "coded" : "packed");
-    if (!packed) {
+    const bool packed = c->codec == QN_CODEC_BITPACK;
+    const bool timed = c->decode_ns > 0.0 && !p->nothing_hot;
+    const double budget = 100.0 * p->hot_decode_overhead;
+    const double as_packed = at_equal_error(item, QN_CODEC_BITPACK);
+    double coded;
+    const enum qn_codec_id other = rival(item, &coded);
+    if (packed) {
+        say(text, size, "; %.2f bits packed", bits_of(item, c->bytes));
+        if (other != QN_CODEC_COUNT)
+            say(text, size, " vs %.2f by %s at equal error", bits_of(item, coded),
+                qn_codec_name(other));
+        if (timed && coded < c->bytes)
+            say(text, size,
+                ", whose decode at %.1f GB/s is worth more elsewhere in the %g %% budget",
+                decode_rate(costs, other), budget);
+    } else {
+        say(text, size, "; %.2f bits by %s", bits_of(item, c->bytes), qn_codec_name(c->codec));
+        if (other != QN_CODEC_COUNT)
+            say(text, size, ", %.2f by %s", bits_of(item, coded), qn_codec_name(other));
+        if (isfinite(as_packed))
+            say(text, size, " vs %.2f packed at equal error", bits_of(item, as_packed));
         say(text, size, "; decode %.1f GB/s", decode_rate(costs, c->codec));
         if (timed)
             say(text, size, " is inside the %g %% budget", budget);
-    } else if (timed && other < c->bytes) {
-        say(text, size, ", whose decode at %.1f GB/s is worth more elsewhere in the %g %% budget",
-            decode_rate(costs, QN_CODEC_HUFFMAN), budget);
     }
     if (item->rule)
         say(text, size, " (%s)", item->rule->name);

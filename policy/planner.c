@@ -76,6 +76,8 @@ static int by_bytes(const void *a, const void *b)
 static void add(struct qn_planned *item, const struct qn_candidate *c, enum qn_codec_id codec,
                 double bytes, const struct qn_costs *costs)
 {
+    if (!qn_costs_know(costs, codec))
+        return;
     bool packed = codec == QN_CODEC_BITPACK;
     double elements = packed ? item->packed_elements : item->coded_elements;
     item->codings[item->n_codings++] = (struct qn_coding){
@@ -113,7 +115,7 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
     if (item->rule && item->rule->max_bits)
         most = item->rule->max_bits;
     for (size_t i = 0; i < n_lists; i++)
-        room += 2 * lists[i]->count;
+        room += (1 + QN_COUNTED_CODERS) * lists[i]->count;
     item->n_codings = 0;
     item->codings = calloc(room ? room : 1, sizeof *item->codings);
     if (!item->codings)
@@ -125,8 +127,11 @@ enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy
             if (bits < least || bits > most || !isfinite(c->error))
                 continue;
             add(item, c, QN_CODEC_BITPACK, (double)c->packed_bytes, costs);
-            if (c->huffman_bytes < c->packed_bytes)
-                add(item, c, QN_CODEC_HUFFMAN, (double)c->huffman_bytes, costs);
+            for (int id = 0; id < QN_COUNTED_CODERS; id++) {
+                uint64_t bytes = qn_candidate_bytes(c, qn_counted_coders[id]);
+                if (bytes < c->packed_bytes)
+                    add(item, c, qn_counted_coders[id], (double)bytes, costs);
+            }
         }
     keep_best(item);
     if (item->n_codings == 0)

@@ -38,14 +38,16 @@ struct qn_planned {
 };
 void qn_planned_finish(struct qn_planned *item); /* a zeroed one is accepted */
 
-/* Fills codings from candidates of any kind that lie within the bits of policy and rule, packed and
- * Huffman-coded. QINS_ERR_UNSUPPORTED where none does. */
+/* Fills codings from candidates of any kind that lie within the bits of policy and rule: packed,
+ * and by each of the coders whose sizes are counted and whose costs are known. QINS_ERR_UNSUPPORTED
+ * where no candidate does. */
 enum qins_status qn_planned_fill(struct qn_planned *item, const struct qn_policy *p,
                                  const struct qn_costs *costs,
                                  const struct qn_candidate_list *const *lists, size_t n_lists,
                                  struct qins_error *err);
 
-/* Adds N codings, of which candidate, coder and bytes are given, but for the item's extra ones. */
+/* Adds those of N codings whose coder's cost is known; candidate, coder and bytes are given, but
+ * for the item's extra ones. */
 enum qins_status qn_planned_add(struct qn_planned *item, const struct qn_costs *costs,
                                 const struct qn_coding *more, size_t n, struct qins_error *err);
 

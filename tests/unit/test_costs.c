@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define FIGURES                                                                                    \
-    "\"store\": 1, \"bitpack\": 2, \"huffman\": 3, \"rle\": 4, \"rle-huffman\": 5, \"zstd\": 6, \"tans\": 7, "  \
+    "\"store\": 1, \"bitpack\": 2, \"huffman\": 3, \"rle\": 4, \"rle-huffman\": 5, \"zstd\": 6, "  \
+    "\"tans\": 7, "                                                                                \
     "\"memcpy\": 0.5"
 #define HEAD  "{\"schema\": \"qins/costs/1\", "
 #define WHOLE HEAD "\"decode_ns\": {" FIGURES ", \"lossless\": 7.5}}"
@@ -34,6 +35,20 @@ static void test_parse(void **state)
     assert_memory_not_equal(&c.fingerprint, &other.fingerprint, sizeof c.fingerprint);
 }
 
+static void test_few_coders(void **state)
+{
+    (void)state;
+    struct qn_costs c;
+    struct qins_error err;
+    assert_int_equal(parse(HEAD "\"decode_ns\": {\"bitpack\": 1, \"huffman\": 2, \"lossless\": 1, "
+                                "\"memcpy\": 0.5}}",
+                           &c, &err),
+                     QINS_OK);
+    for (int id = 0; id < QN_CODEC_COUNT; id++)
+        assert_int_equal(qn_costs_know(&c, (enum qn_codec_id)id),
+                         id == QN_CODEC_BITPACK || id == QN_CODEC_HUFFMAN);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -49,7 +64,8 @@ static void test_refuses(void **state)
         {HEAD "\"rounds\": 1}", "decode_ns"},
         {HEAD "\"decode_ns\": []}", "decode_ns"},
         {HEAD "\"decode_ns\": {" FIGURES "}}", "no \"lossless\""},
-        {HEAD "\"decode_ns\": {\"lossless\": 1}}", "no \"store\""},
+        {HEAD "\"decode_ns\": {\"lossless\": 1, \"memcpy\": 1}}", "no \"bitpack\""},
+        {HEAD "\"decode_ns\": {\"lossless\": 1, \"bitpack\": 1}}", "no \"memcpy\""},
         {HEAD "\"decode_ns\": {" FIGURES ", \"lossless\": 1, \"lz4\": 1}}", "\"lz4\""},
         {HEAD "\"decode_ns\": {" FIGURES ", \"lossless\": 0}}", "\"lossless\""},
         {HEAD "\"decode_ns\": {" FIGURES ", \"lossless\": -1}}", "\"lossless\""},
@@ -82,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_few_coders),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_default),
     };
