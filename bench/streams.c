@@ -11,7 +11,7 @@ static double uniform(uint64_t *state) /* (0, 1) */
     return ((double)(qn_random_u64(state) >> 11) + 0.5) * 0x1p-53;
 }
 
-static void gaussian_row(uint64_t *state, float row[QN_STREAM_ROW])
+void qn_gaussian_row(uint64_t *state, float row[QN_STREAM_ROW])
 {
     for (size_t i = 0; i < QN_STREAM_ROW; i += 2) { /* Box and Muller */
         double r = sqrt(-2 * log(uniform(state))), a = 6.283185307179586 * uniform(state);
@@ -47,7 +47,7 @@ static void fill_int8(uint8_t *dst, size_t n, uint64_t seed)
 {
     float row[QN_STREAM_ROW];
     for (size_t at = 0; at < n; at += QN_STREAM_ROW) {
-        gaussian_row(&seed, row);
+        qn_gaussian_row(&seed, row);
         float scale = 127 / abs_max(row);
         for (size_t i = 0; i < QN_STREAM_ROW; i++)
             dst[at + i] = (uint8_t)lrintf(row[i] * scale);
@@ -58,7 +58,7 @@ static void fill_hyperbolic(uint8_t *dst, size_t n, uint64_t seed, float levels)
 {
     float row[QN_STREAM_ROW];
     for (size_t at = 0; at < n; at += QN_STREAM_ROW) {
-        gaussian_row(&seed, row);
+        qn_gaussian_row(&seed, row);
         float alpha = 1 / abs_median(row);
         for (size_t i = 0; i < QN_STREAM_ROW; i++) {
             long q = lrintf(levels / (1 + alpha * fabsf(row[i])));
@@ -81,7 +81,7 @@ static void fill_seed_grid(uint8_t *dst, size_t n, uint64_t seed)
 {
     float row[QN_STREAM_ROW];
     for (size_t at = 0; at < n; at += QN_STREAM_ROW) {
-        gaussian_row(&seed, row);
+        qn_gaussian_row(&seed, row);
         for (size_t i = 0; i < QN_STREAM_ROW; i++) {
             float z = 1 / (1 + fabsf(row[i]) * 0.02f);
             dst[at + i] = (uint8_t)lrintf(((row[i] < 0 ? -z : z) + 1) * 127.5f);
@@ -106,7 +106,7 @@ static void fill_sparse(uint8_t *dst, size_t n, uint64_t seed)
         }
         left--;
         if (used == QN_STREAM_ROW) {
-            gaussian_row(&seed, row);
+            qn_gaussian_row(&seed, row);
             used = 0;
         }
         dst[i] = zeros ? 0 : (uint8_t)lrintf(row[used++] * 20);
@@ -117,7 +117,7 @@ static void fill_exponents(uint8_t *dst, size_t n, uint64_t seed)
 {
     float row[QN_STREAM_ROW];
     for (size_t at = 0; at < n; at += QN_STREAM_ROW) {
-        gaussian_row(&seed, row);
+        qn_gaussian_row(&seed, row);
         for (size_t i = 0; i < QN_STREAM_ROW; i++) {
             float w = row[i] * 0.02f;
             uint32_t bits;

@@ -7,6 +7,9 @@
 
 enum { QN_STREAM_ROW = 4096 };
 
+/* Numbers of the standard normal distribution; *state goes on. */
+void qn_gaussian_row(uint64_t *state, float row[QN_STREAM_ROW]);
+
 struct qn_stream {
     const char *name, *what;
     double entropy; /* bits a symbol that the source has (e: with its runs) */
