@@ -13,18 +13,19 @@ enum {
     QN_TANS_LOG = 7,
     QN_TANS_STATES = 1 << QN_TANS_LOG,
     QN_TANS_LANES = 8, /* of a bitstream: 8 * 7 bits and an offset of 7 fit one 64-bit window */
+    QN_TANS_OFFSET_BITS = 3,
     QN_TANS_STREAMS = 32,
-    QN_TANS_VECTOR = QN_TANS_STREAMS * QN_TANS_LANES, /* symbols a step */
-    QN_TANS_STEP_BITS = QN_TANS_LANES * QN_TANS_LOG,  /* of a bitstream, at most */
+    QN_TANS_VECTOR = QN_TANS_STREAMS * QN_TANS_LANES,     /* symbols a step */
+    QN_TANS_STEP_BYTES = QN_TANS_LANES * QN_TANS_LOG / 8, /* of a bitstream, at most */
     QN_TANS_MIN_INTERLEAVED = 1024,
     QN_TANS_MAX_SINGLE = 1 << 20,
     QN_TANS_MAX_SYMBOLS = 1 << 26,
     QN_TANS_HAS_ESCAPES = 1 << 4, /* in the first byte, above k */
     QN_TANS_INTERLEAVED = 1 << 5,
-    /* Below this many, 31 sizes and 248 first states cost more than speed is worth. */
+    /* Below this many, 248 first states cost more than speed is worth. */
     QN_TANS_WORTH_INTERLEAVING = 1 << 15,
-    /* Bytes that a kernel may read past the escapes that are left. */
-    QN_TANS_ESCAPE_MARGIN = 64,
+    /* Bytes that a kernel may read at once. */
+    QN_TANS_MARGIN = 64,
 };
 
 /* The entries of struct qn_codec. */
@@ -32,6 +33,17 @@ size_t qn_tans_bound(size_t n);
 size_t qn_tans_scratch(size_t n);
 size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch);
 bool qn_tans_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch);
+
+/* The same in pieces: begin with what qn_tans_decode() takes, then the N symbols in order, as many
+ * at a time as wanted, a multiple of QN_TANS_VECTOR each time but the last, then whether all was
+ * right. After false nothing more is called. SRC must stay. */
+bool qn_tans_begin(const uint8_t *src, size_t src_size, size_t n, void *scratch);
+bool qn_tans_next(void *scratch, uint8_t *dst, size_t n);
+bool qn_tans_end(void *scratch);
+
+/* As qn_tans_encode(), for a caller that has the counts of the N symbols. */
+size_t qn_tans_encode_counted(const uint32_t counts[256], const uint8_t *src, size_t n,
+                              uint8_t *dst, size_t capacity, void *scratch);
 
 /* What the parts share. */
 
@@ -83,12 +95,6 @@ size_t qn_tans_write_model(const struct qn_tans_model *m, unsigned flags, uint32
 size_t qn_tans_read_model(const uint8_t *src, size_t size, struct qn_tans_model *m, unsigned *flags,
                           uint32_t *escaped);
 
-static inline size_t qn_tans_size_bytes(size_t n, size_t streams)
-{
-    size_t steps = (n + QN_TANS_LANES * streams - 1) / (QN_TANS_LANES * streams);
-    return steps * QN_TANS_STEP_BITS < 1 << 16 ? 2 : 3;
-}
-
 /* The lowest K bits of each byte of X, moved together into the lowest 8 * K; 1 <= K <= 8. */
 static inline uint64_t qn_tans_gather(uint64_t x, unsigned k)
 {
@@ -117,9 +123,10 @@ struct qn_tans_decoder {
     uint8_t bits[QN_TANS_STATES];
     uint8_t base[QN_TANS_STATES];
     uint8_t state[QN_TANS_VECTOR];
-    uint64_t pos[QN_TANS_STREAMS]; /* the next bit of each stream, counted from SRC */
-    const uint8_t *src;
-    const uint8_t *raw;     /* of the next symbol */
+    uint8_t byte[QN_TANS_STREAMS]; /* in which each stream's next bit is ... */
+    uint8_t used[QN_TANS_STREAMS]; /* ... and the bits below it, 0 ... 7 */
+    const uint8_t *src;            /* the streams' further bytes, merged */
+    const uint8_t *raw;            /* of the next symbol */
     const uint8_t *escapes; /* classes shifted up by k, one byte each, from the next one on */
     uint8_t *dst;
     unsigned k, streams;
@@ -128,9 +135,9 @@ struct qn_tans_decoder {
 };
 
 /* Kernels: STEPS times eight symbols of each stream, with the move to the next state. Nothing is
- * checked in them. The caller sees to it that 8 bytes can be read from any bit on that STEPS steps
- * of 56 bits may reach, 8 from the raw bits of any eight symbols, and QN_TANS_ESCAPE_MARGIN past as
- * many escapes as there are symbols. All but that of plain C want QN_TANS_STREAMS streams. */
+ * checked in them. The caller sees to it that STEP_BYTES * STEPS * streams + 8 bytes can be read at
+ * src, and QN_TANS_MARGIN from the raw bits of any 64 symbols and past as many escapes as there are
+ * symbols. All but that of plain C want QN_TANS_STREAMS streams. */
 void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps);
 
 /* An encoder between two symbols; it goes backwards. */
@@ -142,8 +149,8 @@ struct qn_tans_encoder {
     uint8_t next[QN_TANS_STATES]; /* states of entry 0, then of entry 1, ... */
     uint8_t state[QN_TANS_VECTOR];
     uint64_t acc[QN_TANS_STREAMS];     /* the last bits, of which the lowest pending[] ... */
-    uint64_t pending[QN_TANS_STREAMS]; /* ... 0 ... 7 are not yet written */
-    uint8_t *out[QN_TANS_STREAMS];     /* the byte behind the next one to be written */
+    uint64_t pending[QN_TANS_STREAMS]; /* ... 1 ... 8 are not yet written */
+    uint8_t *out;                      /* the streams' bytes, merged; grows down */
     const uint8_t *src;                /* symbols that are not yet coded begin here */
     uint8_t *escaped;                  /* symbols of escaped classes from here on; grows down */
     unsigned streams;
@@ -151,8 +158,9 @@ struct qn_tans_encoder {
     uint8_t escape; /* entry of escaped classes, if there are any */
 };
 
-/* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. Below each out[] are
- * 7 * STEPS + 8 free bytes, below ESCAPED as many as there are symbols of escaped classes. */
+/* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. Below out are
+ * STEP_BYTES * STEPS * streams + QN_TANS_MARGIN free bytes, below ESCAPED as many as there are
+ * symbols of escaped classes. */
 void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps);
 
 #endif

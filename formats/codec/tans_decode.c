@@ -6,28 +6,31 @@
 
 enum { LANES = QN_TANS_LANES, STREAMS = QN_TANS_STREAMS };
 
+/* Room for the end of the bytes and zeros behind them, which kernels may read. */
+enum { END_ROOM = 4096 };
+
 /* What a payload holds, checked against its size. */
 struct layout {
     struct qn_tans_model model;
     size_t src_size, n;
     uint32_t escaped;
     size_t streams, lanes; /* lanes: those that have a symbol */
-    size_t first_states, sizes, size_bytes;
-    uint64_t end[STREAMS]; /* bit behind each stream */
-    size_t streams_end;
-    size_t escapes, raw;
+    size_t first_states, offsets, escapes, raw, merged;
 };
 
 struct decode_work {
     struct layout layout;
     struct qn_tans_decoder decoder;
+    const uint8_t *end, *readable;    /* of the merged streams, and of what may be read */
+    size_t done, steps;               /* symbols; steps that the kernel may still do */
     uint8_t is_first[QN_TANS_STATES]; /* of its entry */
+    uint8_t end_bytes[END_ROOM];
     uint8_t escapes[];
 };
 
 size_t qn_tans_decode_scratch(size_t n)
 {
-    return sizeof(struct decode_work) + n + QN_TANS_ESCAPE_MARGIN;
+    return sizeof(struct decode_work) + n + QN_TANS_MARGIN;
 }
 
 /* Whether the bits from BITS on in the byte that they end in are zero. */
@@ -36,27 +39,8 @@ static bool is_padded(const uint8_t *src, uint64_t bits)
     return (bits & 7) == 0 || src[bits >> 3] >> (bits & 7) == 0;
 }
 
-static bool read_streams(const uint8_t *src, struct layout *l, struct qn_tans_decoder *d)
-{
-    uint64_t at = (uint64_t)l->streams_end * 8;
-    for (size_t q = 0; q < l->streams; q++) {
-        const uint8_t *p = src + l->sizes + q * l->size_bytes;
-        uint64_t bits = qn_load16(p) | (l->size_bytes > 2 ? (uint64_t)p[2] << 16 : 0);
-        uint64_t padding = -bits & 7;
-        if (bits + padding > (uint64_t)l->src_size * 8 - at)
-            return false;
-        if (padding > 0 && (src[at >> 3] & ((1u << padding) - 1)) != 0)
-            return false;
-        d->pos[q] = at + padding;
-        l->end[q] = at += bits + padding;
-    }
-    l->streams_end = (size_t)(at >> 3);
-    return true;
-}
-
 /* Sections from AT, the end of the model, on. */
-static bool read_layout(const uint8_t *src, size_t at, unsigned flags, struct layout *l,
-                        struct qn_tans_decoder *d)
+static bool read_layout(const uint8_t *src, size_t at, unsigned flags, struct layout *l)
 {
     const bool coded = l->model.entries > 1;
     l->streams = (flags & QN_TANS_INTERLEAVED) != 0 ? STREAMS : 1;
@@ -64,21 +48,19 @@ static bool read_layout(const uint8_t *src, size_t at, unsigned flags, struct la
                        : coded && l->n > QN_TANS_MAX_SINGLE)
         return false;
     l->lanes = l->n < l->streams * LANES ? l->n : l->streams * LANES;
-    l->first_states = l->streams_end = at;
-    if (coded) {
-        uint64_t bits = l->lanes * QN_TANS_LOG;
-        l->size_bytes = qn_tans_size_bytes(l->n, l->streams);
-        l->sizes = at + qn_div_up(bits, 8);
-        l->streams_end = l->sizes + l->streams * l->size_bytes;
-        if (l->streams_end > l->src_size || !is_padded(src + at, bits) || !read_streams(src, l, d))
-            return false;
-    }
-    const uint64_t escape_bits = (uint64_t)l->escaped * qn_tans_log2_ceil(l->model.escapes),
+    const uint64_t state_bits = coded ? l->lanes * QN_TANS_LOG : 0,
+                   offset_bits = coded ? l->streams * QN_TANS_OFFSET_BITS : 0,
+                   escape_bits = (uint64_t)l->escaped * qn_tans_log2_ceil(l->model.escapes),
                    raw_bits = (uint64_t)l->n * l->model.k;
-    l->escapes = l->streams_end;
+    l->first_states = at;
+    l->offsets = l->first_states + qn_div_up(state_bits, 8);
+    l->escapes = l->offsets + qn_div_up(offset_bits, 8);
     l->raw = l->escapes + qn_div_up(escape_bits, 8);
-    return l->raw + qn_div_up(raw_bits, 8) == l->src_size &&
-           is_padded(src + l->escapes, escape_bits) && is_padded(src + l->raw, raw_bits);
+    l->merged = l->raw + qn_div_up(raw_bits, 8);
+    return (coded ? l->merged + l->streams <= l->src_size : l->merged == l->src_size) &&
+           is_padded(src + l->first_states, state_bits) &&
+           is_padded(src + l->offsets, offset_bits) && is_padded(src + l->escapes, escape_bits) &&
+           is_padded(src + l->raw, raw_bits);
 }
 
 /* The list of escapes as classes shifted up. */
@@ -98,7 +80,7 @@ static bool read_escapes(const uint8_t *src, const struct layout *l, uint8_t *ou
             return false;
         out[i] = (uint8_t)(l->model.escaped[rank] << l->model.k);
     }
-    memset(out + l->escaped, 0, QN_TANS_ESCAPE_MARGIN);
+    memset(out + l->escaped, 0, QN_TANS_MARGIN);
     return true;
 }
 
@@ -125,14 +107,30 @@ static void fill_tables(struct decode_work *w)
     d->escape = d->has_escapes ? value[m->entries - 1] : 0;
 }
 
-static void read_states(const uint8_t *src, size_t lanes, uint8_t *state)
+/* COUNT fields of WIDTH <= 7 bits. */
+static void read_fields(const uint8_t *src, size_t count, unsigned width, uint8_t *out)
 {
-    for (size_t i = 0, at = 0; i < lanes; i++, at += QN_TANS_LOG) {
+    for (size_t i = 0, at = 0; i < count; i++, at += width) {
         unsigned v = src[at >> 3] >> (at & 7);
-        if ((at & 7) > 1)
+        if ((at & 7) + width > 8)
             v |= (unsigned)src[(at >> 3) + 1] << (8 - (at & 7));
-        state[i] = v & (QN_TANS_STATES - 1);
+        out[i] = (uint8_t)(v & ((1u << width) - 1));
     }
+}
+
+/* First states and the first byte of each stream; false if what is before its bits is not zero. */
+static bool begin_streams(const uint8_t *src, const struct layout *l, struct qn_tans_decoder *d)
+{
+    read_fields(src + l->first_states, l->lanes, QN_TANS_LOG, d->state);
+    read_fields(src + l->offsets, l->streams, QN_TANS_OFFSET_BITS, d->used);
+    memcpy(d->byte, src + l->merged, l->streams);
+    d->src = src + l->merged + l->streams;
+    d->raw = src + l->raw;
+    d->streams = (unsigned)l->streams;
+    bool ok = true;
+    for (size_t q = 0; q < l->streams; q++)
+        ok = ok && (d->byte[q] & ((1u << d->used[q]) - 1)) == 0;
+    return ok;
 }
 
 void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
@@ -143,8 +141,9 @@ void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
     for (; steps > 0; steps--) {
         for (size_t q = 0; q < d->streams; q++, d->dst += LANES) {
             uint8_t *state = d->state + q * LANES;
-            uint64_t window = qn_load64(d->src + (d->pos[q] >> 3)) >> (d->pos[q] & 7), out = 0;
-            unsigned used = 0;
+            const uint64_t bytes = qn_load64(d->src) << 8 | d->byte[q];
+            uint64_t window = bytes >> d->used[q], out = 0;
+            unsigned used = d->used[q];
             for (unsigned j = 0; j < LANES; j++) {
                 const uint32_t e = table[state[j]], bits = e & 0xff;
                 state[j] = (uint8_t)((e >> 16) + (window & ((1u << bits) - 1)));
@@ -152,7 +151,9 @@ void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
                 used += bits;
                 out |= (uint64_t)(e >> 8 & 0xff) << (8 * j);
             }
-            d->pos[q] += used;
+            d->src += used >> 3;
+            d->byte[q] = (uint8_t)(bytes >> (used & ~7u));
+            d->used[q] = used & 7;
             if (d->has_escapes) {
                 qn_store64(d->dst, out);
                 for (unsigned j = 0; j < LANES; j++)
@@ -169,42 +170,69 @@ void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
     }
 }
 
-/* Steps of which all reads stay inside the payload and after which each lane moves on. */
-static size_t safe_steps(const struct layout *l, const struct qn_tans_decoder *d, size_t done)
+/* Steps after which each lane moves on, and of which the raw bits are followed by enough bytes. */
+static size_t whole_steps(const struct layout *l)
 {
-    const size_t vector = l->streams * LANES, left = l->n - done;
-    uint64_t last = 0;
-    for (size_t q = 0; q < l->streams; q++)
-        last = d->pos[q] > last ? d->pos[q] : last;
-    if (left < 2 * vector || l->src_size < 8 || last > (uint64_t)(l->src_size - 8) * 8)
-        return 0;
-    uint64_t steps = ((uint64_t)(l->src_size - 8) * 8 - last) / QN_TANS_STEP_BITS;
-    steps = qn_min_u64(steps, left / vector - 1);
-    if (d->k > 0) { /* the last eight symbols of a step read 8 bytes for k */
-        const size_t raw_left = (size_t)(d->src + l->src_size - d->raw) + d->k;
-        steps = raw_left < 8 ? 0 : qn_min_u64(steps, (raw_left - 8) / (l->streams * d->k));
+    const size_t vector = l->streams * LANES, raw_step = l->streams * l->model.k;
+    size_t steps = l->n < 2 * vector ? 0 : l->n / vector - 1;
+    if (raw_step > 0) {
+        const size_t left = l->src_size - l->raw;
+        steps = left < QN_TANS_MARGIN ? 0 : qn_min_u64(steps, (left - QN_TANS_MARGIN) / raw_step);
     }
-    return (size_t)steps;
+    return steps;
 }
 
-/* Up to 7 bits, zeros past the end. */
-static unsigned peek(const uint8_t *src, size_t size, uint64_t pos, unsigned bits)
+/* Runs the kernel, the last steps on a copy of the last bytes. False if there are too few. */
+static bool decode_steps(struct decode_work *w, size_t steps)
 {
-    const size_t at = (size_t)(pos >> 3);
-    unsigned v = at < size ? src[at] : 0;
-    v |= at + 1 < size ? (unsigned)src[at + 1] << 8 : 0;
-    return v >> (pos & 7) & ((1u << bits) - 1);
+    struct qn_tans_decoder *d = &w->decoder;
+    const size_t step_bytes = d->streams * QN_TANS_STEP_BYTES;
+    void (*kernel)(struct qn_tans_decoder *, size_t) =
+        d->streams == STREAMS ? qn_codec_kernels()->tans_decode : qn_tans_decode_c;
+    while (steps > 0 && d->src <= w->end) {
+        const size_t room = (size_t)(w->readable - d->src);
+        const size_t some = room < 8 ? 0 : qn_min_u64(steps, (room - 8) / step_bytes);
+        if (some == 0) {
+            const size_t left = (size_t)(w->end - d->src);
+            memmove(w->end_bytes, d->src, left);
+            memset(w->end_bytes + left, 0, END_ROOM - left);
+            d->src = w->end_bytes;
+            w->end = w->end_bytes + left;
+            w->readable = w->end_bytes + END_ROOM;
+            continue;
+        }
+        kernel(d, some);
+        steps -= some;
+    }
+    return d->src <= w->end;
 }
 
-/* Symbols BEGIN ... n - 1, without raw bits. False if there are too few escapes. */
-static bool decode_tail(struct decode_work *w, size_t begin)
+/* The next bits of stream Q, up to 7; false if there are no more. */
+static bool take(struct qn_tans_decoder *d, size_t q, unsigned bits, const uint8_t *end,
+                 unsigned *value)
+{
+    unsigned used = d->used[q] + bits, window = d->byte[q];
+    if (used >= 8) {
+        if (d->src == end)
+            return false;
+        d->byte[q] = *d->src++;
+        window |= (unsigned)d->byte[q] << 8;
+    }
+    *value = window >> d->used[q] & ((1u << bits) - 1);
+    d->used[q] = used & 7;
+    return true;
+}
+
+/* The next N symbols one by one, without raw bits. False if there are too few escapes or bytes. */
+static bool decode_singly(struct decode_work *w, size_t n)
 {
     const struct layout *l = &w->layout;
     struct qn_tans_decoder *d = &w->decoder;
     const uint8_t *escapes_end = w->escapes + l->escaped;
-    for (size_t i = begin; i < l->n; i++) {
-        const size_t lane = i & (l->streams * LANES - 1);
-        const unsigned s = d->state[lane], bits = d->bits[s];
+    const size_t lanes = l->streams * LANES;
+    for (size_t i = w->done; i < w->done + n; i++) {
+        const size_t lane = i & (lanes - 1);
+        const unsigned s = d->state[lane];
         uint8_t symbol = d->symbol[s];
         if (d->has_escapes && symbol == d->escape) {
             if (d->escapes >= escapes_end)
@@ -212,10 +240,11 @@ static bool decode_tail(struct decode_work *w, size_t begin)
             symbol = *d->escapes++;
         }
         *d->dst++ = symbol;
-        if (i + l->streams * LANES < l->n) {
-            uint64_t *pos = &d->pos[lane / LANES];
-            d->state[lane] = (uint8_t)(d->base[s] + peek(d->src, l->src_size, *pos, bits));
-            *pos += bits;
+        if (i + lanes < l->n) {
+            unsigned value;
+            if (!take(d, lane / LANES, d->bits[s], w->end, &value))
+                return false;
+            d->state[lane] = (uint8_t)(d->base[s] + value);
         }
     }
     return true;
@@ -237,63 +266,91 @@ static void add_raw(const uint8_t *raw, size_t size, unsigned k, uint8_t *dst, s
     }
 }
 
-static bool is_finished(const struct decode_work *w)
+/* Raw bits of the N symbols at DST; N is a multiple of eight, or all that are left. */
+static void take_raw(struct decode_work *w, uint8_t *dst, size_t n)
 {
-    const struct layout *l = &w->layout;
-    bool ok = !w->decoder.has_escapes || w->decoder.escapes == w->escapes + l->escaped;
-    for (size_t q = 0; q < l->streams; q++)
-        ok = ok && w->decoder.pos[q] == l->end[q];
-    for (size_t lane = 0; lane < l->lanes; lane++)
-        ok = ok && w->is_first[w->decoder.state[lane]];
-    return ok;
-}
-
-static bool decode_coded(const uint8_t *src, uint8_t *dst, struct decode_work *w)
-{
-    const struct layout *l = &w->layout;
     struct qn_tans_decoder *d = &w->decoder;
-    void (*kernel)(struct qn_tans_decoder *, size_t) =
-        l->streams == STREAMS ? qn_codec_kernels()->tans_decode : qn_tans_decode_c;
-    size_t done = 0;
-    if (d->has_escapes && !read_escapes(src, l, w->escapes))
-        return false;
-    fill_tables(w);
-    read_states(src + l->first_states, l->lanes, d->state);
-    d->src = src;
-    d->raw = src + l->raw;
-    d->escapes = w->escapes;
-    d->dst = dst;
-    d->streams = (unsigned)l->streams;
-    for (size_t steps; (steps = safe_steps(l, d, done)) > 0;) {
-        kernel(d, steps);
-        done += steps * l->streams * LANES;
-    }
-    if (!decode_tail(w, done))
-        return false;
-    if (d->k > 0)
-        add_raw(d->raw, (size_t)(src + l->src_size - d->raw), d->k, dst + done, l->n - done);
-    return is_finished(w);
+    const size_t bytes = qn_div_up(n * d->k, 8);
+    if (d->k == 8)
+        memcpy(dst, d->raw, n);
+    else if (d->k > 0)
+        add_raw(d->raw, bytes, d->k, dst, n);
+    d->raw += bytes;
 }
 
-bool qn_tans_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch)
+bool qn_tans_begin(const uint8_t *src, size_t src_size, size_t n, void *scratch)
 {
     struct decode_work *w = scratch;
     struct layout *l = &w->layout;
+    struct qn_tans_decoder *d = &w->decoder;
     unsigned flags;
     if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
         return false;
     l->src_size = src_size;
     l->n = n;
+    w->done = 0;
     size_t at = qn_tans_read_model(src, src_size, &l->model, &flags, &l->escaped);
-    const bool has_escapes = l->model.escapes > 0;
-    if (at == 0 || (has_escapes && (l->escaped == 0 || l->escaped > n)) ||
-        !read_layout(src, at, flags, l, &w->decoder))
+    d->has_escapes = l->model.escapes > 0;
+    if (at == 0 || (d->has_escapes && (l->escaped == 0 || l->escaped > n)) ||
+        !read_layout(src, at, flags, l))
         return false;
-    w->decoder.has_escapes = has_escapes;
-    if (l->model.entries > 1)
-        return decode_coded(src, dst, w);
-    memset(dst, (uint8_t)(l->model.class_of[0] << l->model.k), n);
-    if (l->model.k > 0)
-        add_raw(src + l->raw, src_size - l->raw, l->model.k, dst, n);
+    d->k = l->model.k;
+    d->raw = src + l->raw;
+    if (l->model.entries == 1)
+        return true;
+    if ((d->has_escapes && !read_escapes(src, l, w->escapes)) || !begin_streams(src, l, d))
+        return false;
+    fill_tables(w);
+    d->escapes = w->escapes;
+    w->end = w->readable = src + src_size;
+    w->steps = whole_steps(l);
     return true;
+}
+
+bool qn_tans_next(void *scratch, uint8_t *dst, size_t n)
+{
+    struct decode_work *w = scratch;
+    const struct layout *l = &w->layout;
+    if (l->model.entries == 1) {
+        memset(dst, (uint8_t)(l->model.class_of[0] << l->model.k), n);
+        take_raw(w, dst, n);
+        w->done += n;
+        return true;
+    }
+    const size_t vector = l->streams * LANES, steps = qn_min_u64(w->steps, n / vector),
+                 rest = n - steps * vector;
+    w->decoder.dst = dst;
+    w->steps -= steps;
+    if (!decode_steps(w, steps))
+        return false;
+    w->done += steps * vector;
+    if (!decode_singly(w, rest))
+        return false;
+    w->done += rest;
+    take_raw(w, dst + steps * vector, rest);
+    return true;
+}
+
+/* All escapes are used, all streams up to the bit that ends them, and lanes are where they began.
+ */
+bool qn_tans_end(void *scratch)
+{
+    const struct decode_work *w = scratch;
+    const struct layout *l = &w->layout;
+    const struct qn_tans_decoder *d = &w->decoder;
+    if (l->model.entries == 1)
+        return w->done == l->n;
+    bool ok = w->done == l->n && d->src == w->end &&
+              (!d->has_escapes || d->escapes == w->escapes + l->escaped);
+    for (size_t q = 0; q < l->streams; q++)
+        ok = ok && d->used[q] == 7 && d->byte[q] >> 7 == 0;
+    for (size_t lane = 0; lane < l->lanes; lane++)
+        ok = ok && w->is_first[d->state[lane]];
+    return ok;
+}
+
+bool qn_tans_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch)
+{
+    return qn_tans_begin(src, src_size, n, scratch) && qn_tans_next(scratch, dst, n) &&
+           qn_tans_end(scratch);
 }

@@ -8,7 +8,6 @@
 enum {
     LANES = QN_TANS_LANES,
     STREAMS = QN_TANS_STREAMS,
-    STEP_BYTES = QN_TANS_STEP_BITS / 8,
     NO_RANK = 255, /* rank of what is not escaped; the largest true one, of 256 classes, is 254 */
 };
 
@@ -20,12 +19,12 @@ struct encode_work {
     uint32_t counts[256];
     uint8_t first[128]; /* state of each entry */
     uint8_t rank[256];  /* of each symbol's class among the escaped ones */
-    uint8_t buffer[];   /* the streams, each with room for 7 bytes a step; escaped symbols */
+    uint8_t buffer[];   /* the merged streams, then escaped symbols */
 };
 
-static size_t stream_room(size_t n, size_t streams)
+static size_t merged_room(size_t n, size_t streams)
 {
-    return (n / (streams * LANES) + 1) * STEP_BYTES + 8;
+    return QN_TANS_MARGIN + (n / (streams * LANES) + 1) * streams * QN_TANS_STEP_BYTES + streams;
 }
 
 size_t qn_tans_bound(size_t n)
@@ -36,7 +35,7 @@ size_t qn_tans_bound(size_t n)
 size_t qn_tans_scratch(size_t n)
 {
     const size_t streams = qn_tans_stream_count(n);
-    const size_t encode = sizeof(struct encode_work) + streams * stream_room(n, streams) + n;
+    const size_t encode = sizeof(struct encode_work) + merged_room(n, streams) + n;
     const size_t decode = qn_tans_decode_scratch(n);
     return encode > decode ? encode : decode;
 }
@@ -68,15 +67,14 @@ static void fill_tables(struct encode_work *w)
         e->next[next[m->table[s]]++] = (uint8_t)s;
 }
 
-/* Bits BELOW those that the stream has; they are few enough that no byte is lost from acc. */
+/* Up to 56 bits below those that the stream has. A byte is written when the bit below it comes. */
 static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t value, unsigned bits)
 {
     const uint64_t pending = e->pending[q] + bits;
     e->acc[q] = e->acc[q] << bits | value;
-    if (pending > 0)
-        qn_store64(e->out[q] - 8, e->acc[q] << (64 - pending));
-    e->out[q] -= pending >> 3;
-    e->pending[q] = pending & 7;
+    qn_store64(e->out - 8, e->acc[q] << (64 - pending));
+    e->out -= (pending - 1) >> 3;
+    e->pending[q] = ((pending - 1) & 7) + 1;
 }
 
 /* What a symbol does to a state: in one load all that move() needs. */
@@ -156,13 +154,13 @@ static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
 static void encode_states(struct encode_work *w, const uint8_t *src, size_t n, size_t escaped)
 {
     struct qn_tans_encoder *e = &w->encoder;
-    const size_t room = stream_room(n, e->streams);
-    for (size_t q = 0; q < e->streams; q++) {
-        e->acc[q] = e->pending[q] = 0;
-        e->out[q] = w->buffer + (q + 1) * room;
+    for (size_t q = 0; q < e->streams; q++) { /* one bit ends each stream */
+        e->acc[q] = 0;
+        e->pending[q] = 1;
     }
     e->src = src;
-    e->escaped = w->buffer + e->streams * room + escaped;
+    e->out = w->buffer + merged_room(n, e->streams);
+    e->escaped = e->out + escaped;
     const size_t steps = encode_tail(w, src, n);
     if (e->streams == STREAMS)
         qn_codec_kernels()->tans_encode(e, steps);
@@ -170,50 +168,25 @@ static void encode_states(struct encode_work *w, const uint8_t *src, size_t n, s
         qn_tans_encode_c(e, steps);
 }
 
-/* Sizes in bits to BITS; returns the sum of sizes in bytes. */
-static size_t finish_streams(struct encode_work *w, size_t n, uint64_t bits[STREAMS])
+/* The first byte of each stream; its bits in front are padding, their numbers go to OFFSETS. */
+static void finish_streams(struct qn_tans_encoder *e, uint8_t offsets[STREAMS])
 {
-    struct qn_tans_encoder *e = &w->encoder;
-    const size_t room = stream_room(n, e->streams);
-    size_t sum = 0;
-    for (size_t q = 0; q < e->streams; q++) {
-        const uint8_t *end = w->buffer + (q + 1) * room;
-        bits[q] = (uint64_t)(end - e->out[q]) * 8 + e->pending[q];
-        if (e->pending[q] > 0)
-            *--e->out[q] = (uint8_t)(e->acc[q] << (8 - e->pending[q]));
-        sum += (size_t)(end - e->out[q]);
+    for (size_t q = e->streams; q-- > 0;) {
+        offsets[q] = (uint8_t)(8 - e->pending[q]);
+        *--e->out = (uint8_t)(e->acc[q] << offsets[q]);
     }
-    return sum;
 }
 
-static uint8_t *put_states(const uint8_t *state, size_t lanes, uint8_t *p)
+static uint8_t *put_fields(const uint8_t *values, size_t count, unsigned width, uint8_t *p)
 {
     unsigned acc = 0, have = 0;
-    for (size_t i = 0; i < lanes; i++) {
-        acc |= (unsigned)state[i] << have;
-        for (have += QN_TANS_LOG; have >= 8; have -= 8, acc >>= 8)
+    for (size_t i = 0; i < count; i++) {
+        acc |= (unsigned)values[i] << have;
+        for (have += width; have >= 8; have -= 8, acc >>= 8)
             *p++ = (uint8_t)acc;
     }
     if (have > 0)
         *p++ = (uint8_t)acc;
-    return p;
-}
-
-static uint8_t *put_streams(const struct encode_work *w, size_t n, const uint64_t bits[STREAMS],
-                            uint8_t *p)
-{
-    const struct qn_tans_encoder *e = &w->encoder;
-    const size_t width = qn_tans_size_bytes(n, e->streams), room = stream_room(n, e->streams);
-    for (size_t q = 0; q < e->streams; q++, p += width) {
-        qn_store16(p, (uint16_t)bits[q]);
-        if (width > 2)
-            p[2] = (uint8_t)(bits[q] >> 16);
-    }
-    for (size_t q = 0; q < e->streams; q++) {
-        const size_t size = (size_t)(w->buffer + (q + 1) * room - e->out[q]);
-        memcpy(p, e->out[q], size);
-        p += size;
-    }
     return p;
 }
 
@@ -282,10 +255,10 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
 {
     const struct qn_tans_model *m = &w->model;
     const bool coded = m->entries > 1;
-    uint8_t head[QN_TANS_MODEL_MAX];
-    uint64_t bits[STREAMS];
+    uint8_t head[QN_TANS_MODEL_MAX], offsets[STREAMS];
     const size_t streams = coded ? qn_tans_stream_count(n) : 1;
     const size_t lanes = n < streams * LANES ? n : streams * LANES;
+    size_t merged = 0;
     w->encoder.streams = (unsigned)streams;
     fill_tables(w);
     const uint32_t escaped = count_escaped(w);
@@ -294,35 +267,49 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
     size_t size = head_size + qn_div_up((uint64_t)n * m->k, 8) +
                   qn_div_up((uint64_t)escaped * qn_tans_log2_ceil(m->escapes), 8);
     if (coded) {
-        size += qn_div_up(lanes * QN_TANS_LOG, 8) + streams * qn_tans_size_bytes(n, streams);
+        size += qn_div_up(lanes * QN_TANS_LOG, 8) + qn_div_up(streams * QN_TANS_OFFSET_BITS, 8);
         if (size > capacity)
             return 0;
         encode_states(w, src, n, escaped);
-        size += finish_streams(w, n, bits);
+        finish_streams(&w->encoder, offsets);
+        merged = (size_t)(w->buffer + merged_room(n, streams) - w->encoder.out);
     }
-    if (size > capacity)
+    if (size + merged > capacity)
         return 0;
     memcpy(dst, head, head_size);
     uint8_t *p = dst + head_size;
     if (coded) {
-        p = put_states(w->encoder.state, lanes, p);
-        p = put_streams(w, n, bits, p);
+        p = put_fields(w->encoder.state, lanes, QN_TANS_LOG, p);
+        p = put_fields(offsets, streams, QN_TANS_OFFSET_BITS, p);
     }
     if (escaped > 0)
         p = put_escapes(w, w->encoder.escaped, escaped, p);
     if (m->k > 0)
         p = put_raw(src, n, m->k, p);
-    return (size_t)(p - dst);
+    if (merged > 0)
+        memcpy(p, w->encoder.out, merged);
+    return (size_t)(p - dst) + merged;
+}
+
+size_t qn_tans_encode_counted(const uint32_t counts[256], const uint8_t *src, size_t n,
+                              uint8_t *dst, size_t capacity, void *scratch)
+{
+    struct encode_work *w = scratch;
+    if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
+        return 0;
+    memcpy(w->counts, counts, sizeof w->counts);
+    qn_tans_choose(w->counts, n, &w->model, &w->model_work);
+    const size_t limit = capacity < n + 1 ? capacity : n + 1;
+    size_t size = w->model.k == 8 ? 0 : encode_model(w, src, n, dst, limit);
+    return size > 0 ? size : store(src, n, dst, capacity);
 }
 
 size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch)
 {
     struct encode_work *w = scratch;
+    uint32_t counts[256];
     if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
         return 0;
-    qn_histogram(src, n, w->counts, &w->histogram);
-    qn_tans_choose(w->counts, n, &w->model, &w->model_work);
-    const size_t limit = capacity < n + 1 ? capacity : n + 1;
-    size_t size = w->model.k == 8 ? 0 : encode_model(w, src, n, dst, limit);
-    return size > 0 ? size : store(src, n, dst, capacity);
+    qn_histogram(src, n, counts, &w->histogram);
+    return qn_tans_encode_counted(counts, src, n, dst, capacity, scratch);
 }

@@ -91,10 +91,10 @@ size_t qn_tans_size(const uint32_t counts[256], size_t n, struct qn_tans_size_wo
     if (m->entries > 1) {
         const size_t streams = qn_tans_stream_count(n), most = streams * QN_TANS_LANES;
         const size_t lanes = n < most ? n : most;
-        /* The last symbol of a lane is its first state; streams end in bytes of their own, half
-         * empty in the mean. */
-        const double bits = mean_bits(m, entries, n) * (double)(n - lanes) + 4.0 * (double)streams;
-        size += qn_div_up(lanes * QN_TANS_LOG, 8) + streams * qn_tans_size_bytes(n, streams) +
+        /* The last symbol of a lane is its first state; streams end with a bit of their own and
+         * begin with a byte of their own, half empty in the mean. */
+        const double bits = mean_bits(m, entries, n) * (double)(n - lanes) + 4.5 * (double)streams;
+        size += qn_div_up(lanes * QN_TANS_LOG, 8) + qn_div_up(streams * QN_TANS_OFFSET_BITS, 8) +
                 (size_t)(bits / 8.0 + 0.5);
     }
     return size < n + 2 ? size : n + 2;

@@ -71,43 +71,42 @@ def decode(data, n):
     require(entries <= 128)
     table = r.fields(128, ceil_log2(entries))
     require(set(table) == set(range(entries)))
-    classes = [coded[0]] * n
     if entries == 1:
         require(streams == 1)
+        classes, raw = [coded[0]] * n, r.fields(n, k)
     else:
         require(n >= 1024 if streams == 32 else n <= 1 << 20)
-        order = decode_entries(r, table, n, streams)
+        state, offsets = r.fields(min(n, streams * LANES), 7), r.fields(streams, 3)
         ranks = r.fields(n_escapes, ceil_log2(len(escaped))) if has_escapes else []
         require(all(rank < len(escaped) for rank in ranks))
+        raw = r.fields(n, k)
+        order = decode_entries(r, table, state, offsets, n)
         require(order.count(len(coded)) == len(ranks))
         listed = iter(ranks)
         classes = [coded[e] if e < len(coded) else escaped[next(listed)] for e in order]
-    raw = r.fields(n, k)
     require(r.at == len(data))
     return bytes(c << k | low for c, low in zip(classes, raw))
 
 
-def decode_entries(r, table, n, streams):
-    lanes, moves = streams * LANES, states_of(table)
-    state = r.fields(min(n, lanes), 7)
-    width = 2 if 56 * -(-n // lanes) < 65536 else 3
-    sizes = [r.integer(width) for _ in range(streams)]
-    values, order = [], []
-    for size in sizes:
-        whole = int.from_bytes(r.bytes(-(-size // 8)), "little")
-        require(whole & (1 << -size % 8) - 1 == 0)
-        values.append(whole >> -size % 8)
-    used = [0] * streams
+def decode_entries(r, table, state, offsets, n):
+    """Entries of the table, from the merged bitstreams."""
+    lanes, moves = len(offsets) * LANES, states_of(table)
+    state, used, order = list(state), list(offsets), []
+    held = [r.integer(1) for _ in offsets]  # the byte of each stream that is begun
+    require(all(byte & (1 << u) - 1 == 0 for byte, u in zip(held, used)))
     for i in range(n):
         lane = i % lanes
+        q = lane // LANES
         order.append(table[state[lane]])
         if i + lanes < n:
             _, bits, base = moves[state[lane]]
-            q = lane // LANES
-            state[lane] = base + (values[q] >> used[q] & (1 << bits) - 1)
-            used[q] += bits
-            require(used[q] <= sizes[q])
-    require(used == sizes)
+            window = held[q]
+            if used[q] + bits >= 8:
+                held[q] = r.integer(1)
+                window |= held[q] << 8
+            state[lane] = base + (window >> used[q] & (1 << bits) - 1)
+            used[q] = (used[q] + bits) % 8
+    require(all(u == 7 and byte < 128 for byte, u in zip(held, used)))
     require(all(moves[s][0] == table.count(table[s]) for s in state))
     return order
 
@@ -117,7 +116,7 @@ def encode(symbols, k, table, coded, escaped, streams):
     n, lanes, moves = len(symbols), streams * LANES, states_of(table)
     at = {(table[s], moves[s][0]): s for s in range(128)}
     entry = {c: e for e, c in enumerate(coded)} | {c: len(coded) for c in escaped}
-    state, bits = [0] * lanes, [[] for _ in range(streams)]
+    state, bits, takes = [0] * lanes, [[0] for _ in range(streams)], []
     for i in reversed(range(n)):
         e, lane = entry[symbols[i] >> k], i % lanes
         count = table.count(e)
@@ -128,7 +127,16 @@ def encode(symbols, k, table, coded, escaped, streams):
         while x >> b >= 2 * count:
             b += 1
         bits[lane // LANES] = [x >> j & 1 for j in range(b)] + bits[lane // LANES]
+        takes.append((lane // LANES, b))
         state[lane] = at[e, x >> b]
+    offsets = [-len(stream) % 8 for stream in bits]
+    whole = [bytes(sum(b << j for j, b in enumerate(s[i:i + 8])) for i in range(0, len(s), 8))
+             for s in ([0] * offset + stream for offset, stream in zip(offsets, bits))]
+    merged, used = [stream[0] for stream in whole], list(offsets)
+    for q, b in reversed(takes):
+        if used[q] // 8 != (used[q] + b) // 8:
+            merged.append(whole[q][(used[q] + b) // 8])
+        used[q] += b
     w = Writer()
 
     def align():
@@ -150,17 +158,16 @@ def encode(symbols, k, table, coded, escaped, streams):
     for s in state[:min(n, lanes)]:
         w.put(s, 7)
     align()
-    for stream in bits:
-        w.put(len(stream), 16 if 56 * -(-n // lanes) < 65536 else 24)
-    for stream in bits:
-        w.bits += [0] * (-len(stream) % 8) + stream
+    for offset in offsets:
+        w.put(offset, 3)
+    align()
     for rank in hidden:
         w.put(rank, ceil_log2(len(escaped)))
     align()
     for s in symbols:
         w.put(s & (1 << k) - 1, k)
     align()
-    return w.bytes()
+    return w.bytes() + bytes(merged)
 
 
 def sources(rng):

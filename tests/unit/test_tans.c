@@ -208,7 +208,7 @@ static void (*decode_kernel(enum qn_cpu_level level))(struct qn_tans_decoder *, 
     return k ? k->tans_decode : NULL;
 }
 
-enum { STEPS = 9, PAYLOAD = QN_TANS_STREAMS * (STEPS * 7 + 1) + 8 };
+enum { STEPS = 9, STEP_BYTES = QN_TANS_STREAMS * QN_TANS_STEP_BYTES };
 
 /* Any tables will do, as long as states stay below 128. */
 static void random_decoder(struct qn_tans_decoder *d, uint64_t *random, unsigned k, bool escapes)
@@ -226,19 +226,22 @@ static void random_decoder(struct qn_tans_decoder *d, uint64_t *random, unsigned
     d->escape = d->symbol[test_random(random) >> 33 & 127];
     for (size_t l = 0; l < QN_TANS_VECTOR; l++)
         d->state[l] = test_random(random) >> 33 & 127;
-    for (size_t q = 0; q < QN_TANS_STREAMS; q++)
-        d->pos[q] = q * (STEPS * 7 + 1) * 8 + (test_random(random) >> 33 & 7);
+    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
+        d->used[q] = test_random(random) >> 33 & 7;
+        d->byte[q] = (uint8_t)(test_random(random) >> 33);
+    }
 }
 
 /* From exactly the bytes that the contract allows to be read, into exactly those to be written. */
 static void run_decoder(void (*kernel)(struct qn_tans_decoder *, size_t), struct qn_tans_decoder *d,
-                        size_t steps, const uint8_t *noise, uint8_t *out)
+                        size_t steps, const uint8_t *noise, uint8_t *out, size_t *used)
 {
-    const size_t n = steps * QN_TANS_VECTOR, raw_size = n / 8 * d->k + 8 - (d->k < 8 ? d->k : 8),
-                 escapes_size = n + QN_TANS_ESCAPE_MARGIN;
-    uint8_t *src = allocate(PAYLOAD), *raw = allocate(raw_size), *escapes = allocate(escapes_size);
+    const size_t n = steps * QN_TANS_VECTOR, src_size = steps * STEP_BYTES + 8,
+                 raw_size = n / 8 * d->k + QN_TANS_MARGIN - 8 * (size_t)d->k,
+                 escapes_size = n + QN_TANS_MARGIN;
+    uint8_t *src = allocate(src_size), *raw = allocate(raw_size), *escapes = allocate(escapes_size);
     uint8_t *dst = allocate(n);
-    memcpy(src, noise, PAYLOAD);
+    memcpy(src, noise, src_size);
     memcpy(raw, noise, raw_size);
     memcpy(escapes, noise, escapes_size);
     d->src = src;
@@ -250,7 +253,7 @@ static void run_decoder(void (*kernel)(struct qn_tans_decoder *, size_t), struct
     /* As offsets they can be compared. */
     assert_ptr_equal(d->dst, dst + n);
     assert_ptr_equal(d->raw, raw + n / 8 * d->k);
-    d->pos[0] += (uint64_t)(d->escapes - escapes) << 32;
+    *used = (size_t)(d->src - src) << 32 | (size_t)(d->escapes - escapes);
     d->src = d->raw = d->escapes = d->dst = NULL;
     free(dst);
     free(escapes);
@@ -263,7 +266,7 @@ static void decode_kernels_agree(void **state)
     (void)state;
     enum { N = STEPS * QN_TANS_VECTOR };
     uint64_t random = 99;
-    static uint8_t noise[PAYLOAD + N + QN_TANS_ESCAPE_MARGIN], want[N], got[N];
+    static uint8_t noise[N + QN_TANS_MARGIN], want[N], got[N];
     for (size_t i = 0; i < sizeof noise; i++)
         noise[i] = (uint8_t)(test_random(&random) >> 33);
     for (int level = QN_CPU_AVX2; level <= QN_CPU_AVX512; level++) {
@@ -274,8 +277,10 @@ static void decode_kernels_agree(void **state)
             const size_t steps = round % 4 == 0 ? 0 : round % 4 == 1 ? 1 : STEPS - round % 4;
             random_decoder(&a, &random, round / 8, round / 4 % 2 == 1);
             b = a;
-            run_decoder(qn_tans_decode_c, &a, steps, noise, want);
-            run_decoder(decode_kernel((enum qn_cpu_level)level), &b, steps, noise, got);
+            size_t used[2];
+            run_decoder(qn_tans_decode_c, &a, steps, noise, want, used);
+            run_decoder(decode_kernel((enum qn_cpu_level)level), &b, steps, noise, got, used + 1);
+            assert_int_equal(used[0], used[1]);
             assert_memory_equal(want, got, steps * QN_TANS_VECTOR);
             assert_memory_equal(&a, &b, sizeof a);
         }
@@ -309,7 +314,7 @@ static void random_encoder(struct qn_tans_encoder *e, uint64_t *random, size_t s
     for (size_t l = 0; l < QN_TANS_VECTOR; l++)
         e->state[l] = test_random(random) >> 33 & 127;
     for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
-        e->pending[q] = test_random(random) >> 33 & 7;
+        e->pending[q] = 1 + (test_random(random) >> 33 & 7);
         e->acc[q] = test_random(random) >> 33 & 127;
     }
     e->streams = QN_TANS_STREAMS;
@@ -320,27 +325,21 @@ static void random_encoder(struct qn_tans_encoder *e, uint64_t *random, size_t s
 static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct qn_tans_encoder *e,
                         size_t steps, const uint8_t *symbols, uint8_t *out, size_t *used)
 {
-    const size_t room = 7 * steps + 8, n = steps * QN_TANS_VECTOR;
+    const size_t room = STEP_BYTES * steps + QN_TANS_MARGIN, n = steps * QN_TANS_VECTOR;
     size_t escaped = 0;
     for (size_t i = 0; i < n; i++)
         escaped += e->has_escapes && e->entry[symbols[i]] == e->escape;
-    uint8_t *src = allocate(n), *streams = allocate(QN_TANS_STREAMS * room);
+    uint8_t *src = allocate(n), *streams = allocate(room);
     uint8_t *list = allocate(escaped);
     e->escaped = list + escaped;
     memcpy(src, symbols, n);
-    memset(streams, 0, QN_TANS_STREAMS * room);
     e->src = src;
-    for (size_t q = 0; q < QN_TANS_STREAMS; q++)
-        e->out[q] = streams + (q + 1) * room;
+    e->out = streams + room;
     kernel(e, steps);
-    for (size_t q = 0; q < QN_TANS_STREAMS; q++) { /* what is below the written bytes may differ */
-        const size_t begin = (size_t)(e->out[q] - streams), end = (q + 1) * room;
-        assert_in_range(begin, q * room, end);
-        memset(streams + q * room, 0, begin - q * room);
-        used[q] = end - begin;
-        e->out[q] = NULL;
-    }
-    memcpy(out, streams, QN_TANS_STREAMS * room);
+    assert_in_range((size_t)(e->out - streams), QN_TANS_MARGIN, room);
+    *used = (size_t)(streams + room - e->out);
+    memcpy(out, e->out, *used);
+    e->out = NULL;
     assert_ptr_equal(e->escaped, list);
     for (size_t i = 0, at = 0; i < n; i++)
         if (e->has_escapes && e->entry[symbols[i]] == e->escape)
@@ -354,7 +353,7 @@ static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct
 static void encode_kernels_agree(void **state)
 {
     (void)state;
-    enum { SIZE = QN_TANS_STREAMS * (7 * STEPS + 8) };
+    enum { SIZE = STEP_BYTES * STEPS };
     uint64_t random = 77;
     static uint8_t symbols[STEPS * QN_TANS_VECTOR], want[SIZE], got[SIZE];
     for (size_t i = 0; i < sizeof symbols; i++)
@@ -364,13 +363,13 @@ static void encode_kernels_agree(void **state)
         for (unsigned round = 0; k && round < 40; round++) {
             static const size_t of[] = {0, 1, 4, 5, 6, 7, 9};
             struct qn_tans_encoder a, b;
-            size_t used[2][QN_TANS_STREAMS], steps = round % 4 == 0 ? 0 : STEPS - round % 4;
+            size_t used[2], steps = round % 4 == 0 ? 0 : STEPS - round % 4;
             random_encoder(&a, &random, of[round % 7]);
             b = a;
-            run_encoder(qn_tans_encode_c, &a, steps, symbols, want, used[0]);
-            run_encoder(k->tans_encode, &b, steps, symbols, got, used[1]);
-            assert_memory_equal(want, got, QN_TANS_STREAMS * (7 * steps + 8));
-            assert_memory_equal(used[0], used[1], sizeof used[0]);
+            run_encoder(qn_tans_encode_c, &a, steps, symbols, want, used);
+            run_encoder(k->tans_encode, &b, steps, symbols, got, used + 1);
+            assert_int_equal(used[0], used[1]);
+            assert_memory_equal(want, got, used[0]);
             assert_memory_equal(&a, &b, sizeof a);
         }
     }

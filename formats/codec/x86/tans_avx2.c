@@ -46,14 +46,24 @@ static inline void look_up(const struct tables *t, __m256i index, __m256i *symbo
     }
 }
 
-/* Bits for the lanes of one word, from its stream; MASK has each lane's number of ones. */
-static inline uint64_t take_bits(const uint8_t *src, uint64_t *pos, uint64_t mask)
+/* Where the streams are. */
+struct streams {
+    const uint8_t *src;
+    uint8_t byte[QN_TANS_STREAMS], used[QN_TANS_STREAMS];
+};
+
+/* Bits for the lanes of one word, from stream Q; MASK has each lane's number of ones. */
+static inline uint64_t take_bits(struct streams *s, size_t q, uint64_t mask)
 {
-    uint64_t window;
-    memcpy(&window, src + (*pos >> 3), sizeof window);
-    window >>= *pos & 7;
-    *pos += (uint64_t)_mm_popcnt_u64(mask);
-    return _pdep_u64(window, mask);
+    uint64_t word;
+    memcpy(&word, s->src, sizeof word);
+    word = word << 8 | s->byte[q];
+    const uint64_t bits = _pdep_u64(word >> s->used[q], mask);
+    const uint64_t used = s->used[q] + (uint64_t)_mm_popcnt_u64(mask);
+    s->src += used >> 3;
+    s->byte[q] = (uint8_t)(word >> (used & 0x38));
+    s->used[q] = used & 7;
+    return bits;
 }
 
 static inline int64_t take_raw_word(const uint8_t *raw, uint64_t mask)
@@ -70,17 +80,17 @@ static inline __m256i take_raw(const uint8_t *raw, size_t k, uint64_t mask)
                               take_raw_word(raw + 2 * k, mask), take_raw_word(raw + 3 * k, mask));
 }
 
-static inline __m256i next_states(__m256i moves, const uint8_t *src, uint64_t *pos)
+static inline __m256i next_states(__m256i moves, struct streams *s, size_t q)
 {
     const __m256i lowest = _mm256_and_si256(moves, _mm256_sub_epi8(_mm256_setzero_si256(), moves));
     const __m256i masks = _mm256_add_epi8(lowest, _mm256_set1_epi8(-1));
     /* No bit crosses to the next byte: the lowest one of each is clear. */
     const __m256i bases = _mm256_srli_epi16(_mm256_xor_si256(moves, lowest), 1);
     uint64_t bits[WORDS];
-    bits[0] = take_bits(src, pos, (uint64_t)_mm256_extract_epi64(masks, 0));
-    bits[1] = take_bits(src, pos + 1, (uint64_t)_mm256_extract_epi64(masks, 1));
-    bits[2] = take_bits(src, pos + 2, (uint64_t)_mm256_extract_epi64(masks, 2));
-    bits[3] = take_bits(src, pos + 3, (uint64_t)_mm256_extract_epi64(masks, 3));
+    bits[0] = take_bits(s, q, (uint64_t)_mm256_extract_epi64(masks, 0));
+    bits[1] = take_bits(s, q + 1, (uint64_t)_mm256_extract_epi64(masks, 1));
+    bits[2] = take_bits(s, q + 2, (uint64_t)_mm256_extract_epi64(masks, 2));
+    bits[3] = take_bits(s, q + 3, (uint64_t)_mm256_extract_epi64(masks, 3));
     return _mm256_or_si256(bases, _mm256_setr_epi64x((int64_t)bits[0], (int64_t)bits[1],
                                                      (int64_t)bits[2], (int64_t)bits[3]));
 }
@@ -99,18 +109,19 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
     const __m256i escape = _mm256_set1_epi8((char)d->escape);
     const uint64_t raw_mask = 0x0101010101010101 * (((uint64_t)1 << d->k) - 1);
     const size_t k = d->k;
-    const uint8_t *src = d->src, *raw = d->raw, *escapes = d->escapes;
+    const uint8_t *raw = d->raw, *escapes = d->escapes;
     uint8_t *dst = d->dst;
     /* Copies, which bytes that are written cannot be taken to change. */
     __m256i states[QN_TANS_VECTOR / WIDTH];
-    uint64_t pos[QN_TANS_STREAMS];
+    struct streams streams = {.src = d->src};
     memcpy(states, d->state, sizeof states);
-    memcpy(pos, d->pos, sizeof pos);
+    memcpy(streams.byte, d->byte, sizeof streams.byte);
+    memcpy(streams.used, d->used, sizeof streams.used);
     for (; steps > 0; steps--) {
         for (size_t v = 0; v < QN_TANS_VECTOR / WIDTH; v++) {
             __m256i out, moves;
             look_up(t, states[v], &out, &moves);
-            states[v] = next_states(moves, src, pos + v * WORDS);
+            states[v] = next_states(moves, &streams, v * WORDS);
             if (has_escapes) {
                 const uint32_t at = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(out, escape));
                 if (at != 0) {
@@ -129,7 +140,9 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
         }
     }
     memcpy(d->state, states, sizeof states);
-    memcpy(d->pos, pos, sizeof pos);
+    memcpy(d->byte, streams.byte, sizeof streams.byte);
+    memcpy(d->used, streams.used, sizeof streams.used);
+    d->src = streams.src;
     d->raw = raw;
     d->escapes = escapes;
     d->dst = dst;

@@ -38,7 +38,6 @@ struct raw {
     __m512i bytes;  /* of the eight bytes that hold those of lane j / 8, which one j is to have */
     __m512i shifts; /* of lane j % 8 in them */
     __m512i mask;
-    __mmask64 load;
 };
 
 static inline struct raw make_raw(unsigned k)
@@ -49,55 +48,69 @@ static inline struct raw make_raw(unsigned k)
         shifts[j] = (uint8_t)((j & 7) * k);
     }
     return (struct raw){_mm512_loadu_si512(bytes), _mm512_loadu_si512(shifts),
-                        _mm512_set1_epi8((char)((1u << k) - 1)),
-                        k == 8 ? ~(__mmask64)0 : ((__mmask64)1 << 8 * k) - 1};
+                        _mm512_set1_epi8((char)((1u << k) - 1))};
 }
 
 static inline __m512i add_raw(struct raw r, const uint8_t *src, __m512i symbols)
 {
-    const __m512i packed = _mm512_maskz_loadu_epi8(r.load, src),
-                  windows = _mm512_permutexvar_epi8(r.bytes, packed),
+    const __m512i windows = _mm512_permutexvar_epi8(r.bytes, _mm512_loadu_si512(src)),
                   bits = _mm512_multishift_epi64_epi8(r.shifts, windows);
     return _mm512_ternarylogic_epi64(symbols, bits, r.mask, 0xf8); /* symbols | (bits & mask) */
 }
 
-/* 57 bits or more from bit POS on. */
-static inline __m512i load_windows(const uint8_t *src, __m512i pos)
+/* Eight bytes to the lowest ones of words. */
+static inline __m512i load_words(const uint8_t *p)
 {
-    const __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(pos, 3), src, 1);
-    return _mm512_srlv_epi64(words, _mm512_and_si512(pos, _mm512_set1_epi64(7)));
+    return _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)p));
 }
 
-/* One loop for each choice of what there is besides states. */
+static inline void store_words(uint8_t *p, __m512i words)
+{
+    _mm_storel_epi64((__m128i *)(void *)p, _mm512_cvtepi64_epi8(words));
+}
+
+/* One loop for each choice of what there is besides states. Eight lanes share a word, whose lowest
+ * byte is the one that their stream's next bit is in; the others are filled as they are needed. */
 __attribute__((always_inline)) static inline void
 decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_escapes)
 {
     const struct table symbols = load_table(d->symbol), counts = load_table(d->bits),
                        bases = load_table(d->base);
-    const __m512i masks = low_masks(), sums = _mm512_set1_epi64(0x0101010101010100),
+    const __m512i masks = low_masks(), ones = _mm512_set1_epi8(1), seven = _mm512_set1_epi8(7),
                   escape = _mm512_set1_epi8((char)d->escape);
+    const __m512i spread7 = _mm512_broadcast_i32x4(
+                      _mm_setr_epi8(7, 7, 7, 7, 7, 7, 7, 7, 15, 15, 15, 15, 15, 15, 15, 15)),
+                  spread0 = _mm512_broadcast_i32x4(
+                      _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8)),
+                  /* Byte 1 ... 7 is needed if that many bits are used. Byte 0 is there. */
+        needed = _mm512_set1_epi64(0x3830282018100840), byte_bits = _mm512_set1_epi64(0x38);
     const struct raw raw = make_raw(has_raw ? d->k : 1);
-    __m512i state[CHAINS], pos[CHAINS], window[CHAINS];
+    __m512i state[CHAINS], used[CHAINS], word[CHAINS];
     const uint8_t *src = d->src, *raw_src = d->raw, *escapes = d->escapes;
     uint8_t *dst = d->dst;
     UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         state[c] = _mm512_loadu_si512(d->state + 64 * c);
-        pos[c] = _mm512_loadu_si512(d->pos + CHAIN_STREAMS * c);
-        window[c] = load_windows(src, pos[c]);
+        used[c] = _mm512_shuffle_epi8(load_words(d->used + CHAIN_STREAMS * c), spread0);
+        word[c] = load_words(d->byte + CHAIN_STREAMS * c);
     }
     for (; steps > 0; steps--) {
         UNROLL for (size_t c = 0; c < CHAINS; c++)
         {
             const __m512i n = look_up(counts, state[c]);
             __m512i out = look_up(symbols, state[c]);
-            /* Byte j of a word times that constant is the number of bits of lanes 0 ... j - 1. */
-            const __m512i offsets = _mm512_mullo_epi64(n, sums),
-                          bits = _mm512_and_si512(_mm512_multishift_epi64_epi8(offsets, window[c]),
+            /* In byte j the number of bits of lanes 0 ... j. */
+            const __m512i sums = _mm512_mullo_epi64(n, ones),
+                          total = _mm512_add_epi8(_mm512_shuffle_epi8(sums, spread7), used[c]);
+            const __mmask64 fresh = _mm512_cmpge_epu8_mask(total, needed);
+            word[c] = _mm512_mask_expand_epi8(word[c], fresh, _mm512_loadu_si512(src));
+            src += _mm_popcnt_u64(fresh);
+            const __m512i offsets = _mm512_add_epi8(sums, _mm512_sub_epi8(used[c], n)),
+                          bits = _mm512_and_si512(_mm512_multishift_epi64_epi8(offsets, word[c]),
                                                   _mm512_shuffle_epi8(masks, n));
             state[c] = _mm512_add_epi8(look_up(bases, state[c]), bits);
-            pos[c] = _mm512_add_epi64(pos[c], _mm512_sad_epu8(n, _mm512_setzero_si512()));
-            window[c] = load_windows(src, pos[c]);
+            word[c] = _mm512_srlv_epi64(word[c], _mm512_and_si512(total, byte_bits));
+            used[c] = _mm512_and_si512(total, seven);
             if (has_escapes) {
                 const __mmask64 at = _mm512_cmpeq_epi8_mask(out, escape);
                 out = _mm512_mask_expand_epi8(out, at, _mm512_loadu_si512(escapes));
@@ -114,8 +127,10 @@ decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_esc
     UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         _mm512_storeu_si512(d->state + 64 * c, state[c]);
-        _mm512_storeu_si512(d->pos + CHAIN_STREAMS * c, pos[c]);
+        store_words(d->used + CHAIN_STREAMS * c, used[c]);
+        store_words(d->byte + CHAIN_STREAMS * c, word[c]);
     }
+    d->src = src;
     d->raw = raw_src;
     d->escapes = escapes;
     d->dst = dst;
@@ -206,20 +221,37 @@ static inline __m512i encode_vector(const struct encode_tables *t, __m512i entry
     return bits;
 }
 
+/* The whole bytes of words that have PENDING + 1 bits, all but the lowest ones, to the bytes before
+ * TO; returns where they begin. */
+static inline uint8_t *put_bytes(__m512i acc, __m512i pending, uint8_t *to)
+{
+    const __m512i aligned =
+        _mm512_sllv_epi64(acc, _mm512_sub_epi64(_mm512_set1_epi64(63), pending));
+    const __m512i bits = _mm512_shuffle_epi8(
+        pending,
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8)));
+    const __mmask64 whole = _mm512_cmpge_epu8_mask(bits, _mm512_set1_epi64(0x0810182028303840));
+    const unsigned count = (unsigned)_mm_popcnt_u64(whole);
+    to -= count;
+    _mm512_mask_storeu_epi8(to, _bzhi_u64(~(uint64_t)0, count),
+                            _mm512_maskz_compress_epi8(whole, aligned));
+    return to;
+}
+
 __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_encoder *e,
                                                                size_t steps, bool has_escapes)
 {
     const struct encode_tables t = load_encode_tables(e);
     const __m512i top = _mm512_set1_epi8((char)QN_TANS_STATES);
     const __m512i escape = _mm512_set1_epi8((char)e->escape);
-    uint8_t *escaped = e->escaped;
-    __m512i x[CHAINS], acc[CHAINS], pending[CHAINS], out[CHAINS];
+    const __m512i one = _mm512_set1_epi64(1), seven = _mm512_set1_epi64(7);
+    uint8_t *escaped = e->escaped, *out = e->out;
+    __m512i x[CHAINS], acc[CHAINS], pending[CHAINS]; /* less one */
     UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         x[c] = _mm512_or_si512(_mm512_loadu_si512(e->state + 64 * c), top);
         acc[c] = _mm512_loadu_si512(e->acc + CHAIN_STREAMS * c);
-        pending[c] = _mm512_loadu_si512(e->pending + CHAIN_STREAMS * c);
-        out[c] = _mm512_loadu_si512(e->out + CHAIN_STREAMS * c);
+        pending[c] = _mm512_sub_epi64(_mm512_loadu_si512(e->pending + CHAIN_STREAMS * c), one);
     }
     for (const uint8_t *src = e->src + steps * QN_TANS_VECTOR; steps > 0; steps--) {
         src -= QN_TANS_VECTOR;
@@ -235,26 +267,18 @@ __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_en
             const __m512i n = encode_vector(&t, entries, &x[c], &words);
             acc[c] = _mm512_or_si512(_mm512_sllv_epi64(acc[c], n), words);
             pending[c] = _mm512_add_epi64(pending[c], n);
-            /* Shifts of 64 give 0. */
-            const __m512i aligned =
-                _mm512_sllv_epi64(acc[c], _mm512_sub_epi64(_mm512_set1_epi64(64), pending[c]));
-            uint64_t bytes[CHAIN_STREAMS];
-            uint8_t *to[CHAIN_STREAMS];
-            _mm512_storeu_si512(bytes, aligned);
-            _mm512_storeu_si512(to, out[c]);
-            UNROLL for (size_t q = 0; q < CHAIN_STREAMS; q++) qn_store64(to[q] - 8, bytes[q]);
-            out[c] = _mm512_sub_epi64(out[c], _mm512_srli_epi64(pending[c], 3));
-            pending[c] = _mm512_and_si512(pending[c], _mm512_set1_epi64(7));
+            out = put_bytes(acc[c], pending[c], out);
+            pending[c] = _mm512_and_si512(pending[c], seven);
         }
     }
     UNROLL for (size_t c = 0; c < CHAINS; c++)
     {
         _mm512_storeu_si512(e->state + 64 * c, _mm512_andnot_si512(top, x[c]));
         _mm512_storeu_si512(e->acc + CHAIN_STREAMS * c, acc[c]);
-        _mm512_storeu_si512(e->pending + CHAIN_STREAMS * c, pending[c]);
-        _mm512_storeu_si512(e->out + CHAIN_STREAMS * c, out[c]);
+        _mm512_storeu_si512(e->pending + CHAIN_STREAMS * c, _mm512_add_epi64(pending[c], one));
     }
     e->escaped = escaped;
+    e->out = out;
 }
 
 void qn_tans_encode_avx512(struct qn_tans_encoder *e, size_t steps)
