@@ -88,3 +88,12 @@ bool qn_cpu_has_vbmi(void)
     return false;
 #endif
 }
+
+bool qn_cpu_has_vnni(void)
+{
+#if defined(__x86_64__)
+    return qn_cpu_level() >= QN_CPU_AVX512 && __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
+}

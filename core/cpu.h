@@ -23,5 +23,7 @@ const char *qn_cpu_level_name(enum qn_cpu_level level);
 /* At QN_CPU_AVX512: whether AVX-512's permutations of bytes are there too (VBMI and VBMI2), which
  * processors before Ice Lake and Zen 4 lack. False at lower levels. */
 bool qn_cpu_has_vbmi(void);
+/* The same of sums of products of bytes (VNNI). */
+bool qn_cpu_has_vnni(void);
 
 #endif

@@ -1,0 +1,81 @@
+/* A matrix that stays as an archive has it, its codes packed or entropy-coded, and is multiplied
+ * in that form: rows are decoded a cache's worth at a time, never to memory.
+ *
+ * Codes of up to 8 bits on the QINS grid become 16-bit fixed-point numbers in registers, inputs
+ * 16-bit ones with a scale for each block of them, and products are summed as integers, so that
+ * every CPU level yields the same bits. What that cannot do (seed grid, wider codes, groups that
+ * cut across blocks, grids too steep for 16 bits) is decoded to float32 panels and multiplied
+ * there. Lossless content is not taken. */
+#ifndef QINS_MODEL_PACKED_H
+#define QINS_MODEL_PACKED_H
+
+#include "core/pool.h"
+#include "formats/codec/chunk_layout.h"
+#include "model/packed_kernels.h"
+
+enum {
+    QN_PACKED_ALIGNMENT = 64, /* bytes; of rooms */
+    QN_PACKED_MAX_IN = 1 << 17,
+};
+
+/* Consecutive rows from one payload: a plain chunk, or one part of QN_CONTENT_BLOCKS. */
+struct qn_packed_run {
+    size_t first, rows;
+    enum qn_codec_id codec; /* BITPACK: codes lie packed, `bits` each; else coded symbols */
+    unsigned bits, raw_bits;
+    bool fixed; /* goes through the integer kernels */
+    const uint8_t *data, *raw;
+    size_t data_size, raw_size; /* bytes; QN_PACKED_MARGIN readable ones behind them */
+    const float *scales;
+    uint32_t row_length, group; /* geometry of scales; row_length is that of all elements or `in` */
+    const struct qn_packed_table *table;
+    const struct qn_grid *grid;
+};
+
+/* Read-only once it is sealed: any number of threads may multiply by it. */
+struct qn_packed {
+    size_t out, in;
+    bool looked_up; /* rows are read one at a time: qn_packed_rows() */
+    struct qn_packed_run *runs;
+    size_t n_runs;
+    struct qn_packed_item *items; /* what a thread does at a time; private */
+    size_t n_items;
+    void *grids; /* distinct ones, with their tables; private */
+    size_t n_grids;
+    uint64_t bytes; /* codes, scales and tables */
+};
+
+/* Whether a run can be made of a payload with this header (that has passed qn_chunk_parse(), and
+ * is none of QN_CONTENT_BLOCKS) that begins at a row's beginning, for rows of IN elements: it has
+ * codes, whole rows, and IN is at most QN_PACKED_MAX_IN. */
+bool qn_packed_takes(const struct qn_chunk_header *h, size_t in);
+/* Bytes of memory that its run wants, a multiple of QN_PACKED_ALIGNMENT. LOOKED_UP as below. */
+size_t qn_packed_room(const struct qn_chunk_header *h, bool looked_up);
+
+/* For OUT x IN elements in N_RUNS runs. LOOKED_UP: of a table whose rows are read one at a time;
+ * coded symbols of such are decoded here, once. Finish it whatever the result. */
+enum qins_status qn_packed_init(struct qn_packed *p, size_t out, size_t in, bool looked_up,
+                                size_t n_runs, struct qins_error *err);
+/* Run INDEX of rows FIRST …: PAYLOAD of SIZE bytes, checked in full (hash, streams, codes, scales),
+ * so that products cannot fail. Its bytes go to ROOM (aligned, qn_packed_room() bytes, which
+ * outlive P); PAYLOAD is not kept. Threads may add different runs at once. QINS_ERR_UNSUPPORTED
+ * for what qn_packed_takes() does not, QINS_ERR_FORMAT for damage. */
+enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, const void *payload,
+                               size_t size, void *room, struct qn_chunk_work *work,
+                               struct qins_error *err);
+/* After all runs: QINS_ERR_FORMAT unless they are the matrix's rows, each once and in order. */
+enum qins_status qn_packed_seal(struct qn_packed *p, struct qins_error *err);
+void qn_packed_finish(struct qn_packed *p); /* accepts a zeroed one; the rooms are the caller's */
+
+/* Rows FIRST … FIRST + N - 1, decoded into DST[n][in]. SCRATCH holds qn_packed_scratch() floats;
+ * NULL will do where rows are looked up. */
+void qn_packed_rows(const struct qn_packed *p, size_t first, size_t n, float *dst, float *scratch);
+
+/* For qn_linear(), whose contract holds: Y = X P^T + BIAS. Few rows of X go through the kernels
+ * that decode in registers, many through panels and OpenBLAS. SCRATCH as there. */
+void qn_packed_multiply(struct qn_pool *pool, const struct qn_packed *p, const float *bias,
+                        const float *x, size_t rows, size_t x_stride, float *y, size_t y_stride,
+                        float *scratch);
+size_t qn_packed_scratch(void); /* floats a thread */
+
+#endif

@@ -1,0 +1,80 @@
+/* Products of packed weights and quantised inputs: one table for each CPU level, the same bits
+ * from each. They neither allocate nor fail.
+ *
+ * A weight of level l is the fixed-point number V = 256 Vh + Vl nearest to QN_PACKED_UNIT · T[l],
+ * with the code's sign; an input of a block is X = 256 Xh + Xl nearest to x · QN_PACKED_UNIT / m,
+ * m the block's largest magnitude. All digits lie within ±127. Of VX / 256 the kernels sum
+ * Vh X + Vl Xh as integers; the rest, Vl Xl / 256, is noise of 2^-16. A step is
+ * QN_PACKED_STEP codes, of which lane j sums the products of codes 4j … 4j + 3; after a block the
+ * lanes' integers become floats, are multiplied by the block's scale and added to the lanes'
+ * floats, each operation rounded; and at the end the sixteen lanes are added in halves. */
+#ifndef QINS_MODEL_PACKED_KERNELS_H
+#define QINS_MODEL_PACKED_KERNELS_H
+
+#include "core/cpu.h"
+#include "formats/codec/quant.h"
+
+enum {
+    QN_PACKED_STEP = 64,
+    QN_PACKED_LANES = 16,
+    QN_PACKED_MAX_BLOCK = 256, /* inputs: sums of so many products fit 32 bits */
+    QN_PACKED_UNIT = 32639,    /* 127 · 256 + 127 */
+    QN_PACKED_MARGIN = 128,    /* bytes behind codes that kernels may read, whatever they hold */
+    QN_PACKED_PLANES = 256,    /* bytes of a step of inputs, whatever the kernels make of them */
+    QN_PACKED_MAX_ROWS = 8,    /* of inputs, that one call takes */
+};
+
+/* The digits of a grid of up to 8 bits; 0 for what is no code. */
+struct qn_packed_table {
+    unsigned levels, bits;
+    int8_t high[256], low[256];    /* by code */
+    uint8_t code_bytes[2][128];    /* high and low, plus 128, by code: up to 7 bits */
+    uint8_t level_bytes[2][128];   /* the same by level */
+    uint8_t level_steps[2][8][16]; /* by level without the 128: exclusive or with 16 below */
+};
+/* False if the grid has more than 8 bits or is no QINS grid. *noise is the mean square of the
+ * error of V / QN_PACKED_UNIT over the levels, each as often as COUNTS of codes says, over the
+ * mean square of T. */
+bool qn_packed_table_init(struct qn_packed_table *t, const struct qn_grid *g);
+double qn_packed_noise(const struct qn_packed_table *t, const struct qn_grid *g,
+                       const uint32_t *counts);
+
+/* Rows of codes that follow each other without gaps. */
+struct qn_packed_rows {
+    const struct qn_packed_table *table;
+    const uint8_t *codes; /* table->bits each, least significant bit first; with the margin */
+    size_t first;         /* code of the first row's first element */
+    size_t rows, in;
+    const float *scales; /* of the first row; QN_PACKED_LANES readable finite ones behind */
+    size_t row_scales;   /* scales from one row to the next; 0: one for all */
+    size_t group;        /* inputs a scale: as qn_packed_block() wants, or in and more */
+};
+
+/* Inputs that share a scale where weights have groups of GROUP, 0 where the kernels cannot. */
+size_t qn_packed_block(size_t in, size_t group);
+
+/* One row of inputs as the kernels want it. */
+struct qn_packed_input {
+    size_t in, block;
+    uint8_t *planes;  /* QN_PACKED_PLANES a step; what is in there, a level's kernels know */
+    int32_t *offsets; /* QN_PACKED_LANES a block: what the digits' 128s add up to */
+    float *scales;    /* of a block; NaN where an input of it is not finite */
+};
+/* Bytes that one takes, a multiple of 64, and pointers into them; MEMORY is aligned to 64. */
+size_t qn_packed_input_size(size_t in, size_t block);
+void qn_packed_input_place(struct qn_packed_input *p, size_t in, size_t block, void *memory);
+
+struct qn_packed_kernels {
+    void (*prepare)(struct qn_packed_input *p, const float *x);
+    /* y[k * y_stride + r] = row r · inputs[k], r < w->rows, k < n <= QN_PACKED_MAX_ROWS. All
+     * inputs have w->in elements and the block of w->group. */
+    void (*multiply)(const struct qn_packed_rows *w, const struct qn_packed_input *inputs, size_t n,
+                     float *y, size_t y_stride);
+};
+
+/* The best table for qn_cpu_level(). */
+const struct qn_packed_kernels *qn_packed_kernels(void);
+/* That of one level; NULL if this build or processor has it not. AVX-512 takes VBMI and VNNI. */
+const struct qn_packed_kernels *qn_packed_kernels_of(enum qn_cpu_level level);
+
+#endif
