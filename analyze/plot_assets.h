@@ -10,7 +10,7 @@ extern const char qn_asset_style_gp[], qn_asset_int_vs_qins_gp[], qn_asset_rate_
     qn_asset_page_css[], qn_asset_page_js[], qn_asset_review_generation_gp[],
     qn_asset_review_context_gp[], qn_asset_review_layers_gp[], qn_asset_review_kl_gp[],
     qn_asset_review_top_k_gp[], qn_asset_review_perplexity_gp[], qn_asset_review_trade_off_gp[],
-    qn_asset_review_history_gp[], qn_asset_review_css[];
+    qn_asset_review_history_gp[], qn_asset_review_css[], qn_asset_bench_coders_gp[];
 
 /* The plots of a whole model; those of tensors are "tensor-" and a number,
  * those of a transport begin with "transport-", those of a review with "review-". */

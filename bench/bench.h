@@ -13,6 +13,13 @@ struct qn_bench_options {
     unsigned threads;    /* compared with one: 2 … QN_BENCH_MAX_THREADS */
     uint32_t tokens;  /* of a prefill, 2 … QN_BENCH_MAX_TOKENS; 0: 512, or the model's context */
     uint32_t context; /* of a window, the same range; 0: 256, or the model's context */
+    unsigned rounds;  /* 1 … QN_BENCH_MAX_ROUNDS; 0: the benchmark's own number */
+    /* Of qn_bench_coders(): */
+    bool costs;                   /* a table of costs, not streams */
+    unsigned mebi, chunk_kibi;    /* symbols of a stream and of a chunk; 0: 32 and 256 */
+    const char *streams, *coders; /* names with commas between; NULL: all */
+    const char *const *peers;     /* n_peers files */
+    size_t n_peers;
     const struct qn_monitor *monitor;
 };
 
@@ -37,10 +44,10 @@ enum qins_status qn_bench_hot_path(const struct qn_bench_options *options, json_
 enum qins_status qn_bench_kv_cache(const struct qn_bench_options *options, json_t **report,
                                    struct qins_error *err);
 
-/* Decoding chunks of every coder to float32, on one thread, beside copying as much. Of the options
- * only the archive and the monitor count. Without an archive *report is a table of costs as
- * policy/costs.h reads it, of weights made up for it; with one it is size and time of each coder
- * and page size on a sample of the archive's quantised weights. */
+/* On one thread. Without an archive: every coder on each CPU level, libzstd and peers on symbol
+ * streams, coding and decoding, beside copying as much; or, with COSTS, decoding chunks of every
+ * coder to float32, *report being a table of costs as policy/costs.h reads it. With an archive:
+ * size and time of each coder and page size on a sample of the archive's quantised weights. */
 enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
                                  struct qins_error *err);
 

@@ -1,5 +1,6 @@
 #include "bench/archive_coders.h"
 #include "bench/measure.h"
+#include "bench/streams_bench.h"
 #include "core/cpu.h"
 #include "core/random.h"
 #include "formats/codec/chunk.h"
@@ -236,6 +237,8 @@ enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t 
                                  struct qins_error *err)
 {
     *report = NULL;
-    return options->archive ? qn_bench_archive_coders(options, report, err)
-                            : make_costs(options, report, err);
+    if (options->archive)
+        return qn_bench_archive_coders(options, report, err);
+    return options->costs ? make_costs(options, report, err)
+                          : qn_bench_streams(options, report, err);
 }

@@ -57,6 +57,13 @@ static const struct option options[OPT_COUNT] = {
     [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
     [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
     [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},
+    [OPT_STREAMS] = {"streams", 0, "LIST", "of a,b,c,d,e,f (default: all)"},
+    [OPT_CODERS] = {"coders", 0, "LIST", "with commas between (default: all)"},
+    [OPT_PEER] = {"peer", 0, "LIB.so ...", "coders to time beside ours: qins/bench_peer.h"},
+    [OPT_MEBI] = {"mebi", 0, "N", "Mi symbols a stream (default 32)"},
+    [OPT_CHUNK] = {"chunk", 0, "N", "Ki symbols a chunk, 4 to 1024 (default 256)"},
+    [OPT_ROUNDS] = {"rounds", 0, "N", "that medians are of (default 15)"},
+    [OPT_PLOT] = {"plot", 0, "DIR", "draw speed against size in DIR/plots"},
     [OPT_CALIBRATION] = {"calibration", 0, "FILE", "what 'qins calibrate' measured"},
     [OPT_PLAN] = {"plan", 0, "FILE", "how each tensor is coded; see 'qins plan'"},
     [OPT_ROUNDING] = {"rounding", 0, "NAME", "nearest, or feedback (needs a Gram matrix)"},
@@ -153,7 +160,7 @@ static enum qins_status take_option(const struct cli_verb *verb, char **argv, in
 
 static bool is_path(const struct option *o)
 {
-    static const char *const names[] = {"FILE", "PATH", "DIR", "DIR ...", "A.h5 ..."};
+    static const char *const names[] = {"FILE", "PATH", "DIR", "DIR ...", "A.h5 ...", "LIB.so ..."};
     for (size_t i = 0; o->argument && i < sizeof names / sizeof *names; i++)
         if (strcmp(o->argument, names[i]) == 0)
             return true;

@@ -1,0 +1,12 @@
+/* What the benchmarks of `qins bench` show. */
+#ifndef QINS_CLI_PRINT_BENCH_H
+#define QINS_CLI_PRINT_BENCH_H
+
+#include "cli/cli.h"
+
+/* Of a model: measurements and comparisons. */
+enum qins_status cli_print_bench_model(const json_t *report, struct qins_error *err);
+/* Of coders: on streams, of costs, or on an archive. */
+enum qins_status cli_print_bench_coders(const json_t *report, struct qins_error *err);
+
+#endif
