@@ -313,7 +313,7 @@ void qn_page_kinds(FILE *to, const json_t *report)
     fputs("<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th>kind</th>"
           "<th class=\"n\">tensors</th><th class=\"n\">elements</th>"
           "<th class=\"n\">entropy of 8-bit QINS, bits</th><th class=\"n\">Huffman, bits</th>"
-          "</tr></thead><tbody>\n",
+          "<th class=\"n\">tans, bits</th></tr></thead><tbody>\n",
           to);
     json_array_foreach(json_object_get(report, "kinds"), i, kind)
     {
@@ -324,6 +324,7 @@ void qn_page_kinds(FILE *to, const json_t *report)
         qn_page_cell(to, 0, qn_report_number(kind, "elements"));
         qn_page_cell(to, 3, mean_of(kind, "entropy_bits"));
         qn_page_cell(to, 3, qn_report_number(json_object_get(kind, "coded_bits"), "huffman"));
+        qn_page_cell(to, 3, qn_report_number(json_object_get(kind, "coded_bits"), "tans"));
         fputs("</tr>\n", to);
     }
     fputs("</tbody></table></div>\n", to);

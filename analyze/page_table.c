@@ -13,8 +13,8 @@ static const char head[] =
     "<th>chosen</th><th class=\"n\">bits a weight</th><th class=\"n\">dB</th>"
     "<th class=\"n\">touches a token</th><th>type</th><th>shape</th><th class=\"n\">elements</th>"
     "<th class=\"n\">kurtosis</th><th class=\"n\">8-bit entropy, bits</th>"
-    "<th class=\"n\">8-bit Huffman, bits</th><th class=\"n\">8-bit QINS dB</th>"
-    "<th class=\"n\">over INT dB</th></tr></thead>\n";
+    "<th class=\"n\">8-bit Huffman, bits</th><th class=\"n\">8-bit tans, bits</th>"
+    "<th class=\"n\">8-bit QINS dB</th><th class=\"n\">over INT dB</th></tr></thead>\n";
 
 static const struct qn_plot *picture_of(const struct qn_plotter *p, size_t tensor)
 {
@@ -81,8 +81,9 @@ static void put_figures(FILE *to, const json_t *t)
     double qins = qn_report_number(json_object_get(eight, "qins"), "sqnr_db");
     qn_page_cell(to, 2, qn_report_number(json_object_get(t, "statistics"), "kurtosis"));
     qn_page_cell(to, 3, qn_report_number(json_object_get(t, "entropy_bits"), "8"));
-    qn_page_cell(
-        to, 3, qn_report_number(json_object_get(json_object_get(t, "coded_bits"), "8"), "huffman"));
+    const json_t *coded = json_object_get(json_object_get(t, "coded_bits"), "8");
+    qn_page_cell(to, 3, qn_report_number(coded, "huffman"));
+    qn_page_cell(to, 3, qn_report_number(coded, "tans"));
     qn_page_cell(to, 1, qins);
     qn_page_cell(to, 2, qins - qn_report_number(json_object_get(eight, "int_clip"), "sqnr_db"));
 }

@@ -74,17 +74,24 @@ static void put_levels(struct qn_plotter *p, const json_t *chosen)
     qn_plot_end_block(p, good, 2);
 }
 
+/* Under the better coder; older tables have one. */
+static double coded_bits(const struct qn_table *t, const double *row)
+{
+    const double huffman = row[QN_COLUMN_HUFFMAN_BITS];
+    return t->columns > QN_COLUMN_TANS_BITS ? fmin(huffman, row[QN_COLUMN_TANS_BITS]) : huffman;
+}
+
 /* Of the candidates of set CODED, the best of each quarter bit and granularity. */
 static size_t put_candidates(struct qn_plotter *p, const struct qn_table *t, bool coded)
 {
     double best[N_BINS][2] = {0};
     size_t rows = 0;
-    const size_t bits_column = coded ? QN_COLUMN_HUFFMAN_BITS : QN_COLUMN_PACKED_BITS;
     for (int i = 0; i < N_BINS; i++)
         best[i][1] = NAN;
     for (size_t i = 0; i < t->rows; i++) {
         const double *row = t->data + i * t->columns;
-        const double bits = row[bits_column], db = row[QN_COLUMN_SQNR_DB];
+        const double bits = coded ? coded_bits(t, row) : row[QN_COLUMN_PACKED_BITS];
+        const double db = row[QN_COLUMN_SQNR_DB];
         if ((row[QN_COLUMN_SET] != 0.0) != coded || !(bits >= 0.0 && bits < MAX_SHOWN_BITS) ||
             !isfinite(db))
             continue;
@@ -152,7 +159,7 @@ static enum qins_status plot_tensor(struct qn_plotter *p, const struct qn_plot_i
     struct qn_table histogram = {0}, candidates = {0};
     enum qins_status st = qn_table_read(in->curves, group, "histogram", 2, &histogram, err);
     if (st == QINS_OK && histogram.rows)
-        st = qn_table_read(in->curves, group, "candidates", QN_TABLE_COLUMNS, &candidates, err);
+        st = qn_table_read(in->curves, group, "candidates", QN_COLUMN_TANS_BITS, &candidates, err);
     snprintf(plot.name, sizeof plot.name, "tensor-%04zu", index);
     if (st == QINS_OK && histogram.rows) {
         st = qn_plot_begin(p, plot.name, err);

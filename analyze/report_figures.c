@@ -121,6 +121,7 @@ json_t *qn_report_candidate(const struct qn_candidate *c, uint64_t n)
     qn_json_put(&j, "entropy_bits", qn_json_real(c->entropy_bits));
     qn_json_put(&j, "packed_bits", qn_json_real(per_weight(c->packed_bytes, n)));
     qn_json_put(&j, "huffman_bits", qn_json_real(per_weight(c->huffman_bytes, n)));
+    qn_json_put(&j, "tans_bits", qn_json_real(per_weight(c->tans_bytes, n)));
     return j;
 }
 
@@ -154,9 +155,11 @@ json_t *qn_report_coded_bits(const struct qn_comparison *c, enum qn_granularity 
         json_t *coders = json_object();
         qn_json_put(&coders, "bitpack", qn_json_real(per_weight(winner(f)->packed_bytes, n)));
         qn_json_put(&coders, "huffman", qn_json_real(per_weight(winner(f)->huffman_bytes, n)));
+        qn_json_put(&coders, "tans", qn_json_real(per_weight(winner(f)->tans_bytes, n)));
         for (int k = QN_CODEC_HUFFMAN + 1; f->bits == 8 && true_sizes && k < QN_CODEC_COUNT; k++)
-            qn_json_put(&coders, qn_codec_name((enum qn_codec_id)k),
-                        qn_json_real(true_sizes->bits[k]));
+            if (k != QN_CODEC_TANS)
+                qn_json_put(&coders, qn_codec_name((enum qn_codec_id)k),
+                            qn_json_real(true_sizes->bits[k]));
         snprintf(key, sizeof key, "%u", f->bits);
         qn_json_put(&j, key, coders);
     }
@@ -176,6 +179,7 @@ static json_t *contender(const struct qn_fixed_comparison *f, enum qn_contender 
     qn_json_put(&j, "entropy_bits", qn_json_real(c->entropy_bits));
     qn_json_put(&j, "packed_bits", qn_json_real(per_weight(c->packed_bytes, n)));
     qn_json_put(&j, "huffman_bits", qn_json_real(per_weight(c->huffman_bytes, n)));
+    qn_json_put(&j, "tans_bits", qn_json_real(per_weight(c->tans_bytes, n)));
     qn_json_put(&j, "best_weighted_sqnr_db", qn_json_real(f->value[who][QN_MEASURE_WEIGHTED]));
     qn_json_put(&j, "best_p99_rel_error", qn_json_real(f->value[who][QN_MEASURE_RELATIVE]));
     return j;

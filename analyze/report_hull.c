@@ -7,7 +7,7 @@
 struct point {
     double bytes, error;
     const struct qn_candidate *candidate;
-    bool coded;
+    enum qn_codec_id codec;
 };
 
 static size_t collect(const struct qn_candidate_list *list, bool coded, struct point *to)
@@ -15,9 +15,10 @@ static size_t collect(const struct qn_candidate_list *list, bool coded, struct p
     size_t n = 0;
     for (size_t i = 0; i < list->count; i++) {
         const struct qn_candidate *c = &list->items[i];
-        uint64_t bytes = coded ? c->huffman_bytes : c->packed_bytes;
+        const enum qn_codec_id codec = coded ? qn_candidate_best_coder(c) : QN_CODEC_BITPACK;
+        const uint64_t bytes = qn_candidate_bytes(c, codec);
         if (bytes > 0 && isfinite(c->error))
-            to[n++] = (struct point){(double)bytes, c->error, c, coded};
+            to[n++] = (struct point){(double)bytes, c->error, c, codec};
     }
     return n;
 }
@@ -40,7 +41,7 @@ static json_t *describe(const struct point *p, uint64_t n)
     qn_json_put(&j, "levels", json_integer(c->levels));
     qn_json_put(&j, "kappa", qn_json_real((double)c->kappa));
     qn_json_put(&j, "clip", qn_json_real((double)c->clip));
-    qn_json_put(&j, "codec", json_string(p->coded ? "huffman" : "bitpack"));
+    qn_json_put(&j, "codec", json_string(qn_codec_name(p->codec)));
     return j;
 }
 

@@ -100,6 +100,7 @@ static void add_matrix(struct qn_report_sums *s, const struct qn_sum_input *in,
     s->signal += signal;
     s->packed_bytes += (double)best->packed_bytes;
     s->coded_bytes += (double)best->huffman_bytes;
+    s->tans_bytes += (double)best->tans_bytes;
     s->int_coded_bytes += coded_int_bytes(in->coded, best);
     for (unsigned bits = QN_SUM_MIN_BITS; bits <= QN_SUM_MAX_BITS; bits++) {
         const struct qn_fixed_comparison *f = qn_report_fixed(in->comparison, g, bits);
@@ -224,6 +225,7 @@ json_t *qn_report_sizes(const struct qn_report_sums *s, double plan, double arch
                   {"as stored", s->stored_bytes, true},
                   {"8-bit QINS, packed", s->packed_bytes, false},
                   {"8-bit QINS, Huffman", s->coded_bytes, false},
+                  {"8-bit QINS, tans", s->tans_bytes, false},
                   {"INT of that error, Huffman", s->int_coded_bytes, false},
                   {"plan, predicted", plan, false},
                   {"archive", archive, true}};

@@ -34,10 +34,10 @@ struct qn_rate_sum {
 struct qn_report_sums {
     size_t tensors, matrices;
     double float_elements, matrix_elements, signal;
-    double fp32_bytes, stored_bytes;                   /* of all tensors */
-    double packed_bytes, coded_bytes, int_coded_bytes; /* matrices as 8-bit QINS packed, the same
-                                                          codes coded, INT of no more error coded;
-                                                          the rest as it is stored */
+    double fp32_bytes, stored_bytes; /* of all tensors */
+    /* Matrices as 8-bit QINS packed, the same codes by Huffman and by tans, INT of no more error by
+     * Huffman; the rest as it is stored. */
+    double packed_bytes, coded_bytes, tans_bytes, int_coded_bytes;
     struct qn_fixed_sum fixed[QN_SUM_WIDTHS];
     struct qn_rate_sum rates[QN_SUM_RATES];
     double reference_error[QN_BLOCK_FORMATS];

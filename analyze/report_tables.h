@@ -17,11 +17,12 @@ enum qn_table_column {
     QN_COLUMN_P50_REL_ERROR,
     QN_COLUMN_P90_REL_ERROR,
     QN_COLUMN_P99_REL_ERROR,
+    QN_COLUMN_TANS_BITS,
     QN_TABLE_COLUMNS,
 };
 #define QN_TABLE_HEADS                                                                             \
     "set granularity levels kappa clip entropy_bits packed_bits huffman_bits sqnr_db "             \
-    "weighted_sqnr_db p50_rel_error p90_rel_error p99_rel_error"
+    "weighted_sqnr_db p50_rel_error p90_rel_error p99_rel_error tans_bits"
 
 /* Of "coded_rates": for each rate what QINS, INT and the best of all reach, by squared error and by
  * calibration-weighted error in dB, by relative error as its 99th percentile. */

@@ -114,6 +114,7 @@ static void candidate_row(const struct qn_candidate *c, bool coded, const struct
     row[QN_COLUMN_P50_REL_ERROR] = (float)c->p50_rel_error;
     row[QN_COLUMN_P90_REL_ERROR] = (float)c->p90_rel_error;
     row[QN_COLUMN_P99_REL_ERROR] = (float)c->p99_rel_error;
+    row[QN_COLUMN_TANS_BITS] = (float)((double)c->tans_bytes * bits);
 }
 
 static enum qins_status add_candidates(struct qn_report_builder *b, const char *group,
@@ -213,9 +214,9 @@ static json_t *chosen_by_plan(const struct qn_plan_tensor *t, const struct findi
         qn_json_put(&j, "granularity", json_string(qn_granularity_name(c.granularity)));
         qn_json_put(&j, "entropy_bits", qn_json_real(c.entropy_bits));
         db = c.sqnr_db;
+        const uint64_t bytes = qn_candidate_bytes(&c, line->codec);
         if (isnan(bits))
-            bits = 8.0 *
-                   (double)(line->codec == QN_CODEC_BITPACK ? c.packed_bytes : c.huffman_bytes) / n;
+            bits = 8.0 * (double)(bytes ? bytes : c.huffman_bytes) / n;
     }
     if (f->compared && t->predicted_error > 0.0) {
         const double rms = f->study.statistics.rms;
