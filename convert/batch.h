@@ -1,5 +1,7 @@
-/* One batch of a conversion: some consecutive tensors, looked at and then encoded into a sink
- * while their source is still in the page cache. */
+/* Batches of a conversion: some consecutive tensors each, looked at and then encoded into a sink
+ * while their source is still in the page cache. Batches follow each other like parts on a line:
+ * while one is encoded and written the next is looked at, so that threads have something to do at
+ * the end of each, and nobody waits for a search or a write. */
 #ifndef QINS_CONVERT_BATCH_H
 #define QINS_CONVERT_BATCH_H
 
@@ -16,7 +18,7 @@ struct qn_unit {
     struct qn_archive_tensor t; /* its name belongs to the checkpoint, its blocks to it */
     size_t index;               /* in the checkpoint */
     uint64_t chunks_done;       /* by an earlier run */
-    struct qn_look *looks;      /* one, or one a block; while its batch is under way */
+    struct qn_look *looks;      /* one, or one a block: its batch's */
     bool settled;               /* kappa, clip and scale are fixed */
     bool begun;                 /* the sink knows it */
 };
@@ -47,8 +49,21 @@ enum qins_status qn_encoder_init(struct qn_encoder *e, struct qn_checkpoint *sou
                                  unsigned threads, struct qins_error *err);
 void qn_encoder_finish(struct qn_encoder *e); /* a zeroed one is accepted */
 
-/* Looks at, settles and encodes N units, in order. */
-enum qins_status qn_encode_batch(struct qn_encoder *e, struct qn_unit *units, size_t n,
-                                 struct qins_error *err);
+struct qn_batch {
+    struct qn_unit *units; /* the caller's */
+    size_t n, next;        /* next: first unit whose end the sink has not seen */
+    struct qn_look *looks;
+    size_t n_looks;
+};
+
+enum qins_status qn_batch_init(struct qn_batch *b, struct qn_unit *units, size_t n,
+                               struct qins_error *err);
+void qn_batch_finish(struct qn_batch *b); /* a zeroed one is accepted; the units stay */
+
+/* At once: encodes ENCODE, which has been SHAPE in a call before; looks at SHAPE, which has been
+ * ABS_MAX before, and settles it; and takes the first look at ABS_MAX. Each may be NULL. */
+enum qins_status qn_encode_flight(struct qn_encoder *e, struct qn_batch *encode,
+                                  struct qn_batch *shape, struct qn_batch *abs_max,
+                                  struct qins_error *err);
 
 #endif

@@ -130,49 +130,87 @@ static void skip_done(struct conversion *c)
         c->encoder.done += list->items[i].n_bytes;
 }
 
-/* Units from tensor *NEXT on, as many as make a batch; those that were made are to be freed, also
- * on failure. */
-static enum qins_status fill_batch(struct conversion *c, size_t *next, bool *open,
-                                   struct qn_unit *units, size_t *n, struct qins_error *err)
+/* A batch and its units. */
+struct load {
+    struct qn_batch batch;
+    struct qn_unit *units; /* room for BATCH_TENSORS */
+    size_t n;
+};
+
+/* Units from tensor *NEXT on, as many as make a batch. */
+static enum qins_status fill_load(struct conversion *c, size_t *next, bool *open, struct load *l,
+                                  struct qins_error *err)
 {
     size_t count = c->source->tensors.count, blocks = 0;
     uint64_t bytes = 0;
     enum qins_status st = QINS_OK;
-    while (st == QINS_OK && *n < BATCH_TENSORS && *next < count && bytes < BATCH_BYTES &&
+    while (st == QINS_OK && l->n < BATCH_TENSORS && *next < count && bytes < BATCH_BYTES &&
            blocks < BATCH_BLOCKS) {
-        struct qn_unit *u = &units[*n];
+        struct qn_unit *u = &l->units[l->n];
         bytes += c->source->tensors.items[*next].n_bytes;
         st = init_unit(c, *next, u, err);
-        ++*n;
+        ++l->n;
         ++*next;
         if (st == QINS_OK && *open)
             st = adopt_open_tensor(c, u, err);
         *open = false;
         blocks += u->t.n_blocks;
     }
+    return st == QINS_OK ? qn_batch_init(&l->batch, l->units, l->n, err) : st;
+}
+
+static void empty_load(struct load *l)
+{
+    qn_batch_finish(&l->batch);
+    for (size_t i = 0; i < l->n; i++)
+        free(l->units[i].t.blocks);
+    l->n = 0;
+}
+
+static struct qn_batch *batch_of(struct load *l)
+{
+    return l->n ? &l->batch : NULL;
+}
+
+/* Each load passes through three flights: load K is in the places K, K + 1 and K + 2 of LOADS. */
+static enum qins_status encode_loads(struct conversion *c, struct load loads[3], size_t next,
+                                     struct qins_error *err)
+{
+    const size_t count = c->source->tensors.count;
+    bool open = c->state.tensor_open;
+    enum qins_status st = QINS_OK;
+    for (size_t k = 0; st == QINS_OK; k++) {
+        struct load *first = &loads[k % 3], *second = &loads[(k + 2) % 3],
+                    *third = &loads[(k + 1) % 3];
+        if (next < count)
+            st = fill_load(c, &next, &open, first, err);
+        if (first->n + second->n + third->n == 0)
+            break;
+        if (st == QINS_OK)
+            st = qn_encode_flight(&c->encoder, batch_of(third), batch_of(second), batch_of(first),
+                                  err);
+        empty_load(third);
+    }
     return st;
 }
 
 static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
 {
-    size_t count = c->source->tensors.count, next = c->state.tensors_done;
-    struct qn_unit *units = malloc(BATCH_TENSORS * sizeof *units);
-    enum qins_status st = QINS_OK;
+    struct load loads[3] = {{.n = 0}};
+    struct qn_unit *units = malloc(3 * BATCH_TENSORS * sizeof *units);
     if (!units)
         return qn_fail_memory(err);
-    if (next > count)
+    for (size_t i = 0; i < 3; i++)
+        loads[i].units = units + i * BATCH_TENSORS;
+    enum qins_status st = QINS_OK;
+    if (c->state.tensors_done > c->source->tensors.count)
         st = qn_fail_at(err, QINS_ERR_FORMAT, c->out, NULL, QN_NO_OFFSET,
                         "the .part file holds more tensors than the source; remove it");
     skip_done(c);
-    bool open = c->state.tensor_open;
-    while (st == QINS_OK && next < count) {
-        size_t n = 0;
-        st = fill_batch(c, &next, &open, units, &n, err);
-        if (st == QINS_OK)
-            st = qn_encode_batch(&c->encoder, units, n, err);
-        for (size_t i = 0; i < n; i++)
-            free(units[i].t.blocks);
-    }
+    if (st == QINS_OK)
+        st = encode_loads(c, loads, c->state.tensors_done, err);
+    for (size_t i = 0; i < 3; i++)
+        empty_load(&loads[i]);
     free(units);
     return st;
 }
@@ -203,8 +241,10 @@ static enum qins_status assemble(struct conversion *c, struct qins_error *err)
         st = qn_check_stop(c->monitor, err);
     if (st == QINS_OK)
         st = check_unchanged(c, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK) {
+        qn_archive_writer_use_threads(c->writer, c->options->threads);
         st = qn_archive_writer_commit(c->writer, &c->source->attachments, NULL, err);
+    }
     return st;
 }
 

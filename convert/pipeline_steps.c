@@ -172,7 +172,7 @@ static bool archive_stands(const struct qn_pipeline *p, const json_t *report)
         qn_archive_open(&a, p->files[QN_FILE_ARCHIVE], NULL) == QINS_OK) {
         qn_digest_hex(&a->body_hash, found);
         stands = same_text(text_of(report, "archive_hash"), found) &&
-                 qn_archive_check_hash(a, p->monitor, NULL) == QINS_OK;
+                 qn_archive_check_hash(a, p->convert.threads, p->monitor, NULL) == QINS_OK;
     }
     qn_archive_destroy(a);
     return stands;

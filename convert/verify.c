@@ -333,11 +333,11 @@ static json_t *make_report(const struct verification *v, bool ok, double seconds
 }
 
 static enum qins_status prepare(struct verification *v, const char *archive, const char *against,
-                                struct qins_error *err)
+                                unsigned threads, struct qins_error *err)
 {
     enum qins_status st = qn_archive_open(&v->archive, archive, err);
     if (st == QINS_OK)
-        st = qn_archive_check_hash(v->archive, v->monitor, err);
+        st = qn_archive_check_hash(v->archive, threads, v->monitor, err);
     if (st == QINS_OK && against)
         st = qn_checkpoint_open(&v->source, against, v->monitor, err);
     if (st != QINS_OK)
@@ -366,7 +366,7 @@ enum qins_status qn_verify(const char *archive, const char *against, unsigned th
 {
     struct verification v = {.monitor = monitor};
     double begun = qn_seconds();
-    enum qins_status st = prepare(&v, archive, against, err);
+    enum qins_status st = prepare(&v, archive, against, threads, err);
     if (st == QINS_OK)
         st = sweep(&v, threads, err);
     if (st == QINS_OK)

@@ -142,14 +142,14 @@ void qn_archive_destroy(struct qn_archive *a)
     free(a);
 }
 
-enum qins_status qn_archive_check_hash(const struct qn_archive *a, const struct qn_monitor *monitor,
-                                       struct qins_error *err)
+enum qins_status qn_archive_check_hash(const struct qn_archive *a, unsigned threads,
+                                       const struct qn_monitor *monitor, struct qins_error *err)
 {
     struct qn_userblock u;
     struct qn_digest found;
     enum qins_status st = read_userblock(&a->file, &u, err);
     if (st == QINS_OK)
-        st = qn_userblock_hash_body(&a->file, monitor, &found, err);
+        st = qn_userblock_hash_body(&a->file, threads, monitor, &found, err);
     if (st == QINS_OK && memcmp(found.bytes, u.body_hash.bytes, sizeof found.bytes) != 0)
         st = qn_fail(err, QINS_ERR_FORMAT,
                      "the archive's contents are not those its user block describes: damaged, or "

@@ -31,8 +31,8 @@ void qn_archive_destroy(struct qn_archive *a); /* accepts NULL */
 
 /* Reads the whole file and compares with the user block's hash: QINS_ERR_FORMAT if it differs
  * ("... what h5repack or an editor made of an archive is no longer one"). */
-enum qins_status qn_archive_check_hash(const struct qn_archive *a, const struct qn_monitor *monitor,
-                                       struct qins_error *err);
+enum qins_status qn_archive_check_hash(const struct qn_archive *a, unsigned threads,
+                                       const struct qn_monitor *monitor, struct qins_error *err);
 
 /* Appends the payload of chunk CHUNK of tensor TENSOR to *out, after clearing it, and checks it
  * against the chunk table. */

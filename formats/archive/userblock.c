@@ -16,7 +16,7 @@ enum {
     SELF_HASH = 504,
 };
 
-enum { BLOCK = 1 << 20 }; /* bytes hashed at a time */
+enum { BLOCK = 256 << 10 }; /* bytes read, and hashed while they are in the cache */
 
 static const char magic[8] = "QINSARC";
 
@@ -95,26 +95,60 @@ enum qins_status qn_userblock_unpack(const void *data, size_t size, uint64_t fil
     return QINS_OK;
 }
 
-enum qins_status qn_userblock_hash_body(const struct qn_file *f, const struct qn_monitor *monitor,
-                                        struct qn_digest *out, struct qins_error *err)
+/* Blocks are read by several threads and hashed by one, which is faster than they. */
+struct body_hash {
+    const struct qn_file *file;
+    const struct qn_monitor *monitor;
+    struct qn_hasher *hasher;
+    uint8_t *blocks; /* one a slot */
+};
+
+static uint64_t block_at(uint64_t item)
 {
-    uint8_t *block = malloc(BLOCK);
-    struct qn_hasher *hasher = qn_hasher_create();
-    enum qins_status st = block && hasher ? QINS_OK : qn_fail_memory(err);
-    uint64_t at = QN_USERBLOCK_SIZE;
-    while (st == QINS_OK && at < f->size) {
-        size_t n = (size_t)qn_min_u64(f->size - at, BLOCK);
-        st = qn_check_stop(monitor, err);
-        if (st == QINS_OK)
-            st = qn_file_read(f, at, block, n, err);
-        if (st == QINS_OK)
-            qn_hasher_add(hasher, block, n);
-        at += n;
-        qn_progress(monitor, "hash the archive", at, f->size);
-    }
+    return QN_USERBLOCK_SIZE + item * BLOCK;
+}
+
+static size_t block_size(const struct body_hash *b, uint64_t item)
+{
+    return (size_t)qn_min_u64(b->file->size - block_at(item), BLOCK);
+}
+
+static enum qins_status read_block(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    const struct body_hash *b = ctx;
+    return qn_file_read(b->file, block_at(item), b->blocks + (size_t)slot * BLOCK,
+                        block_size(b, item), err);
+}
+
+static enum qins_status hash_block(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+{
+    const struct body_hash *b = ctx;
+    const size_t size = block_size(b, item);
+    (void)err;
+    qn_hasher_add(b->hasher, b->blocks + (size_t)slot * BLOCK, size);
+    qn_progress(b->monitor, "hash the archive", block_at(item) + size, b->file->size);
+    return QINS_OK;
+}
+
+enum qins_status qn_userblock_hash_body(const struct qn_file *f, unsigned threads,
+                                        const struct qn_monitor *monitor, struct qn_digest *out,
+                                        struct qins_error *err)
+{
+    struct qn_ordered job = {.work = read_block,
+                             .emit = hash_block,
+                             .threads = threads,
+                             .slots = threads > 1 ? 2 * threads : 1,
+                             .monitor = monitor};
+    struct body_hash b = {f, monitor, qn_hasher_create(), malloc((size_t)job.slots * BLOCK)};
+    enum qins_status st = b.hasher && b.blocks ? QINS_OK : qn_fail_memory(err);
+    job.ctx = &b;
+    if (f->size > QN_USERBLOCK_SIZE)
+        job.end = qn_div_up(f->size - QN_USERBLOCK_SIZE, BLOCK);
     if (st == QINS_OK)
-        *out = qn_hasher_digest(hasher);
-    qn_hasher_destroy(hasher);
-    free(block);
+        st = qn_run_ordered(&job, err);
+    if (st == QINS_OK)
+        *out = qn_hasher_digest(b.hasher);
+    qn_hasher_destroy(b.hasher);
+    free(b.blocks);
     return st;
 }

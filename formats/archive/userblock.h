@@ -31,9 +31,10 @@ enum qins_status qn_userblock_unpack(const void *data, size_t size, uint64_t fil
 /* True if [offset, offset + size) lies behind the user block and inside the file. */
 bool qn_userblock_in_body(uint64_t file_size, uint64_t offset, uint64_t size);
 
-/* Hashes the bytes of F behind the user block. MONITOR may be NULL. */
-enum qins_status qn_userblock_hash_body(const struct qn_file *f, const struct qn_monitor *monitor,
-                                        struct qn_digest *out, struct qins_error *err);
+/* Hashes the bytes of F behind the user block, read by THREADS. MONITOR may be NULL. */
+enum qins_status qn_userblock_hash_body(const struct qn_file *f, unsigned threads,
+                                        const struct qn_monitor *monitor, struct qn_digest *out,
+                                        struct qins_error *err);
 
 /* True if DATA begins with the magic. */
 bool qn_userblock_has_magic(const void *data, size_t size);

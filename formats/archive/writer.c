@@ -17,6 +17,7 @@ struct qn_archive_writer {
     struct qn_fingerprint fingerprint;
     bool tensor_open; /* the manifest's last one */
     uint64_t chunks_done;
+    unsigned threads;
 };
 
 static struct qn_archive_writer *writer_of(struct qn_sink *s)
@@ -108,6 +109,7 @@ enum qins_status qn_archive_writer_create(struct qn_archive_writer **out, const 
         return qn_fail_memory(err);
     w->sink = (struct qn_sink){writer_begin, writer_chunk, writer_end};
     w->output.fd = -1;
+    w->threads = 1;
     w->manifest.source_format = qn_strdup(source_format, err);
     enum qins_status st = w->manifest.source_format ? QINS_OK : QINS_ERR_MEMORY;
     if (st == QINS_OK)
@@ -119,6 +121,11 @@ enum qins_status qn_archive_writer_create(struct qn_archive_writer **out, const 
     else
         qn_archive_writer_destroy(w);
     return st;
+}
+
+void qn_archive_writer_use_threads(struct qn_archive_writer *w, unsigned threads)
+{
+    w->threads = threads;
 }
 
 struct qn_sink *qn_archive_writer_sink(struct qn_archive_writer *w)
@@ -171,7 +178,7 @@ static enum qins_status write_userblock(struct qn_archive_writer *w, struct qn_u
     if (end < QN_USERBLOCK_SIZE)
         return qn_fail_errno(err, f.path, "cannot measure the file");
     f.size = u->file_size = (uint64_t)end;
-    enum qins_status st = qn_userblock_hash_body(&f, NULL, &u->body_hash, err);
+    enum qins_status st = qn_userblock_hash_body(&f, w->threads, NULL, &u->body_hash, err);
     if (st != QINS_OK)
         return st;
     qn_userblock_pack(u, block);

@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!test_memory_file_set(&file, image, image_size))
         abort();
     if (qn_archive_open(&a, file.path, NULL) == QINS_OK) {
-        if (qn_archive_check_hash(a, NULL, NULL) != QINS_OK)
+        if (qn_archive_check_hash(a, 1, NULL, NULL) != QINS_OK)
             abort();
         decode_some(a);
         read_transport(a);
