@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "core/linalg.h"
 #include "model/kernels.h"
+#include "model/packed.h"
 
 #include <string.h>
 
@@ -111,6 +112,10 @@ static size_t few_block(const struct qn_matrix *w)
 void qn_linear(struct qn_pool *pool, const struct qn_matrix *w, const float *x, size_t rows,
                size_t x_stride, float *y, size_t y_stride, float *scratch)
 {
+    if (w->packed) {
+        qn_packed_multiply(pool, w->packed, w->bias, x, rows, x_stride, y, y_stride, scratch);
+        return;
+    }
     bool few = rows <= FEW_ROWS;
     struct task t = {w, qn_kernels(), x, y, rows, x_stride, y_stride, scratch, 0};
     t.block = few ? few_block(w) : MANY_OUTPUTS;
@@ -121,12 +126,15 @@ void qn_linear(struct qn_pool *pool, const struct qn_matrix *w, const float *x, 
 
 size_t qn_linear_scratch(void)
 {
-    return QN_LINEAR_PANEL;
+    const size_t packed = qn_packed_scratch();
+    return packed > QN_LINEAR_PANEL ? packed : QN_LINEAR_PANEL;
 }
 
 void qn_matrix_row(const struct qn_matrix *w, size_t row, float *dst)
 {
-    if (w->dtype == QINS_F32)
+    if (w->packed)
+        qn_packed_rows(w->packed, row, 1, dst, NULL);
+    else if (w->dtype == QINS_F32)
         memcpy(dst, element(w, row, 0), w->in * sizeof *dst);
     else
         qn_kernels()->widen(w->dtype, dst, element(w, row, 0), w->in);

@@ -11,6 +11,7 @@
 
 #include "core/pool.h"
 #include "formats/codec/chunk_layout.h"
+#include "formats/codec/kernels.h"
 #include "model/packed_kernels.h"
 
 enum {
@@ -18,18 +19,29 @@ enum {
     QN_PACKED_MAX_IN = 1 << 17,
 };
 
+/* Codes of one grid; private to model/packed*.c. */
+struct qn_packed_grid {
+    struct qn_grid grid;
+    struct qn_packed_table packed, bytes; /* for codes as they are packed, and one to a byte */
+    struct qn_code_decoder decoder;       /* its data left open */
+};
+
 /* Consecutive rows from one payload: a plain chunk, or one part of QN_CONTENT_BLOCKS. */
 struct qn_packed_run {
     size_t first, rows;
-    enum qn_codec_id codec; /* BITPACK: codes lie packed, `bits` each; else coded symbols */
-    unsigned bits, raw_bits;
-    bool fixed; /* goes through the integer kernels */
-    const uint8_t *data, *raw;
-    size_t data_size, raw_size; /* bytes; QN_PACKED_MARGIN readable ones behind them */
+    enum qn_codec_id codec; /* BITPACK; else TANS or HUFFMAN: a symbol is a code */
+    bool fixed;             /* goes through the integer kernels */
+    const uint8_t *data;    /* QN_PACKED_MARGIN readable bytes are behind it */
+    size_t size;            /* bytes */
     const float *scales;
-    uint32_t row_length, group; /* geometry of scales; row_length is that of all elements or `in` */
-    const struct qn_packed_table *table;
-    const struct qn_grid *grid;
+    size_t row_scales, group; /* as struct qn_packed_rows has them */
+    struct qn_packed_grid *grid;
+};
+
+/* What a thread does at a time: rows of a run. */
+struct qn_packed_item {
+    const struct qn_packed_run *run;
+    size_t first, rows; /* of the run */
 };
 
 /* Read-only once it is sealed: any number of threads may multiply by it. */
@@ -38,16 +50,16 @@ struct qn_packed {
     bool looked_up; /* rows are read one at a time: qn_packed_rows() */
     struct qn_packed_run *runs;
     size_t n_runs;
-    struct qn_packed_item *items; /* what a thread does at a time; private */
+    size_t block;                 /* inputs that share a scale; 0: no run goes through kernels */
+    struct qn_packed_item *items; /* made by qn_packed_seal() */
     size_t n_items;
-    void *grids; /* distinct ones, with their tables; private */
-    size_t n_grids;
     uint64_t bytes; /* codes, scales and tables */
 };
 
 /* Whether a run can be made of a payload with this header (that has passed qn_chunk_parse(), and
  * is none of QN_CONTENT_BLOCKS) that begins at a row's beginning, for rows of IN elements: it has
- * codes, whole rows, and IN is at most QN_PACKED_MAX_IN. */
+ * codes and whole rows, with scales of rows, of groups within rows or of the whole payload, and IN
+ * is at most QN_PACKED_MAX_IN. */
 bool qn_packed_takes(const struct qn_chunk_header *h, size_t in);
 /* Bytes of memory that its run wants, a multiple of QN_PACKED_ALIGNMENT. LOOKED_UP as below. */
 size_t qn_packed_room(const struct qn_chunk_header *h, bool looked_up);

@@ -15,6 +15,7 @@ struct qn_matrix {
     bool transposed;                       /* data is [in][out], stride >= out */
     const float *bias;                     /* [out] or NULL */
     const struct qn_native_matrix *native; /* of model/native.h; or NULL, the ordinary thing */
+    const struct qn_packed *packed;        /* of model/packed.h, data is NULL then; or NULL */
 };
 
 struct qn_norm {
