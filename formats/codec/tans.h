@@ -22,6 +22,7 @@ enum {
     QN_TANS_MAX_SYMBOLS = 1 << 26,
     QN_TANS_HAS_ESCAPES = 1 << 4, /* in the first byte, above k */
     QN_TANS_INTERLEAVED = 1 << 5,
+    QN_TANS_HAS_RUNS = 1 << 6, /* alone: the parts have heads of their own */
     /* Below this many, 248 first states cost more than speed is worth. */
     QN_TANS_WORTH_INTERLEAVING = 1 << 15,
     /* Bytes that a kernel may read at once. */
@@ -47,12 +48,13 @@ size_t qn_tans_encode_counted(const uint32_t counts[256], const uint8_t *src, si
 
 /* What the parts share. */
 
-size_t qn_tans_decode_scratch(size_t n);
+enum { QN_TANS_COST_BITS = 16 }; /* a cost is in units of 2^-16 bits */
 
 /* How a stream's symbols are coded. */
 struct qn_tans_model {
     unsigned k, entries;
     unsigned escapes;              /* escaped classes */
+    uint64_t cost;                 /* of all symbols' bits, if states were ideal */
     uint8_t class_of[128];         /* of each entry but that of the escapes */
     uint8_t escaped[256];          /* classes, ascending */
     uint8_t table[QN_TANS_STATES]; /* entry of each state */
@@ -63,6 +65,17 @@ struct qn_tans_model_work {
     uint64_t keys[QN_TANS_STATES];
     struct qn_tans_model candidate;
 };
+
+/* The mode without runs. A model chosen from COUNTS; INTERLEAVED symbols and more make
+ * QN_TANS_STREAMS bitstreams. */
+size_t qn_tans_encode_scratch(size_t n);
+size_t qn_tans_encode_plain(const uint32_t counts[256], const struct qn_tans_model *model,
+                            size_t interleaved, const uint8_t *src, size_t n, uint8_t *dst,
+                            size_t capacity, void *scratch);
+size_t qn_tans_decode_scratch(size_t n);
+bool qn_tans_begin_plain(const uint8_t *src, size_t src_size, size_t n, void *scratch);
+bool qn_tans_next_plain(void *scratch, uint8_t *dst, size_t n);
+bool qn_tans_end_plain(void *scratch);
 
 static inline unsigned qn_tans_log2_ceil(unsigned m)
 {

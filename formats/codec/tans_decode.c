@@ -278,7 +278,7 @@ static void take_raw(struct decode_work *w, uint8_t *dst, size_t n)
     d->raw += bytes;
 }
 
-bool qn_tans_begin(const uint8_t *src, size_t src_size, size_t n, void *scratch)
+bool qn_tans_begin_plain(const uint8_t *src, size_t src_size, size_t n, void *scratch)
 {
     struct decode_work *w = scratch;
     struct layout *l = &w->layout;
@@ -307,7 +307,7 @@ bool qn_tans_begin(const uint8_t *src, size_t src_size, size_t n, void *scratch)
     return true;
 }
 
-bool qn_tans_next(void *scratch, uint8_t *dst, size_t n)
+bool qn_tans_next_plain(void *scratch, uint8_t *dst, size_t n)
 {
     struct decode_work *w = scratch;
     const struct layout *l = &w->layout;
@@ -333,7 +333,7 @@ bool qn_tans_next(void *scratch, uint8_t *dst, size_t n)
 
 /* All escapes are used, all streams up to the bit that ends them, and lanes are where they began.
  */
-bool qn_tans_end(void *scratch)
+bool qn_tans_end_plain(void *scratch)
 {
     const struct decode_work *w = scratch;
     const struct layout *l = &w->layout;
@@ -347,10 +347,4 @@ bool qn_tans_end(void *scratch)
     for (size_t lane = 0; lane < l->lanes; lane++)
         ok = ok && w->is_first[d->state[lane]];
     return ok;
-}
-
-bool qn_tans_decode(const uint8_t *src, size_t src_size, uint8_t *dst, size_t n, void *scratch)
-{
-    return qn_tans_begin(src, src_size, n, scratch) && qn_tans_next(scratch, dst, n) &&
-           qn_tans_end(scratch);
 }

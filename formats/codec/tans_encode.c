@@ -1,5 +1,4 @@
 #include "core/bytes.h"
-#include "formats/codec/histogram.h"
 #include "formats/codec/kernels_list.h"
 #include "formats/codec/tans.h"
 
@@ -14,9 +13,6 @@ enum {
 struct encode_work {
     struct qn_tans_encoder encoder;
     struct qn_tans_model model;
-    struct qn_tans_model_work model_work;
-    struct qn_histogram_work histogram;
-    uint32_t counts[256];
     uint8_t first[128]; /* state of each entry */
     uint8_t rank[256];  /* of each symbol's class among the escaped ones */
     uint8_t buffer[];   /* the merged streams, then escaped symbols */
@@ -27,17 +23,10 @@ static size_t merged_room(size_t n, size_t streams)
     return QN_TANS_MARGIN + (n / (streams * LANES) + 1) * streams * QN_TANS_STEP_BYTES + streams;
 }
 
-size_t qn_tans_bound(size_t n)
+size_t qn_tans_encode_scratch(size_t n)
 {
-    return n > QN_TANS_MAX_SYMBOLS ? 0 : n + 2; /* k = 8 */
-}
-
-size_t qn_tans_scratch(size_t n)
-{
-    const size_t streams = qn_tans_stream_count(n);
-    const size_t encode = sizeof(struct encode_work) + merged_room(n, streams) + n;
-    const size_t decode = qn_tans_decode_scratch(n);
-    return encode > decode ? encode : decode;
+    /* One stream takes no more room than many. */
+    return sizeof(struct encode_work) + merged_room(n, STREAMS) + n;
 }
 
 static void fill_tables(struct encode_work *w)
@@ -231,11 +220,11 @@ static uint8_t *put_raw(const uint8_t *src, size_t n, unsigned k, uint8_t *p)
     return p;
 }
 
-static uint32_t count_escaped(const struct encode_work *w)
+static uint32_t count_escaped(const struct encode_work *w, const uint32_t counts[256])
 {
     uint32_t sum = 0;
     for (unsigned s = 0; s < 256; s++)
-        sum += w->rank[s] == NO_RANK ? 0 : w->counts[s];
+        sum += w->rank[s] == NO_RANK ? 0 : counts[s];
     return sum;
 }
 
@@ -250,18 +239,17 @@ static size_t store(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity)
     return n + 2;
 }
 
-static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, uint8_t *dst,
-                           size_t capacity)
+static size_t encode_model(struct encode_work *w, const uint32_t counts[256], const uint8_t *src,
+                           size_t n, uint8_t *dst, size_t capacity)
 {
     const struct qn_tans_model *m = &w->model;
     const bool coded = m->entries > 1;
     uint8_t head[QN_TANS_MODEL_MAX], offsets[STREAMS];
-    const size_t streams = coded ? qn_tans_stream_count(n) : 1;
+    const size_t streams = w->encoder.streams;
     const size_t lanes = n < streams * LANES ? n : streams * LANES;
     size_t merged = 0;
-    w->encoder.streams = (unsigned)streams;
     fill_tables(w);
-    const uint32_t escaped = count_escaped(w);
+    const uint32_t escaped = count_escaped(w, counts);
     const size_t head_size =
         qn_tans_write_model(m, streams > 1 ? QN_TANS_INTERLEAVED : 0, escaped, head);
     size_t size = head_size + qn_div_up((uint64_t)n * m->k, 8) +
@@ -291,25 +279,14 @@ static size_t encode_model(struct encode_work *w, const uint8_t *src, size_t n, 
     return (size_t)(p - dst) + merged;
 }
 
-size_t qn_tans_encode_counted(const uint32_t counts[256], const uint8_t *src, size_t n,
-                              uint8_t *dst, size_t capacity, void *scratch)
+size_t qn_tans_encode_plain(const uint32_t counts[256], const struct qn_tans_model *model,
+                            size_t interleaved, const uint8_t *src, size_t n, uint8_t *dst,
+                            size_t capacity, void *scratch)
 {
     struct encode_work *w = scratch;
-    if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
-        return 0;
-    memcpy(w->counts, counts, sizeof w->counts);
-    qn_tans_choose(w->counts, n, &w->model, &w->model_work);
     const size_t limit = capacity < n + 1 ? capacity : n + 1;
-    size_t size = w->model.k == 8 ? 0 : encode_model(w, src, n, dst, limit);
+    w->model = *model;
+    w->encoder.streams = n < interleaved || model->entries == 1 ? 1 : STREAMS;
+    size_t size = model->k == 8 ? 0 : encode_model(w, counts, src, n, dst, limit);
     return size > 0 ? size : store(src, n, dst, capacity);
-}
-
-size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacity, void *scratch)
-{
-    struct encode_work *w = scratch;
-    uint32_t counts[256];
-    if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
-        return 0;
-    qn_histogram(src, n, counts, &w->histogram);
-    return qn_tans_encode_counted(counts, src, n, dst, capacity, scratch);
 }

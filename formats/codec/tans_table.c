@@ -5,8 +5,8 @@
 
 enum {
     STATES = QN_TANS_STATES,
-    MAX_K = 5,           /* more raw bits than that never paid on weights */
-    LOG_ONE = 16,        /* fixed-point bits of log2_table */
+    MAX_K = 5,                   /* more raw bits than that never paid on weights */
+    LOG_ONE = QN_TANS_COST_BITS, /* fixed-point bits of log2_table */
     KEY_BITS = 40,       /* of the places of states in the table; 3 * 511^2 < 2^20 comes on top */
     USUAL_DIVISOR = 362, /* of thresholds: where a class's own state costs what an escape costs */
 };
@@ -141,6 +141,7 @@ static void try_threshold(struct search *s, unsigned k, unsigned divisor)
         return;
     s->cost = cost;
     *s->best = *s->candidate;
+    s->best->cost = cost;
     memcpy(s->best_q, q, sizeof q);
 }
 
@@ -157,7 +158,7 @@ void qn_tans_choose(const uint32_t counts[256], size_t n, struct qn_tans_model *
     uint64_t classes[256];
     struct search s = {classes, n, out, &work->candidate, (uint64_t)n * 8 << LOG_ONE, {0}};
     /* What every stream allows: all bits raw. */
-    *out = (struct qn_tans_model){.k = 8, .entries = 1, .count = {STATES}};
+    *out = (struct qn_tans_model){.k = 8, .entries = 1, .cost = s.cost, .count = {STATES}};
     for (unsigned k = 0; k <= MAX_K; k++) {
         count_classes(counts, k, classes);
         try_threshold(&s, k, USUAL_DIVISOR);

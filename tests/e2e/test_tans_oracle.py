@@ -57,6 +57,54 @@ def read_classes(r, n_classes):
     return [c for c, bit in enumerate(r.fields(n_classes, 1)) if bit]
 
 
+def length(counts):
+    """One length from an iterator of bytes."""
+    total = 0
+    for byte in counts:
+        total += byte
+        if byte < 255:
+            return total
+    raise Refused
+
+
+def decode_runs(data, n):
+    r = Reader(data)
+    require(r.integer(1) == 64)
+    z, parts = r.bytes(1), []
+    counts = [(r.integer(4), r.integer(4)), (r.integer(4), r.integer(4)), (r.integer(4), None)]
+    for i, (count, size) in enumerate(counts):
+        require(1 <= count <= (n if i == 2 else n // 4 + 1))
+        parts.append(decode(r.bytes(len(data) - r.at if size is None else size), count))
+    gaps, runs, values, out = iter(parts[0]), iter(parts[1]), Reader(parts[2]), b""
+    in_run = False
+    while len(out) < n:
+        count = length(runs if in_run else gaps)
+        out += z * count if in_run else values.bytes(count)
+        in_run = not in_run
+    require(len(out) == n and values.at == len(parts[2]) and not list(gaps) and not list(runs))
+    return out
+
+
+def decode_any(data, n):
+    return decode_runs(data, n) if data[:1] == b"@" else decode(data, n)
+
+
+def counted(lengths):
+    return b"".join(b"\xff" * (x // 255) + bytes([x % 255]) for x in lengths)
+
+
+def encode_runs(z, pieces):
+    """PIECES: gap, length of a run, gap, …; parts as they are, k = 8."""
+    def stored(part):
+        return b"\x08\x01" + part
+    gaps, runs = counted(map(len, pieces[::2])), counted(pieces[1::2])
+    values = b"".join(pieces[::2])
+    out = bytes([64, z])
+    for part in gaps, runs:
+        out += len(part).to_bytes(4, "little") + (len(part) + 2).to_bytes(4, "little")
+    return out + len(values).to_bytes(4, "little") + stored(gaps) + stored(runs) + stored(values)
+
+
 def decode(data, n):
     r = Reader(data)
     head = r.integer(1)
@@ -178,16 +226,38 @@ def sources(rng):
         yield "two", rng.integers(0, 20, n) == 0
         yield "exponents", 126 - np.minimum(rng.geometric(0.5, n), 40)
         yield "sparse", np.where(rng.random(n) < 0.7, 0, rng.normal(120, 20, n))
+        zeros = np.repeat(np.arange(n) % 2, np.tile([6, 14], n)[:n])[:n]
+        yield "runs", np.where(rng.permutation(zeros.reshape(-1)) if n < 9 else zeros, 0,
+                               rng.normal(120, 20, n))
+        yield "long runs", (np.arange(n) // 700 % 2 == 0) * rng.integers(1, 9, n)
 
 
 class Tans(unittest.TestCase):
     def test_decodes_what_is_written(self):
+        with_runs = 0
         for what, symbols in sources(np.random.default_rng(3)):
             data = np.asarray(symbols).astype(np.uint8).tobytes()
             with self.subTest(source=what, n=len(data)):
                 coded = coder("encode", "tans", data)
-                self.assertEqual(decode(coded, len(data)), data)
+                with_runs += coded[0] == 64
+                self.assertEqual(decode_any(coded, len(data)), data)
                 self.assertEqual(coder("decode", "tans", coded, len(data)), data)
+        self.assertGreaterEqual(with_runs, 4)
+
+    def test_foreign_runs(self):
+        """Empty gaps and runs in the middle, lengths around 255, values equal to z."""
+        rng = np.random.default_rng(9)
+        for lengths in ((3, 5), (0, 255, 1, 0, 254, 256), (300, 1, 0, 0, 0, 4000, 7), (1, 510)):
+            pieces = [rng.integers(0, 3, x).astype(np.uint8).tobytes() if i % 2 == 0 else x
+                      for i, x in enumerate(lengths)]
+            data = b"".join(b"\1" * p if isinstance(p, int) else p for p in pieces)
+            stream = encode_runs(1, pieces)
+            with self.subTest(lengths=lengths):
+                self.assertEqual(decode_any(stream, len(data)), data)
+                self.assertEqual(coder("decode", "tans", stream, len(data)), data)
+                for n in (len(data) - 1, len(data) + 1):
+                    self.assertRaises(Refused, decode_any, stream, n)
+                    self.assertIsNone(coder("decode", "tans", stream, n))
 
     def test_foreign_encoder(self):
         """Tables in random order, counts that fit nothing, any k, escapes from two classes on."""
@@ -210,17 +280,19 @@ class Tans(unittest.TestCase):
 
     def test_same_verdict_on_damage(self):
         rng, verdicts = np.random.default_rng(7), []
-        data = np.clip(rng.normal(128, 30, 300), 0, 255).astype(np.uint8).tobytes()
-        coded = coder("encode", "tans", data)
-        for i in range(120):
-            damaged = bytearray(coded)
-            damaged[i * len(coded) // 120] ^= 1 << rng.integers(0, 8)
-            try:
-                expected = decode(bytes(damaged), len(data))
-            except Refused:
-                expected = None
-            self.assertEqual(coder("decode", "tans", damaged, len(data)), expected, i)
-            verdicts.append(expected is None)
+        plain = np.clip(rng.normal(128, 30, 300), 0, 255).astype(np.uint8).tobytes()
+        pieces = [b"abc", 9, b"", 270, b"x" * 300, 2, b"y"]
+        runs = b"".join(b"\0" * p if isinstance(p, int) else p for p in pieces)
+        for data, coded in ((plain, coder("encode", "tans", plain)), (runs, encode_runs(0, pieces))):
+            for i in range(120):
+                damaged = bytearray(coded)
+                damaged[i * len(coded) // 120] ^= 1 << rng.integers(0, 8)
+                try:
+                    expected = decode_any(bytes(damaged), len(data))
+                except Refused:
+                    expected = None
+                self.assertEqual(coder("decode", "tans", damaged, len(data)), expected, i)
+                verdicts.append(expected is None)
         self.assertIn(True, verdicts)
 
 

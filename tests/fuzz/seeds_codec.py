@@ -17,6 +17,8 @@ def sources(rng):
     yield "sparse", b"".join(b"\0" * rng.randrange(1, 40) + bytes([rng.randrange(1, 9)])
                              for _ in range(30))
     yield "long", bytes(126 - min(9, int(rng.expovariate(0.7))) for _ in range(8192))
+    yield "runs", b"".join(b"\0" * rng.randrange(2, 60) + bytes(rng.randrange(256) for _ in range(9))
+                           for _ in range(130))
 
 
 def main():
@@ -28,6 +30,8 @@ def main():
             symbols = data
             if name.startswith("bitpack"):
                 symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
+            if what == "runs" and name != "tans":
+                continue
             if what == "long" and name not in ("huffman", "rle-huffman", "tans"):
                 continue
             coded = subprocess.run([sys.argv[1], "encode", name], input=symbols,

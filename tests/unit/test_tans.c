@@ -73,8 +73,24 @@ static uint8_t geometric(uint64_t *state)
     return (uint8_t)(120 - __builtin_clzll(test_random(state) | 1));
 }
 
-static uint8_t (*const sources[])(uint64_t *) = {
-    gaussian, narrow, uniform, constant, even, rare, sparse, many_rare, all_top_bits, geometric};
+static uint8_t in_runs(uint64_t *state) /* of zeros, 14 long in the mean, 6 apart */
+{
+    static bool in_run;
+    const uint64_t r = test_random(state) >> 32;
+    in_run = in_run ? r % 14 != 0 : r % 6 == 0;
+    return in_run ? 0 : gaussian(state);
+}
+
+static uint8_t long_runs(uint64_t *state)
+{
+    static bool in_run;
+    in_run = (test_random(state) >> 32) % 700 == 0 ? !in_run : in_run;
+    return in_run ? 77 : uniform(state);
+}
+
+static uint8_t (*const sources[])(uint64_t *) = {gaussian,     narrow,    uniform, constant,
+                                                 even,         rare,      sparse,  many_rare,
+                                                 all_top_bits, geometric, in_runs, long_runs};
 enum { SOURCES = sizeof sources / sizeof *sources };
 
 static void fill(size_t source, uint8_t *dst, size_t n)
@@ -131,6 +147,36 @@ static void sizes_at_borders(void **state)
     free(src);
 }
 
+/* Pieces of any size give what the whole gives, with one verdict at the end. */
+static void pieces(void **state)
+{
+    (void)state;
+    uint8_t *src = allocate(ROOM), *coded = allocate(ROOM + 2), *back = allocate(ROOM);
+    uint8_t *scratch = allocate(qn_tans_scratch(ROOM));
+    uint64_t random = 31;
+    for (size_t s = 0; s < SOURCES; s++) {
+        for (size_t n = 5000; n < 60000; n += 50017 / 2) {
+            fill(s, src, n);
+            const size_t size = encode(src, n, coded);
+            assert_true(qn_tans_begin(coded, size, n, scratch));
+            for (size_t at = 0, some; at < n; at += some) {
+                some = (size_t)(1 + (test_random(&random) >> 33) % 20) * QN_TANS_VECTOR;
+                some = n - at < some ? n - at : some;
+                assert_true(qn_tans_next(scratch, back + at, some));
+            }
+            assert_true(qn_tans_end(scratch));
+            assert_memory_equal(src, back, n);
+            assert_true(qn_tans_begin(coded, size, n, scratch));
+            assert_true(qn_tans_next(scratch, back, QN_TANS_VECTOR));
+            assert_false(qn_tans_end(scratch));
+        }
+    }
+    free(scratch);
+    free(back);
+    free(coded);
+    free(src);
+}
+
 static void short_forms(void **state)
 {
     (void)state;
@@ -152,8 +198,8 @@ static void overhead(void **state)
 {
     (void)state;
     /* Of each source; rare symbols under 1/256 are what 128 states cannot give. */
-    static const double most[SOURCES] = {0.035, 0.03, 0.001, 0.002, 0.02,
-                                         0.02,  0.25, 0.02,  0.02,  0.03};
+    static const double most[SOURCES] = {0.035, 0.03, 0.001, 0.002, 0.02, 0.02,
+                                         0.25,  0.02, 0.02,  0.03,  -0.3, -0.3};
     bool ok = true;
     uint8_t *src = allocate(ROOM), *coded = allocate(ROOM + 2);
     for (size_t s = 0; s < SOURCES; s++) {
@@ -434,6 +480,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_at_borders),
+        cmocka_unit_test(pieces),
         cmocka_unit_test(short_forms),
         cmocka_unit_test(overhead),
         cmocka_unit_test(damage),
