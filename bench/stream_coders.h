@@ -24,7 +24,7 @@ enum { QN_STREAM_MAX_CODERS = 64, QN_STREAM_NO_LEVEL = -1 };
 /* How chunks of one kind of coder are coded. */
 struct qn_stream_engine {
     const char *kind; /* as reports have it */
-    bool whole;       /* one call for the whole stream, decoding alone: a copy */
+    bool copies;      /* no coder: calls of memcpy, decoding alone */
     enum qins_status (*init)(struct qn_stream_coder *c, struct qins_error *err);
     void (*finish)(struct qn_stream_coder *c);
     /* Looks at a stream before it is coded. May be NULL. */
