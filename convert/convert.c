@@ -197,7 +197,7 @@ static enum qins_status encode_loads(struct conversion *c, struct load loads[3],
 static enum qins_status encode_all(struct conversion *c, struct qins_error *err)
 {
     struct load loads[3] = {{.n = 0}};
-    struct qn_unit *units = malloc(3 * BATCH_TENSORS * sizeof *units);
+    struct qn_unit *units = malloc((size_t)3 * BATCH_TENSORS * sizeof *units);
     if (!units)
         return qn_fail_memory(err);
     for (size_t i = 0; i < 3; i++)

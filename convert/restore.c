@@ -16,7 +16,8 @@
 static const char model_name[] = "model.safetensors"; /* in a folder */
 
 struct restore_slot {
-    struct qn_buf data;  /* a decoded chunk */
+    struct qn_buf data;  /* a decoded chunk, for writers that want them in order */
+    size_t size;         /* of it in bytes */
     uint64_t overflowed; /* its finite values that the target type made infinite */
 };
 
@@ -28,6 +29,7 @@ struct restoration {
     struct qn_tensor_list tensors; /* as they are to be written */
     struct qn_attachment_list attachments;
     struct qn_tensor_writer *writer;
+    pthread_mutex_t writing;
     struct qn_chunk_map map;
     struct qn_workspace_pool pool;
     struct restore_slot *slots;
@@ -87,11 +89,10 @@ static enum qins_status convert_elements(enum qins_dtype from, enum qins_dtype t
 }
 
 static enum qins_status decode_piece(struct restoration *r, size_t tensor, uint64_t first, size_t n,
-                                     struct qn_workspace *w, struct restore_slot *slot,
-                                     struct qins_error *err)
+                                     struct qn_workspace *w, struct qn_buf *out,
+                                     uint64_t *overflowed, struct qins_error *err)
 {
-    struct qn_buf *out = &slot->data;
-    slot->overflowed = 0;
+    *overflowed = 0;
     enum qins_dtype from = r->archive->manifest.tensors[tensor].tensor.dtype;
     enum qins_dtype to = r->tensors.items[tensor].dtype;
     enum qins_dtype view = qn_dtype(from)->view;
@@ -106,23 +107,42 @@ static enum qins_status decode_piece(struct restoration *r, size_t tensor, uint6
         st = qn_archive_decode(r->archive, tensor, first, n, true, &w->chunk, &w->payload,
                                w->decoded.data, err);
     if (st == QINS_OK)
-        st = convert_elements(view, to, w->decoded.data, n, &w->source, out->data,
-                              &slot->overflowed, err);
+        st = convert_elements(view, to, w->decoded.data, n, &w->source, out->data, overflowed, err);
     return st;
 }
 
-static enum qins_status work(void *ctx, unsigned slot, uint64_t item, struct qins_error *err)
+/* Threads write by themselves what is still in their caches; but one at a time, since the system
+ * lets only one write to a file, and those that it makes wait keep their processors busy. */
+static enum qins_status put(struct restoration *r, size_t tensor, uint64_t offset,
+                            const struct qn_buf *data, struct qins_error *err)
+{
+    pthread_mutex_lock(&r->writing);
+    enum qins_status st =
+        r->writer->ops->put(r->writer, tensor, offset, data->data, data->size, err);
+    pthread_mutex_unlock(&r->writing);
+    return st;
+}
+
+static enum qins_status work(void *ctx, unsigned slot_index, uint64_t item, struct qins_error *err)
 {
     struct restoration *r = ctx;
+    struct restore_slot *slot = &r->slots[slot_index];
     size_t tensor;
     uint64_t chunk, first, count;
     qn_chunk_map_find(&r->map, item, &tensor, &chunk);
     qn_layout_chunk(&r->archive->manifest.tensors[tensor].layout, chunk, &first, &count);
     struct qn_workspace *w = qn_workspace_take(&r->pool);
-    enum qins_status st = decode_piece(r, tensor, first, (size_t)count, w, &r->slots[slot], err);
-    qn_workspace_give(&r->pool, w);
+    const bool place = r->writer->ops->put != NULL;
+    struct qn_buf *out = place ? &w->result : &slot->data;
+    enum qins_status st =
+        decode_piece(r, tensor, first, (size_t)count, w, out, &slot->overflowed, err);
+    slot->size = out->size;
     qn_error_in_file(err, st, r->archive->file.path);
-    return qn_error_in_tensor(err, st, r->tensors.items[tensor].name);
+    qn_error_in_tensor(err, st, r->tensors.items[tensor].name);
+    if (st == QINS_OK && place)
+        st = put(r, tensor, first * qins_dtype_size(r->tensors.items[tensor].dtype), out, err);
+    qn_workspace_give(&r->pool, w);
+    return st;
 }
 
 static void note_overflow(struct restoration *r, size_t tensor, uint64_t count)
@@ -130,6 +150,13 @@ static void note_overflow(struct restoration *r, size_t tensor, uint64_t count)
     if (count > 0 && r->overflowed == 0)
         r->first_overflowed = r->tensors.items[tensor].name;
     r->overflowed += count;
+}
+
+static enum qins_status write_scalar(struct qn_tensor_writer *w, size_t tensor, const void *data,
+                                     size_t size, struct qins_error *err)
+{
+    return w->ops->put ? w->ops->put(w, tensor, 0, data, size, err)
+                       : w->ops->write(w, tensor, data, size, err);
 }
 
 /* Writes the scalars among the tensors before END; the others there are complete or empty. */
@@ -156,7 +183,7 @@ static enum qins_status write_scalars(struct restoration *r, size_t end, struct 
         note_overflow(r, r->next, overflowed);
         qn_buf_finish(&wide);
         if (st == QINS_OK)
-            st = r->writer->ops->write(r->writer, r->next, data, qins_dtype_size(to), err);
+            st = write_scalar(r->writer, r->next, data, qins_dtype_size(to), err);
     }
     return st;
 }
@@ -167,12 +194,12 @@ static enum qins_status emit(void *ctx, unsigned slot, uint64_t item, struct qin
     size_t tensor;
     uint64_t chunk;
     qn_chunk_map_find(&r->map, item, &tensor, &chunk);
-    const struct qn_buf *data = &r->slots[slot].data;
-    note_overflow(r, tensor, r->slots[slot].overflowed);
+    const struct restore_slot *s = &r->slots[slot];
+    note_overflow(r, tensor, s->overflowed);
     enum qins_status st = write_scalars(r, tensor, err);
-    if (st == QINS_OK)
-        st = r->writer->ops->write(r->writer, tensor, data->data, data->size, err);
-    r->done += data->size;
+    if (st == QINS_OK && !r->writer->ops->put)
+        st = r->writer->ops->write(r->writer, tensor, s->data.data, s->size, err);
+    r->done += s->size;
     qn_progress(r->monitor, "restoring", r->done, r->total);
     return st;
 }
@@ -355,7 +382,8 @@ enum qins_status qn_restore(const char *archive, const char *out,
                             const struct qn_monitor *monitor, json_t **report,
                             struct qins_error *err)
 {
-    struct restoration r = {.options = options, .monitor = monitor};
+    struct restoration r = {
+        .options = options, .monitor = monitor, .writing = PTHREAD_MUTEX_INITIALIZER};
     double begun = qn_seconds();
     bool folder = qn_has_suffix(out, "/") || qn_is_directory(out);
     char *path = folder ? qn_path_join(out, model_name, err) : qn_strdup(out, err);
@@ -374,6 +402,7 @@ enum qins_status qn_restore(const char *archive, const char *out,
     }
     qn_chunk_map_finish(&r.map);
     qn_workspace_pool_finish(&r.pool);
+    pthread_mutex_destroy(&r.writing);
     free(r.slots);
     free(path);
     qn_tensor_list_finish(&r.tensors);

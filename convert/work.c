@@ -29,6 +29,7 @@ void qn_workspace_pool_finish(struct qn_workspace_pool *p)
         qn_buf_finish(&w->source);
         qn_buf_finish(&w->decoded);
         qn_buf_finish(&w->payload);
+        qn_buf_finish(&w->result);
         qn_buf_finish(&w->runs);
         qn_chunk_work_finish(&w->chunk);
         free(w);

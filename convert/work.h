@@ -11,7 +11,7 @@
 
 /* Buffers of one running worker. */
 struct qn_workspace {
-    struct qn_buf source, decoded, payload;
+    struct qn_buf source, decoded, payload, result;
     struct qn_buf runs; /* struct qn_chunk_run, qn_shape_runs() */
     struct qn_chunk_work chunk;
     struct qn_hist hist;

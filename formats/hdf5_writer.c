@@ -167,17 +167,29 @@ static enum qins_status write_widened(struct qn_placed_writer *w, uint64_t at, c
     return st;
 }
 
+static enum qins_status write_at(struct qn_placed_writer *w, size_t tensor, uint64_t offset,
+                                 const void *data, size_t size, struct qins_error *err)
+{
+    if (w->progress.tensors->items[tensor].dtype == QINS_F8_E4M3)
+        return write_widened(w, w->offsets[tensor] + 2 * offset, data, size, err);
+    return qn_output_write_at(&w->out, w->offsets[tensor] + offset, data, size, err);
+}
+
 static enum qins_status write_piece(struct qn_tensor_writer *base, size_t tensor, const void *data,
                                     size_t size, struct qins_error *err)
 {
     struct qn_placed_writer *w = (struct qn_placed_writer *)base;
     uint64_t offset = 0;
     enum qins_status st = qn_write_progress_step(&w->progress, tensor, size, &offset, err);
-    if (st != QINS_OK)
-        return st;
-    if (w->progress.tensors->items[tensor].dtype == QINS_F8_E4M3)
-        return write_widened(w, w->offsets[tensor] + 2 * offset, data, size, err);
-    return qn_output_write_at(&w->out, w->offsets[tensor] + offset, data, size, err);
+    return st == QINS_OK ? write_at(w, tensor, offset, data, size, err) : st;
+}
+
+static enum qins_status put_piece(struct qn_tensor_writer *base, size_t tensor, uint64_t offset,
+                                  const void *data, size_t size, struct qins_error *err)
+{
+    struct qn_placed_writer *w = (struct qn_placed_writer *)base;
+    enum qins_status st = qn_placed_writer_note(w, tensor, offset, size, err);
+    return st == QINS_OK ? write_at(w, tensor, offset, data, size, err) : st;
 }
 
 const struct qn_tensor_writer_ops qn_hdf5_writer_ops = {
@@ -185,6 +197,7 @@ const struct qn_tensor_writer_ops qn_hdf5_writer_ops = {
     .suffix = ".h5",
     .create = create,
     .write = write_piece,
+    .put = put_piece,
     .commit = qn_placed_writer_commit,
     .destroy = qn_placed_writer_destroy,
 };

@@ -21,6 +21,11 @@ struct qn_tensor_writer_ops {
      * complete before the next; empty tensors get no call. One thread. */
     enum qins_status (*write)(struct qn_tensor_writer *w, size_t tensor, const void *data,
                               size_t size, struct qins_error *err);
+    /* The same for writers that can take bytes in any order, from any thread: SIZE bytes from byte
+     * OFFSET of TENSOR on, each byte once. NULL where a writer cannot. A caller uses either this or
+     * write(). */
+    enum qins_status (*put)(struct qn_tensor_writer *w, size_t tensor, uint64_t offset,
+                            const void *data, size_t size, struct qins_error *err);
     /* Checks that everything came, then commits. Still to be destroyed. */
     enum qins_status (*commit)(struct qn_tensor_writer *w, struct qins_error *err);
     void (*destroy)(struct qn_tensor_writer *w); /* abandons if there was no commit */

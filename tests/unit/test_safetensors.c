@@ -73,6 +73,41 @@ static void writer_wants_tensors_in_turn(void **state)
     qn_tensor_list_finish(&list);
 }
 
+static void writer_takes_bytes_in_any_order(void **state)
+{
+    (void)state;
+    struct qins_error err;
+    const struct qn_tensor_writer_ops *ops = &qn_safetensors_writer_ops;
+    struct qn_tensor_list list = {0};
+    const uint64_t shape[] = {2};
+    const float data[2][2] = {{1, 2}, {3, 4}};
+    float back[2];
+    qn_tensor_list_add(&list, "a", 1, QINS_F32, NULL, 1, shape, NULL, &err);
+    qn_tensor_list_add(&list, "b", 1, QINS_F32, NULL, 1, shape, NULL, &err);
+    for (int whole = 0; whole < 2; whole++) {
+        struct qn_tensor_writer *w;
+        const char *out = test_path("any.safetensors");
+        assert_int_equal(ops->create(&w, out, &list, NULL, &err), QINS_OK);
+        assert_int_equal(ops->put(w, 2, 0, data, 4, &err), QINS_ERR_USAGE);
+        assert_int_equal(ops->put(w, 0, 12, data, 0, &err), QINS_ERR_USAGE);
+        assert_int_equal(ops->put(w, 0, 4, data, 8, &err), QINS_ERR_USAGE);
+        assert_int_equal(ops->put(w, 1, 0, data[1], 8, &err), QINS_OK);
+        assert_int_equal(ops->put(w, 0, 4, &data[0][1], 4, &err), QINS_OK);
+        if (whole)
+            assert_int_equal(ops->put(w, 0, 0, &data[0][0], 4, &err), QINS_OK);
+        assert_int_equal(ops->commit(w, &err), whole ? QINS_OK : QINS_ERR_USAGE);
+        ops->destroy(w);
+        assert_int_equal(qn_exists(out), whole);
+    }
+    struct qn_checkpoint *ck = test_open(&qn_safetensors_ops, test_path("any.safetensors"));
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(qn_checkpoint_read(ck, i, 0, back, sizeof back, &err), QINS_OK);
+        assert_memory_equal(back, data[i], sizeof back);
+    }
+    qn_safetensors_ops.destroy(ck);
+    qn_tensor_list_finish(&list);
+}
+
 static void writer_refuses_what_the_format_cannot_hold(void **state)
 {
     (void)state;
@@ -221,6 +256,7 @@ int main(void)
         cmocka_unit_test(writes_what_it_read),
         cmocka_unit_test(attaches_the_model_files),
         cmocka_unit_test(writer_wants_tensors_in_turn),
+        cmocka_unit_test(writer_takes_bytes_in_any_order),
         cmocka_unit_test(writer_refuses_what_the_format_cannot_hold),
         cmocka_unit_test(refuses_bad_headers),
         cmocka_unit_test(refuses_bad_tensors),
