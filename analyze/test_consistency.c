@@ -3,6 +3,7 @@
 #include "analyze/modes.h"
 #include "analyze/quality.h"
 #include "analyze/validate_job.h"
+#include "model/packed.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -29,15 +30,30 @@ struct record {
 struct comparison {
     const struct qn_weight *sides[QN_PREDICTORS];
     uint64_t elements;
+    uint64_t block; /* elements at a time: whole rows */
+    float *rows;    /* [threads][room]: of a coded candidate; and scratch */
+    size_t room;
     struct qn_quality *slots, *total; /* slots: [threads] */
 };
+
+/* Elements BEGIN … END - 1 of a coded side. */
+static const float *decode_rows(const struct comparison *c, const struct qn_weight *w,
+                                unsigned slot, uint64_t begin, uint64_t end)
+{
+    float *rows = c->rows + slot * c->room;
+    qn_packed_rows(w->packed, (size_t)(begin / w->row_length),
+                   (size_t)((end - begin) / w->row_length), rows, rows + c->block);
+    return rows;
+}
 
 static enum qins_status compare_block(void *ctx, unsigned slot, uint64_t item,
                                       struct qins_error *err)
 {
     const struct comparison *c = ctx;
-    const uint64_t begin = item * BLOCK,
-                   end = c->elements - begin < BLOCK ? c->elements : begin + BLOCK;
+    const uint64_t begin = item * c->block,
+                   end = c->elements - begin < c->block ? c->elements : begin + c->block;
+    const struct qn_weight *candidate = c->sides[CANDIDATE];
+    const float *decoded = candidate->packed ? decode_rows(c, candidate, slot, begin, end) : NULL;
     float wide[QN_PREDICTORS][STEP];
     (void)err;
     memset(&c->slots[slot], 0, sizeof c->slots[slot]);
@@ -45,6 +61,10 @@ static enum qins_status compare_block(void *ctx, unsigned slot, uint64_t item,
         const size_t n = (size_t)(end - at < STEP ? end - at : STEP);
         for (int i = 0; i < QN_PREDICTORS; i++) {
             const struct qn_weight *w = c->sides[i];
+            if (w->packed) {
+                memcpy(wide[i], decoded + (at - begin), n * sizeof *decoded);
+                continue;
+            }
             const uint8_t *from = (const uint8_t *)w->data + at * qins_dtype_size(w->dtype);
             qn_to_f32(w->dtype, from, wide[i], n);
         }
@@ -78,9 +98,12 @@ static enum qins_status compare(const struct consistency *c, size_t tensor,
                                 struct qn_quality_figures *out, struct qins_error *err)
 {
     const unsigned threads = c->v->options->threads;
+    const struct qn_weight *w = &c->lists[CANDIDATE].items[tensor];
+    const size_t rows = BLOCK / w->row_length;
     struct comparison k = {
-        .sides = {&c->lists[MODEL].items[tensor], &c->lists[CANDIDATE].items[tensor]},
-        .elements = elements_of(&c->lists[MODEL].items[tensor]),
+        .sides = {&c->lists[MODEL].items[tensor], w},
+        .elements = elements_of(w),
+        .block = (uint64_t)(rows ? rows : 1) * w->row_length,
         .slots = c->slots,
         .total = c->slots + threads,
     };
@@ -89,11 +112,18 @@ static enum qins_status compare(const struct consistency *c, size_t tensor,
                                    .ctx = &k,
                                    .threads = threads,
                                    .slots = threads,
-                                   .end = (k.elements + BLOCK - 1) / BLOCK,
+                                   .end = (k.elements + k.block - 1) / k.block,
                                    .monitor = c->v->monitor};
     memset(k.total, 0, sizeof *k.total);
+    if (w->packed) {
+        k.room = (size_t)k.block + qn_packed_scratch();
+        k.rows = malloc(threads * k.room * sizeof *k.rows);
+        if (!k.rows)
+            return qn_fail_memory(err);
+    }
     enum qins_status st = qn_run_ordered(&job, err);
     qn_quality_figures(k.total, out);
+    free(k.rows);
     return st;
 }
 

@@ -47,6 +47,17 @@ enum qins_status qn_validate_check_tests(const char *list, struct qins_error *er
     return choose_tests(list, chosen, err);
 }
 
+static enum qins_status open_candidate(struct qn_validation *v, const char *path,
+                                       struct qins_error *err)
+{
+    const struct qn_validate_options *o = v->options;
+    struct qn_model **m = &v->models[CANDIDATE];
+    if (o->fused)
+        return qn_model_open_fused(m, path, o->threads, v->monitor, err);
+    return (o->transport ? qn_model_open_plain : qn_model_open)(m, path, o->threads, v->monitor,
+                                                                err);
+}
+
 /* The candidate beside the model: an archive or checkpoint, the model with a transport, or the very
  * same model where its V cache is all that differs. */
 static enum qins_status open_models(struct qn_validation *v, struct qins_error *err)
@@ -61,8 +72,7 @@ static enum qins_status open_models(struct qn_validation *v, struct qins_error *
         st = (candidate == o->model ? qn_model_open_plain : qn_model_open)(
             &v->models[MODEL], o->model, o->threads, v->monitor, err);
     if (st == QINS_OK && candidate)
-        st = (o->transport ? qn_model_open_plain : qn_model_open)(&v->models[CANDIDATE], candidate,
-                                                                  o->threads, v->monitor, err);
+        st = open_candidate(v, candidate, err);
     if (st == QINS_OK && o->transport)
         st = qn_model_go_native(v->models[CANDIDATE], &v->transport, o->transport, err);
     if (st == QINS_OK && !candidate && o->kv_bits)
@@ -139,6 +149,7 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
                                 o->kv_page_bytes,
                                 o->tokens,
                                 sizeof(struct qn_position),
+                                o->fused,
                                 v->models[MODEL] == v->models[CANDIDATE]};
     struct qn_hasher *h = qn_hasher_create();
     if (!h)
@@ -294,6 +305,13 @@ static enum qins_status check_options(const struct qn_validate_options *o,
                        "'--prompts %s' is text, and with '--ids' there is no tokenizer: '--prompts "
                        "%s' cuts prompts from the ids",
                        o->prompts, QN_PROMPTS_TEXT);
+    if (o->fused && !o->candidate)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'--fused' is how an archive beside the model runs: give one");
+    if (o->fused && o->transport)
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "'--fused' and '--transport' exclude each other: native layers have weights "
+                       "of their own");
     if (o->dump_kv && !o->kv_bits)
         return qn_fail(err, QINS_ERR_USAGE, "there are pages to dump with '--kv-cache 8' or '6'");
     return QINS_OK;

@@ -21,6 +21,7 @@ struct qn_validate_options {
     unsigned kv_bits; /* of the candidate's V cache: 8, 6, or 0: plain; of the model beside itself
                          where there is neither candidate nor transport */
     size_t kv_page_bytes;    /* 0: the default */
+    bool fused;              /* the candidate, an archive, as qn_model_open_fused() opens it */
     const char *dump_kv;     /* path of pages to write, or NULL */
     const char *save_logits; /* folder for model.npy, candidate.npy [positions][vocab] float32 and
                                 next.npy, or NULL */
@@ -35,7 +36,8 @@ struct qn_validate_options {
 
 /* *report is docs/schemas/validation.schema.json, owned by the caller; NULL after a failure.
  * QINS_ERR_USAGE for a test that there is not, for saved logits without test perplexity or beside a
- * journal, for prompts of text beside ids, for pages to dump without a coded cache;
+ * journal, for prompts of text beside ids, for pages to dump without a coded cache, for fused
+ * weights without a candidate or beside a transport;
  * QINS_ERR_FORMAT for a text shorter than a window, a candidate with another vocabulary, a model
  * whose logits are not finite, a journal's item of another size or with values that sums and sorted
  * figures cannot take; QINS_ERR_IO before the tests for

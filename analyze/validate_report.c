@@ -1,5 +1,6 @@
 #include "analyze/validate_report.h"
 
+#include "model/fused.h"
 #include "model/kv_report.h"
 
 #include <math.h>
@@ -49,6 +50,7 @@ static json_t *describe_model(const struct qn_model *m)
     }
     if (m->native)
         qn_json_put(&j, "native", json_true());
+    qn_fused_report(&j, m);
     return j;
 }
 

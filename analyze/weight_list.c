@@ -53,6 +53,7 @@ static enum qins_status add_bias(const struct walk *walk, const char *name, cons
 static enum qins_status add_matrix(const struct walk *walk, const struct qn_matrix *m)
 {
     const struct qn_weight w = {.data = m->data,
+                                .packed = m->packed,
                                 .dtype = m->dtype,
                                 .rows = m->transposed ? m->in : m->out,
                                 .row_length = m->transposed ? m->out : m->in,
@@ -117,7 +118,7 @@ enum qins_status qn_weight_list_of(struct qn_weight_list *list, const struct qn_
     walk.layer = -1;
     if (st == QINS_OK)
         st = add_norm(&walk, &m->final_norm, c->hidden);
-    if (st == QINS_OK && m->head.data != m->embedding.data)
+    if (st == QINS_OK && !c->tied)
         st = add_matrix(&walk, &m->head);
     return st;
 }

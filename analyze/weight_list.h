@@ -7,7 +7,8 @@
 struct qn_weight {
     char *name;       /* of the tensor */
     int64_t layer;    /* or -1 */
-    const void *data; /* the model's: rows as they are stored, one behind the other */
+    const void *data; /* the model's: rows as they are stored, one behind the other; or NULL, */
+    const struct qn_packed *packed; /* and they are coded: qn_packed_rows() */
     enum qins_dtype dtype;
     size_t rows, row_length; /* of a norm or bias one row */
     bool matrix;

@@ -29,6 +29,12 @@ struct qn_bench_options {
 enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t **report,
                                   struct qins_error *err);
 
+/* A prefill and single tokens with weights as they are and coded in several forms, multiplied as
+ * they are coded or decoded before each pass, on one thread and on several, and what each form
+ * holds in memory. QINS_ERR_UNSUPPORTED where the model carries a transport. */
+enum qins_status qn_bench_forward_fused(const struct qn_bench_options *options, json_t **report,
+                                        struct qins_error *err);
+
 /* Calibrating against prefill of the same windows, with and without Gram matrices. TOKENS are
  * those of the text. */
 enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json_t **report,
@@ -39,6 +45,12 @@ enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json
  * forward pass. QINS_ERR_UNSUPPORTED where the archive is another model's. */
 enum qins_status qn_bench_hot_path(const struct qn_bench_options *options, json_t **report,
                                    struct qins_error *err);
+
+/* The most memory that a process holds which opens a model and runs a text through it: the
+ * checkpoint, its archive decoded when it is loaded, and that fused (model/fused.h). There may be no
+ * threads yet. QINS_ERR_UNSUPPORTED where the archive is another model's or carries a transport. */
+enum qins_status qn_bench_memory(const struct qn_bench_options *options, json_t **report,
+                                 struct qins_error *err);
 
 /* Prefill and generation on one thread, with V in a plain cache and in coded pages. */
 enum qins_status qn_bench_kv_cache(const struct qn_bench_options *options, json_t **report,

@@ -3,19 +3,24 @@
 #include "bench/coded.h"
 #include "bench/passes.h"
 #include "bench/setup.h"
+#include "formats/transport_archive.h"
+#include "model/fused.h"
 
 #include <string.h>
 
 enum { PREFILL, ONE_TOKEN, KINDS };
 enum { MAX_DECODED = 8 };
 
-enum subject_id { CHECKPOINT, ARCHIVE, HOT_PACKED, HOT, COLD, UNKNOWN, SUBJECTS };
+enum subject_id { CHECKPOINT, ARCHIVE, FUSED, HOT_PACKED, HOT, COLD, UNKNOWN, SUBJECTS };
 enum { CANDIDATES = KINDS * SUBJECTS };
+/* Models that are run: the archive's is also what is decoded again before each pass. */
+enum { PASSES = FUSED + 1 };
 
 /* By kind of run: prefill, one token. */
 static const char *const names[SUBJECTS][KINDS] = {
     [CHECKPOINT] = {"prefill, checkpoint", "one token, checkpoint"},
     [ARCHIVE] = {"prefill, archive", "one token, archive"},
+    [FUSED] = {"prefill, all as coded, fused", "one token, all as coded, fused"},
     [HOT_PACKED] = {"prefill, hot weights bit-packed", "one token, hot weights bit-packed"},
     [HOT] = {"prefill, hot weights coded", "one token, hot weights coded"},
     [COLD] = {"prefill, cold weights coded", "one token, cold weights coded"},
@@ -27,7 +32,8 @@ static const char *const names[SUBJECTS][KINDS] = {
 static const struct {
     enum subject_id of, to;
 } pairs[] = {{HOT, HOT_PACKED},        {ARCHIVE, CHECKPOINT}, {HOT, CHECKPOINT},
-             {HOT_PACKED, CHECKPOINT}, {COLD, CHECKPOINT},    {UNKNOWN, CHECKPOINT}};
+             {HOT_PACKED, CHECKPOINT}, {FUSED, CHECKPOINT},   {FUSED, HOT},
+             {COLD, CHECKPOINT},       {UNKNOWN, CHECKPOINT}};
 enum { PAIRS = sizeof pairs / sizeof *pairs };
 
 /* Weights that are decoded before each pass. */
@@ -39,14 +45,14 @@ struct serving {
 
 struct hot_path {
     struct qn_bench_setup setup;
-    struct qn_model *served;
+    struct qn_model *served, *fused; /* the archive's: decoded at load, and as it is coded */
     struct qn_archive *archive;
     struct qn_weight_list weights;  /* of `served` */
     const struct qn_weight *weight; /* whose runs come by */
     uint64_t left_out;              /* weights that stay decoded */
     struct qn_buf payload;
     struct qn_chunk_work work;
-    struct qn_passes passes[2]; /* of the checkpoint, of the archive */
+    struct qn_passes passes[PASSES];
     struct serving servings[SUBJECTS];
     struct qn_bench_candidate candidates[CANDIDATES];
     size_t n_candidates, places[KINDS][SUBJECTS]; /* the candidate of each, or SIZE_MAX */
@@ -76,8 +82,7 @@ static enum qins_status take_run(void *ctx, const struct qn_coded_run *run, stru
 /* Tables of which a token takes a row are no part of a pass. */
 static bool only_looked_up(const struct qn_model *m, const char *name)
 {
-    const bool tied = m->head.data == m->embedding.data;
-    return (!tied && strcmp(name, m->embedding.name) == 0) ||
+    return (!m->config.tied && strcmp(name, m->embedding.name) == 0) ||
            (m->positions.name && strcmp(name, m->positions.name) == 0);
 }
 
@@ -131,6 +136,10 @@ static enum qins_status open_archive(struct hot_path *h, const struct qn_bench_o
         st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, options->archive, NULL, QN_NO_OFFSET,
                         "it is the archive of another model");
     if (st == QINS_OK)
+        st = qn_archive_has_transport(h->archive)
+                 ? QINS_OK
+                 : qn_model_open_fused(&h->fused, options->archive, 1, options->monitor, err);
+    if (st == QINS_OK)
         st = qn_weight_list_of(&h->weights, h->served, err);
     return st == QINS_OK ? take_payloads(h, err) : st;
 }
@@ -147,8 +156,10 @@ static enum qins_status hot_path_init(struct hot_path *h, const struct qn_bench_
     const size_t tokens = h->setup.tokens;
     const struct qn_passes_options o = {
         .tokens = tokens, .decoded = tokens / 2 < MAX_DECODED ? tokens / 2 : MAX_DECODED};
-    for (int i = 0; i < 2 && st == QINS_OK; i++)
-        st = qn_passes_init(&h->passes[i], i ? h->served : h->setup.model, &h->setup.ids, &o, err);
+    const struct qn_model *const models[PASSES] = {
+        [CHECKPOINT] = h->setup.model, [ARCHIVE] = h->served, [FUSED] = h->fused};
+    for (int i = 0; i < PASSES && models[i] && st == QINS_OK; i++)
+        st = qn_passes_init(&h->passes[i], models[i], &h->setup.ids, &o, err);
     return st;
 }
 
@@ -158,14 +169,14 @@ static void make_candidates(struct hot_path *h)
     for (int i = 0; i < SUBJECTS; i++) {
         struct serving *s = &h->servings[i];
         s->work = &h->work;
-        s->run = (struct qn_passes_run){.passes = &h->passes[i == CHECKPOINT ? 0 : 1],
+        s->run = (struct qn_passes_run){.passes = &h->passes[i < PASSES ? i : ARCHIVE],
                                         .before = i >= HOT_PACKED ? decode_weights : NULL,
                                         .ctx = s};
     }
     for (int i = 0; i < KINDS * SUBJECTS; i++) {
         const int kind = i / SUBJECTS, id = i % SUBJECTS;
         struct serving *s = &h->servings[id];
-        if (id >= HOT_PACKED && s->coded.weights == 0) {
+        if ((id >= HOT_PACKED && s->coded.weights == 0) || (id == FUSED && !h->fused)) {
             h->places[kind][id] = SIZE_MAX;
             continue;
         }
@@ -213,6 +224,19 @@ static json_t *class_report(const struct hot_path *h, enum subject_id id)
     return j;
 }
 
+/* What it takes to leave the archive's matrices coded, whatever their class; an archive with a
+ * transport is not run so. */
+static json_t *fused_report(const struct hot_path *h)
+{
+    if (!h->fused)
+        return json_null();
+    json_t *j = json_object();
+    qn_fused_report(&j, h->fused);
+    qn_json_put(&j, "overhead_percent", overhead(h, FUSED, CHECKPOINT, ONE_TOKEN));
+    qn_json_put(&j, "prefill_overhead_percent", overhead(h, FUSED, CHECKPOINT, PREFILL));
+    return j;
+}
+
 static json_t *report_of(const struct hot_path *h)
 {
     struct qn_comparison compared[KINDS * PAIRS];
@@ -232,6 +256,7 @@ static json_t *report_of(const struct hot_path *h)
     qn_json_put(&j, "overhead_percent", overhead(h, HOT, HOT_PACKED, ONE_TOKEN));
     qn_json_put(&j, "latency", latency);
     qn_json_put(&j, "coded", coded);
+    qn_json_put(&j, "fused", fused_report(h));
     qn_json_put(&j, "weights_left_decoded", json_integer((json_int_t)h->left_out));
     return j;
 }
@@ -240,10 +265,11 @@ static void hot_path_finish(struct hot_path *h)
 {
     for (int i = 0; i < SUBJECTS; i++)
         qn_coded_finish(&h->servings[i].coded);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < PASSES; i++)
         qn_passes_finish(&h->passes[i]);
     qn_weight_list_finish(&h->weights);
     qn_model_destroy(h->served);
+    qn_model_destroy(h->fused);
     qn_archive_destroy(h->archive);
     qn_buf_finish(&h->payload);
     qn_chunk_work_finish(&h->work);

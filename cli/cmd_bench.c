@@ -26,12 +26,18 @@ static const struct benchmark {
      cli_print_bench_model,
      MODEL,
      {OPT_THREADS, OPT_TOKENS, OPT_CONTEXT}},
+    {"forward-fused",
+     qn_bench_forward_fused,
+     cli_print_bench_forms,
+     MODEL,
+     {OPT_THREADS, OPT_TOKENS}},
     {"calibrate",
      qn_bench_calibrate,
      cli_print_bench_model,
      MODEL,
      {OPT_THREADS, OPT_TOKENS, OPT_CONTEXT}},
     {"hot-path", qn_bench_hot_path, cli_print_bench_model, MODEL_AND_ARCHIVE, {OPT_TOKENS}},
+    {"memory", qn_bench_memory, cli_print_bench_memory, MODEL_AND_ARCHIVE, {OPT_TOKENS}},
     {"kv-cache", qn_bench_kv_cache, cli_print_bench_model, MODEL, {OPT_TOKENS}},
     {"coders",
      qn_bench_coders,
@@ -126,8 +132,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     const char *save = c->value[OPT_SAVE];
     if (!b)
         return qn_fail(err, QINS_ERR_USAGE,
-                       "unknown benchmark '%s': forward|calibrate|kv-cache [MODEL], hot-path MODEL "
-                       "ARCHIVE, or coders [ARCHIVE]",
+                       "unknown benchmark '%s': forward|forward-fused|calibrate|kv-cache [MODEL], "
+                       "hot-path|memory MODEL ARCHIVE, or coders [ARCHIVE]",
                        c->operand[0]);
     const bool archive_alone = b->operands == ARCHIVE;
     struct qn_bench_options o = {.model = archive_alone ? NULL : c->operand[1],
@@ -158,8 +164,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
 const struct cli_verb cli_bench = {
     .name = "bench",
     .summary = "Measures how fast models run here, and weights are coded.",
-    .usage = "bench forward|calibrate|kv-cache [MODEL] [options]",
-    .more_usage = {"bench hot-path MODEL ARCHIVE [options]",
+    .usage = "bench forward|forward-fused|calibrate|kv-cache [MODEL] [options]",
+    .more_usage = {"bench hot-path|memory MODEL ARCHIVE [options]",
                    "bench coders [options] | bench coders ARCHIVE | --save COSTS"},
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK,

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "core/linalg.h"
+#include "model/fused.h"
 #include "model/generate.h"
 #include "model/kv_report.h"
 #include "model/native.h"
@@ -138,9 +139,14 @@ static enum qins_status open_model(struct generating *g, struct qins_error *err)
 {
     const struct cli *c = g->c;
     const char *file = c->value[OPT_TRANSPORT];
+    const bool fused = c->value[OPT_FUSED] != NULL;
     struct qn_transport t = {0};
+    if (fused && file)
+        return qn_fail(err, QINS_ERR_USAGE, "'--fused' and '--transport' exclude each other");
     enum qins_status st = file ? qn_transport_read(&t, file, &c->monitor, err) : QINS_OK;
-    if (st == QINS_OK)
+    if (st == QINS_OK && fused)
+        st = qn_model_open_fused(&g->model, c->operand[0], c->threads, &c->monitor, err);
+    else if (st == QINS_OK)
         st = (file ? qn_model_open_plain : qn_model_open)(&g->model, c->operand[0], c->threads,
                                                           &c->monitor, err);
     if (st == QINS_OK && file)
@@ -195,6 +201,17 @@ static void print_rates(const struct generating *g)
     fputc('\n', stderr);
 }
 
+/* What weights take that stay coded. */
+static void print_fused(const struct qn_model *m)
+{
+    char bytes[32];
+    if (m->fused.on)
+        fprintf(stderr,
+                "weights: %s in memory, %" PRIu64 " of %" PRIu64 " matrices as they are coded\n",
+                cli_bytes((double)m->weight_bytes, bytes, sizeof bytes), m->fused.matrices,
+                m->fused.matrices + m->fused.decoded);
+}
+
 /* What V of the sequence takes, beside float16. */
 static void print_kv(const struct generating *g)
 {
@@ -246,6 +263,7 @@ static enum qins_status make_report(const struct generating *g, struct qins_erro
         qn_json_put(&j, "transport", qn_json_text(g->c->value[OPT_TRANSPORT]));
     if (g->model->native)
         qn_json_put(&j, "native", json_true());
+    qn_fused_report(&j, g->model);
     if (g->kv.bits != 0)
         qn_json_put(&j, "kv_cache", kv_json(g));
     qn_json_put(&j, "temperature", qn_json_real(s->temperature));
@@ -291,6 +309,7 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = make_report(&g, err);
     else if (st == QINS_OK && !c->quiet) {
         print_rates(&g);
+        print_fused(g.model);
         print_kv(&g);
     }
     finish(&g);
@@ -303,7 +322,7 @@ const struct cli_verb cli_generate = {
     .usage = "generate MODEL --prompt TEXT [options]",
     .example = "qins generate model/ --prompt 'In the beginning' --tokens 64",
     .options = {OPT_PROMPT, OPT_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
-                OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT, OPT_KV_CACHE},
+                OPT_TOKENIZER, OPT_IDS, OPT_TRANSPORT, OPT_FUSED, OPT_KV_CACHE},
     .help = {{OPT_TOKENS, "how many tokens at most (default 128)"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever MODEL carries"}},
     .n_operands = 1,

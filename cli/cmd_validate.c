@@ -41,6 +41,11 @@ static void print_subject(const json_t *report)
             cli_print("%-9s  archive %s, %s, %s\n", "", cli_string(model, "archive_hash"),
                       cli_bytes(cli_number(model, "archive_bytes"), size, sizeof size),
                       cli_bits(model, bits, sizeof bits));
+        if (json_object_get(model, "fused"))
+            cli_print("%-9s  fused: %s of weights in memory, %.0f matrices as they are coded, %.0f "
+                      "decoded\n",
+                      "", cli_bytes(cli_number(model, "weight_bytes"), size, sizeof size),
+                      cli_number(model, "fused_matrices"), cli_number(model, "decoded_matrices"));
     }
     cli_print("%-9s  %s, %.0f tokens\n", "text", cli_string(text, "path"),
               cli_number(text, "tokens"));
@@ -240,6 +245,7 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
         .dump_kv = c->value[OPT_DUMP_KV],
         .save_logits = c->value[OPT_SAVE_LOGITS],
         .resume = c->value[OPT_RESUME] != NULL,
+        .fused = c->value[OPT_FUSED] != NULL,
         .threads = c->threads,
     };
     if (style && strcmp(style, "llama.cpp") == 0)
@@ -286,8 +292,8 @@ const struct cli_verb cli_validate = {
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,
-                OPT_TRANSPORT, OPT_KV_CACHE, OPT_PROMPTS, OPT_TOKENS, OPT_DUMP_KV, OPT_SAVE_LOGITS,
-                OPT_RESUME},
+                OPT_TRANSPORT, OPT_FUSED, OPT_KV_CACHE, OPT_PROMPTS, OPT_TOKENS, OPT_DUMP_KV,
+                OPT_SAVE_LOGITS, OPT_RESUME},
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"},

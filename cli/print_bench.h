@@ -6,6 +6,9 @@
 
 /* Of a model: measurements and comparisons. */
 enum qins_status cli_print_bench_model(const json_t *report, struct qins_error *err);
+/* The same, and what each form of the weights holds. */
+enum qins_status cli_print_bench_forms(const json_t *report, struct qins_error *err);
+enum qins_status cli_print_bench_memory(const json_t *report, struct qins_error *err);
 /* Of coders: on streams, of costs, or on an archive. */
 enum qins_status cli_print_bench_coders(const json_t *report, struct qins_error *err);
 

@@ -116,7 +116,7 @@ size_t qn_source_find(const struct qn_source *s, const char *name)
     return SIZE_MAX;
 }
 
-static bool is_quantised(const struct qn_source *s, size_t index)
+bool qn_source_is_quantised(const struct qn_source *s, size_t index)
 {
     return s->archive &&
            qn_archive_tensor_is_quantised(&s->archive->manifest.tensors[s->tensors[index].number]);
@@ -124,7 +124,8 @@ static bool is_quantised(const struct qn_source *s, size_t index)
 
 enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index)
 {
-    return s->values || is_quantised(s, index) ? QINS_F32 : s->tensors[index].tensor->dtype;
+    return s->values || qn_source_is_quantised(s, index) ? QINS_F32
+                                                         : s->tensors[index].tensor->dtype;
 }
 
 enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_t first,
@@ -137,7 +138,8 @@ enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_
     }
     if (s->archive)
         return qn_archive_decode(s->archive, s->tensors[index].number, first, count,
-                                 is_quantised(s, index), &work->chunk, &work->payload, dst, err);
+                                 qn_source_is_quantised(s, index), &work->chunk, &work->payload,
+                                 dst, err);
     size_t size = qins_dtype_size(s->tensors[index].tensor->dtype);
     return qn_checkpoint_read(s->checkpoint, s->tensors[index].number, first * size, dst,
                               (size_t)count * size, err);

@@ -41,6 +41,9 @@ size_t qn_source_find(const struct qn_source *s, const char *name);
  * quantised. */
 enum qins_dtype qn_source_read_type(const struct qn_source *s, size_t index);
 
+/* Whether an archive holds any of tensor INDEX quantised. */
+bool qn_source_is_quantised(const struct qn_source *s, size_t index);
+
 /* COUNT elements of tensor INDEX from element FIRST on. Thread-safe. */
 enum qins_status qn_source_read(const struct qn_source *s, size_t index, uint64_t first,
                                 uint64_t count, struct qn_source_work *work, void *dst,

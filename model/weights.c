@@ -1,6 +1,7 @@
 #include "core/buf.h"
 #include "core/bytes.h"
 #include "formats/transport_archive.h"
+#include "model/fused.h"
 #include "model/native.h"
 #include "model/source.h"
 #include "model/weights_plan.h"
@@ -11,7 +12,7 @@
 
 /* A tensor of the source that the model wants, and where it goes. */
 struct piece {
-    bool wanted, known; /* known: meant for nothing here */
+    bool wanted, coded; /* coded: it stays as it is, and is none of the storage's */
     enum qins_dtype dtype;
     uint64_t offset;          /* in the storage */
     struct qn_matrix *matrix; /* its data, */
@@ -24,6 +25,10 @@ struct loading {
     struct qn_source *source;
     const struct qn_monitor *monitor;
     struct piece *pieces; /* one for each tensor of the source */
+    /* Of a fused model: the matrices that may stay coded, and how many there are in all. */
+    bool fused;
+    struct qn_fused_item *items;
+    size_t n_items, n_matrices;
 };
 
 static enum qins_status lacks(const struct loading *l, const char *name, struct qins_error *err)
@@ -84,6 +89,28 @@ static enum qins_status plan(struct loading *l, size_t index, unsigned rank, con
     return qn_weights_reserve(l->m, t->n_elements, p->dtype, &p->offset, err);
 }
 
+/* Plans to keep matrix X, tensor INDEX, as it is coded; *TAKEN is cleared where it cannot be. */
+static enum qins_status plan_coded(struct loading *l, size_t index, struct qn_matrix *x,
+                                   bool *taken, struct qins_error *err)
+{
+    const struct qn_tensor *t = l->source->tensors[index].tensor;
+    const uint64_t shape[2] = {x->out, x->in};
+    struct qn_fused_item item = {.matrix = x,
+                                 .source = index,
+                                 .dtype = t->dtype,
+                                 .looked_up = x == &l->m->embedding || x == &l->m->positions};
+    *taken = !x->transposed && qn_source_is_quantised(l->source, index) &&
+             qn_fused_cut(&item.layout, x->out, x->in);
+    if (!*taken)
+        return QINS_OK;
+    enum qins_status st = check_shape(l, t, 2, shape, err);
+    if (st != QINS_OK)
+        return st;
+    l->pieces[index].coded = true;
+    l->items[l->n_items++] = item;
+    return QINS_OK;
+}
+
 /* The bias of NEED is there exactly if the architecture has it. */
 static enum qins_status plan_bias(struct loading *l, const struct qn_need *need, const float **bias,
                                   struct qins_error *err)
@@ -117,7 +144,13 @@ static enum qins_status plan_need(void *ctx, const struct qn_need *need, struct 
         shape[1] = need->out;
     }
     *(x ? &x->name : &need->norm->name) = name;
-    enum qins_status st = plan(l, index, x ? 2 : 1, shape, x, x ? NULL : &need->norm->weight, err);
+    bool coded = false;
+    enum qins_status st = QINS_OK;
+    l->n_matrices += x != NULL;
+    if (x && l->fused)
+        st = plan_coded(l, index, x, &coded, err);
+    if (st == QINS_OK && !coded)
+        st = plan(l, index, x ? 2 : 1, shape, x, x ? NULL : &need->norm->weight, err);
     return st == QINS_OK ? plan_bias(l, need, x ? &x->bias : &need->norm->bias, err) : st;
 }
 
@@ -158,7 +191,7 @@ static void note_unused(const struct loading *l)
     size_t n = 0;
     for (size_t i = 0; i < l->source->n_tensors; i++) {
         const char *name = l->source->tensors[i].tensor->name;
-        if (!l->pieces[i].wanted && !means_nothing(l, name) && n++ == 0)
+        if (!l->pieces[i].wanted && !l->pieces[i].coded && !means_nothing(l, name) && n++ == 0)
             first = name;
     }
     if (n == 1)
@@ -249,7 +282,9 @@ static enum qins_status plan_weights(struct loading *l, struct qins_error *err)
     if (st == QINS_OK)
         st = qn_weights_allocate(l->m, err);
     l->pieces = calloc(l->source->n_tensors + 1, sizeof *l->pieces);
-    if (st == QINS_OK && !l->pieces)
+    if (l->fused)
+        l->items = calloc(l->source->n_tensors + 1, sizeof *l->items);
+    if (st == QINS_OK && (!l->pieces || (l->fused && !l->items)))
         st = qn_fail_memory(err);
     return st == QINS_OK ? qn_weights_each(l->m, find_prefix(l), plan_need, l, err) : st;
 }
@@ -287,6 +322,20 @@ static void describe_archive(struct loading *l)
         };
 }
 
+/* What there is to keep as it is coded. */
+static enum qins_status check_fused(const struct loading *l, struct qins_error *err)
+{
+    const struct qn_archive *a = l->source->archive;
+    if (!a)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "'--fused' runs weights as an archive codes them, and this is none");
+    if (qn_archive_has_transport(a))
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "'--fused' does not go with the transport that it carries: native layers "
+                       "have weights of their own");
+    return QINS_OK;
+}
+
 /* All but the weights themselves. */
 static enum qins_status open_plan(struct loading *l, const char *path, struct qins_error *err)
 {
@@ -296,6 +345,8 @@ static enum qins_status open_plan(struct loading *l, const char *path, struct qi
         return QINS_ERR_MEMORY;
     }
     enum qins_status st = qn_source_open(&l->source, path, l->monitor, err);
+    if (st == QINS_OK && l->fused)
+        st = check_fused(l, err);
     if (st == QINS_OK)
         st = find_config(l, err);
     if (st == QINS_OK)
@@ -307,7 +358,44 @@ static void finish(struct loading *l)
 {
     qn_source_destroy(l->source);
     free(l->pieces);
+    free(l->items);
     qn_model_destroy(l->m);
+}
+
+static enum qins_status read_payload(void *ctx, const struct qn_fused_item *item, uint64_t chunk,
+                                     uint64_t first, uint64_t count, struct qn_chunk_work *work,
+                                     struct qn_buf *out, struct qins_error *err)
+{
+    const struct loading *l = ctx;
+    (void)first;
+    (void)count;
+    (void)work;
+    return qn_archive_payload(l->source->archive, l->source->tensors[item->source].number, chunk,
+                              out, err);
+}
+
+/* Takes the matrices that can stay coded, and plans the others. */
+static enum qins_status load_coded(struct loading *l, unsigned threads, struct qins_error *err)
+{
+    const struct qn_fused_source source = {
+        .payload = read_payload, .ctx = l, .what = "loading coded weights"};
+    enum qins_status st =
+        qn_fused_load(l->m, l->items, l->n_items, &source, threads, l->monitor, err);
+    for (size_t i = 0; i < l->n_items && st == QINS_OK; i++) {
+        const struct qn_fused_item *x = &l->items[i];
+        const uint64_t shape[2] = {x->matrix->out, x->matrix->in};
+        if (x->refused)
+            st = plan(l, x->source, 2, shape, x->matrix, NULL, err);
+    }
+    if (st != QINS_OK)
+        return st;
+    l->m->fused.decoded = l->n_matrices - l->m->fused.matrices;
+    if (l->m->fused.decoded > 0)
+        qn_notice(l->monitor,
+                  "%" PRIu64 " of %zu matrices are decoded: they cannot be multiplied as %s codes "
+                  "them",
+                  l->m->fused.decoded, l->n_matrices, l->source->path);
+    return QINS_OK;
 }
 
 /* The archive's model runs as its transport says. */
@@ -327,13 +415,17 @@ static enum qins_status go_native(struct loading *l, struct qins_error *err)
     return st;
 }
 
-static enum qins_status open_model(struct qn_model **out, const char *path, bool plain,
+enum way { AS_IT_SAYS, PLAIN, FUSED };
+
+static enum qins_status open_model(struct qn_model **out, const char *path, enum way way,
                                    unsigned threads, const struct qn_monitor *monitor,
                                    struct qins_error *err)
 {
-    struct loading l = {.monitor = monitor};
+    struct loading l = {.monitor = monitor, .fused = way == FUSED};
     *out = NULL;
     enum qins_status st = open_plan(&l, path, err);
+    if (st == QINS_OK && l.fused)
+        st = load_coded(&l, threads, err);
     if (st == QINS_OK)
         st = load(&l, threads, err);
     if (st == QINS_OK) {
@@ -343,7 +435,7 @@ static enum qins_status open_model(struct qn_model **out, const char *path, bool
         l.m->path = qn_strdup(path, err);
         st = l.m->path ? QINS_OK : QINS_ERR_MEMORY;
     }
-    if (st == QINS_OK && !plain)
+    if (st == QINS_OK && way == AS_IT_SAYS)
         st = go_native(&l, err);
     if (st == QINS_OK) {
         *out = l.m;
@@ -356,13 +448,19 @@ static enum qins_status open_model(struct qn_model **out, const char *path, bool
 enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned threads,
                                const struct qn_monitor *monitor, struct qins_error *err)
 {
-    return open_model(out, path, false, threads, monitor, err);
+    return open_model(out, path, AS_IT_SAYS, threads, monitor, err);
 }
 
 enum qins_status qn_model_open_plain(struct qn_model **out, const char *path, unsigned threads,
                                      const struct qn_monitor *monitor, struct qins_error *err)
 {
-    return open_model(out, path, true, threads, monitor, err);
+    return open_model(out, path, PLAIN, threads, monitor, err);
+}
+
+enum qins_status qn_model_open_fused(struct qn_model **out, const char *path, unsigned threads,
+                                     const struct qn_monitor *monitor, struct qins_error *err)
+{
+    return open_model(out, path, FUSED, threads, monitor, err);
 }
 
 enum qins_status qn_model_check(const char *path, struct qn_model_config *config,

@@ -41,6 +41,13 @@ struct qn_archive_figures {
     double bits_per_weight; /* as qn_archive_bits_per_weight() */
 };
 
+/* Of a model whose matrices are multiplied as their archive codes them. */
+struct qn_fused_figures {
+    bool on;
+    uint64_t matrices, decoded; /* that are coded in memory; that had to be decoded */
+    uint64_t coded_bytes;       /* of the former; part of weight_bytes */
+};
+
 /* Read-only once it is open: any number of sessions may share it. */
 struct qn_model {
     char *path;
@@ -53,8 +60,10 @@ struct qn_model {
     struct qn_attachment_list files;   /* config, tokenizer, … */
     struct qn_digest fingerprint;      /* names, types, shapes and bytes of the source's tensors */
     struct qn_archive_figures archive; /* bytes 0: it was opened from a checkpoint */
-    uint64_t n_parameters, weight_bytes;
+    uint64_t n_parameters, weight_bytes; /* bytes: what weights take in memory */
+    struct qn_fused_figures fused;
     void *storage;            /* what all the pointers point into; private */
+    struct qn_fused *coded;   /* of model/fused.h, or NULL; the model's */
     struct qn_native *native; /* layers on coded inputs (model/native.h), or NULL; the model's */
 };
 
@@ -69,6 +78,12 @@ enum qins_status qn_model_open(struct qn_model **out, const char *path, unsigned
                                const struct qn_monitor *monitor, struct qins_error *err);
 /* The model itself: a transport in its archive is passed over. */
 enum qins_status qn_model_open_plain(struct qn_model **out, const char *path, unsigned threads,
+                                     const struct qn_monitor *monitor, struct qins_error *err);
+/* An archive's model with its matrices as they are coded (model/packed.h): linear layers, their
+ * tables of embeddings and the head. What the kernels cannot take so (transposed weights, rows over
+ * several chunks, lossless coding) is decoded as above, which m->fused counts and MONITOR notices.
+ * QINS_ERR_UNSUPPORTED for a checkpoint, and for an archive that carries a transport. */
+enum qins_status qn_model_open_fused(struct qn_model **out, const char *path, unsigned threads,
                                      const struct qn_monitor *monitor, struct qins_error *err);
 void qn_model_destroy(struct qn_model *m); /* accepts NULL */
 

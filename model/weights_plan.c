@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "model/fused.h"
 #include "model/native.h"
 
 #include <inttypes.h>
@@ -220,19 +221,25 @@ enum qins_status qn_weights_fit(const struct qn_model *m, struct qins_error *err
                    memory);
 }
 
-enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
+void *qn_weights_block(uint64_t size)
 {
     /* Weights are read from end to end for each token [measured: one thread reads 30 GB/s from
      * pages of this size, 22 from small ones]. */
     static const size_t huge_page = (size_t)1 << 21;
+    const size_t unit = size >= huge_page ? huge_page : QN_WEIGHTS_ALIGNMENT;
+    const size_t whole = ((size_t)size + unit - 1) / unit * unit;
+    void *block = aligned_alloc(unit, whole ? whole : unit);
+    if (block && unit == huge_page)
+        (void)madvise(block, whole, MADV_HUGEPAGE);
+    return block;
+}
+
+enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err)
+{
     struct qn_weights_storage *s = m->storage;
-    size_t unit = s->size >= huge_page ? huge_page : QN_WEIGHTS_ALIGNMENT;
-    size_t size = ((size_t)s->size + unit - 1) / unit * unit;
     if (qn_weights_fit(m, err) != QINS_OK)
         return QINS_ERR_MEMORY;
-    s->data = aligned_alloc(unit, size ? size : unit);
-    if (s->data && unit == huge_page)
-        (void)madvise(s->data, size, MADV_HUGEPAGE);
+    s->data = qn_weights_block(s->size);
     return s->data ? QINS_OK : qn_fail_memory(err);
 }
 
@@ -242,6 +249,7 @@ void qn_model_destroy(struct qn_model *m)
         return;
     struct qn_weights_storage *s = m->storage;
     qn_model_drop_native(m);
+    qn_fused_destroy(m->coded);
     for (size_t i = 0; s && i < s->n_names; i++)
         free(s->names[i]);
     if (s) {

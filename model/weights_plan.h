@@ -50,6 +50,8 @@ enum qins_status qn_weights_reserve(struct qn_model *m, uint64_t n, enum qins_dt
                                     uint64_t *offset, struct qins_error *err);
 /* QINS_ERR_MEMORY where that is more than the machine has. */
 enum qins_status qn_weights_fit(const struct qn_model *m, struct qins_error *err);
+/* SIZE bytes for weights, aligned, on large pages where that pays; NULL when out of memory. */
+void *qn_weights_block(uint64_t size);
 /* Allocates what was reserved, if it fits. Pages are not touched until they are written. */
 enum qins_status qn_weights_commit(struct qn_model *m, struct qins_error *err);
 

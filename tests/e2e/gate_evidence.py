@@ -130,6 +130,8 @@ def reports():
         "bench/hot.json": bench("hot-path", overhead_percent=percent(1.2),
                                 latency={"overhead_percent": percent(4.0)},
                                 archive={"path": "model.qins", "archive_hash": ARCHIVE}),
+        "bench/memory.json": bench("memory", peak_bytes=900, served=[{"name": "decoded", "peak_bytes": 4100}],
+                                   archive={"path": "model.qins", "archive_hash": ARCHIVE}),
         "bench/kv.json": bench("kv-cache", bits=6, overhead_percent=percent(3.2)),
         "bench/gemv.json": bench("gemv", max_relative_error=1e-6, devices=[{"kind": "gpu"}, {"kind": "gpu"}],
                                  comparisons=[{"of": {"name": "fused"}, "to": {"name": "separate"},

@@ -125,8 +125,11 @@ class Bench(unittest.TestCase):
                          + report["weights_left_decoded"], everything)
         # The embedding is only looked up in.
         self.assertEqual(report["weights_left_decoded"], 2048 * 128)
-        self.assertEqual(len(report["measurements"]), 12)
-        self.assertEqual(len(report["comparisons"]), 12)
+        self.assertEqual(len(report["measurements"]), 14)
+        self.assertEqual(len(report["comparisons"]), 16)
+        # All matrices stay coded, whatever their class.
+        self.assertEqual(report["fused"]["decoded_matrices"], 0)
+        self.spread(report["fused"]["overhead_percent"])
         first = report["comparisons"][0]
         self.assertEqual((first["of"]["name"], first["to"]["name"]),
                          ("one token, hot weights coded", "one token, hot weights bit-packed"))
@@ -226,7 +229,7 @@ class Bench(unittest.TestCase):
                 done = support.run_qins(*arguments, check=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
                 if arguments[1:] in ([], ["nothing"]):
-                    self.assertIn("forward|calibrate", done.stderr)
+                    self.assertIn("forward|forward-fused|calibrate", done.stderr)
 
     def test_inputs_are_not_overwritten(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
