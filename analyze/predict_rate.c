@@ -84,6 +84,14 @@ static size_t huffman_size(const uint32_t counts[256], size_t n,
            (size_t)((bits + 4 * streams + 7) / 8);
 }
 
+/* Counts of the codes' high parts, RAW low bits apart. */
+static void count_symbols(const struct qn_prediction *p, unsigned raw, uint32_t symbols[256])
+{
+    memset(symbols, 0, 256 * sizeof *symbols);
+    for (unsigned code = 0; code <= 2 * p->levels; code++)
+        symbols[code >> raw] += p->counts[code];
+}
+
 struct sizes {
     size_t huffman, tans;
 };
@@ -91,16 +99,15 @@ struct sizes {
 /* The codes of a chunk as the encoder writes them (chunk_encode.c), in at most LIMIT bytes. */
 static struct sizes coded_sizes(struct qn_prediction *p, uint32_t n, double share, size_t limit)
 {
-    const unsigned bits = qn_code_bits(p->levels);
-    uint32_t symbols[256] = {0};
+    const unsigned bits = qn_code_bits(p->levels), least = qn_least_raw_bits(bits);
+    uint32_t symbols[256];
     share_counts(p, n, share);
     memcpy(p->merged, p->counts, sizeof p->merged);
     const unsigned raw = qn_choose_raw_bits(p->merged, bits, n);
-    for (unsigned code = 0; code <= 2 * p->levels; code++)
-        symbols[code >> raw] += p->counts[code];
-    const size_t low = qn_bitpack_size(n, raw);
-    const size_t huffman = low + huffman_size(symbols, n, &p->lengths);
-    const size_t tans = low + qn_tans_size(symbols, n, &p->tans);
+    count_symbols(p, raw, symbols);
+    const size_t huffman = qn_bitpack_size(n, raw) + huffman_size(symbols, n, &p->lengths);
+    count_symbols(p, least, symbols);
+    const size_t tans = qn_bitpack_size(n, least) + qn_tans_size(symbols, n, &p->tans);
     return (struct sizes){huffman < limit ? huffman : limit, tans < limit ? tans : limit};
 }
 

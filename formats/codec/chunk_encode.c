@@ -137,7 +137,9 @@ static bool write_coded(struct encoder *e, size_t limit)
     uint32_t counts[2 * QN_MAX_LEVELS + 2];
     const unsigned bits = qn_code_bits(info->levels);
     qn_codec_kernels()->count_codes(codes, n, (1U << bits) - 1, counts);
-    const unsigned raw_bits = qn_choose_raw_bits(counts, bits, (uint32_t)n);
+    const unsigned raw_bits = e->params->codec == QN_CODEC_TANS
+                                  ? qn_least_raw_bits(bits)
+                                  : qn_choose_raw_bits(counts, bits, (uint32_t)n);
     const size_t raw_size = qn_bitpack_size(n, raw_bits);
     if (raw_size >= limit)
         return false;

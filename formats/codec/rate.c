@@ -1,7 +1,6 @@
 #include "formats/codec/rate.h"
 
 enum {
-    SYMBOL_BITS = 8,
     MOST_RAW = 4, /* bits beyond the needed ones: the best split of 8 bits left 4 raw [measured] */
     TABLE_COST = 4, /* bits a used symbol that a coder's table takes, about */
 };
@@ -45,7 +44,7 @@ static uint64_t coded_bits(const uint32_t *counts, size_t size, uint32_t n)
 
 unsigned qn_choose_raw_bits(uint32_t *counts, unsigned bits, uint32_t n)
 {
-    const unsigned least = bits > SYMBOL_BITS ? bits - SYMBOL_BITS : 0;
+    const unsigned least = qn_least_raw_bits(bits);
     unsigned best = least;
     uint64_t best_bits = UINT64_MAX;
     for (unsigned raw = 0; raw < bits && raw <= least + MOST_RAW; raw++) {

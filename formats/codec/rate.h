@@ -18,6 +18,13 @@ uint32_t qn_log2_fixed(uint32_t x);
  * its own needs fewer. COUNTS are of SIZE symbols and sum to N <= QN_RATE_MAX_TOTAL. */
 uint64_t qn_entropy_bits(const uint32_t *counts, size_t size, uint32_t n);
 
+/* Low bits of codes of BITS that no byte symbol holds. A coder that takes raw bits itself gets all
+ * others. */
+static inline unsigned qn_least_raw_bits(unsigned bits)
+{
+    return bits > 8 ? bits - 8 : 0;
+}
+
 /* Low bits of 2^bits-valued codes to keep out of the entropy coder's byte symbols, for the least
  * estimated size; at least BITS - 8, less than BITS. COUNTS are of the 2^bits codes, and are
  * overwritten. */

@@ -93,7 +93,8 @@ class Case(unittest.TestCase):
         lines = [" ".join(map(str, c)) for c in candidates]
         return [Prediction(line) for line in self.tool(command, x, lines, weights)]
 
-    def compare(self, name, x, candidates):
+    def compare(self, name, x, candidates, runs=False):
+        """Predicted and real figures; of codes with RUNS tans may make less than counts tell."""
         x = np.ascontiguousarray(x, F)
         candidates = [c for c in candidates if not c[0].isdigit() or int(c[0]) < x.shape[1]]
         lines = [" ".join(map(str, c)) for c in candidates]
@@ -109,7 +110,9 @@ class Case(unittest.TestCase):
             self.assertAlmostEqual(p.entropy, entropy(codes), delta=ENTROPY, msg=where)
             self.assertEqual(p.packed, packed, where)
             for predicted, real, least in zip((p.huffman, p.tans), coded, (0, FEW_BITS / 8 * x.size)):
-                self.assertAlmostEqual(predicted, real, delta=max(BYTES * real, least), msg=where)
+                if not (runs and least and real < predicted):
+                    self.assertAlmostEqual(predicted, real, delta=max(BYTES * real, least),
+                                           msg=where)
 
 
 def candidates(*grids):
@@ -146,11 +149,12 @@ class Synthetic(Case):
             error = float(((outlier.astype(np.float64) - values)**2).sum())
             self.assertTrue(0.25 * error < p.error < 4 * error or p.levels > 1000,
                             f"{vars(p)} {error}")
-        self.compare("sparse", sparse, EVERY)
+        self.compare("sparse", sparse, EVERY, runs=True)
         # A bound of uniform levels may fall on a value itself: 2 l + 1 over 2 N.
         self.compare("whole numbers", steps, [(g, n, 0, 1) for g in ("tensor", "row")
                                               for n in (7, 31, 127)])
-        self.compare("scales of rows", x * np.exp2(rng.integers(-20, 20, (64, 1))), EVERY)
+        self.compare("scales of rows", x * np.exp2(rng.integers(-20, 20, (64, 1))), EVERY,
+                     runs=True)
 
     def test_weights(self):
         rng = np.random.default_rng(3)
