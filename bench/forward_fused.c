@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_DECODED = 8, ERROR_TOKENS = 16, LANES = 2 };
+enum { MAX_DECODED = 8, FEW_DECODED = 2, ERROR_TOKENS = 16, LANES = 2 };
 
 /* The hot path multiplies packed codes; what is kept for size only goes through tans. Curves as
  * they suit weights that are spread normally: docs/quantisation.md. */
@@ -54,7 +54,6 @@ struct fused_bench {
     struct qn_model *second; /* as the model, to be decoded to */
     struct qn_twin twin;
     struct lane lanes[LANES];
-    size_t decoded;
     struct qn_bench_candidate candidates[MAX_CANDIDATES];
     size_t n_candidates;
     char names[KINDS][SUBJECTS][48];
@@ -96,9 +95,9 @@ static enum qins_status measure_error(struct fused_bench *b, int form, struct qi
     const size_t n = b->setup.model->config.vocab;
     float *logits = malloc(2 * n * sizeof *logits);
     double difference = 0, length = 0;
-    enum qins_status st = logits ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = last_logits(b, b->formed[form].model, logits, err);
+    if (!logits)
+        return qn_fail_memory(err);
+    enum qins_status st = last_logits(b, b->formed[form].model, logits, err);
     if (st == QINS_OK)
         st = qn_twin_decode(&b->twin, &b->formed[form], true, b->lanes[1].pool, err);
     if (st == QINS_OK)
@@ -115,10 +114,13 @@ static enum qins_status measure_error(struct fused_bench *b, int form, struct qi
 
 static enum qins_status create_lane(struct fused_bench *b, struct lane *l, struct qins_error *err)
 {
-    const struct qn_passes_options o = {
-        .tokens = b->setup.tokens, .decoded = b->decoded, .pool = l->pool};
     enum qins_status st = QINS_OK;
     for (int i = 0; i < SUBJECTS && st == QINS_OK; i++) {
+        const size_t most = i < SEPARATE ? MAX_DECODED : FEW_DECODED;
+        const struct qn_passes_options o = {
+            .tokens = b->setup.tokens,
+            .decoded = b->setup.tokens / 2 < most ? b->setup.tokens / 2 : most,
+            .pool = l->pool};
         st = qn_passes_init(&l->passes[i], model_of(b, i), &b->setup.ids, &o, err);
         l->runs[i] = (struct qn_passes_run){.passes = &l->passes[i]};
         if (i < SEPARATE)
@@ -149,7 +151,7 @@ static enum qins_status bench_init(struct fused_bench *b, const struct qn_bench_
     if (st != QINS_OK)
         return st;
     b->setup.context = b->setup.tokens;
-    b->decoded = b->setup.tokens / 2 < MAX_DECODED ? b->setup.tokens / 2 : MAX_DECODED;
+    b->setup.harness.rounds = options->rounds;
     st = qn_bench_draw_ids(&b->setup, b->setup.tokens, err);
     for (int i = 0; i < LANES && st == QINS_OK; i++) {
         struct lane *l = &b->lanes[i];
@@ -169,13 +171,14 @@ static enum qins_status bench_init(struct fused_bench *b, const struct qn_bench_
     return st;
 }
 
-/* What is compared takes its turns one after the other. */
+/* What is compared takes its turns one after the other. Decoding all weights hardly shows beside a
+ * prefill, whose tokens share it: it is measured for single tokens. */
 static void make_candidates(struct fused_bench *b)
 {
     static const char *const kinds[KINDS] = {"prefill", "decode"};
     for (int k = 0; k < KINDS; k++)
         for (int lane = 0; lane < LANES; lane++)
-            for (int i = 0; i < SUBJECTS; i++) {
+            for (int i = 0; i < (k == PREFILL ? SEPARATE : SUBJECTS); i++) {
                 struct lane *l = &b->lanes[lane];
                 const int form = i == MODEL ? -1 : (i - FUSED) % FORMS;
                 snprintf(b->names[k][i], sizeof b->names[k][i], "%s, %s%s", kinds[k],
@@ -185,7 +188,7 @@ static void make_candidates(struct fused_bench *b)
                 b->candidates[b->n_candidates++] = (struct qn_bench_candidate){
                     .name = b->names[k][i],
                     .threads = l->threads,
-                    .tokens = k == PREFILL ? b->setup.tokens : b->decoded,
+                    .tokens = k == PREFILL ? b->setup.tokens : l->passes[i].options.decoded,
                     .run = k == PREFILL ? qn_run_prefill : qn_run_decode,
                     .ctx = &l->runs[i]};
             }
@@ -203,10 +206,11 @@ static size_t make_comparisons(const struct fused_bench *b, struct qn_comparison
                 const bool hot = k == DECODE && forms[form].codec == QN_CODEC_BITPACK;
                 compared[n++] = (struct qn_comparison){
                     .of = of, .to = &b->candidates[places[MODEL]], .goal = hot ? packed_goal : 0.0};
-                compared[n++] =
-                    (struct qn_comparison){.of = of,
-                                           .to = &b->candidates[places[SEPARATE + form]],
-                                           .goal = k == DECODE ? fused_goal : 0.0};
+                if (k == DECODE)
+                    compared[n++] =
+                        (struct qn_comparison){.of = of,
+                                               .to = &b->candidates[places[SEPARATE + form]],
+                                               .goal = fused_goal};
             }
     return n;
 }

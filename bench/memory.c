@@ -53,7 +53,7 @@ static enum qins_status run_model(const struct qn_model *m, uint32_t tokens, str
     float *logits = malloc(m->config.vocab * sizeof *logits);
     uint32_t *ids = malloc(tokens * sizeof *ids);
     enum qins_status st = logits && ids ? QINS_OK : qn_fail_memory(err);
-    for (uint32_t i = 0; i < tokens && st == QINS_OK; i++)
+    for (uint32_t i = 0; ids && i < tokens; i++)
         ids[i] = (uint32_t)(qn_random_u64(&state) % m->config.vocab);
     if (st == QINS_OK)
         st = qn_session_create(&s, m, &o, err);

@@ -30,7 +30,7 @@ static const struct benchmark {
      qn_bench_forward_fused,
      cli_print_bench_forms,
      MODEL,
-     {OPT_THREADS, OPT_TOKENS}},
+     {OPT_THREADS, OPT_TOKENS, OPT_ROUNDS}},
     {"calibrate",
      qn_bench_calibrate,
      cli_print_bench_model,

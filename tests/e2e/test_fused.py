@@ -177,16 +177,17 @@ class Fused(support.Folder):
 
 class Bench(support.Folder):
     def test_forward_fused(self):
-        done = support.run_qins("bench", "forward-fused", support.MODEL, "--tokens", "24", "--json", check=0)
+        done = support.run_qins("bench", "forward-fused", support.MODEL, "--tokens", "24",
+                                "--rounds", "2", "--json", check=0)
         report = json.loads(done.stdout)
         validate(report, "bench")
         self.assertEqual(report["benchmark"], "forward-fused")
         forms = {f["name"]: f for f in report["forms"]}
         self.assertEqual(list(forms), ["8 bits", "6 bits", "tans"])
         names = {m["name"] for m in report["measurements"]}
-        for kind in ("prefill", "decode"):
-            for name in ("as it is", *forms, *(f"{f}, decoded first" for f in forms)):
-                self.assertIn(f"{kind}, {name}", names)
+        separate = [f"{f}, decoded first" for f in forms]
+        self.assertEqual(names, {*(f"prefill, {n}" for n in ("as it is", *forms)),
+                                 *(f"decode, {n}" for n in ("as it is", *forms, *separate))})
         for form in forms.values():
             self.assertLess(form["relative_error"], ERROR)
             self.assertEqual(form["decoded_matrices"], 0)
