@@ -6,10 +6,11 @@
 #include <stdint.h>
 
 /* Several tables, so that equal neighbours do not wait for each other's store. */
-enum { QN_HISTOGRAM_TABLES = 4 };
+enum { QN_HISTOGRAM_TABLES = 8 };
 
 struct qn_histogram_work {
     uint32_t table[QN_HISTOGRAM_TABLES][256];
+    uint16_t pairs[1 << 16];
 };
 
 /* Sets counts[v] to the number of bytes equal to v among N < 2^32 bytes. */

@@ -172,8 +172,8 @@ struct qn_tans_encoder {
 };
 
 /* Codes the STEPS * 8 * streams symbols at SRC, the last ones first. Below out are
- * STEP_BYTES * STEPS * streams + QN_TANS_MARGIN free bytes, below ESCAPED as many as there are
- * symbols of escaped classes. */
+ * STEP_BYTES * STEPS * streams free bytes, below ESCAPED as many as there are symbols of escaped
+ * classes, and below these QN_TANS_MARGIN more each, which may be written. */
 void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps);
 
 #endif

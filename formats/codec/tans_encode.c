@@ -26,7 +26,7 @@ static size_t merged_room(size_t n, size_t streams)
 size_t qn_tans_encode_scratch(size_t n)
 {
     /* One stream takes no more room than many. */
-    return sizeof(struct encode_work) + merged_room(n, STREAMS) + n;
+    return sizeof(struct encode_work) + merged_room(n, STREAMS) + QN_TANS_MARGIN + n;
 }
 
 static void fill_tables(struct encode_work *w)
@@ -149,7 +149,7 @@ static void encode_states(struct encode_work *w, const uint8_t *src, size_t n, s
     }
     e->src = src;
     e->out = w->buffer + merged_room(n, e->streams);
-    e->escaped = e->out + escaped;
+    e->escaped = e->out + QN_TANS_MARGIN + escaped;
     const size_t steps = encode_tail(w, src, n);
     if (e->streams == STREAMS)
         qn_codec_kernels()->tans_encode(e, steps);

@@ -376,8 +376,8 @@ static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct
     for (size_t i = 0; i < n; i++)
         escaped += e->has_escapes && e->entry[symbols[i]] == e->escape;
     uint8_t *src = allocate(n), *streams = allocate(room);
-    uint8_t *list = allocate(escaped);
-    e->escaped = list + escaped;
+    uint8_t *list = allocate(QN_TANS_MARGIN + escaped), *escapes = list + QN_TANS_MARGIN;
+    e->escaped = escapes + escaped;
     memcpy(src, symbols, n);
     e->src = src;
     e->out = streams + room;
@@ -386,10 +386,10 @@ static void run_encoder(void (*kernel)(struct qn_tans_encoder *, size_t), struct
     *used = (size_t)(streams + room - e->out);
     memcpy(out, e->out, *used);
     e->out = NULL;
-    assert_ptr_equal(e->escaped, list);
+    assert_ptr_equal(e->escaped, escapes);
     for (size_t i = 0, at = 0; i < n; i++)
         if (e->has_escapes && e->entry[symbols[i]] == e->escape)
-            assert_int_equal(list[at++], symbols[i]);
+            assert_int_equal(escapes[at++], symbols[i]);
     e->src = e->escaped = NULL;
     free(list);
     free(streams);

@@ -1,2 +1,3 @@
 #define LEVEL(name) name##_avx512
+#include "formats/codec/plain_histogram.h"
 #include "formats/codec/plain_kernels.h"

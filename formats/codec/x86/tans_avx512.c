@@ -166,21 +166,25 @@ static inline struct encode_tables load_encode_tables(const struct qn_tans_encod
                                   _mm512_set1_epi64(0x3830282018100800)};
 }
 
-/* Neighbouring values of WIDTH bits, the upper one moved down behind the lower one's *bits. */
-#define JOIN(width, value, bits)                                                                   \
-    do {                                                                                           \
-        const __m512i low = _mm512_and_si512(bits, JOIN_MASK_##width);                             \
-        value =                                                                                    \
-            _mm512_or_si512(_mm512_and_si512(value, JOIN_MASK_##width),                            \
-                            JOIN_SHIFT_##width(_mm512_srli_epi##width(value, width / 2), low));    \
-        bits = _mm512_add_epi##width(low, _mm512_srli_epi##width(bits, width / 2));                \
-    } while (0)
-#define JOIN_MASK_16  _mm512_set1_epi16(0xff)
-#define JOIN_MASK_32  _mm512_set1_epi32(0xffff)
-#define JOIN_MASK_64  _mm512_set1_epi64(0xffffffff)
-#define JOIN_SHIFT_16 _mm512_sllv_epi16
-#define JOIN_SHIFT_32 _mm512_sllv_epi32
-#define JOIN_SHIFT_64 _mm512_sllv_epi64
+/* The low N bits of each byte of VALUES, joined in each word; *total: the number of its bits. One
+ * of two neighbours is moved up by a multiplication that adds the other one. */
+static inline __m512i join(__m512i values, __m512i n, __m512i *total)
+{
+    const __m512i powers = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m512i by_two = _mm512_shuffle_epi8(powers, _mm512_slli_epi16(n, 8)),
+                  twos = _mm512_maddubs_epi16(by_two, values),
+                  n_of_two = _mm512_maddubs_epi16(n, _mm512_set1_epi8(1));
+    const __m512i one = _mm512_set1_epi16(1),
+                  by_four = _mm512_sllv_epi16(one, _mm512_slli_epi32(n_of_two, 16)),
+                  fours = _mm512_madd_epi16(twos, by_four),
+                  n_of_four = _mm512_madd_epi16(n_of_two, one);
+    const __m512i low = _mm512_set1_epi64(0xffffffff),
+                  upper = _mm512_sllv_epi64(_mm512_srli_epi64(fours, 32),
+                                            _mm512_and_si512(n_of_four, low));
+    *total = _mm512_sad_epu8(n, _mm512_setzero_si512());
+    return _mm512_ternarylogic_epi64(fours, low, upper, 0xea); /* (fours & low) | upper */
+}
 
 static inline __m512i look_up_entries(const struct encode_tables *t, __m512i symbols)
 {
@@ -188,20 +192,25 @@ static inline __m512i look_up_entries(const struct encode_tables *t, __m512i sym
                                 look_up(t->entry_high, symbols));
 }
 
-/* Symbols whose entry is ESCAPE to the bytes before TO; returns where they begin. */
-static inline uint8_t *put_escaped(__m512i symbols, __m512i entries, __m512i escape, uint8_t *to)
+/* Those bytes of V that AT says to the bytes before TO; returns where they begin. What is below
+ * them is written as well, 64 bytes in all: masked stores are slow. */
+static inline uint8_t *put_before(__mmask64 at, __m512i v, uint8_t *to)
 {
-    const __mmask64 at = _mm512_cmpeq_epi8_mask(entries, escape);
-    const unsigned count = (unsigned)_mm_popcnt_u64(at);
-    to -= count;
-    _mm512_mask_storeu_epi8(to, _bzhi_u64(~(uint64_t)0, count),
-                            _mm512_maskz_compress_epi8(at, symbols));
-    return to;
+    static const uint8_t turns[128] = {
+#define TURN(x) x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7
+        TURN(0), TURN(8), TURN(16), TURN(24), TURN(32), TURN(40), TURN(48), TURN(56),
+        TURN(0), TURN(8), TURN(16), TURN(24), TURN(32), TURN(40), TURN(48), TURN(56),
+#undef TURN
+    };
+    const size_t count = (size_t)_mm_popcnt_u64(at);
+    const __m512i bytes = _mm512_maskz_compress_epi8(at, v);
+    _mm512_storeu_si512(to - 64, _mm512_permutexvar_epi8(_mm512_loadu_si512(turns + count), bytes));
+    return to - count;
 }
 
 /* 64 entries: moves X (states + 128), gives eight words of bits and how many they have. */
 static inline __m512i encode_vector(const struct encode_tables *t, __m512i entry, __m512i *x,
-                                    __m512i *words)
+                                    __m512i *total)
 {
     const __m512i most = look_up(t->most_bits, entry);
     const __mmask64 less = _mm512_cmple_epu8_mask(*x, look_up(t->threshold, entry));
@@ -212,13 +221,9 @@ static inline __m512i encode_vector(const struct encode_tables *t, __m512i entry
                   shifted = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, *x),
                                              _mm512_shuffle_epi8(tops, n)),
                   place = _mm512_add_epi8(shifted, look_up(t->offset, entry));
-    __m512i bits = n, value = _mm512_and_si512(*x, _mm512_shuffle_epi8(low_masks(), n));
+    const __m512i bits = _mm512_and_si512(*x, _mm512_shuffle_epi8(low_masks(), n));
     *x = _mm512_or_si512(look_up(t->next, place), _mm512_set1_epi8((char)QN_TANS_STATES));
-    JOIN(16, value, bits);
-    JOIN(32, value, bits);
-    JOIN(64, value, bits);
-    *words = value;
-    return bits;
+    return join(bits, n, total);
 }
 
 /* The whole bytes of words that have PENDING + 1 bits, all but the lowest ones, to the bytes before
@@ -231,11 +236,7 @@ static inline uint8_t *put_bytes(__m512i acc, __m512i pending, uint8_t *to)
         pending,
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8)));
     const __mmask64 whole = _mm512_cmpge_epu8_mask(bits, _mm512_set1_epi64(0x0810182028303840));
-    const unsigned count = (unsigned)_mm_popcnt_u64(whole);
-    to -= count;
-    _mm512_mask_storeu_epi8(to, _bzhi_u64(~(uint64_t)0, count),
-                            _mm512_maskz_compress_epi8(whole, aligned));
-    return to;
+    return put_before(whole, aligned, to);
 }
 
 __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_encoder *e,
@@ -262,9 +263,9 @@ __attribute__((always_inline)) static inline void encode_steps(struct qn_tans_en
             const __m512i symbols = _mm512_loadu_si512(src + 64 * c),
                           entries = look_up_entries(&t, symbols);
             if (has_escapes)
-                escaped = put_escaped(symbols, entries, escape, escaped);
-            __m512i words;
-            const __m512i n = encode_vector(&t, entries, &x[c], &words);
+                escaped = put_before(_mm512_cmpeq_epi8_mask(entries, escape), symbols, escaped);
+            __m512i n;
+            const __m512i words = encode_vector(&t, entries, &x[c], &n);
             acc[c] = _mm512_or_si512(_mm512_sllv_epi64(acc[c], n), words);
             pending[c] = _mm512_add_epi64(pending[c], n);
             out = put_bytes(acc[c], pending[c], out);
