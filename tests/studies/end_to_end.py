@@ -9,8 +9,8 @@ and llama-quantize where there is one, on what `qins restore` writes for it. It 
 table.
 
 Wall and processor time are those of the whole process; memory is the largest anonymous memory
-seen (RssAnon, looked at every 10 ms: pages of mapped files are not in it); what is written is
-synced after the clock has stopped, and that time stands in a column of its own (qins syncs
+seen (RssAnon, looked at every 10 ms: pages of mapped files are not in it); what is written goes
+to memory that was in use just before, and is synced after the clock has stopped, and that time stands in a column of its own (qins syncs
 itself, before it renames). All inputs are in the page cache. Without --work it takes /dev/shm
 where there is room, else the folder for temporary files. Checkpoints are made once, and every
 round is kept in the folder, so the study may be run in pieces: --steps picks rows by the
@@ -18,6 +18,7 @@ beginnings of their names, --table only prints.
 """
 import argparse
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -133,8 +134,17 @@ def watch(pid, peak, stop):
             return
 
 
-def run(command, out):
-    """What COMMAND took; OUT is what it makes, or None."""
+def warm(n):
+    """Touches N bytes of memory and frees them: a virtual machine may have to ask its host for what
+    was not in use for a while, which costs whoever writes first more than what is measured here."""
+    memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+    memory.close()
+
+
+def run(command, out, expected):
+    """What COMMAND took; OUT is what it makes, of at most about EXPECTED bytes, or None."""
+    if out:
+        warm(expected)
     peak, stop = [0], threading.Event()
     with tempfile.TemporaryFile() as said:
         begin = time.perf_counter()
@@ -205,11 +215,13 @@ def measure(o, dtype):
                 remove(out)
             if "--output-dir-flat" in command:
                 out.mkdir()
-            known["runs"].setdefault(name, []).append(run(command, out))
+            known["runs"].setdefault(name, []).append(run(command, out, known["source_bytes"]))
             print(f"{dtype} {name}: {known['runs'][name][-1]['seconds']:.2f} s", file=sys.stderr)
             kept.write_text(json.dumps(known, indent=1))
             if out in (scratch / "copy", scratch / "unpacked", scratch / "restored", scratch / "out.gguf"):
                 remove(out)  # nothing needs it, and it takes room
+            if out == scratch / "unpacked":
+                remove(needs[0])
 
 
 def table(work):
@@ -250,6 +262,8 @@ def main():
     p.add_argument("--make", action="store_true", help="only make the checkpoints")
     p.add_argument("--table", action="store_true", help="only print what was measured")
     o = p.parse_args()
+    if not o.table and not o.make and not support.PROGRAM.exists():
+        p.error(f"there is no {support.PROGRAM}: set QINS_PROGRAM")
     o.work = (o.work or choose_folder(o.gb)).resolve()
     o.work.mkdir(parents=True, exist_ok=True)
     print(f"in {o.work}", file=sys.stderr)
