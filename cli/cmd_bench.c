@@ -11,7 +11,7 @@
 enum { DEFAULT_THREADS = 2, MAX_MEBI = 1024, MIN_KIBI = 4, MAX_KIBI = 1024, MAX_OPTIONS = 8 };
 
 /* What a benchmark takes behind its name. */
-enum operands { NOTHING, MODEL, MODEL_AND_ARCHIVE, ARCHIVE };
+enum operands { NOTHING, MODEL, MODEL_AND_ARCHIVE, ARCHIVE, FOLDER };
 
 static const struct benchmark {
     const char *name;
@@ -44,6 +44,11 @@ static const struct benchmark {
      cli_print_bench_coders,
      ARCHIVE,
      {OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK, OPT_ROUNDS, OPT_PLOT}},
+    {"convert",
+     qn_bench_convert,
+     cli_print_bench_convert,
+     FOLDER,
+     {OPT_THREADS, OPT_MEBI, OPT_ROUNDS}},
 };
 
 static const struct benchmark *find(const char *name)
@@ -133,11 +138,12 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     if (!b)
         return qn_fail(err, QINS_ERR_USAGE,
                        "unknown benchmark '%s': forward|forward-fused|calibrate|kv-cache [MODEL], "
-                       "hot-path|memory MODEL ARCHIVE, or coders [ARCHIVE]",
+                       "hot-path|memory MODEL ARCHIVE, coders [ARCHIVE], or convert [FOLDER]",
                        c->operand[0]);
-    const bool archive_alone = b->operands == ARCHIVE;
-    struct qn_bench_options o = {.model = archive_alone ? NULL : c->operand[1],
+    const bool archive_alone = b->operands == ARCHIVE, folder = b->operands == FOLDER;
+    struct qn_bench_options o = {.model = archive_alone || folder ? NULL : c->operand[1],
                                  .archive = archive_alone ? c->operand[1] : c->operand[2],
+                                 .folder = folder ? c->operand[1] : NULL,
                                  .threads = takes(b, OPT_THREADS) ? DEFAULT_THREADS : 1,
                                  .costs = save != NULL,
                                  .streams = c->value[OPT_STREAMS],
@@ -166,7 +172,8 @@ const struct cli_verb cli_bench = {
     .summary = "Measures how fast models run here, and weights are coded.",
     .usage = "bench forward|forward-fused|calibrate|kv-cache [MODEL] [options]",
     .more_usage = {"bench hot-path|memory MODEL ARCHIVE [options]",
-                   "bench coders [options] | bench coders ARCHIVE | --save COSTS"},
+                   "bench coders [options] | bench coders ARCHIVE | --save COSTS",
+                   "bench convert [FOLDER] [options]"},
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK,
                 OPT_ROUNDS, OPT_PLOT, OPT_SAVE},

@@ -11,5 +11,7 @@ enum qins_status cli_print_bench_forms(const json_t *report, struct qins_error *
 enum qins_status cli_print_bench_memory(const json_t *report, struct qins_error *err);
 /* Of coders: on streams, of costs, or on an archive. */
 enum qins_status cli_print_bench_coders(const json_t *report, struct qins_error *err);
+/* Of convert: what each step reaches. */
+enum qins_status cli_print_bench_convert(const json_t *report, struct qins_error *err);
 
 #endif

@@ -49,6 +49,8 @@ enum qins_status qn_output_write(struct qn_output *o, const void *data, size_t s
 /* Write at a position (does not move `written`). */
 enum qins_status qn_output_write_at(struct qn_output *o, uint64_t offset, const void *data,
                                     size_t size, struct qins_error *err);
+/* Seconds that this process has spent in fsync for outputs. */
+double qn_output_sync_seconds(void);
 /* fsync, close, rename to the final name, fsync the folder. *o is finished either way; on
  * failure nothing stands under the final name that was not there before. So the folder's fsync,
  * which comes after the rename, cannot fail the output: the file is complete and in place, and

@@ -1,4 +1,5 @@
 #include "core/bytes.h"
+#include "core/clock.h"
 #include "core/file.h"
 
 #include <errno.h>
@@ -157,11 +158,28 @@ static enum qins_status open_folder(const char *path, int *fd, struct qins_error
     return st;
 }
 
+static atomic_uint_fast64_t sync_nanoseconds;
+
+double qn_output_sync_seconds(void)
+{
+    return 1e-9 * (double)atomic_load(&sync_nanoseconds);
+}
+
+static int sync_timed(int fd)
+{
+    const double begun = qn_seconds();
+    const int rc = fsync(fd);
+    const int error = errno;
+    atomic_fetch_add(&sync_nanoseconds, (uint_fast64_t)(1e9 * (qn_seconds() - begun)));
+    errno = error;
+    return rc;
+}
+
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
 {
     int folder = -1;
     enum qins_status st = open_folder(o->final_path, &folder, err);
-    if (st == QINS_OK && fsync(o->fd) != 0)
+    if (st == QINS_OK && sync_timed(o->fd) != 0)
         st = qn_fail_errno(err, o->final_path, "fsync");
     if (close(o->fd) != 0 && st == QINS_OK)
         st = qn_fail_errno(err, o->final_path, "close");
@@ -173,7 +191,7 @@ enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
         free(o->temp_path);
         o->temp_path = NULL;
         if (folder >= 0)
-            (void)fsync(folder); /* the rename stands all the same: see core/file.h */
+            (void)sync_timed(folder); /* the rename stands all the same: see core/file.h */
     }
     if (folder >= 0)
         close(folder);

@@ -149,6 +149,33 @@ class Bench(unittest.TestCase):
         self.assertEqual(report["bits"], 6)
         self.assertEqual({c["unit"] for c in report["comparisons"]}, {"percent more time"})
 
+    def test_convert(self):
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
+            done = support.run_qins("bench", "convert", folder, "--mebi", "1", "--rounds", "2",
+                                    "--threads", "3", "--json", check=0)
+            self.assertEqual(os.listdir(folder), [])
+        report = json.loads(done.stdout)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        self.assertEqual([s["source"] for s in report["sources"]], ["F32", "BF16"])
+        for source in report["sources"]:
+            self.assertEqual(source["bytes"], 1 << 20)
+            sizes = source["archive_bytes"]
+            self.assertLess(sizes["6-bit bitpack"], sizes["8-bit huffman"])
+            self.assertLess(sizes["8-bit huffman"], sizes["8-bit bitpack"])
+            self.assertLess(sizes["8-bit bitpack"], sizes["lossless"])
+        rows = report["conversions"]
+        self.assertEqual({(r["source"], r["step"], r["threads"]) for r in rows},
+                         {(s, step, n) for s in ("F32", "BF16") for n in (1, 3)
+                          for step in ("convert", "verify", "restore")})
+        for r in rows:
+            self.assertEqual([len(r[k]) for k in ("seconds", "cpu_seconds", "fsync_seconds")],
+                             [2] * 3)
+            for figure in (r["mb_per_s"], r["over_memcpy"], r["over_file_copy"]):
+                self.spread(figure)
+            self.assertEqual(r["goal_mb_per_s"] is None, r["met"] is None)
+        self.assertEqual([r["goal_mb_per_s"] for r in rows if r["met"] is not None],
+                         [1200, 400, 400])
+
     def test_coders_of_an_archive(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
             archive, saved = pathlib.Path(name) / "m.qins", pathlib.Path(name) / "coders.json"
