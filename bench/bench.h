@@ -16,11 +16,10 @@ struct qn_bench_options {
     unsigned rounds;  /* 1 … QN_BENCH_MAX_ROUNDS; 0: the benchmark's own number */
     /* Of qn_bench_coders(): */
     bool costs;                   /* a table of costs, not streams */
-    unsigned mebi, chunk_kibi;    /* symbols of a stream and of a chunk; 0: 32 and 256 */
+    unsigned mebi, chunk_kibi;    /* symbols of a stream and of a chunk; 0: 32 and 512 */
     const char *streams, *coders; /* names with commas between; NULL: all */
     const char *const *peers;     /* n_peers files */
     size_t n_peers;
-    const char *folder; /* of qn_bench_convert()'s files; NULL: one in memory, or a temporary one */
     const struct qn_monitor *monitor;
 };
 
@@ -64,10 +63,11 @@ enum qins_status qn_bench_kv_cache(const struct qn_bench_options *options, json_
 enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
                                  struct qins_error *err);
 
-/* Converts, verifies and restores synthetic checkpoints of F32 and BF16 by several codings, on one
- * thread and on THREADS, beside copying a file and memcpy(). MEBI: of each checkpoint; 0: 256. The
- * folder needs room for about four times as much. */
-enum qins_status qn_bench_convert(const struct qn_bench_options *options, json_t **report,
-                                  struct qins_error *err);
+/* Products of a matrix larger than the caches with one and more rows of inputs, on one thread and
+ * several: of floats, of codes as they are packed or entropy-coded (model/packed.h), and of codes
+ * that are decoded to memory first; beside reading and copying as many bytes. MEBI Mi weights,
+ * 0: 64. */
+enum qins_status qn_bench_gemv(const struct qn_bench_options *options, json_t **report,
+                               struct qins_error *err);
 
 #endif

@@ -14,7 +14,7 @@
 enum {
     DEFAULT_ROUNDS = 15,
     DEFAULT_MEBI = 32,
-    DEFAULT_CHUNK_KIBI = 256,
+    DEFAULT_CHUNK_KIBI = 512, /* as archives have it: formats/archive/layout.c */
     HUGE_PAGE = 2 << 20,
     GUARD = 64,
     GUARD_BYTE = 0xa5,
