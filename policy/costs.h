@@ -11,7 +11,7 @@
 struct qn_costs {
     double decode_ns[QN_CODEC_COUNT]; /* an element, to float32, one thread; 0: not known */
     double lossless_ns;               /* an F32 element of planes coded by tans */
-    double memory_ns;                 /* an F32 element copied: what no coding can beat */
+    double memory_ns;                 /* an F32 element copied */
     struct qn_digest fingerprint;     /* of the JSON that it came from */
 };
 

@@ -30,7 +30,7 @@ BELOW = 0.3      # and below it
 COMPARED = 1.15  # screened KL over the best that is no larger: worth the whole text
 # Chunks that huffman would make larger are bit-packed, so that bitpack never takes less; store and
 # the run-length coders take more everywhere.
-CODERS = ("huffman", "zstd")
+CODERS = ("huffman", "tans", "zstd")
 
 
 class Study:
