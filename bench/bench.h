@@ -20,6 +20,7 @@ struct qn_bench_options {
     const char *streams, *coders; /* names with commas between; NULL: all */
     const char *const *peers;     /* n_peers files */
     size_t n_peers;
+    const char *folder; /* of qn_bench_convert()'s files; NULL: one in memory, or a temporary one */
     const struct qn_monitor *monitor;
 };
 
@@ -69,5 +70,11 @@ enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t 
  * 0: 64. */
 enum qins_status qn_bench_gemv(const struct qn_bench_options *options, json_t **report,
                                struct qins_error *err);
+
+/* Converts, verifies and restores synthetic checkpoints of F32 and BF16 by several codings, on one
+ * thread and on THREADS, beside copying a file and memcpy(). MEBI: of each checkpoint; 0: 256. The
+ * folder needs room for about four times as much. */
+enum qins_status qn_bench_convert(const struct qn_bench_options *options, json_t **report,
+                                  struct qins_error *err);
 
 #endif
