@@ -4,6 +4,7 @@
 #include "formats/codec/histogram.h"
 #include "formats/codec/planes.h"
 #include "formats/codec/rate.h"
+#include "formats/codec/tans.h"
 
 enum {
     TILE = 8192, /* elements whose planes stay in the second cache until they are counted */
@@ -99,7 +100,10 @@ static void look_at_planes(struct split *s)
 static size_t encode_plane(const struct split *s, enum qn_codec_id id, size_t k, uint8_t *dst,
                            size_t capacity)
 {
-    return qn_codec(id)->encode(s->planes[k], s->n, dst, capacity, s->work->scratch.data);
+    void *scratch = s->work->scratch.data;
+    return id == QN_CODEC_TANS
+               ? qn_tans_encode_counted(s->counts[k], s->planes[k], s->n, dst, capacity, scratch)
+               : qn_codec(id)->encode(s->planes[k], s->n, dst, capacity, scratch);
 }
 
 static bool tries_huffman(const struct split *s)

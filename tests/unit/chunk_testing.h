@@ -11,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const enum qn_codec_id test_codecs[] = {QN_CODEC_STORE,       QN_CODEC_BITPACK,
-                                               QN_CODEC_HUFFMAN,     QN_CODEC_RLE,
-                                               QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD};
+static const enum qn_codec_id test_codecs[] = {
+    QN_CODEC_STORE,       QN_CODEC_BITPACK, QN_CODEC_HUFFMAN, QN_CODEC_RLE,
+    QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD,    QN_CODEC_TANS};
+enum { TEST_CODECS = sizeof test_codecs / sizeof *test_codecs };
 
 /* What a writer of hostile payloads would do: docs/chunk-payload.md. */
 static inline void test_reseal(uint8_t *payload, size_t size)

@@ -72,7 +72,7 @@ static int make_samples(void **state)
     for (size_t i = 0; i < N; i++)
         if (i % 8)
             x[i] = i % 16 < 8 ? 0.0f : 0.125f; /* so that every coder pays */
-    for (size_t c = 0; c < 6; c++) {
+    for (size_t c = 0; c < TEST_CODECS; c++) {
         static const unsigned levels[] = {7, 127, 1000};
         for (size_t l = 0; l < 3; l++)
             add_sample(test_quantised(QINS_F32, test_codecs[c], levels[l], 32, 12), x);
