@@ -14,4 +14,7 @@ enum qins_status cli_print_bench_coders(const json_t *report, struct qins_error 
 /* Of convert: what each step reaches. */
 enum qins_status cli_print_bench_convert(const json_t *report, struct qins_error *err);
 
+/* Of products with packed weights. */
+enum qins_status cli_print_bench_gemv(const json_t *report, struct qins_error *err);
+
 #endif

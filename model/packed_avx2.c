@@ -21,7 +21,7 @@ static void prepare(struct qn_packed_input *p, const float *x)
     for (size_t begin = 0, b = 0; begin < p->in; begin += p->block, b++) {
         const size_t n = (size_t)qn_min_u64(p->block, p->in - begin);
         const size_t halves = 2 * qn_packed_steps(n);
-        p->scales[b] = qn_packed_quantise(x + begin, n, p->block, fixed);
+        qn_packed_quantise(p, b, x + begin, n, fixed);
         for (size_t i = 0; i < halves; i++, to++)
             for (size_t k = 0; k < 16; k++) {
                 to->even[k] = fixed[i * HALF_STEP + 2 * k];
@@ -128,9 +128,22 @@ INLINE __m256i add_products(__m256i sum, const struct words *w, const struct hal
     return _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
 }
 
+INLINE __m256i low_digits(const int16_t *x, const int16_t *high)
+{
+    return _mm256_sub_epi16(load(x), _mm256_slli_epi16(load(high), 8));
+}
+
+/* Vl Xl. */
+INLINE __m256i add_rest(__m256i sum, const struct words *w, const struct half_step *x)
+{
+    const __m256i a = _mm256_madd_epi16(w->low_even, low_digits(x->even, x->high_even)),
+                  b = _mm256_madd_epi16(w->low_odd, low_digits(x->odd, x->high_odd));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(a, b));
+}
+
 /* What lanes have summed for one row of inputs: 0 … 7 and 8 … 15. */
 struct lanes {
-    __m256i sum[2];
+    __m256i sum[2], rest[2];
     __m256 f[2];
 };
 
@@ -148,11 +161,12 @@ INLINE void end_block(struct lanes *l, const struct qn_packed_rows *w,
                       const struct qn_packed_input *p, const float *scales, size_t block)
 {
     for (unsigned half = 0; half < 2; half++) {
+        const __m256i sum = _mm256_add_epi32(l->sum[half], _mm256_srai_epi32(l->rest[half], 8));
         __m256 scale = _mm256_set1_ps(p->scales[block]);
         if (w->group < w->in)
             scale = _mm256_mul_ps(scale, group_scales(w, scales, block * p->block, half));
-        l->f[half] =
-            _mm256_add_ps(l->f[half], _mm256_mul_ps(_mm256_cvtepi32_ps(l->sum[half]), scale));
+        l->f[half] = _mm256_add_ps(l->f[half], _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale));
+        l->sum[half] = l->rest[half] = _mm256_setzero_si256();
     }
 }
 
@@ -173,10 +187,9 @@ INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d
     const size_t steps = qn_packed_steps(w->in), per_block = inputs[0].block / QN_PACKED_STEP;
     const size_t half_bytes = (size_t)4 * w->table->bits;
     struct lanes l[QN_PACKED_MAX_ROWS];
-    UNROLL for (size_t k = 0; k < n; k++) l[k].f[0] = l[k].f[1] = _mm256_setzero_ps();
+    UNROLL for (size_t k = 0; k < n; k++) l[k] = (struct lanes){0};
     for (size_t s = 0, block = 0; s < steps; block++) {
         const size_t end = s + per_block < steps ? s + per_block : steps;
-        UNROLL for (size_t k = 0; k < n; k++) l[k].sum[0] = l[k].sum[1] = _mm256_setzero_si256();
         for (; s < end; s++) {
             _mm_prefetch((const char *)src + PREFETCH, _MM_HINT_T0);
             UNROLL for (size_t half = 0; half < 2; half++, src += half_bytes)
@@ -187,6 +200,8 @@ INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d
                     const struct half_step *x =
                         (const struct half_step *)(const void *)inputs[k].planes;
                     l[k].sum[half] = add_products(l[k].sum[half], &words, x + 2 * s + half);
+                    if (inputs[k].exact[block])
+                        l[k].rest[half] = add_rest(l[k].rest[half], &words, x + 2 * s + half);
                 }
             }
         }

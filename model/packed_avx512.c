@@ -3,7 +3,8 @@
 #include "model/packed_tables.h"
 
 enum {
-    STEP_BYTES = 128,    /* of inputs: 64 high digits, 64 low ones */
+    OFFSETS = 2 * QN_PACKED_LANES, /* of a block */
+    STEP_BYTES = 128,              /* of inputs: 64 high digits, 64 low ones */
     PREFETCH = 16 << 10, /* bytes ahead into the second-level cache [measured: 21 to 26 GB/s] */
 };
 
@@ -11,13 +12,15 @@ enum {
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* Weights' digits are bytes plus 128, so each lane's sum is too large by what its inputs' digits
- * and those 128s make. */
-static __m512i offset(__m512i high, __m512i low, __m512i sum)
+ * and those 128s make: SUM of what counts always, REST of Vl Xl. */
+static void add_offsets(__m512i high, __m512i low, __m512i *sum, __m512i *rest)
 {
-    const __m512i bias = _mm512_set1_epi8((char)128);
-    const __m512i h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), bias, high);
-    const __m512i l = _mm512_dpbusd_epi32(h, bias, low);
-    return _mm512_sub_epi32(sum, _mm512_add_epi32(_mm512_slli_epi32(h, 8), l));
+    const __m512i bias = _mm512_set1_epi8((char)128), zero = _mm512_setzero_si512();
+    const __m512i h = _mm512_dpbusd_epi32(zero, bias, high),
+                  l = _mm512_dpbusd_epi32(zero, bias, low);
+    *sum =
+        _mm512_sub_epi32(*sum, _mm512_add_epi32(_mm512_slli_epi32(h, 8), _mm512_add_epi32(h, l)));
+    *rest = _mm512_sub_epi32(*rest, l);
 }
 
 /* 64 numbers to their digits. */
@@ -39,15 +42,16 @@ static void prepare(struct qn_packed_input *p, const float *x)
     uint8_t *to = p->planes;
     for (size_t begin = 0, b = 0; begin < p->in; begin += p->block, b++) {
         const size_t n = (size_t)qn_min_u64(p->block, p->in - begin);
-        __m512i sum = _mm512_setzero_si512(), high, low;
-        p->scales[b] = qn_packed_quantise(x + begin, n, p->block, fixed);
+        __m512i sum = _mm512_setzero_si512(), rest = sum, high, low;
+        qn_packed_quantise(p, b, x + begin, n, fixed);
         for (size_t i = 0; i < n; i += QN_PACKED_STEP, to += STEP_BYTES) {
             split(fixed + i, &high, &low);
-            sum = offset(high, low, sum);
+            add_offsets(high, low, &sum, &rest);
             _mm512_storeu_si512(to, high);
             _mm512_storeu_si512(to + 64, low);
         }
-        _mm512_storeu_si512(p->offsets + b * QN_PACKED_LANES, sum);
+        _mm512_storeu_si512(p->offsets + b * OFFSETS, sum);
+        _mm512_storeu_si512(p->offsets + b * OFFSETS + QN_PACKED_LANES, rest);
     }
 }
 
@@ -128,58 +132,86 @@ INLINE float add_lanes(__m512 f)
 
 /* What lanes have summed for one row of inputs. */
 struct lanes {
-    __m512i high, middle, low; /* Vh Xh; Vh Xl; Vl Xh */
+    __m512i high, middle, low, rest; /* Vh Xh; Vh Xl; Vl Xh; Vl Xl */
     __m512 f;
 };
 
 INLINE void begin_block(struct lanes *l, const struct qn_packed_input *p, size_t block)
 {
     l->high = l->low = _mm512_setzero_si512();
-    l->middle = _mm512_loadu_si512(p->offsets + block * QN_PACKED_LANES);
+    l->middle = _mm512_loadu_si512(p->offsets + block * OFFSETS);
+    l->rest = _mm512_loadu_si512(p->offsets + block * OFFSETS + QN_PACKED_LANES);
 }
 
 INLINE void end_block(struct lanes *l, const struct qn_packed_rows *w,
-                      const struct qn_packed_input *p, const float *scales, size_t block)
+                      const struct qn_packed_input *p, const float *scales, size_t block,
+                      bool exact)
 {
-    const __m512i sum =
+    __m512i sum =
         _mm512_add_epi32(_mm512_slli_epi32(l->high, 8), _mm512_add_epi32(l->middle, l->low));
+    if (exact)
+        sum = _mm512_add_epi32(sum, _mm512_and_si512(_mm512_srai_epi32(l->rest, 8),
+                                                     _mm512_set1_epi32(p->exact[block])));
     __m512 scale = _mm512_set1_ps(p->scales[block]);
     if (w->group < w->in)
         scale = _mm512_mul_ps(scale, group_scales(w, scales, block * p->block));
     l->f = _mm512_add_ps(l->f, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
 }
 
-INLINE void add_products(struct lanes *l, __m512i high, __m512i low, const uint8_t *x)
+INLINE void add_products(struct lanes *l, __m512i high, __m512i low, const uint8_t *x, bool exact)
 {
     const __m512i xh = _mm512_loadu_si512(x), xl = _mm512_loadu_si512(x + 64);
     l->high = _mm512_dpbusd_epi32(l->high, high, xh);
     l->middle = _mm512_dpbusd_epi32(l->middle, high, xl);
     l->low = _mm512_dpbusd_epi32(l->low, low, xh);
+    if (exact)
+        l->rest = _mm512_dpbusd_epi32(l->rest, low, xl);
 }
 
-/* A row of codes by N rows of inputs. */
-INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d, unsigned bits,
-                         const uint8_t *src, const float *scales,
-                         const struct qn_packed_input *inputs, size_t n, float *y, size_t y_stride)
+/* What a row of codes and N rows of inputs need to know of each other. */
+struct row {
+    const struct qn_packed_rows *w;
+    const struct decoder *d;
+    const uint8_t *src;
+    const float *scales;
+    const struct qn_packed_input *inputs;
+};
+
+/* One block, its steps S ... END - 1. EXACT: of one of the inputs Vl Xl counts. */
+INLINE void multiply_block(const struct row *r, unsigned bits, size_t n, struct lanes *l,
+                           size_t block, size_t s, size_t end, bool exact)
 {
-    const size_t steps = qn_packed_steps(w->in), per_block = inputs[0].block / QN_PACKED_STEP;
-    const size_t step_bytes = (size_t)8 * w->table->bits;
+    const size_t step_bytes = (size_t)8 * r->w->table->bits;
+    const uint8_t *src = r->src + s * step_bytes;
+    UNROLL for (size_t k = 0; k < n; k++) begin_block(&l[k], &r->inputs[k], block);
+    for (; s < end; s++, src += step_bytes) {
+        __m512i high, low;
+        _mm_prefetch((const char *)src + PREFETCH, _MM_HINT_T1);
+        decode(r->d, bits, src, &high, &low);
+        UNROLL for (size_t k = 0; k < n; k++)
+            add_products(&l[k], high, low, r->inputs[k].planes + s * STEP_BYTES, exact);
+    }
+    UNROLL for (size_t k = 0; k < n; k++)
+        end_block(&l[k], r->w, &r->inputs[k], r->scales, block, exact);
+}
+
+INLINE void multiply_row(const struct row *r, unsigned bits, size_t n, float *y, size_t y_stride)
+{
+    const struct qn_packed_rows *w = r->w;
+    const size_t steps = qn_packed_steps(w->in), per_block = r->inputs[0].block / QN_PACKED_STEP;
     struct lanes l[QN_PACKED_MAX_ROWS];
     UNROLL for (size_t k = 0; k < n; k++) l[k].f = _mm512_setzero_ps();
-    for (size_t s = 0, block = 0; s < steps; block++) {
+    for (size_t s = 0, block = 0; s < steps; s += per_block, block++) {
         const size_t end = s + per_block < steps ? s + per_block : steps;
-        UNROLL for (size_t k = 0; k < n; k++) begin_block(&l[k], &inputs[k], block);
-        for (; s < end; s++, src += step_bytes) {
-            __m512i high, low;
-            _mm_prefetch((const char *)src + PREFETCH, _MM_HINT_T1);
-            decode(d, bits, src, &high, &low);
-            UNROLL for (size_t k = 0; k < n; k++)
-                add_products(&l[k], high, low, inputs[k].planes + s * STEP_BYTES);
-        }
-        UNROLL for (size_t k = 0; k < n; k++) end_block(&l[k], w, &inputs[k], scales, block);
+        int32_t exact = 0;
+        UNROLL for (size_t k = 0; k < n; k++) exact |= r->inputs[k].exact[block];
+        if (exact)
+            multiply_block(r, bits, n, l, block, s, end, true);
+        else
+            multiply_block(r, bits, n, l, block, s, end, false);
     }
     UNROLL for (size_t k = 0; k < n; k++) y[k * y_stride] =
-        w->group < w->in ? add_lanes(l[k].f) : add_lanes(l[k].f) * scales[0];
+        w->group < w->in ? add_lanes(l[k].f) : add_lanes(l[k].f) * r->scales[0];
 }
 
 INLINE void multiply_rows(const struct qn_packed_rows *w, unsigned bits,
@@ -190,8 +222,8 @@ INLINE void multiply_rows(const struct qn_packed_rows *w, unsigned bits,
     for (size_t r = 0; r < w->rows; r++) {
         const size_t at = (w->first + r * w->in) * w->table->bits;
         decoder_shift(&d, w->table, (unsigned)(at % 8));
-        multiply_row(w, &d, bits, w->codes + at / 8, w->scales + r * w->row_scales, inputs, n,
-                     y + r, y_stride);
+        const struct row row = {w, &d, w->codes + at / 8, w->scales + r * w->row_scales, inputs};
+        multiply_row(&row, bits, n, y + r, y_stride);
     }
 }
 

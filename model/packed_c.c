@@ -13,7 +13,7 @@ static void prepare(struct qn_packed_input *p, const float *x)
     struct step *to = (struct step *)(void *)p->planes;
     for (size_t begin = 0, b = 0; begin < p->in; begin += p->block, b++) {
         const size_t n = (size_t)qn_min_u64(p->block, p->in - begin);
-        p->scales[b] = qn_packed_quantise(x + begin, n, p->block, fixed);
+        qn_packed_quantise(p, b, x + begin, n, fixed);
         for (size_t i = 0; i < n; i += QN_PACKED_STEP, to++)
             for (size_t k = 0; k < QN_PACKED_STEP; k++) {
                 to->x[k] = fixed[i + k];
@@ -42,12 +42,20 @@ static void decode_step(const struct qn_packed_rows *w, size_t first, size_t n, 
         d->high[i] = d->low[i] = 0;
 }
 
-static void add_products(const struct digits *d, const struct step *s,
-                         int32_t sums[QN_PACKED_LANES])
+/* What lanes have summed: of one input row, in this block and before it. */
+struct lanes {
+    int32_t sums[QN_PACKED_LANES], rest[QN_PACKED_LANES]; /* rest: Vl Xl, where it counts */
+    float f[QN_PACKED_LANES];
+};
+
+static void add_products(const struct digits *d, const struct step *s, int32_t exact,
+                         struct lanes *l)
 {
     for (size_t j = 0; j < QN_PACKED_LANES; j++)
         for (size_t i = 4 * j; i < 4 * j + 4; i++)
-            sums[j] += d->high[i] * s->x[i] + d->low[i] * s->high[i];
+            l->sums[j] += d->high[i] * s->x[i] + d->low[i] * s->high[i];
+    for (size_t i = 0; exact && i < QN_PACKED_STEP; i++)
+        l->rest[i / 4] += d->low[i] * (s->x[i] - 256 * s->high[i]);
 }
 
 static float add_lanes(float f[QN_PACKED_LANES])
@@ -58,12 +66,6 @@ static float add_lanes(float f[QN_PACKED_LANES])
     return f[0];
 }
 
-/* What lanes have summed: of one input row, in this block and before it. */
-struct lanes {
-    int32_t sums[QN_PACKED_LANES];
-    float f[QN_PACKED_LANES];
-};
-
 /* The block's sums, with its inputs' and weights' scales, to the lanes' floats. */
 static void end_block(const struct qn_packed_rows *w, const struct qn_packed_input *p, size_t block,
                       const float *scales, struct lanes *l)
@@ -73,9 +75,10 @@ static void end_block(const struct qn_packed_rows *w, const struct qn_packed_inp
         const size_t at = block * p->block + (w->group < QN_PACKED_STEP ? 4 * j : 0);
         const float scale =
             w->group < w->in ? p->scales[block] * scales[at / w->group] : p->scales[block];
-        l->f[j] += (float)l->sums[j] * scale;
+        l->f[j] += (float)(l->sums[j] + (l->rest[j] >> 8)) * scale;
     }
     memset(l->sums, 0, sizeof l->sums);
+    memset(l->rest, 0, sizeof l->rest);
 }
 
 static void multiply_row(const struct qn_packed_rows *w, size_t row,
@@ -90,7 +93,7 @@ static void multiply_row(const struct qn_packed_rows *w, size_t row,
         decode_step(w, first + i, left < QN_PACKED_STEP ? left : QN_PACKED_STEP, &d);
         for (size_t k = 0; k < n; k++) {
             const struct step *s = (const struct step *)(const void *)inputs[k].planes;
-            add_products(&d, s + i / QN_PACKED_STEP, lanes[k].sums);
+            add_products(&d, s + i / QN_PACKED_STEP, inputs[k].exact[i / block], &lanes[k]);
             if ((i + QN_PACKED_STEP) % block == 0 || left <= QN_PACKED_STEP)
                 end_block(w, &inputs[k], i / block, scales, &lanes[k]);
         }

@@ -90,8 +90,8 @@ static size_t aligned(size_t bytes)
 size_t qn_packed_input_size(size_t in, size_t block)
 {
     return qn_packed_steps(in) * QN_PACKED_PLANES +
-           blocks_of(in, block) * QN_PACKED_LANES * sizeof(int32_t) +
-           aligned(blocks_of(in, block) * sizeof(float));
+           blocks_of(in, block) * 2 * QN_PACKED_LANES * sizeof(int32_t) +
+           2 * aligned(blocks_of(in, block) * sizeof(float));
 }
 
 void qn_packed_input_place(struct qn_packed_input *p, size_t in, size_t block, void *memory)
@@ -102,7 +102,9 @@ void qn_packed_input_place(struct qn_packed_input *p, size_t in, size_t block, v
     p->planes = m;
     m += qn_packed_steps(in) * QN_PACKED_PLANES;
     p->offsets = (int32_t *)(void *)m;
-    m += blocks_of(in, block) * QN_PACKED_LANES * sizeof(int32_t);
+    m += blocks_of(in, block) * 2 * QN_PACKED_LANES * sizeof(int32_t);
+    p->exact = (int32_t *)(void *)m;
+    m += aligned(blocks_of(in, block) * sizeof(int32_t));
     p->scales = (float *)(void *)m;
 }
 

@@ -2,12 +2,14 @@
  * from each. They neither allocate nor fail.
  *
  * A weight of level l is the fixed-point number V = 256 Vh + Vl nearest to QN_PACKED_UNIT · T[l],
- * with the code's sign; an input of a block is X = 256 Xh + Xl nearest to x · QN_PACKED_UNIT / m,
- * m the block's largest magnitude. All digits lie within ±127. Of VX / 256 the kernels sum
- * Vh X + Vl Xh as integers; the rest, Vl Xl / 256, is noise of 2^-16. A step is
- * QN_PACKED_STEP codes, of which lane j sums the products of codes 4j … 4j + 3; after a block the
- * lanes' integers become floats, are multiplied by the block's scale and added to the lanes'
- * floats, each operation rounded; and at the end the sixteen lanes are added in halves. */
+ * with the code's sign; an input of a block is X = 256 Xh + Xl nearest to x * QN_PACKED_UNIT / m,
+ * m the block's largest magnitude. All digits are bytes. Of VX / 256 the kernels sum
+ * Vh X + Vl Xh as integers. What is left, Vl Xl / 256, is noise of 1e-4 of a product, but where one
+ * input stands far out and the others have few digits: it is summed there too and added to the
+ * rest with its fraction cut off. A step is QN_PACKED_STEP codes, of which lane j sums the products
+ * of codes 4j ... 4j + 3; after a block the lanes' integers become floats, are multiplied by the
+ * block's scale and added to the lanes' floats, each operation rounded; and at the end the sixteen
+ * lanes are added in halves. */
 #ifndef QINS_MODEL_PACKED_KERNELS_H
 #define QINS_MODEL_PACKED_KERNELS_H
 
@@ -57,7 +59,8 @@ size_t qn_packed_block(size_t in, size_t group);
 struct qn_packed_input {
     size_t in, block;
     uint8_t *planes;  /* QN_PACKED_PLANES a step; what is in there, a level's kernels know */
-    int32_t *offsets; /* QN_PACKED_LANES a block: what the digits' 128s add up to */
+    int32_t *offsets; /* 2 * QN_PACKED_LANES a block: what the digits' 128s add up to */
+    int32_t *exact;   /* of a block: -1 where Vl Xl is summed, else 0 */
     float *scales;    /* of a block; NaN where an input of it is not finite */
 };
 /* Bytes that one takes, a multiple of 64, and pointers into them; MEMORY is aligned to 64. */

@@ -15,6 +15,7 @@ enum {
     PANEL_ROWS = 128,
     PANEL_DEPTH = PANEL / PANEL_ROWS, /* inputs, where the panel is for OpenBLAS */
     MANY_ROWS = 1024,                 /* of inputs a product at most */
+    STREAMED = QN_CHUNK_MAX, /* floats decoded at once, from which on they are not read soon */
     ALIGNMENT = 64,
     SYMBOLS_ROOM = QN_CHUNK_MAX + QN_PACKED_MARGIN,
 };
@@ -59,11 +60,12 @@ struct source {
     size_t size;   /* bytes */
     size_t first;  /* row of the run that begins at DATA */
     unsigned bits; /* of a code */
+    bool stream;   /* decoded values may go past the caches */
 };
 
 static struct source packed_source(const struct qn_packed_run *r)
 {
-    return (struct source){r, r->data, r->size, 0, r->grid->decoder.bits};
+    return (struct source){r, r->data, r->size, 0, r->grid->decoder.bits, false};
 }
 
 static struct source decode_symbols(const struct qn_packed_run *r, size_t in, struct scratch *s)
@@ -71,7 +73,7 @@ static struct source decode_symbols(const struct qn_packed_run *r, size_t in, st
     const size_t n = r->rows * in;
     /* qn_packed_add() has decoded it once: this does not fail. */
     (void)qn_codec(r->codec)->decode(r->data, r->size, s->symbols, n, s->coder);
-    return (struct source){r, s->symbols, n, 0, 8};
+    return (struct source){r, s->symbols, n, 0, 8, false};
 }
 
 /* Inputs FIRST … FIRST + N - 1 of row ROW of the run, decoded. */
@@ -85,6 +87,7 @@ static void decode_row(const struct source *s, size_t in, size_t row, size_t fir
     d.data = s->data;
     d.size = s->size;
     d.bits = s->bits;
+    d.stream = s->stream;
     for (size_t i = first, end = first + n; i < end;) {
         const size_t group = i / r->group;
         const size_t count = (size_t)qn_min_u64((group + 1) * r->group, end) - i;
@@ -186,7 +189,7 @@ static void multiply_pieces(const struct task *t, const struct qn_packed_run *r,
         left -= n;
         held += n;
         const size_t rows = held / in;
-        const struct source s = {r, scratch->symbols, held, row, 8};
+        const struct source s = {r, scratch->symbols, held, row, 8, false};
         multiply_rows(t, &s, row, rows, scratch);
         held -= rows * in;
         memmove(scratch->symbols, scratch->symbols + rows * in, held);
@@ -258,6 +261,7 @@ void qn_packed_rows(const struct qn_packed *p, size_t first, size_t n, float *ds
             struct scratch room = scratch_of(scratch);
             s = decode_symbols(r, p->in, &room);
         }
+        s.stream = n * p->in >= STREAMED;
         for (; row < stop; row++)
             decode_row(&s, p->in, row - r->first, 0, p->in, dst + (row - first) * p->in);
     }

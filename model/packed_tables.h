@@ -19,13 +19,20 @@ static inline size_t qn_packed_steps(size_t in)
     return (in + QN_PACKED_STEP - 1) / QN_PACKED_STEP;
 }
 
-/* N <= QN_PACKED_MAX_BLOCK inputs to fixed point, zeros behind them up to SIZE; the scale that
- * takes a sum of products back. */
-static inline float qn_packed_quantise(const float *x, size_t n, size_t size, int16_t *fixed)
+/* Where the largest input is more than so many times the root mean square of a block, what is left
+ * of the products counts: up to there it is 1.4e-4 of them. */
+enum { QN_PACKED_FAR_OUT = 8 };
+
+/* Block B of P: its N inputs to fixed point, zeros behind them up to its end, its scale, which
+ * takes a sum of products back, and whether products are exact. */
+static inline void qn_packed_quantise(struct qn_packed_input *p, size_t b, const float *x, size_t n,
+                                      int16_t *fixed)
 {
     const float unit = QN_PACKED_UNIT;
     const float to_nearest = 0x1.8p23f; /* x + it has no fraction: the low bits are the integer */
+    const uint64_t full = (uint64_t)QN_PACKED_UNIT * QN_PACKED_UNIT;
     uint32_t most = 0;
+    uint64_t squares = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = qn_float_bits(x[i]) & 0x7fffffffu;
         most = bits > most ? bits : most;
@@ -34,12 +41,15 @@ static inline float qn_packed_quantise(const float *x, size_t n, size_t size, in
     const bool finite = most < 0x7f800000u;
     const bool zero = !finite || magnitude < QN_PACKED_LEAST;
     const float factor = zero ? 0.0f : unit / magnitude;
-    memset(fixed, 0, size * sizeof *fixed);
+    memset(fixed, 0, p->block * sizeof *fixed);
     for (size_t i = 0; !zero && i < n; i++)
         fixed[i] = (int16_t)(uint16_t)qn_float_bits(x[i] * factor + to_nearest);
+    for (size_t i = 0; i < n; i++)
+        squares += (uint32_t)(fixed[i] * fixed[i]);
+    p->exact[b] = squares * (QN_PACKED_FAR_OUT * QN_PACKED_FAR_OUT) < n * full ? -1 : 0;
+    p->scales[b] = zero ? 0.0f : magnitude * (256.0f / (unit * unit));
     if (!finite)
-        return qn_float_from_bits(0x7fc00000u);
-    return zero ? 0.0f : magnitude * (256.0f / (unit * unit));
+        p->scales[b] = qn_float_from_bits(0x7fc00000u);
 }
 
 /* X = 256 high + low with low in -128 … 127. */
