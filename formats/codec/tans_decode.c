@@ -133,41 +133,87 @@ static bool begin_streams(const uint8_t *src, const struct layout *l, struct qn_
     return ok;
 }
 
-void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
+/* What a state means, in one load: the number of bits, their mask, the symbol, the base. */
+struct move {
+    uint8_t bits, mask, symbol, base;
+};
+
+static inline bool has_byte(uint64_t w, uint8_t byte)
 {
-    uint32_t table[QN_TANS_STATES];
+    const uint64_t ones = 0x0101010101010101, x = w ^ byte * ones;
+    return ((x - ones) & ~x & ones << 7) != 0;
+}
+
+static inline uint64_t put_escapes(uint64_t symbols, uint8_t escape, const uint8_t **escapes)
+{
+    for (unsigned j = 0; j < LANES; j++)
+        if ((uint8_t)(symbols >> 8 * j) == escape)
+            symbols ^= (uint64_t)(*(*escapes)++ ^ escape) << 8 * j;
+    return symbols;
+}
+
+/* Where a decoder is that knows what its streams hold besides states. Copies, which bytes that are
+ * written cannot be taken to change. */
+__attribute__((always_inline)) static inline void
+decode_portably(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_escapes)
+{
+    struct move moves[QN_TANS_STATES];
+    uint8_t states[QN_TANS_VECTOR], byte[STREAMS], used[STREAMS];
+    const size_t streams = d->streams;
+    const unsigned k = d->k;
+    const uint8_t escape = d->escape, *src = d->src, *raw = d->raw, *escapes = d->escapes;
+    uint8_t *dst = d->dst;
     for (size_t s = 0; s < QN_TANS_STATES; s++)
-        table[s] = d->bits[s] | (uint32_t)d->symbol[s] << 8 | (uint32_t)d->base[s] << 16;
+        moves[s] =
+            (struct move){d->bits[s], (uint8_t)((1u << d->bits[s]) - 1), d->symbol[s], d->base[s]};
+    memcpy(states, d->state, sizeof states);
+    memcpy(byte, d->byte, sizeof byte);
+    memcpy(used, d->used, sizeof used);
     for (; steps > 0; steps--) {
-        for (size_t q = 0; q < d->streams; q++, d->dst += LANES) {
-            uint8_t *state = d->state + q * LANES;
-            const uint64_t bytes = qn_load64(d->src) << 8 | d->byte[q];
-            uint64_t window = bytes >> d->used[q], out = 0;
-            unsigned used = d->used[q];
+        for (size_t q = 0; q < streams; q++, dst += LANES) {
+            uint8_t *state = states + q * LANES;
+            const uint64_t bytes = qn_load64(src) << 8 | byte[q];
+            uint64_t window = bytes >> used[q], out = 0;
+            unsigned position = used[q];
+#pragma GCC unroll 8
             for (unsigned j = 0; j < LANES; j++) {
-                const uint32_t e = table[state[j]], bits = e & 0xff;
-                state[j] = (uint8_t)((e >> 16) + (window & ((1u << bits) - 1)));
-                window >>= bits;
-                used += bits;
-                out |= (uint64_t)(e >> 8 & 0xff) << (8 * j);
+                const struct move m = moves[state[j]];
+                state[j] = (uint8_t)(m.base + (m.mask & window));
+                window >>= m.bits;
+                position += m.bits;
+                out |= (uint64_t)m.symbol << 8 * j;
             }
-            d->src += used >> 3;
-            d->byte[q] = (uint8_t)(bytes >> (used & ~7u));
-            d->used[q] = used & 7;
-            if (d->has_escapes) {
-                qn_store64(d->dst, out);
-                for (unsigned j = 0; j < LANES; j++)
-                    if (d->dst[j] == d->escape)
-                        d->dst[j] = *d->escapes++;
-                out = qn_load64(d->dst);
+            src += position >> 3;
+            byte[q] = (uint8_t)(bytes >> (position & ~7u));
+            used[q] = position & 7;
+            if (has_escapes && has_byte(out, escape))
+                out = put_escapes(out, escape, &escapes);
+            if (has_raw) {
+                out |= qn_tans_spread(qn_load64(raw), k);
+                raw += k;
             }
-            if (d->k > 0) {
-                out |= qn_tans_spread(qn_load64(d->raw), d->k);
-                d->raw += d->k;
-            }
-            qn_store64(d->dst, out);
+            qn_store64(dst, out);
         }
     }
+    memcpy(d->state, states, sizeof states);
+    memcpy(d->byte, byte, sizeof byte);
+    memcpy(d->used, used, sizeof used);
+    d->src = src;
+    d->raw = raw;
+    d->escapes = escapes;
+    d->dst = dst;
+}
+
+void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
+{
+    if (d->k > 0 && d->has_escapes)
+        decode_portably(d, steps, true, true);
+    else if (d->k > 0)
+        decode_portably(d, steps, true, false);
+    else if (d->has_escapes)
+        decode_portably(d, steps, false, true);
+    else
+        decode_portably(d, steps, false, false);
 }
 
 /* Steps after which each lane moves on, and of which the raw bits are followed by enough bytes. */

@@ -95,10 +95,14 @@ static inline __m256i next_states(__m256i moves, struct streams *s, size_t q)
                                                      (int64_t)bits[2], (int64_t)bits[3]));
 }
 
-static inline const uint8_t *put_escapes(uint32_t at, const uint8_t *escapes, uint8_t *dst)
+/* In place of classes; the raw bits stay. */
+static inline const uint8_t *put_escapes(uint32_t at, const uint8_t *escapes, uint8_t raw_mask,
+                                         uint8_t *dst)
 {
-    for (; at != 0; at &= at - 1)
-        dst[__builtin_ctz(at)] = *escapes++;
+    for (; at != 0; at &= at - 1) {
+        uint8_t *to = dst + __builtin_ctz(at);
+        *to = (uint8_t)((*to & raw_mask) | *escapes++);
+    }
     return escapes;
 }
 
@@ -122,20 +126,15 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
             __m256i out, moves;
             look_up(t, states[v], &out, &moves);
             states[v] = next_states(moves, &streams, v * WORDS);
-            if (has_escapes) {
-                const uint32_t at = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(out, escape));
-                if (at != 0) {
-                    uint8_t patched[WIDTH];
-                    _mm256_storeu_si256((__m256i *)(void *)patched, out);
-                    escapes = put_escapes(at, escapes, patched);
-                    out = _mm256_loadu_si256((const __m256i *)(const void *)patched);
-                }
-            }
+            const __m256i escaped = _mm256_cmpeq_epi8(out, escape);
             if (has_raw) {
                 out = _mm256_or_si256(out, take_raw(raw, k, raw_mask));
                 raw += WORDS * k;
             }
             _mm256_storeu_si256((__m256i *)(void *)dst, out);
+            if (has_escapes)
+                escapes = put_escapes((uint32_t)_mm256_movemask_epi8(escaped), escapes,
+                                      (uint8_t)raw_mask, dst);
             dst += WIDTH;
         }
     }
