@@ -232,7 +232,7 @@ static size_t whole_steps(const struct layout *l)
 static bool decode_steps(struct decode_work *w, size_t steps)
 {
     struct qn_tans_decoder *d = &w->decoder;
-    const size_t step_bytes = d->streams * QN_TANS_STEP_BYTES;
+    const size_t step_bytes = (size_t)d->streams * QN_TANS_STEP_BYTES;
     void (*kernel)(struct qn_tans_decoder *, size_t) =
         d->streams == STREAMS ? qn_codec_kernels()->tans_decode : qn_tans_decode_c;
     while (steps > 0 && d->src <= w->end) {

@@ -20,7 +20,8 @@ struct encode_work {
 
 static size_t merged_room(size_t n, size_t streams)
 {
-    return QN_TANS_MARGIN + (n / (streams * LANES) + 1) * streams * QN_TANS_STEP_BYTES + streams;
+    const size_t vector = streams > 1 ? QN_TANS_VECTOR : LANES;
+    return QN_TANS_MARGIN + (n / vector + 1) * streams * QN_TANS_STEP_BYTES + streams;
 }
 
 size_t qn_tans_encode_scratch(size_t n)
@@ -120,7 +121,7 @@ void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps)
 static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
 {
     struct qn_tans_encoder *e = &w->encoder;
-    const size_t vector = e->streams * LANES, rest = n < vector ? 0 : n - vector;
+    const size_t vector = (size_t)e->streams * LANES, rest = n < vector ? 0 : n - vector;
     struct step table[256];
     fill_steps(e, table);
     size_t i = n;
@@ -202,7 +203,7 @@ void qn_tans_pack_c(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst)
 
 static uint8_t *put_raw(const uint8_t *src, size_t n, unsigned k, uint8_t *p)
 {
-    const size_t groups = n < 9 * LANES ? 0 : n / LANES - 8; /* 8 bytes or more follow */
+    const size_t groups = n < 9 * (size_t)LANES ? 0 : n / LANES - 8; /* 8 bytes or more follow */
     qn_codec_kernels()->tans_pack(src, groups, k, p);
     src += groups * LANES;
     p += groups * k;

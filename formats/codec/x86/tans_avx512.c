@@ -197,7 +197,7 @@ static inline __m512i look_up_entries(const struct encode_tables *t, __m512i sym
 static inline uint8_t *put_before(__mmask64 at, __m512i v, uint8_t *to)
 {
     static const uint8_t turns[128] = {
-#define TURN(x) x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7
+#define TURN(x) (x), (x) + 1, (x) + 2, (x) + 3, (x) + 4, (x) + 5, (x) + 6, (x) + 7
         TURN(0), TURN(8), TURN(16), TURN(24), TURN(32), TURN(40), TURN(48), TURN(56),
         TURN(0), TURN(8), TURN(16), TURN(24), TURN(32), TURN(40), TURN(48), TURN(56),
 #undef TURN
