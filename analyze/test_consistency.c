@@ -61,7 +61,7 @@ static enum qins_status compare_block(void *ctx, unsigned slot, uint64_t item,
         const size_t n = (size_t)(end - at < STEP ? end - at : STEP);
         for (int i = 0; i < QN_PREDICTORS; i++) {
             const struct qn_weight *w = c->sides[i];
-            if (w->packed) {
+            if (decoded && w == candidate) {
                 memcpy(wide[i], decoded + (at - begin), n * sizeof *decoded);
                 continue;
             }

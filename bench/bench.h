@@ -48,8 +48,9 @@ enum qins_status qn_bench_hot_path(const struct qn_bench_options *options, json_
                                    struct qins_error *err);
 
 /* The most memory that a process holds which opens a model and runs a text through it: the
- * checkpoint, its archive decoded when it is loaded, and that fused (model/fused.h). There may be no
- * threads yet. QINS_ERR_UNSUPPORTED where the archive is another model's or carries a transport. */
+ * checkpoint, its archive decoded when it is loaded, and that fused (model/fused.h). There may be
+ * no threads yet. QINS_ERR_UNSUPPORTED where the archive is another model's or carries a transport.
+ */
 enum qins_status qn_bench_memory(const struct qn_bench_options *options, json_t **report,
                                  struct qins_error *err);
 

@@ -37,7 +37,7 @@ struct subject {
     /* One chunk; AT is its first element. K is NULL for those that no table has. */
     void (*run)(struct arena *a, const struct qn_codec_kernels *k, size_t at, unsigned argument);
     unsigned argument;
-    double bytes;                                        /* of an element, that the speed counts */
+    float bytes;                                         /* of an element, that the speed counts */
     bool common;                                         /* the same at each level */
     void (*prepare)(struct arena *a, unsigned argument); /* not timed */
 };
@@ -238,7 +238,7 @@ static double measure(struct arena *a, const struct subject *s, const struct qn_
     double begin = seconds();
     for (size_t at = 0; at < a->n; at += CHUNK)
         s->run(a, k, at % a->span, s->argument);
-    return 1e-9 * s->bytes * (double)a->n / (seconds() - begin);
+    return 1e-9 * (double)s->bytes * (double)a->n / (seconds() - begin);
 }
 
 typedef double figures[LEVELS][SUBJECTS][MAX_ROUNDS];

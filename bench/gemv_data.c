@@ -80,7 +80,7 @@ static enum qins_status fill(struct qn_gemv_data *d, struct qins_error *err)
     const size_t n = d->rows * QN_GEMV_COLUMNS;
     uint64_t state = 1;
     d->weights = allocate(n * sizeof *d->weights, err);
-    d->inputs = allocate((QN_GEMV_MAX_ROWS + 1) * QN_GEMV_COLUMNS * sizeof *d->inputs, err);
+    d->inputs = allocate((size_t)(QN_GEMV_MAX_ROWS + 1) * QN_GEMV_COLUMNS * sizeof *d->inputs, err);
     if (!d->weights || !d->inputs)
         return QINS_ERR_MEMORY;
     for (size_t i = 0; i < n; i += QN_GEMV_COLUMNS)

@@ -88,6 +88,8 @@ static enum qins_status read_options(struct generating *g, struct qins_error *er
         return qn_fail(err, QINS_ERR_USAGE, "'--prompt' or '--ids' is missing");
     if (c->value[OPT_PROMPT] && c->value[OPT_IDS])
         return qn_fail(err, QINS_ERR_USAGE, "'--prompt' and '--ids' exclude each other");
+    if (c->value[OPT_FUSED] && c->value[OPT_TRANSPORT])
+        return qn_fail(err, QINS_ERR_USAGE, "'--fused' and '--transport' exclude each other");
     enum qins_status st = cli_unsigned(c, OPT_TOKENS, 1, MOST_TOKENS, &tokens, err);
     if (st == QINS_OK)
         st = cli_real(c, OPT_TEMPERATURE, 0.0, MOST_TEMPERATURE, &s->temperature, err);
@@ -141,8 +143,6 @@ static enum qins_status open_model(struct generating *g, struct qins_error *err)
     const char *file = c->value[OPT_TRANSPORT];
     const bool fused = c->value[OPT_FUSED] != NULL;
     struct qn_transport t = {0};
-    if (fused && file)
-        return qn_fail(err, QINS_ERR_USAGE, "'--fused' and '--transport' exclude each other");
     enum qins_status st = file ? qn_transport_read(&t, file, &c->monitor, err) : QINS_OK;
     if (st == QINS_OK && fused)
         st = qn_model_open_fused(&g->model, c->operand[0], c->threads, &c->monitor, err);

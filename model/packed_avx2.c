@@ -34,9 +34,9 @@ static void prepare(struct qn_packed_input *p, const float *x)
 
 /* How codes of some number of bits become digits. */
 struct decoder {
-    const struct qn_packed_table *table;
-    struct qn_spread4 fours[4];
     __m256i mask, middle;
+    struct qn_spread4 fours[4];
+    const struct qn_packed_table *table;
     unsigned shift;
 };
 

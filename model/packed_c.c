@@ -35,8 +35,8 @@ static void decode_step(const struct qn_packed_rows *w, size_t first, size_t n, 
         const size_t at = (first + i) * bits;
         const unsigned code =
             bits == 8 ? w->codes[first + i] : qn_load16(w->codes + at / 8) >> at % 8 & mask;
-        d->high[i] = t->high[code];
-        d->low[i] = t->low[code];
+        d->high[i] = (int16_t)t->high[code];
+        d->low[i] = (int16_t)t->low[code];
     }
     for (size_t i = n; i < QN_PACKED_STEP; i++)
         d->high[i] = d->low[i] = 0;

@@ -46,7 +46,7 @@ static inline void qn_packed_quantise(struct qn_packed_input *p, size_t b, const
         fixed[i] = (int16_t)(uint16_t)qn_float_bits(x[i] * factor + to_nearest);
     for (size_t i = 0; i < n; i++)
         squares += (uint32_t)(fixed[i] * fixed[i]);
-    p->exact[b] = squares * (QN_PACKED_FAR_OUT * QN_PACKED_FAR_OUT) < n * full ? -1 : 0;
+    p->exact[b] = squares * QN_PACKED_FAR_OUT * QN_PACKED_FAR_OUT < n * full ? -1 : 0;
     p->scales[b] = zero ? 0.0f : magnitude * (256.0f / (unit * unit));
     if (!finite)
         p->scales[b] = qn_float_from_bits(0x7fc00000u);

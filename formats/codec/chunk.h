@@ -37,8 +37,8 @@ struct qn_chunk_params {
     unsigned levels;                    /* N, quantised content only */
     float kappa, clip;                  /* seed grid: kappa is alpha, clip is ignored */
     float tensor_scale;                 /* > 0: already multiplied by clip */
-    uint64_t row_length, group;         /* elements, >= 1 */
     enum qn_rounding rounding;          /* feedback: QINS grid only, whole rows */
+    uint64_t row_length, group;         /* elements, >= 1 */
     const struct qn_feedback *feedback; /* to encode with feedback; rows have its n elements */
 };
 

@@ -155,12 +155,12 @@ static void split(const uint8_t *src, size_t n, uint8_t *const buffers[PARTS], s
 {
     struct splitter s = {src, n, 0, {buffers[GAPS], buffers[RUNS], buffers[LITERALS]}};
     uint64_t masks[MASKS];
+    const size_t span = sizeof masks * 8;
     bool in_run = false;
     for (size_t base = 0; base < n; base += 64) {
         const size_t left = n - base, word = base / 64 % MASKS;
         if (word == 0)
-            qn_codec_kernels()->match(src + base, left < MASKS * 64 ? left : MASKS * 64,
-                                      parts->symbol, masks);
+            qn_codec_kernels()->match(src + base, left < span ? left : span, parts->symbol, masks);
         uint64_t turns = masks[word] ^ (masks[word] << 1 | in_run);
         if (left < 64)
             turns &= ((uint64_t)1 << left) - 1;

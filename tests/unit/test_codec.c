@@ -11,8 +11,8 @@
 
 enum { GUARD = 64, GUARD_BYTE = 0xa5 };
 
-static const enum qn_codec_id coders[] = {QN_CODEC_STORE, QN_CODEC_HUFFMAN, QN_CODEC_RLE,
-                                          QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD, QN_CODEC_TANS};
+static const enum qn_codec_id coders[] = {QN_CODEC_STORE,       QN_CODEC_HUFFMAN, QN_CODEC_RLE,
+                                          QN_CODEC_RLE_HUFFMAN, QN_CODEC_ZSTD,    QN_CODEC_TANS};
 enum { CODERS = sizeof coders / sizeof *coders };
 
 /* Sources of symbols. */

@@ -528,9 +528,10 @@ static void test_damage(void **state)
 
 static void test_rows_missing(void **state)
 {
-    enum { IN = 64, ROWS = 8 };
+    enum { IN = 64 };
+    const size_t rows = 8;
     const struct qn_chunk_params p = coding(QN_CODEC_BITPACK, 127, IN, IN);
-    struct qn_buf payload = payload_of(&p, ROWS, IN);
+    struct qn_buf payload = payload_of(&p, rows, IN);
     struct qn_chunk_work work = {0};
     struct qn_chunk_header h;
     struct qn_packed packed;
@@ -539,8 +540,8 @@ static void test_rows_missing(void **state)
     assert_int_equal(qn_chunk_parse(payload.data, payload.size, &h, &err), QINS_OK);
     void *rooms[] = {aligned_alloc(64, qn_packed_room(&h, false)),
                      aligned_alloc(64, qn_packed_room(&h, false))};
-    for (size_t out = ROWS; out <= 3 * ROWS; out += ROWS)
-        for (size_t second = 0; second <= 2 * ROWS; second += ROWS) {
+    for (size_t out = rows; out <= 3 * rows; out += rows)
+        for (size_t second = 0; second <= 2 * rows; second += rows) {
             assert_int_equal(qn_packed_init(&packed, out, IN, false, 2, &err), QINS_OK);
             assert_int_equal(qn_packed_seal(&packed, &err), QINS_ERR_FORMAT);
             for (size_t i = 0; i < 2; i++)
@@ -548,7 +549,7 @@ static void test_rows_missing(void **state)
                                                rooms[i], &work, &err),
                                  QINS_OK);
             assert_int_equal(qn_packed_seal(&packed, &err),
-                             out == 2 * ROWS && second == ROWS ? QINS_OK : QINS_ERR_FORMAT);
+                             out == 2 * rows && second == rows ? QINS_OK : QINS_ERR_FORMAT);
             qn_packed_finish(&packed);
         }
     free(rooms[0]);
