@@ -110,7 +110,7 @@ class BenchCoders(unittest.TestCase):
                                 for c in peers))
 
     def test_wrong_peers(self):
-        for what, says in (("changes", "changes chunk 0"), ("fails", "cannot decode chunk 3"),
+        for what, says in (("changes", "changes chunk 0"), ("fails", "cannot decode chunk 1"),
                            ("writes behind", "wrong changes chunk 1"), ("endless", "bound"),
                            ("other interface", "interface 2"), ("no function", "lacks"),
                            ("other kind", "no peer"), ("no start", "does not start"),
