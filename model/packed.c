@@ -59,21 +59,56 @@ enum qins_status qn_packed_init(struct qn_packed *p, size_t out, size_t in, bool
 {
     *p = (struct qn_packed){.out = out, .in = in, .looked_up = looked_up, .n_runs = n_runs};
     p->runs = calloc(n_runs ? n_runs : 1, sizeof *p->runs);
-    return p->runs ? QINS_OK : qn_fail_memory(err);
+    p->grids = calloc(1, sizeof *p->grids);
+    if (!p->runs || !p->grids)
+        return qn_fail_memory(err);
+    pthread_mutex_init(&p->grids->lock, NULL);
+    return QINS_OK;
 }
 
-static struct qn_packed_grid *grid_create(const struct qn_chunk_header *h)
+static struct qn_packed_grid *find_grid(struct qn_packed_grids *list, const struct qn_grid *grid)
 {
+    struct qn_packed_grid *g = list->first;
+    while (g && (g->grid.kind != grid->kind || g->grid.levels != grid->levels ||
+                 g->grid.kappa != grid->kappa))
+        g = g->next;
+    return g;
+}
+
+static enum qins_status add_grid(struct qn_packed_grids *list, const struct qn_grid *grid,
+                                 struct qins_error *err)
+{
+    if (list->n == QN_PACKED_MAX_GRIDS)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "packed weights: more than %d grids in a matrix",
+                       QN_PACKED_MAX_GRIDS);
     struct qn_packed_grid *g = calloc(1, sizeof *g);
     if (!g)
-        return NULL;
-    qn_chunk_grid(h, &g->grid);
-    qn_code_decoder_init(&g->decoder, &g->grid, NULL, 0, qn_code_bits(h->info.levels));
+        return qn_fail_memory(err);
+    g->grid = *grid;
+    qn_code_decoder_init(&g->decoder, &g->grid, NULL, 0, qn_code_bits(grid->levels));
     if (qn_packed_table_init(&g->packed, &g->grid)) {
         g->bytes = g->packed;
         g->bytes.bits = 8;
     }
-    return g;
+    g->next = list->first;
+    list->first = g;
+    list->n++;
+    return QINS_OK;
+}
+
+/* The matrix's grid of a payload. */
+static enum qins_status take_grid(struct qn_packed *p, const struct qn_chunk_header *h,
+                                  const struct qn_packed_grid **out, struct qins_error *err)
+{
+    struct qn_grid grid;
+    enum qins_status st = QINS_OK;
+    qn_chunk_grid(h, &grid);
+    pthread_mutex_lock(&p->grids->lock);
+    if (!find_grid(p->grids, &grid))
+        st = add_grid(p->grids, &grid, err);
+    *out = find_grid(p->grids, &grid);
+    pthread_mutex_unlock(&p->grids->lock);
+    return st;
 }
 
 /* Whether 16 bits are enough for these codes, and the kernels for their groups. */
@@ -124,6 +159,10 @@ enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, 
         st = qn_chunk_unpack_codes(&h, payload, work, err);
     if (st != QINS_OK)
         return st;
+    const struct qn_packed_grid *grid;
+    st = take_grid(p, &h, &grid, err);
+    if (st != QINS_OK)
+        return st;
     const uint16_t *codes = (const uint16_t *)(const void *)work->codes.data;
     const bool rows = h.info.n_scales > 0 && h.groups.row_length == p->in;
     *r = (struct qn_packed_run){
@@ -132,10 +171,8 @@ enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, 
         .codec = keeps_coded(&h, p->looked_up) ? h.info.codec : QN_CODEC_BITPACK,
         .row_scales = rows ? qn_div_up(p->in, h.groups.group) : 0,
         .group = rows ? h.groups.group : p->in,
-        .grid = grid_create(&h),
+        .grid = grid,
     };
-    if (!r->grid)
-        return qn_fail_memory(err);
     r->fixed = goes_fixed(p, r, codes, h.info.n_elements);
     lay_out(r, &h, payload, codes, p->looked_up, room);
     return QINS_OK;
@@ -153,28 +190,6 @@ static enum qins_status check_runs(const struct qn_packed *p, struct qins_error 
         return qn_fail(err, QINS_ERR_FORMAT, "packed weights: there are %zu rows of %zu", rows,
                        p->out);
     return QINS_OK;
-}
-
-/* One grid for all runs that have the same. */
-static void share_grids(struct qn_packed *p)
-{
-    for (size_t i = 0; i < p->n_runs; i++)
-        for (size_t k = 0; k < i; k++) {
-            const struct qn_grid *a = &p->runs[k].grid->grid, *b = &p->runs[i].grid->grid;
-            if (a->kind != b->kind || a->levels != b->levels || a->kappa != b->kappa)
-                continue;
-            free(p->runs[i].grid);
-            p->runs[i].grid = p->runs[k].grid;
-            break;
-        }
-}
-
-static bool owns_grid(const struct qn_packed *p, size_t run)
-{
-    for (size_t k = 0; k < run; k++)
-        if (p->runs[k].grid == p->runs[run].grid)
-            return false;
-    return true;
 }
 
 /* Rows of a run that one item takes: all of a coded one, whose symbols come in their order. */
@@ -211,23 +226,28 @@ enum qins_status qn_packed_seal(struct qn_packed *p, struct qins_error *err)
     enum qins_status st = check_runs(p, err);
     if (st != QINS_OK)
         return st;
-    share_grids(p);
+    p->bytes = p->grids->n * sizeof *p->grids->first;
     for (size_t i = 0; i < p->n_runs; i++) {
         const struct qn_packed_run *r = &p->runs[i];
         const size_t block = r->fixed ? qn_packed_block(p->in, r->group) : 0;
         const size_t scales = r->row_scales ? r->row_scales * r->rows : 1;
         if (block && (p->block == 0 || block < p->block))
             p->block = block;
-        p->bytes += r->size + scales * sizeof(float) + (owns_grid(p, i) ? sizeof *r->grid : 0);
+        p->bytes += r->size + scales * sizeof(float);
     }
     return make_items(p, err);
 }
 
 void qn_packed_finish(struct qn_packed *p)
 {
-    for (size_t i = p->n_runs; p->runs && i-- > 0;)
-        if (owns_grid(p, i))
-            free(p->runs[i].grid);
+    struct qn_packed_grid *next, *g = p->grids ? p->grids->first : NULL;
+    for (; g; g = next) {
+        next = g->next;
+        free(g);
+    }
+    if (p->grids)
+        pthread_mutex_destroy(&p->grids->lock);
+    free(p->grids);
     free(p->runs);
     free(p->items);
     *p = (struct qn_packed){0};

@@ -14,16 +14,29 @@
 #include "formats/codec/kernels.h"
 #include "model/packed_kernels.h"
 
+#include <pthread.h>
+
 enum {
     QN_PACKED_ALIGNMENT = 64, /* bytes; of rooms */
     QN_PACKED_MAX_IN = 1 << 17,
+    /* Of a matrix. Plans take kappa from a short list; a hostile archive may give each row its own,
+     * and a table is hundreds of times what a row takes in a file. */
+    QN_PACKED_MAX_GRIDS = 1024,
 };
 
 /* Codes of one grid; private to model/packed*.c. */
 struct qn_packed_grid {
+    struct qn_packed_grid *next;
     struct qn_grid grid;
     struct qn_packed_table packed, bytes; /* for codes as they are packed, and one to a byte */
     struct qn_code_decoder decoder;       /* its data left open */
+};
+
+/* The grids of a matrix, each once. */
+struct qn_packed_grids {
+    pthread_mutex_t lock;
+    struct qn_packed_grid *first;
+    size_t n;
 };
 
 /* Consecutive rows from one payload: a plain chunk, or one part of QN_CONTENT_BLOCKS. */
@@ -35,7 +48,7 @@ struct qn_packed_run {
     size_t size;            /* bytes */
     const float *scales;
     size_t row_scales, group; /* as struct qn_packed_rows has them */
-    struct qn_packed_grid *grid;
+    const struct qn_packed_grid *grid;
 };
 
 /* What a thread does at a time: rows of a run. */
@@ -50,6 +63,7 @@ struct qn_packed {
     bool looked_up; /* rows are read one at a time: qn_packed_rows() */
     struct qn_packed_run *runs;
     size_t n_runs;
+    struct qn_packed_grids *grids;
     size_t block;                 /* inputs that share a scale; 0: no run goes through kernels */
     struct qn_packed_item *items; /* made by qn_packed_seal() */
     size_t n_items;
@@ -71,7 +85,8 @@ enum qins_status qn_packed_init(struct qn_packed *p, size_t out, size_t in, bool
 /* Run INDEX of rows FIRST …: PAYLOAD of SIZE bytes, checked in full (hash, streams, codes, scales),
  * so that products cannot fail. Its bytes go to ROOM (aligned, qn_packed_room() bytes, which
  * outlive P); PAYLOAD is not kept. Threads may add different runs at once. QINS_ERR_UNSUPPORTED
- * for what qn_packed_takes() does not, QINS_ERR_FORMAT for damage. */
+ * for what qn_packed_takes() does not and for more than QN_PACKED_MAX_GRIDS grids,
+ * QINS_ERR_FORMAT for damage. */
 enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, const void *payload,
                                size_t size, void *room, struct qn_chunk_work *work,
                                struct qins_error *err);

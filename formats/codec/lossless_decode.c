@@ -98,13 +98,15 @@ static enum qins_status begin_planes(struct decoder *d, struct qins_error *err)
     used = 0;
     for (size_t k = 0; k < d->width && st == QINS_OK; k++) {
         const struct coded_plane *p = &d->coded[k];
-        uint8_t *place = d->work->symbols.data + used;
-        d->planes[k] = (struct plane){.next = place, .piece = place};
         if (p->codec == QN_CODEC_STORE) {
-            d->planes[k].next = p->data;
+            d->planes[k] = (struct plane){.next = p->data};
             if (p->size != d->n)
                 st = damaged(p, err);
-        } else if (p->codec == QN_CODEC_TANS) {
+            continue;
+        }
+        uint8_t *place = d->work->symbols.data + used;
+        d->planes[k] = (struct plane){.next = place, .piece = place};
+        if (p->codec == QN_CODEC_TANS) {
             used += piece;
         } else {
             used += d->n;
