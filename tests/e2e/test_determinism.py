@@ -20,6 +20,8 @@ OPTIONS = [
     ["--bits", "12", "--codec", "zstd", "--clip", "auto"],
     ["--bits", "3", "--codec", "rle", "--clip", "0.8"],
     ["--grid", "seed", "--codec", "huffman"],
+    ["--bits", "8", "--codec", "tans"],
+    ["--bits", "10", "--codec", "tans", "--group", "64"],
 ]
 
 
@@ -34,12 +36,15 @@ class Determinism(support.Folder):
         half = rng.standard_normal((1500 // rows, 1024)).astype("<f2")
         bf16 = (rng.standard_normal((2048 // rows, 1536)).astype("<f4").view("<u4")
                 >> 16).astype("<u2")
+        runs = rng.standard_normal((1024 // rows, 512)).astype("<f4")
+        runs *= np.repeat(rng.random(runs.size // 16) < 0.3, 16).reshape(runs.shape)
         row = support.less(2500000, 1200000)  # more than one chunk
         cls.source = cls.dir / "source.safetensors"
         support.write_safetensors(cls.source, {
             "a.weight": ("F32", heavy.shape, [heavy.tobytes()]),
             "b.weight": ("F16", half.shape, [half.tobytes()]),
             "c.weight": ("BF16", bf16.shape, [bf16.tobytes()]),
+            "d.weight": ("F32", runs.shape, [runs.tobytes()]),
             "embed.weight": ("F32", (1, row),
                              [rng.standard_normal(row).astype("<f4").tobytes()]),
             "norm.weight": ("F32", (700,), [heavy[0].tobytes()]),
