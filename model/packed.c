@@ -96,7 +96,7 @@ static enum qins_status add_grid(struct qn_packed_grids *list, const struct qn_g
     return QINS_OK;
 }
 
-/* The matrix's grid of a payload. */
+/* The matrix's grid of a payload; NULL where that fails. */
 static enum qins_status take_grid(struct qn_packed *p, const struct qn_chunk_header *h,
                                   const struct qn_packed_grid **out, struct qins_error *err)
 {
@@ -161,7 +161,7 @@ enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, 
         return st;
     const struct qn_packed_grid *grid;
     st = take_grid(p, &h, &grid, err);
-    if (st != QINS_OK)
+    if (!grid)
         return st;
     const uint16_t *codes = (const uint16_t *)(const void *)work->codes.data;
     const bool rows = h.info.n_scales > 0 && h.groups.row_length == p->in;
