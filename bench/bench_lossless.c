@@ -14,7 +14,11 @@
 #include "core/cpu.h"
 #include "formats/codec/chunk.h"
 
-enum { MAX_ROUNDS = 99, MAX_SUBJECTS = 40 };
+enum {
+    MAX_ROUNDS = 99,
+    MAX_SUBJECTS = 40,
+    MAX_EXPANSION = 4, /* that a peer may ask room for */
+};
 
 /* One chunk in, one chunk out; SUBJECT's own state and buffers. Sizes in bytes; 0: failed. */
 struct subject {
@@ -110,7 +114,8 @@ static bool decode_shuffled(struct subject *s, const uint8_t *src, size_t size, 
 static size_t encode_peer(struct subject *s, const uint8_t *src, size_t size, uint8_t *dst,
                           size_t room)
 {
-    return s->peer->encode(s->state, src, size, dst, room);
+    const size_t coded = s->peer->encode(s->state, src, size, dst, room);
+    return coded <= room ? coded : 0;
 }
 
 static bool decode_peer(struct subject *s, const uint8_t *src, size_t size, uint8_t *dst,
@@ -179,6 +184,8 @@ static bool add_peers(struct arena *a, const struct qn_bench_peers *peers)
         if (peer->create && !s->state)
             return false;
         const size_t room = peer->bound(s->state, a->chunk);
+        if (room == 0 || room > MAX_EXPANSION * a->chunk)
+            return false;
         a->stride = room > a->stride ? room : a->stride;
     }
     return true;
@@ -192,7 +199,7 @@ static void finish_subjects(struct arena *a)
         qn_buf_finish(&s->buf);
         ZSTD_freeCCtx(s->cctx);
         ZSTD_freeDCtx(s->dctx);
-        if (s->state)
+        if (s->state && s->peer->destroy)
             s->peer->destroy(s->state);
     }
     a->n_subjects = 0;

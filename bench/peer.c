@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MOST_LISTED = 256 }; /* of all kinds */
+
 static enum qins_status check(const struct qins_bench_peer *p, struct qins_error *err)
 {
     if (p->abi != QINS_BENCH_PEER_ABI)
@@ -23,6 +25,8 @@ static enum qins_status list(struct qn_bench_peers *p, const char *file,
     const size_t before = p->n;
     const struct qins_bench_peer *peer;
     for (unsigned i = 0; (peer = peer_at(i)) != NULL; i++) {
+        if (i == MOST_LISTED)
+            return qn_fail(err, QINS_ERR_FORMAT, "its list of peers has no end");
         enum qins_status st = check(peer, err);
         if (st != QINS_OK)
             return st;

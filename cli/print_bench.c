@@ -25,6 +25,15 @@ static void speed_cell(struct cli_table *t, double value)
     cli_cell(t, "%.*f", value < 100 ? 2 : 0, value);
 }
 
+void cli_bench_goal_cell(struct cli_table *t, const json_t *comparison)
+{
+    if (json_is_null(json_object_get(comparison, "goal")))
+        cli_cell(t, "-");
+    else
+        cli_cell(t, "%.2f: %s", cli_number(comparison, "goal"),
+                 json_is_true(json_object_get(comparison, "met")) ? "met" : "missed");
+}
+
 static enum qins_status print_measurements(const json_t *report, struct qins_error *err)
 {
     static const char *const heads[] = {"",       "threads", "one core busy",     "tokens/s",
@@ -68,11 +77,7 @@ static enum qins_status print_comparisons(const json_t *report, struct qins_erro
         cli_cell(&t, "%s", cli_string(c, "clock"));
         cli_cell(&t, "%.2f", cli_number(c, "value"));
         cli_cell(&t, "%s", cli_string(c, "unit"));
-        if (json_is_null(json_object_get(c, "goal")))
-            cli_cell(&t, "-");
-        else
-            cli_cell(&t, "%.2f: %s", cli_number(c, "goal"),
-                     json_is_true(json_object_get(c, "met")) ? "met" : "missed");
+        cli_bench_goal_cell(&t, c);
     }
     return cli_table_print(&t, err);
 }

@@ -4,6 +4,9 @@
 
 #include "cli/cli.h"
 
+/* A comparison's goal and whether it is met, or "-". */
+void cli_bench_goal_cell(struct cli_table *t, const json_t *comparison);
+
 /* Of a model: measurements and comparisons. */
 enum qins_status cli_print_bench_model(const json_t *report, struct qins_error *err);
 /* The same, and what each form of the weights holds. */

@@ -49,11 +49,7 @@ static enum qins_status print_comparisons(const json_t *report, struct qins_erro
         cli_cell(&t, "%.2f", cli_number(c, "value"));
         cli_cell(&t, "%.2f", cli_number(c, "low"));
         cli_cell(&t, "%.2f", cli_number(c, "high"));
-        if (json_is_null(json_object_get(c, "goal")))
-            cli_cell(&t, "-");
-        else
-            cli_cell(&t, "%.2f: %s", cli_number(c, "goal"),
-                     json_is_true(json_object_get(c, "met")) ? "met" : "missed");
+        cli_bench_goal_cell(&t, c);
     }
     return cli_table_print(&t, err);
 }

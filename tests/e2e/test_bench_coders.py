@@ -114,7 +114,7 @@ class BenchCoders(unittest.TestCase):
                            ("writes behind", "wrong changes chunk 1"), ("endless", "bound"),
                            ("other interface", "interface 2"), ("no function", "lacks"),
                            ("other kind", "no peer"), ("no start", "does not start"),
-                           ("none", "no peer")):
+                           ("none", "no peer"), ("endless list", "no end")):
             with self.subTest(what):
                 done = bench("--streams", "a", "--coders", "store", "--peer",
                              PEERS / "wrong_peer.so", check=3,

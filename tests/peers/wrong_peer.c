@@ -50,8 +50,9 @@ const struct qins_bench_peer *qins_bench_peer_at(unsigned index)
                                           .bound = bound,
                                           .encode = encode};
     peer.abi = QINS_BENCH_PEER_ABI + wrong("other interface");
-    peer.kind = wrong("other kind") ? QINS_BENCH_F32 : QINS_BENCH_BYTES;
+    const bool endless = wrong("endless list");
+    peer.kind = endless || wrong("other kind") ? QINS_BENCH_F32 : QINS_BENCH_BYTES;
     peer.create = wrong("no start") ? create : NULL;
     peer.decode = wrong("no function") ? NULL : decode;
-    return index == 0 && !wrong("none") ? &peer : NULL;
+    return (index == 0 || endless) && !wrong("none") ? &peer : NULL;
 }
