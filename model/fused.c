@@ -78,36 +78,47 @@ static enum qins_status parts_begin(struct parts *p, const struct qn_fused_item 
     return st;
 }
 
+/* A chunk's place among all: the item and the chunk of it, and its elements. */
+struct where {
+    size_t item;
+    uint64_t index, first, count;
+};
+
+static struct where find(const struct loading *l, uint64_t number)
+{
+    struct where w;
+    qn_chunk_map_find(&l->map, number, &w.item, &w.index);
+    qn_layout_chunk(&l->items[w.item].layout, w.index, &w.first, &w.count);
+    return w;
+}
+
 /* Fetches a chunk and sees what its runs want. */
 static enum qins_status fetch(void *ctx, unsigned slot, uint64_t number, struct qins_error *err)
 {
     struct loading *l = ctx;
     struct chunk *c = &l->chunks[number];
-    uint64_t index, first, count;
-    size_t item;
+    const struct where w = find(l, number);
+    const struct qn_fused_item *x = &l->items[w.item];
     struct parts p;
     bool more = true;
-    qn_chunk_map_find(&l->map, number, &item, &index);
-    const struct qn_fused_item *x = &l->items[item];
-    if (atomic_load(&l->refused[item]))
+    if (atomic_load(&l->refused[w.item]))
         return QINS_OK;
-    qn_layout_chunk(&x->layout, index, &first, &count);
-    enum qins_status st = l->source->payload(l->source->ctx, x, index, first, count,
+    enum qins_status st = l->source->payload(l->source->ctx, x, w.index, w.first, w.count,
                                              &l->works[slot], &c->payload, err);
     if (st == QINS_OK)
-        st = parts_begin(&p, x, c, count, err);
+        st = parts_begin(&p, x, c, w.count, err);
     while (st == QINS_OK && more) {
         st = qn_part_next(&p.walk, &more, err);
         if (st != QINS_OK || !more)
             break;
         if (!qn_packed_takes(&p.walk.part, x->matrix->in)) {
-            atomic_store(&l->refused[item], true);
+            atomic_store(&l->refused[w.item], true);
             break;
         }
         c->rooms += qn_packed_room(&p.walk.part, x->looked_up);
         c->runs++;
     }
-    if (atomic_load(&l->refused[item]))
+    if (atomic_load(&l->refused[w.item]))
         qn_buf_finish(&c->payload);
     return qn_error_in_tensor(err, st, x->matrix->name);
 }
@@ -117,23 +128,20 @@ static enum qins_status place(void *ctx, unsigned slot, uint64_t number, struct 
 {
     struct loading *l = ctx;
     struct chunk *c = &l->chunks[number];
-    uint64_t index, first, count;
-    size_t item;
+    const struct where w = find(l, number);
+    const struct qn_fused_item *x = &l->items[w.item];
     struct parts p;
     bool more = true;
-    qn_chunk_map_find(&l->map, number, &item, &index);
-    const struct qn_fused_item *x = &l->items[item];
     if (x->refused)
         return QINS_OK;
-    struct qn_packed *packed = &l->fused->matrices[l->packed[item]];
+    struct qn_packed *packed = &l->fused->matrices[l->packed[w.item]];
     uint8_t *room = l->fused->rooms + c->place;
-    qn_layout_chunk(&x->layout, index, &first, &count);
-    enum qins_status st = parts_begin(&p, x, c, count, err);
+    enum qins_status st = parts_begin(&p, x, c, w.count, err);
     for (size_t run = c->first_run; st == QINS_OK; run++) {
         st = qn_part_next(&p.walk, &more, err);
         if (st != QINS_OK || !more)
             break;
-        st = qn_packed_add(packed, run, (size_t)(first + p.walk.first) / x->matrix->in,
+        st = qn_packed_add(packed, run, (size_t)(w.first + p.walk.first) / x->matrix->in,
                            p.walk.payload, (size_t)p.walk.part.info.payload_size, room,
                            &l->works[slot], err);
         room += qn_packed_room(&p.walk.part, x->looked_up);

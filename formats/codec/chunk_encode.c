@@ -126,6 +126,17 @@ static enum qins_status quantise_feedback(struct encoder *e, const struct qn_gri
     return QINS_OK;
 }
 
+/* Low bits that do not go through the coder; tans sees to its own. */
+static unsigned raw_bits_of(const struct encoder *e, const uint16_t *codes, size_t n)
+{
+    const unsigned bits = qn_code_bits(e->header.info.levels);
+    uint32_t counts[2 * QN_MAX_LEVELS + 2];
+    if (e->params->codec == QN_CODEC_TANS)
+        return qn_least_raw_bits(bits);
+    qn_codec_kernels()->count_codes(codes, n, (1U << bits) - 1, counts);
+    return qn_choose_raw_bits(counts, bits, (uint32_t)n);
+}
+
 /* Codes as byte symbols through a coder and raw low bits, if that takes fewer than LIMIT bytes;
  * false if not. Leaves the codes as they are in that case. */
 static bool write_coded(struct encoder *e, size_t limit)
@@ -134,12 +145,7 @@ static bool write_coded(struct encoder *e, size_t limit)
     const size_t n = info->n_elements;
     uint16_t *codes = (uint16_t *)(void *)e->work->codes.data;
     uint8_t *restrict symbols = e->work->symbols.data;
-    uint32_t counts[2 * QN_MAX_LEVELS + 2];
-    const unsigned bits = qn_code_bits(info->levels);
-    qn_codec_kernels()->count_codes(codes, n, (1U << bits) - 1, counts);
-    const unsigned raw_bits = e->params->codec == QN_CODEC_TANS
-                                  ? qn_least_raw_bits(bits)
-                                  : qn_choose_raw_bits(counts, bits, (uint32_t)n);
+    const unsigned raw_bits = raw_bits_of(e, codes, n);
     const size_t raw_size = qn_bitpack_size(n, raw_bits);
     if (raw_size >= limit)
         return false;
