@@ -1,5 +1,5 @@
-/* What the tests of kernels and linear layers share: numbers, and memory that ends at a page
- * nobody may touch. */
+/* What the tests of kernels and linear layers share: numbers, and memory beside pages
+ * that nobody may touch. */
 #ifndef QINS_TESTS_KERNEL_TESTING_H
 #define QINS_TESTS_KERNEL_TESTING_H
 
@@ -34,6 +34,37 @@ static inline struct guarded guarded_create(size_t bytes)
 static inline void guarded_destroy(struct guarded *g)
 {
     munmap(g->map, g->map_bytes);
+}
+
+/* A buffer between two guard pages, of which tests use the beginning or the end. */
+struct fenced {
+    uint8_t *map, *body;
+    size_t page, size;
+};
+
+/* At least ROOM bytes between the pages, all 0. */
+static inline struct fenced fenced_create(size_t room)
+{
+    struct fenced f = {.page = (size_t)sysconf(_SC_PAGESIZE)};
+    f.size = (room + f.page - 1) / f.page * f.page;
+    f.map =
+        mmap(NULL, f.size + 2 * f.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(f.map, MAP_FAILED);
+    f.body = f.map + f.page;
+    assert_int_equal(mprotect(f.map, f.page, PROT_NONE), 0);
+    assert_int_equal(mprotect(f.body + f.size, f.page, PROT_NONE), 0);
+    return f;
+}
+
+static inline void fenced_destroy(struct fenced *f)
+{
+    munmap(f->map, f->size + 2 * f->page);
+}
+
+/* Where SIZE bytes lie in a buffer. */
+static inline void *fenced_place(const struct fenced *f, bool at_end, size_t size)
+{
+    return at_end ? f->body + f->size - size : f->body;
 }
 
 /* Uniform in ±SPAN. */

@@ -19,31 +19,6 @@ static const size_t lengths[] = {0,   1,   2,   3,   5,   7,   8,   9,   15,  16
                                  127, 128, 129, 191, 193, 255, 257, 511, 512, 1023, 4199};
 enum { N_LENGTHS = sizeof lengths / sizeof *lengths };
 
-/* A buffer between two guard pages, of which tests use the beginning or the end. */
-struct fenced {
-    uint8_t *map, *body;
-    size_t page, size;
-};
-
-static struct fenced fenced_create(void)
-{
-    struct fenced f = {.page = (size_t)sysconf(_SC_PAGESIZE)};
-    f.size = (ROOM + f.page - 1) / f.page * f.page;
-    f.map =
-        mmap(NULL, f.size + 2 * f.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(f.map, MAP_FAILED);
-    f.body = f.map + f.page;
-    assert_int_equal(mprotect(f.map, f.page, PROT_NONE), 0);
-    assert_int_equal(mprotect(f.body + f.size, f.page, PROT_NONE), 0);
-    return f;
-}
-
-/* Where SIZE bytes lie in a buffer. */
-static void *place(const struct fenced *f, bool at_end, size_t size)
-{
-    return at_end ? f->body + f->size - size : f->body;
-}
-
 enum { IN, OUT, EXPECTED, BUFFERS };
 
 struct fixture {
@@ -61,7 +36,7 @@ static int setup(void **state)
     f->seed = 7;
     f->c = qn_codec_kernels_of(QN_CPU_C);
     for (size_t i = 0; i < BUFFERS; i++)
-        f->buffer[i] = fenced_create();
+        f->buffer[i] = fenced_create(ROOM);
     *state = f;
     return 0;
 }
@@ -70,7 +45,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     for (size_t i = 0; i < BUFFERS; i++)
-        munmap(f->buffer[i].map, f->buffer[i].size + 2 * f->buffer[i].page);
+        fenced_destroy(&f->buffer[i]);
     free(f);
     return 0;
 }
@@ -94,7 +69,7 @@ static void for_all(struct fixture *f, unsigned n_arguments,
 
 static void *random_bytes(struct fixture *f, size_t size)
 {
-    uint8_t *p = place(&f->buffer[IN], f->at_end, size);
+    uint8_t *p = fenced_place(&f->buffer[IN], f->at_end, size);
     for (size_t i = 0; i < size; i++)
         p[i] = (uint8_t)(test_random(&f->seed) >> 56);
     return p;
@@ -102,7 +77,7 @@ static void *random_bytes(struct fixture *f, size_t size)
 
 static uint16_t *random_codes(struct fixture *f, size_t n, unsigned most)
 {
-    uint16_t *p = place(&f->buffer[IN], f->at_end, n * sizeof *p);
+    uint16_t *p = fenced_place(&f->buffer[IN], f->at_end, n * sizeof *p);
     for (size_t i = 0; i < n; i++)
         p[i] = (uint16_t)((test_random(&f->seed) >> 32) % (most + 1));
     return p;
@@ -112,7 +87,7 @@ static uint16_t *random_codes(struct fixture *f, size_t n, unsigned most)
 static void *output(struct fixture *f, int which, size_t size)
 {
     memset(f->buffer[which].body, FILL, f->buffer[which].size);
-    return place(&f->buffer[which], f->at_end, size);
+    return fenced_place(&f->buffer[which], f->at_end, size);
 }
 
 static void check_outputs(struct fixture *f, const char *what, size_t n, unsigned argument)
@@ -167,7 +142,7 @@ static void pack_reference(struct fixture *f, size_t n, unsigned bits, unsigned 
     uint16_t codes[MAX_N + 128];
     for (size_t i = 0; i < n; i++)
         codes[i] = (uint16_t)((test_random(&f->seed) >> 32) % (most + 1));
-    f->c->pack(codes, n, bits, place(packed, f->at_end, qn_bitpack_size(n, bits)));
+    f->c->pack(codes, n, bits, fenced_place(packed, f->at_end, qn_bitpack_size(n, bits)));
 }
 
 static void decode_both(struct fixture *f, struct qn_code_decoder *d, size_t first, size_t n)
@@ -190,7 +165,7 @@ static void check_decode(struct fixture *f, size_t n, unsigned argument)
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         const size_t total = firsts[i] + n + (i % 2 ? 0 : 5), size = qn_bitpack_size(total, bits);
         pack_reference(f, total, bits, 2 * levels, &f->buffer[IN]);
-        qn_code_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, size), size, bits);
+        qn_code_decoder_init(&d, &grid, fenced_place(&f->buffer[IN], f->at_end, size), size, bits);
         decode_both(f, &d, firsts[i], n);
         check_outputs(f, "values", n, argument);
     }
@@ -198,7 +173,8 @@ static void check_decode(struct fixture *f, size_t n, unsigned argument)
     if (n == 0 || all == 2 * levels)
         return;
     pack_reference(f, n, bits, all, &f->buffer[IN]);
-    qn_code_decoder_init(&d, &grid, place(&f->buffer[IN], f->at_end, qn_bitpack_size(n, bits)),
+    qn_code_decoder_init(&d, &grid,
+                         fenced_place(&f->buffer[IN], f->at_end, qn_bitpack_size(n, bits)),
                          qn_bitpack_size(n, bits), bits);
     decode_both(f, &d, 0, n);
 }
@@ -241,8 +217,9 @@ static void check_pack(struct fixture *f, size_t n, unsigned argument)
     f->k->pack(codes, n, bits, output(f, OUT, size));
     f->c->pack(codes, n, bits, output(f, EXPECTED, size));
     check_outputs(f, "packed codes", n, bits);
-    memcpy(place(&f->buffer[IN], f->at_end, size), place(&f->buffer[OUT], f->at_end, size), size);
-    const uint8_t *packed = place(&f->buffer[IN], f->at_end, size);
+    memcpy(fenced_place(&f->buffer[IN], f->at_end, size),
+           fenced_place(&f->buffer[OUT], f->at_end, size), size);
+    const uint8_t *packed = fenced_place(&f->buffer[IN], f->at_end, size);
     f->k->unpack(packed, n, bits, output(f, OUT, n * sizeof(uint16_t)));
     f->c->unpack(packed, n, bits, output(f, EXPECTED, n * sizeof(uint16_t)));
     check_outputs(f, "unpacked codes", n, bits);
@@ -283,7 +260,7 @@ static float *random_floats(struct fixture *f, size_t n, unsigned kind)
 {
     static const uint32_t worst[] = {0x7fc00000, 0xffffffff, 0x7f800000, 0xff800000, 0x80000000, 0,
                                      1,          0x80000001, 0x7f7fffff, 0xff7fffff, 0x7f800001};
-    float *x = place(&f->buffer[IN], f->at_end, n * sizeof *x);
+    float *x = fenced_place(&f->buffer[IN], f->at_end, n * sizeof *x);
     if (kind == 0)
         random_bytes(f, n * sizeof *x);
     else
@@ -325,7 +302,7 @@ static void check_quantise(struct fixture *f, size_t n, unsigned argument)
 static void check_cells(struct fixture *f, size_t n, unsigned argument)
 {
     static const float scales[] = {1.0f, 0.37f, 1e-30f, 2.5e38f};
-    float *x = place(&f->buffer[IN], f->at_end, n * sizeof *x);
+    float *x = fenced_place(&f->buffer[IN], f->at_end, n * sizeof *x);
     for (size_t i = 0; i < n; i++)
         x[i] = test_random(&f->seed) % 5 ? test_uniform(&f->seed, 1.1) : i % 2 ? -0.0f : 0.0f;
     uint32_t zeros = f->k->cells(scales[argument], x, n, output(f, OUT, n * sizeof(uint16_t)));
@@ -410,10 +387,10 @@ static void check_planes(struct fixture *f, size_t n, unsigned argument)
 
     planes_at(output(f, OUT, n * size), n, size, 0, planes);
     f->k->split_planes(size, turn, elements, n, planes);
-    uint8_t *copy = place(&f->buffer[EXPECTED], f->at_end, n * size);
-    uint8_t *split = place(&f->buffer[IN], f->at_end, n * size);
+    uint8_t *copy = fenced_place(&f->buffer[EXPECTED], f->at_end, n * size);
+    uint8_t *split = fenced_place(&f->buffer[IN], f->at_end, n * size);
     memcpy(copy, elements, n * size);
-    memcpy(split, place(&f->buffer[OUT], f->at_end, n * size), n * size);
+    memcpy(split, fenced_place(&f->buffer[OUT], f->at_end, n * size), n * size);
     for (unsigned k = 0; k < size; k++)
         in[k] = split + k * n;
     f->k->merge_planes(size, turn, in, n, output(f, OUT, n * size));
