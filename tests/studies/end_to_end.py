@@ -1,20 +1,23 @@
 """A whole checkpoint converted, verified and restored, beside copying and general compressors.
 
     QINS_PROGRAM=build/cli/qins python3 tests/studies/end_to_end.py --work /dev/shm/study \\
-        [--gb 2] [--rounds 1] [--steps cp,zstd] [--llama-quantize PATH] [--table]
+        [--gb 2] [--rounds 3] [--steps cp,zstd] [--llama-quantize PATH] [--table]
 
 For F32 and for BF16 it makes a sharded Hugging Face folder of a llama's shape with seeded random
 weights, and runs every step on it as a program of its own: cp, zstd (one stream a shard), qins,
 and llama-quantize where there is one, on what `qins restore` writes for it. It prints one Markdown
-table.
+table of medians, with the lowest and the highest wall time.
+
+A round runs every step once. Steps that need one another are a group; each round begins with another
+group, so that no program is always the first to write to memory that others have just used.
 
 Wall and processor time are those of the whole process; memory is the largest anonymous memory
 seen (RssAnon, looked at every 10 ms: pages of mapped files are not in it); what is written goes
 to memory that was in use just before, and is synced after the clock has stopped, and that time stands in a column of its own (qins syncs
 itself, before it renames). All inputs are in the page cache. Without --work it takes /dev/shm
 where there is room, else the folder for temporary files. Checkpoints are made once, and every
-round is kept in the folder, so the study may be run in pieces: --steps picks rows by the
-beginnings of their names, --table only prints.
+run is kept in the folder, so the study may be stopped and goes on where it was: --rounds counts those
+that are there, --steps picks rows by the beginnings of their names, --table only prints.
 """
 import argparse
 import json
@@ -164,36 +167,42 @@ def run(command, out, expected):
             "bytes": size_of(out) if out else None, "sync_seconds": sync(out) if out else 0.0}
 
 
-def steps(source, d, quantize):
-    """(name, command, what it makes, what it needs); earlier steps make what later ones need."""
+def groups(source, d, quantize):
+    """Lists of (name, command, what it makes, what it needs). In a list, earlier steps make what later ones need;
+    the last list needs a GGUF of the one before it, of the same round or, where a round begins with it, of the last."""
     qins, shards = support.PROGRAM, sorted(source.glob("*.safetensors"))
     threads = ["--threads", THREADS, "-q"]
-    yield "cp", ["cp", "-r", source, d / "copy"], d / "copy", []
+    yield [("cp", ["cp", "-r", source, d / "copy"], d / "copy", [])]
     for level in (1, 3):
         packed, unpacked = d / f"zstd-{level}", d / "unpacked"
-        yield (f"zstd -{level} -T{THREADS}", ["zstd", "-q", f"-{level}", f"-T{THREADS}", "--output-dir-flat",
-                                             packed, *shards], packed, [])
-        yield (f"zstd -d (of -{level})", ["zstd", "-q", "-d", "--output-dir-flat", unpacked,
-                                         *[packed / (s.name + ".zst") for s in shards]], unpacked, [packed])
-    plan = d / "plan.json"
-    yield ("qins plan, 6 bits, archive policy", [qins, "plan", source, "--policy", "archive", "--target-bits", 6,
-                                                 "-o", plan, *threads], plan, [])
+        yield [(f"zstd -{level} -T{THREADS}", ["zstd", "-q", f"-{level}", f"-T{THREADS}", "--output-dir-flat",
+                                              packed, *shards], packed, []),
+               (f"zstd -d (of -{level})", ["zstd", "-q", "-d", "--output-dir-flat", unpacked,
+                                          *[packed / (s.name + ".zst") for s in shards]], unpacked, [packed])]
+    plan, gguf, out = d / "plan.json", d / "model.gguf", d / "out.gguf"
     for name, options, needs in (("8 bits, bit-packed", ["--codec", "bitpack"], []),
                                  ("8 bits, tans", ["--codec", "tans"], []),
                                  ("plan, 6 bits", ["--plan", plan], [plan]),
                                  ("lossless", ["--lossless"], [])):
         archive, restored = d / f"{name}.qins", d / "restored"
-        yield f"qins convert, {name}", [qins, "convert", source, "-o", archive, *options, *threads], archive, needs
-        yield f"qins verify, {name}", [qins, "verify", archive, *threads], None, [archive]
-        yield (f"qins verify --against, {name}", [qins, "verify", archive, "--against", source, *threads], None,
-               [archive])
-        yield f"qins restore, {name}", [qins, "restore", archive, "-o", f"{restored}/", *threads], restored, [archive]
+        found = [(f"qins convert, {name}", [qins, "convert", source, "-o", archive, *options, *threads], archive,
+                  needs),
+                 (f"qins verify, {name}", [qins, "verify", archive, *threads], None, [archive]),
+                 (f"qins verify --against, {name}", [qins, "verify", archive, "--against", source, *threads], None,
+                  [archive]),
+                 (f"qins restore, {name}", [qins, "restore", archive, "-o", f"{restored}/", *threads], restored,
+                  [archive])]
+        if needs:
+            found.insert(0, ("qins plan, 6 bits, archive policy",
+                             [qins, "plan", source, "--policy", "archive", "--target-bits", 6, "-o", plan, *threads],
+                             plan, []))
+        if name == "lossless" and quantize:
+            found.append(("qins restore, lossless, to GGUF", [qins, "restore", archive, "-o", gguf, *threads], gguf,
+                          [archive]))
+        yield found
     if quantize:
-        gguf, out = d / "model.gguf", d / "out.gguf"
-        yield ("qins restore, lossless, to GGUF", [qins, "restore", d / "lossless.qins", "-o", gguf, *threads], gguf,
-               [d / "lossless.qins"])
-        for kind in ("Q8_0", "Q6_K", "Q4_K"):
-            yield f"llama-quantize {kind}", [quantize, gguf, out, kind, THREADS], out, [gguf]
+        yield [(f"llama-quantize {kind}", [quantize, gguf, out, kind, THREADS], out, [gguf])
+               for kind in ("Q8_0", "Q6_K", "Q4_K")]
 
 
 def measure(o, dtype):
@@ -202,12 +211,17 @@ def measure(o, dtype):
         make(source, dtype, o.gb)
     known = json.loads(kept.read_text()) if kept.exists() else {"source_bytes": size_of(source), "runs": {}}
     scratch.mkdir(exist_ok=True)
-    todo = [s for s in steps(source, scratch, o.llama_quantize)
-            if not o.steps or any(s[0].startswith(x) for x in o.steps)]
+    found = list(groups(source, scratch, o.llama_quantize))
+    for name in (step[0] for group in found for step in group):  # the table's order is not that of the runs
+        known["runs"].setdefault(name, [])
     for f in source.iterdir():
         f.read_bytes()
-    for _ in range(o.rounds):
-        for name, command, out, needs in todo:
+    for turn in range(o.rounds):
+        first = turn * len(found) // max(1, o.rounds)
+        for name, command, out, needs in sum(found[first:] + found[:first], []):
+            chosen = not o.steps or any(name.startswith(x) for x in o.steps)
+            if not chosen or len(known["runs"][name]) > turn:
+                continue
             if not all(n.exists() for n in needs):
                 print(f"left out: {name}: {needs[0]} is not there", file=sys.stderr)
                 continue
@@ -215,7 +229,7 @@ def measure(o, dtype):
                 remove(out)
             if "--output-dir-flat" in command:
                 out.mkdir()
-            known["runs"].setdefault(name, []).append(run(command, out, known["source_bytes"]))
+            known["runs"][name].append(run(command, out, known["source_bytes"]))
             print(f"{dtype} {name}: {known['runs'][name][-1]['seconds']:.2f} s", file=sys.stderr)
             kept.write_text(json.dumps(known, indent=1))
             if out in (scratch / "copy", scratch / "unpacked", scratch / "restored", scratch / "out.gguf"):
@@ -225,8 +239,8 @@ def measure(o, dtype):
 
 
 def table(work):
-    print("| checkpoint | step | wall s | MB/s of the checkpoint | processor s | sync s | anonymous MB | written MB | "
-          "share | runs |\n|---|---|---|---|---|---|---|---|---|---|")
+    print("| checkpoint | step | wall s (lowest to highest) | MB/s of the checkpoint | processor s | sync s | "
+          "anonymous MB | written MB | share | runs |\n|---|---|---|---|---|---|---|---|---|---|")
     for dtype in DTYPES:
         kept = work / f"{dtype}.json"
         if not kept.exists():
@@ -234,12 +248,15 @@ def table(work):
         known = json.loads(kept.read_text())
         source = known["source_bytes"]
         for name, runs in known["runs"].items():
+            if not runs:
+                continue
             m = {k: statistics.median(r[k] for r in runs)
                  for k in runs[0] if runs[0][k] is not None}
+            walls = [r["seconds"] for r in runs]
             size = f"{m['bytes'] / 1e6:.0f} | {m['bytes'] / source:.3f}" if "bytes" in m else " | "
-            print(f"| {dtype} | {name} | {m['seconds']:.2f} | {source / m['seconds'] / 1e6:.0f} | "
-                  f"{m['processor_seconds']:.2f} | {m['sync_seconds']:.2f} | {m['anonymous_bytes'] / 1e6:.0f} | "
-                  f"{size} | {len(runs)} |")
+            print(f"| {dtype} | {name} | {m['seconds']:.2f} ({min(walls):.2f} to {max(walls):.2f}) | "
+                  f"{source / m['seconds'] / 1e6:.0f} | {m['processor_seconds']:.2f} | {m['sync_seconds']:.2f} | "
+                  f"{m['anonymous_bytes'] / 1e6:.0f} | {size} | {len(runs)} |")
 
 
 def choose_folder(gb):
@@ -255,7 +272,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--work", type=pathlib.Path, help="folder for checkpoints and figures; it stays")
     p.add_argument("--gb", type=float, default=2, help="of each checkpoint")
-    p.add_argument("--rounds", type=int, default=1)
+    p.add_argument("--rounds", type=int, default=3, help="in all, those that are there counted")
     p.add_argument("--dtypes", default=",".join(DTYPES), type=lambda s: s.split(","))
     p.add_argument("--steps", type=lambda s: s.split(","), help="beginnings of rows' names")
     p.add_argument("--llama-quantize", type=pathlib.Path)
