@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/bytes.h"
+#include "core/clock.h"
 #include "core/random.h"
 #include "formats/codec/bitpack.h"
 #include "formats/codec/kernels.h"
@@ -192,13 +192,6 @@ static const struct subject subjects[] = {
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int compare_doubles(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -235,10 +228,10 @@ static double measure(struct arena *a, const struct subject *s, const struct qn_
 {
     if (s->prepare)
         s->prepare(a, s->argument);
-    double begin = seconds();
+    double begin = qn_cpu_seconds();
     for (size_t at = 0; at < a->n; at += CHUNK)
         s->run(a, k, at % a->span, s->argument);
-    return 1e-9 * (double)s->bytes * (double)a->n / (seconds() - begin);
+    return 1e-9 * (double)s->bytes * (double)a->n / (qn_cpu_seconds() - begin);
 }
 
 typedef double figures[LEVELS][SUBJECTS][MAX_ROUNDS];

@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -185,13 +184,6 @@ static enum qins_status copy_file(const struct bench *b, const char *from, struc
     return st;
 }
 
-static double processor_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* What a turn begins with: times to be subtracted. */
 struct clocks {
     double seconds, cpu, sync;
@@ -199,7 +191,7 @@ struct clocks {
 
 static struct clocks begin_turn(void)
 {
-    return (struct clocks){qn_seconds(), processor_seconds(), qn_output_sync_seconds()};
+    return (struct clocks){qn_seconds(), qn_cpu_seconds(), qn_output_sync_seconds()};
 }
 
 /* Returns the seconds of fsync, which are left out. */
@@ -207,7 +199,7 @@ static double end_turn(struct clocks c, struct qn_bench_candidate *timing, unsig
 {
     const double sync = qn_output_sync_seconds() - c.sync;
     timing->seconds[round] = qn_seconds() - c.seconds - sync;
-    timing->cpu_seconds[round] = processor_seconds() - c.cpu;
+    timing->cpu_seconds[round] = qn_cpu_seconds() - c.cpu;
     timing->rounds = round + 1;
     return sync;
 }

@@ -7,17 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One chunk. */
-struct qn_form_piece {
-    size_t matrix;
-    uint64_t first; /* element of it */
-    size_t n, size; /* elements; bytes of the payload */
-    enum qins_dtype dtype;
-    bool table; /* rows are looked up, and no product is made with them */
-    uint8_t *payload;
-};
-
-static const struct qn_form_piece *pieces_of(const struct qn_formed *f, size_t *n)
+const struct qn_form_piece *qn_formed_pieces(const struct qn_formed *f, size_t *n)
 {
     *n = f->pieces.size / sizeof(struct qn_form_piece);
     return (const struct qn_form_piece *)(const void *)f->pieces.data;
@@ -87,7 +77,7 @@ enum qins_status qn_formed_init(struct qn_formed *f, const struct qn_form *form,
 void qn_formed_finish(struct qn_formed *f)
 {
     size_t n;
-    const struct qn_form_piece *p = pieces_of(f, &n);
+    const struct qn_form_piece *p = qn_formed_pieces(f, &n);
     for (size_t i = 0; i < n; i++)
         free(p[i].payload);
     qn_buf_finish(&f->pieces);
@@ -116,12 +106,29 @@ void qn_twin_finish(struct qn_twin *t)
     for (unsigned i = 0; t->works && i < t->threads; i++)
         qn_chunk_work_finish(&t->works[i]);
     free(t->works);
+    free(t->buffer);
     qn_buf_finish(&t->matrices);
+}
+
+enum qins_status qn_twin_hold(struct qn_twin *t, size_t size, struct qins_error *err)
+{
+    if (size <= t->buffer_bytes)
+        return QINS_OK;
+    free(t->buffer);
+    t->buffer = qn_weights_block(size);
+    t->buffer_bytes = t->buffer ? size : 0;
+    return t->buffer ? QINS_OK : qn_fail_memory(err);
+}
+
+const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t)
+{
+    return (const struct qn_matrix *const *)(const void *)t->matrices.data;
 }
 
 struct decoding {
     struct qn_twin *twin;
     const struct qn_form_piece *pieces;
+    const size_t *order; /* of those that are decoded; NULL: all */
     bool tables;
     atomic_bool failed;
 };
@@ -129,10 +136,8 @@ struct decoding {
 static void decode_piece(void *ctx, unsigned worker, size_t item)
 {
     struct decoding *d = ctx;
-    const struct qn_form_piece *p = &d->pieces[item];
-    const struct qn_matrix *const *matrices =
-        (const struct qn_matrix *const *)(const void *)d->twin->matrices.data;
-    uint8_t *to = (uint8_t *)(uintptr_t)matrices[p->matrix]->data;
+    const struct qn_form_piece *p = &d->pieces[d->order ? d->order[item] : item];
+    uint8_t *to = (uint8_t *)(uintptr_t)qn_twin_matrices(d->twin)[p->matrix]->data;
     if ((!p->table || d->tables) &&
         qn_chunk_decode(p->payload, p->size, p->dtype, p->n, false, &d->twin->works[worker],
                         to + p->first * qins_dtype_size(p->dtype), NULL) != QINS_OK)
@@ -144,8 +149,18 @@ enum qins_status qn_twin_decode(struct qn_twin *t, const struct qn_formed *f, bo
 {
     struct decoding d = {.twin = t, .tables = tables};
     size_t n;
-    d.pieces = pieces_of(f, &n);
+    d.pieces = qn_formed_pieces(f, &n);
     qn_pool_run(pool, n, decode_piece, &d);
     /* What was encoded here decodes. */
     return atomic_load(&d.failed) ? qn_fail_memory(err) : QINS_OK;
+}
+
+bool qn_twin_decode_some(struct qn_twin *t, const struct qn_formed *f, const size_t *order,
+                         size_t n, struct qn_pool *pool)
+{
+    struct decoding d = {.twin = t, .order = order};
+    size_t all;
+    d.pieces = qn_formed_pieces(f, &all);
+    qn_pool_run(pool, n, decode_piece, &d);
+    return !atomic_load(&d.failed);
 }

@@ -2,6 +2,7 @@
 #include "bench/forms.h"
 #include "bench/passes.h"
 #include "bench/setup.h"
+#include "bench/turns.h"
 #include "core/pool.h"
 #include "model/fused.h"
 #include "model/synthetic.h"
@@ -24,8 +25,14 @@ enum { FORMS = sizeof forms / sizeof *forms };
  * it (the seeds' Phase 4: 2 to 3 times). */
 static const double packed_goal = 1.0, fused_goal = 2.0, error_goal = 0.001;
 
-/* What is run: the model, each form, and each decoded first. */
-enum { MODEL, FUSED, SEPARATE = FUSED + FORMS, SUBJECTS = SEPARATE + FORMS };
+/* What is run: the model, each form, each decoded first, and each decoded in turn (turns.h). */
+enum {
+    MODEL,
+    FUSED,
+    SEPARATE = FUSED + FORMS,
+    IN_TURN = SEPARATE + FORMS,
+    SUBJECTS = IN_TURN + FORMS
+};
 enum { PREFILL, DECODE, KINDS };
 enum { MAX_CANDIDATES = KINDS * SUBJECTS * LANES };
 
@@ -38,11 +45,18 @@ struct serving {
     struct qn_pool *pool;
 };
 
+/* Decodes a form's matrices one after the other, within the passes. */
+struct in_turn {
+    struct qn_turns turns;
+    const struct qn_passes_run *run;
+};
+
 struct lane {
     unsigned threads;
     struct qn_pool *pool; /* NULL for one thread */
     struct qn_passes passes[SUBJECTS];
-    struct serving servings[SUBJECTS];
+    struct serving servings[FORMS];
+    struct in_turn in_turn[FORMS];
     struct qn_passes_run runs[SUBJECTS];
     size_t places[KINDS][SUBJECTS]; /* candidates */
 };
@@ -112,23 +126,45 @@ static enum qins_status measure_error(struct fused_bench *b, int form, struct qi
     return st;
 }
 
+static enum qins_status run_in_turn(void *ctx, struct qins_error *err)
+{
+    struct in_turn *t = ctx;
+    qn_turns_begin(&t->turns);
+    const enum qins_status st = qn_run_decode((void *)(uintptr_t)t->run, err);
+    const enum qins_status ended = qn_turns_end(&t->turns, st == QINS_OK ? err : NULL);
+    return st == QINS_OK ? ended : st;
+}
+
+static enum qins_status create_subject(struct fused_bench *b, struct lane *l, int i,
+                                       struct qins_error *err)
+{
+    const size_t most = i < SEPARATE ? MAX_DECODED : FEW_DECODED;
+    struct qn_passes_options o = {.tokens = b->setup.tokens,
+                                  .decoded =
+                                      b->setup.tokens / 2 < most ? b->setup.tokens / 2 : most,
+                                  .pool = l->pool};
+    const struct qn_formed *formed = i == MODEL ? NULL : &b->formed[(i - FUSED) % FORMS];
+    enum qins_status st = QINS_OK;
+    l->runs[i] = (struct qn_passes_run){.passes = &l->passes[i]};
+    if (i >= IN_TURN) {
+        struct in_turn *t = &l->in_turn[i - IN_TURN];
+        st = qn_turns_init(&t->turns, &b->twin, formed, l->pool, err);
+        t->run = &l->runs[i];
+        o.listener = &t->turns.listener;
+    } else if (i >= SEPARATE) {
+        l->servings[i - SEPARATE] = (struct serving){b, formed, l->pool};
+        l->runs[i].before = decode_first;
+        l->runs[i].ctx = &l->servings[i - SEPARATE];
+    }
+    return st == QINS_OK ? qn_passes_init(&l->passes[i], model_of(b, i), &b->setup.ids, &o, err)
+                         : st;
+}
+
 static enum qins_status create_lane(struct fused_bench *b, struct lane *l, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    for (int i = 0; i < SUBJECTS && st == QINS_OK; i++) {
-        const size_t most = i < SEPARATE ? MAX_DECODED : FEW_DECODED;
-        const struct qn_passes_options o = {
-            .tokens = b->setup.tokens,
-            .decoded = b->setup.tokens / 2 < most ? b->setup.tokens / 2 : most,
-            .pool = l->pool};
-        st = qn_passes_init(&l->passes[i], model_of(b, i), &b->setup.ids, &o, err);
-        l->runs[i] = (struct qn_passes_run){.passes = &l->passes[i]};
-        if (i < SEPARATE)
-            continue;
-        l->servings[i] = (struct serving){b, &b->formed[i - SEPARATE], l->pool};
-        l->runs[i].before = decode_first;
-        l->runs[i].ctx = &l->servings[i];
-    }
+    for (int i = 0; i < SUBJECTS && st == QINS_OK; i++)
+        st = create_subject(b, l, i, err);
     return st;
 }
 
@@ -151,7 +187,6 @@ static enum qins_status bench_init(struct fused_bench *b, const struct qn_bench_
     if (st != QINS_OK)
         return st;
     b->setup.context = b->setup.tokens;
-    b->setup.harness.rounds = options->rounds;
     st = qn_bench_draw_ids(&b->setup, b->setup.tokens, err);
     for (int i = 0; i < LANES && st == QINS_OK; i++) {
         struct lane *l = &b->lanes[i];
@@ -181,20 +216,31 @@ static void make_candidates(struct fused_bench *b)
             for (int i = 0; i < (k == PREFILL ? SEPARATE : SUBJECTS); i++) {
                 struct lane *l = &b->lanes[lane];
                 const int form = i == MODEL ? -1 : (i - FUSED) % FORMS;
+                const bool in_turn = i >= IN_TURN;
                 snprintf(b->names[k][i], sizeof b->names[k][i], "%s, %s%s", kinds[k],
                          form < 0 ? "as it is" : forms[form].name,
-                         i < SEPARATE ? "" : ", decoded first");
+                         in_turn         ? ", decoded in turn"
+                         : i >= SEPARATE ? ", decoded first"
+                                         : "");
                 l->places[k][i] = b->n_candidates;
                 b->candidates[b->n_candidates++] = (struct qn_bench_candidate){
                     .name = b->names[k][i],
                     .threads = l->threads,
                     .tokens = k == PREFILL ? b->setup.tokens : l->passes[i].options.decoded,
-                    .run = k == PREFILL ? qn_run_prefill : qn_run_decode,
-                    .ctx = &l->runs[i]};
+                    .run = in_turn        ? run_in_turn
+                           : k == PREFILL ? qn_run_prefill
+                                          : qn_run_decode,
+                    .ctx = in_turn ? (void *)&l->in_turn[i - IN_TURN] : &l->runs[i]};
             }
 }
 
-/* Forms with the model, and with themselves decoded first. */
+/* Of weights that a cache holds, goals are not judged. */
+static bool in_cache(const struct fused_bench *b, int form)
+{
+    return b->formed[form].model->weight_bytes <= qn_bench_last_cache();
+}
+
+/* Forms with the model, and with themselves decoded first and in turn. */
 static size_t make_comparisons(const struct fused_bench *b, struct qn_comparison *compared)
 {
     size_t n = 0;
@@ -202,15 +248,19 @@ static size_t make_comparisons(const struct fused_bench *b, struct qn_comparison
         for (int form = 0; form < FORMS; form++)
             for (int lane = 0; lane < LANES; lane++) {
                 const size_t *places = b->lanes[lane].places[k];
-                const struct qn_bench_candidate *of = &b->candidates[places[FUSED + form]];
-                const bool hot = k == DECODE && forms[form].codec == QN_CODEC_BITPACK;
-                compared[n++] = (struct qn_comparison){
-                    .of = of, .to = &b->candidates[places[MODEL]], .goal = hot ? packed_goal : 0.0};
-                if (k == DECODE)
+                const bool hot = forms[form].codec == QN_CODEC_BITPACK;
+                const struct {
+                    int subject;
+                    double goal;
+                } to[] = {{MODEL, k == DECODE && hot ? packed_goal : 0.0},
+                          {SEPARATE + form, fused_goal},
+                          {IN_TURN + form, 0.0}};
+                for (size_t i = 0; i < (k == DECODE ? sizeof to / sizeof *to : 1); i++)
                     compared[n++] =
-                        (struct qn_comparison){.of = of,
-                                               .to = &b->candidates[places[SEPARATE + form]],
-                                               .goal = fused_goal};
+                        (struct qn_comparison){.of = &b->candidates[places[FUSED + form]],
+                                               .to = &b->candidates[places[to[i].subject]],
+                                               .goal = to[i].goal,
+                                               .unjudged = in_cache(b, form)};
             }
     return n;
 }
@@ -240,6 +290,8 @@ static void bench_finish(struct fused_bench *b)
     for (int i = 0; i < LANES; i++) {
         for (int k = 0; k < SUBJECTS; k++)
             qn_passes_finish(&b->lanes[i].passes[k]);
+        for (int k = 0; k < FORMS; k++)
+            qn_turns_finish(&b->lanes[i].in_turn[k].turns);
         qn_pool_destroy(b->lanes[i].pool);
     }
     qn_twin_finish(&b->twin);
@@ -251,7 +303,7 @@ static void bench_finish(struct fused_bench *b)
 
 static json_t *report_of(const struct fused_bench *b)
 {
-    struct qn_comparison compared[2 * KINDS * FORMS * LANES];
+    struct qn_comparison compared[(1 + 3) * FORMS * LANES];
     const size_t n = make_comparisons(b, compared);
     json_t *list = json_array();
     json_t *j =

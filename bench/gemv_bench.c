@@ -6,6 +6,7 @@
 #include "core/linalg.h"
 #include "core/pool.h"
 #include "model/linear.h"
+#include "model/weights_plan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,19 +14,26 @@
 #include <string.h>
 
 enum {
-    DEFAULT_MEBI = 64, /* weights: 64 MiB of bytes, more than caches hold */
+    LEAST_MEBI = 64,  /* weights, and as many MiB of codes of 8 bits */
+    MOST_MEBI = 512,  /* that are taken unasked: 4 GB of memory */
+    BEYOND_CACHE = 2, /* times the last cache's bytes are read from memory, by and large */
     DEFAULT_ROUNDS = 9,
     MAX_CANDIDATES = 48,
-    PIECE = 256 << 10, /* bytes a thread reads or copies at a time */
+    DECODED_ROWS = QN_CHUNK_MAX / QN_GEMV_COLUMNS,
+    BUFFERED_ROWS = 32, /* 512 KiB of floats, for a second-level cache */
+    PIECE = 256 << 10,  /* bytes a thread reads or copies at a time */
 };
 
 static const double min_seconds = 0.04;
 static const double fused_goal = 3.5;    /* over float32, of 8 bits: the project's */
 static const double separate_goal = 2.0; /* over separate steps: of the project's seeds */
 
-/* What is timed; one of each kind, coding, number of inputs' rows and number of threads. */
-enum kind { FP32, FUSED, SEPARATE, READ, COPY };
-static const char *const kind_names[] = {"fp32", "fused", "separate", "read", "memcpy"};
+/* What is timed; one of each kind, coding, number of inputs' rows and number of threads. Separate
+ * steps decode the whole matrix to memory before they multiply; in turn, a few rows (of
+ * entropy-coded ones a chunk's) to a buffer that a thread uses again for the next ones, so that
+ * products read them from a cache. */
+enum kind { FP32, FUSED, SEPARATE, IN_TURN, READ, COPY };
+static const char *const kind_names[] = {"fp32", "fused", "separate", "in turn", "read", "memcpy"};
 
 struct gemv;
 
@@ -41,6 +49,8 @@ struct gemv {
     struct qn_gemv_data data;
     struct qn_pool *pool;
     float *y, *scratch, *expected;
+    float *buffers; /* QN_GEMV_CHUNK floats for each thread */
+    bool beyond;    /* the cache: goals are judged */
     struct job jobs[MAX_CANDIDATES];
     struct qn_bench_candidate candidates[MAX_CANDIDATES];
     size_t n;
@@ -61,15 +71,43 @@ static void multiply(const struct job *j, const struct qn_packed *packed, const 
     qn_linear(j->pool, &w, x, j->rows, QN_GEMV_COLUMNS, y, d->rows, j->g->scratch);
 }
 
-/* The rows of one chunk to memory. */
-static void decode_chunk(void *ctx, unsigned worker, size_t item)
+/* Some rows to memory: so many that their floats may pass the caches. */
+static void decode_rows(void *ctx, unsigned worker, size_t item)
 {
     const struct job *j = ctx;
     const struct qn_gemv_data *d = &j->g->data;
-    const struct qn_packed *p = &d->packed[j->coding];
-    const struct qn_packed_run *r = &p->runs[item];
-    qn_packed_rows(p, r->first, r->rows, d->weights + r->first * QN_GEMV_COLUMNS,
+    const size_t first = item * DECODED_ROWS;
+    qn_packed_rows(&d->packed[j->coding], first, qn_min_u64(DECODED_ROWS, d->rows - first),
+                   d->weights + first * QN_GEMV_COLUMNS,
                    j->g->scratch + worker * qn_linear_scratch());
+}
+
+static size_t decode_items(const struct gemv *g)
+{
+    return (g->data.rows + DECODED_ROWS - 1) / DECODED_ROWS;
+}
+
+/* A chunk's rows to the thread's buffer and their products, of packed codes a few at a time. */
+static void multiply_chunk(void *ctx, unsigned worker, size_t item)
+{
+    const struct job *j = ctx;
+    const struct gemv *g = j->g;
+    const struct qn_packed *p = &g->data.packed[j->coding];
+    const struct qn_packed_run *r = &p->runs[item];
+    const size_t most = r->codec == QN_CODEC_BITPACK ? BUFFERED_ROWS : r->rows;
+    float *buffer = g->buffers + (size_t)worker * QN_GEMV_CHUNK;
+    float *scratch = g->scratch + worker * qn_linear_scratch();
+    for (size_t done = 0; done < r->rows; done += most) {
+        const struct qn_matrix w = {.name = "weights",
+                                    .data = buffer,
+                                    .dtype = QINS_F32,
+                                    .out = (size_t)qn_min_u64(most, r->rows - done),
+                                    .in = QN_GEMV_COLUMNS,
+                                    .stride = QN_GEMV_COLUMNS};
+        qn_packed_rows(p, r->first + done, w.out, buffer, scratch);
+        qn_linear(NULL, &w, g->data.inputs, j->rows, QN_GEMV_COLUMNS, g->y + r->first + done,
+                  g->data.rows, scratch);
+    }
 }
 
 static size_t packed_bytes(const struct job *j)
@@ -114,8 +152,11 @@ static enum qins_status run(void *ctx, struct qins_error *err)
         multiply(j, &g->data.packed[j->coding], g->data.inputs, g->y);
         break;
     case SEPARATE:
-        qn_pool_run(j->pool, g->data.packed[j->coding].n_runs, decode_chunk, ctx);
+        qn_pool_run(j->pool, decode_items(g), decode_rows, ctx);
         multiply(j, NULL, g->data.inputs, g->y);
+        break;
+    case IN_TURN:
+        qn_pool_run(j->pool, g->data.packed[j->coding].n_runs, multiply_chunk, ctx);
         break;
     case READ:
         qn_pool_run(j->pool, pieces, read_piece, ctx);
@@ -151,8 +192,10 @@ static void add_all(struct gemv *g, unsigned threads)
         add(g, FP32, 0, rows, threads);
         for (size_t c = 0; c < QN_GEMV_CODINGS; c++)
             add(g, FUSED, c, rows, threads);
-        for (size_t c = 0; rows == 1 && c < QN_GEMV_CODINGS; c++)
+        for (size_t c = 0; rows == 1 && c < QN_GEMV_CODINGS; c++) {
             add(g, SEPARATE, c, rows, threads);
+            add(g, IN_TURN, c, rows, threads);
+        }
     }
     add(g, READ, 0, 1, threads);
     add(g, COPY, 0, 1, threads);
@@ -176,7 +219,7 @@ static void find_errors(struct gemv *g, size_t coding)
 {
     const float *const inputs[] = {g->data.inputs, g->data.outliers};
     struct job j = {g, SEPARATE, coding, 1, g->pool};
-    qn_pool_run(g->pool, g->data.packed[coding].n_runs, decode_chunk, &j);
+    qn_pool_run(g->pool, decode_items(g), decode_rows, &j);
     for (size_t i = 0; i < 2; i++) {
         double noise = 0, power = 0, most = 0;
         multiply(&j, NULL, inputs[i], g->expected);
@@ -202,20 +245,12 @@ static size_t bytes_read(const struct job *j)
     const size_t floats = j->g->data.rows * QN_GEMV_COLUMNS * sizeof(float);
     if (j->kind == FP32)
         return floats;
-    return packed_bytes(j) + (j->kind == SEPARATE ? floats : 0);
+    return packed_bytes(j) + (j->kind == SEPARATE ? floats : 0); /* in turn, of a cache */
 }
 
 static void put_integer(json_t **j, const char *key, size_t value)
 {
     qn_json_put(j, key, json_integer((json_int_t)value));
-}
-
-static void append(json_t **list, json_t *value)
-{
-    if (json_array_append_new(*list, value) != 0) {
-        json_decref(*list);
-        *list = NULL;
-    }
 }
 
 static json_t *side(const struct qn_bench_candidate *c)
@@ -248,25 +283,12 @@ static json_t *product_report(const struct qn_bench_candidate *c)
     return j;
 }
 
-static void compare(json_t **list, const struct qn_bench_candidate *of,
+static void compare(const struct gemv *g, json_t **list, const struct qn_bench_candidate *of,
                     const struct qn_bench_candidate *to, double goal)
 {
-    const struct qn_comparison c = {of, to, false, goal};
-    if (!to)
-        return;
-    const struct qn_spread v = qn_comparison_value(&c);
-    json_t *j = json_object();
-    qn_json_put(&j, "of", side(of));
-    qn_json_put(&j, "to", side(to));
-    qn_json_put(&j, "clock",
-                json_string(of->threads == 1 && to->threads == 1 ? "processor" : "wall"));
-    qn_json_put(&j, "unit", json_string("times the speed"));
-    qn_json_put(&j, "value", qn_json_real(v.median));
-    qn_json_put(&j, "low", qn_json_real(v.low));
-    qn_json_put(&j, "high", qn_json_real(v.high));
-    qn_json_put(&j, "goal", goal > 0 ? json_real(goal) : json_null());
-    qn_json_put(&j, "met", goal > 0 ? json_boolean(v.median >= goal) : json_null());
-    append(list, j);
+    const struct qn_comparison c = {.of = of, .to = to, .goal = goal, .unjudged = !g->beyond};
+    if (to)
+        qn_json_append(list, qn_bench_comparison(&c, side));
 }
 
 static json_t *comparisons(const struct gemv *g)
@@ -277,10 +299,11 @@ static json_t *comparisons(const struct gemv *g)
         const struct qn_bench_candidate *c = &g->candidates[i];
         if (j->kind != FUSED)
             continue;
-        compare(&list, c, find(g, SEPARATE, j->coding, c), separate_goal);
-        compare(&list, c, find(g, FP32, 0, c), j->rows == 1 && j->coding == 0 ? fused_goal : 0);
+        compare(g, &list, c, find(g, SEPARATE, j->coding, c), separate_goal);
+        compare(g, &list, c, find(g, IN_TURN, j->coding, c), 0);
+        compare(g, &list, c, find(g, FP32, 0, c), j->rows == 1 && j->coding == 0 ? fused_goal : 0);
         if (j->coding == 0)
-            compare(&list, c, find(g, READ, 0, c), 0);
+            compare(g, &list, c, find(g, READ, 0, c), 0);
     }
     return list;
 }
@@ -297,7 +320,7 @@ static json_t *errors(const struct gemv *g, double *most)
             qn_json_put(&j, "inputs", json_string(inputs[i]));
             qn_json_put(&j, "relative_error", qn_json_real(g->errors[c][i][0]));
             qn_json_put(&j, "max_relative_error", qn_json_real(g->errors[c][i][1]));
-            append(&list, j);
+            qn_json_append(&list, j);
             *most = fmax(*most, g->errors[c][i][1]);
         }
     return list;
@@ -316,7 +339,7 @@ static json_t *devices(void)
     json_t *device = json_object(), *list = json_array();
     qn_json_put(&device, "kind", json_string("cpu"));
     qn_json_put(&device, "name", qn_json_text(name[0] ? name : qn_cpu_level_name(qn_cpu_level())));
-    append(&list, device);
+    qn_json_append(&list, device);
     return list;
 }
 
@@ -326,12 +349,13 @@ static json_t *report_of(const struct gemv *g, const struct qn_bench_options *op
     double most;
     json_t *list = errors(g, &most);
     for (size_t i = 0; i < g->n; i++)
-        append(&products, product_report(&g->candidates[i]));
+        qn_json_append(&products, product_report(&g->candidates[i]));
     qn_json_put(&j, "benchmark", json_string("gemv"));
     qn_json_put(&j, "machine", qn_bench_machine(&g->harness));
     qn_json_put(&j, "devices", devices());
     put_integer(&j, "matrix_rows", g->data.rows);
     put_integer(&j, "matrix_columns", QN_GEMV_COLUMNS);
+    qn_json_put(&j, "beyond_last_cache", json_boolean(g->beyond));
     qn_json_put(&j, "threads", json_integer(options->threads));
     qn_json_put(&j, "rounds", json_integer(g->candidates[0].rounds));
     qn_json_put(&j, "products", products);
@@ -340,6 +364,20 @@ static json_t *report_of(const struct gemv *g, const struct qn_bench_options *op
     qn_json_put(&j, "max_relative_error", qn_json_real(most));
     qn_json_put(&j, "seconds", qn_json_real(qn_seconds() - begun));
     return j;
+}
+
+/* As many weights as make the codes of 8 bits larger than the cache, of which the system may say
+ * nothing. */
+static unsigned default_mebi(void)
+{
+    const uint64_t wanted = (BEYOND_CACHE * qn_bench_last_cache() + (1U << 20) - 1) >> 20;
+    return (unsigned)qn_min_u64(wanted > LEAST_MEBI ? wanted : LEAST_MEBI, MOST_MEBI);
+}
+
+static bool is_beyond_cache(const struct gemv *g)
+{
+    const uint64_t cache = qn_bench_last_cache();
+    return g->data.room_bytes[0] >= (cache ? BEYOND_CACHE * cache : (uint64_t)LEAST_MEBI << 20);
 }
 
 static enum qins_status gemv_init(struct gemv *g, const struct qn_bench_options *options,
@@ -353,13 +391,15 @@ static enum qins_status gemv_init(struct gemv *g, const struct qn_bench_options 
     if (st == QINS_OK)
         st = qn_pool_create(&g->pool, options->threads, err);
     if (st == QINS_OK)
-        st = qn_gemv_data_init(&g->data, options->mebi ? options->mebi : DEFAULT_MEBI, err);
+        st = qn_gemv_data_init(&g->data, options->mebi ? options->mebi : default_mebi(), err);
     if (st != QINS_OK)
         return st;
     g->y = calloc(g->data.rows * QN_GEMV_MAX_ROWS, sizeof *g->y);
     g->expected = calloc(g->data.rows, sizeof *g->expected);
     g->scratch = calloc(scratch, sizeof *g->scratch);
-    return g->y && g->expected && g->scratch ? QINS_OK : qn_fail_memory(err);
+    g->buffers = qn_weights_block(options->threads * (uint64_t)QN_GEMV_CHUNK * sizeof *g->buffers);
+    g->beyond = is_beyond_cache(g);
+    return g->y && g->expected && g->scratch && g->buffers ? QINS_OK : qn_fail_memory(err);
 }
 
 enum qins_status qn_bench_gemv(const struct qn_bench_options *options, json_t **report,
@@ -385,6 +425,7 @@ enum qins_status qn_bench_gemv(const struct qn_bench_options *options, json_t **
     free(g->y);
     free(g->expected);
     free(g->scratch);
+    free(g->buffers);
     qn_gemv_data_finish(&g->data);
     qn_pool_destroy(g->pool);
     qn_harness_finish(&g->harness);

@@ -1,15 +1,14 @@
 #include "bench/gemv_data.h"
 
 #include "bench/streams.h"
+#include "model/weights_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum {
-    CHUNK_ROWS = QN_CHUNK_MAX / QN_GEMV_COLUMNS,
-    DISTINCT = 8, /* chunks; the others are copies of them */
-    HUGE_PAGE = 1 << 21,
+    CHUNK_ROWS = QN_GEMV_CHUNK / QN_GEMV_COLUMNS,
+    DISTINCT = 8,    /* chunks; the others are copies of them */
     OUTLIERS = 1000, /* one of so many inputs */
 };
 _Static_assert((int)QN_GEMV_COLUMNS == (int)QN_STREAM_ROW, "rows of weights are made as one");
@@ -23,13 +22,11 @@ const struct qn_gemv_coding qn_gemv_codings[QN_GEMV_CODINGS] = {
     {"tans", QN_CODEC_TANS, 127, 0.0F},
 };
 
-/* As a model's weights lie (model/weights_plan.c). */
+/* As a model's weights lie. */
 static void *allocate(size_t bytes, struct qins_error *err)
 {
-    void *p = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
-    if (p)
-        (void)madvise(p, bytes, MADV_HUGEPAGE);
-    else
+    void *p = qn_weights_block(bytes);
+    if (!p)
         qn_fail_memory(err);
     return p;
 }
@@ -47,7 +44,7 @@ static enum qins_status encode(const struct qn_gemv_coding *c, const float *weig
                                            .row_length = QN_GEMV_COLUMNS,
                                            .group = QN_GEMV_COLUMNS};
     payload->size = 0;
-    return qn_chunk_encode(&params, weights, QN_CHUNK_MAX, work, payload, err);
+    return qn_chunk_encode(&params, weights, QN_GEMV_CHUNK, work, payload, err);
 }
 
 /* One coding of all chunks, of which the first are WEIGHTS. */
@@ -55,15 +52,15 @@ static enum qins_status pack(struct qn_gemv_data *d, size_t coding, struct qn_ch
                              struct qn_buf *payload, struct qins_error *err)
 {
     struct qn_packed *p = &d->packed[coding];
-    const size_t chunks = d->rows / CHUNK_ROWS, most = QN_CHUNK_MAX + QN_CHUNK_MAX / 4;
+    const size_t chunks = d->rows / CHUNK_ROWS, most = QN_GEMV_CHUNK + QN_GEMV_CHUNK / 4;
     uint8_t *room = d->rooms[coding] = allocate(chunks * most, err);
     enum qins_status st = room ? QINS_OK : QINS_ERR_MEMORY;
     if (st == QINS_OK)
         st = qn_packed_init(p, d->rows, QN_GEMV_COLUMNS, false, chunks, err);
     for (size_t first = 0; st == QINS_OK && first < DISTINCT && first < chunks; first++) {
         struct qn_chunk_header h;
-        st =
-            encode(&qn_gemv_codings[coding], d->weights + first * QN_CHUNK_MAX, work, payload, err);
+        st = encode(&qn_gemv_codings[coding], d->weights + first * QN_GEMV_CHUNK, work, payload,
+                    err);
         if (st == QINS_OK)
             st = qn_chunk_parse(payload->data, payload->size, &h, err);
         for (size_t i = first; st == QINS_OK && i < chunks; i += DISTINCT) {
@@ -84,10 +81,10 @@ static enum qins_status fill(struct qn_gemv_data *d, struct qins_error *err)
     if (!d->weights || !d->inputs)
         return QINS_ERR_MEMORY;
     for (size_t i = 0; i < n; i += QN_GEMV_COLUMNS)
-        if (i < (size_t)DISTINCT * QN_CHUNK_MAX)
+        if (i < (size_t)DISTINCT * QN_GEMV_CHUNK)
             qn_gaussian_row(&state, d->weights + i);
         else
-            memcpy(d->weights + i, d->weights + i - (size_t)DISTINCT * QN_CHUNK_MAX,
+            memcpy(d->weights + i, d->weights + i - (size_t)DISTINCT * QN_GEMV_CHUNK,
                    QN_GEMV_COLUMNS * sizeof *d->weights);
     for (size_t r = 0; r <= QN_GEMV_MAX_ROWS; r++)
         qn_gaussian_row(&state, d->inputs + r * QN_GEMV_COLUMNS);
@@ -101,7 +98,7 @@ enum qins_status qn_gemv_data_init(struct qn_gemv_data *d, unsigned mebi, struct
 {
     struct qn_chunk_work work = {0};
     struct qn_buf payload = {0};
-    *d = (struct qn_gemv_data){.rows = (size_t)mebi * CHUNK_ROWS};
+    *d = (struct qn_gemv_data){.rows = ((size_t)mebi << 20) / QN_GEMV_COLUMNS};
     enum qins_status st = fill(d, err);
     for (size_t i = 0; st == QINS_OK && i < QN_GEMV_CODINGS; i++)
         st = pack(d, i, &work, &payload, err);

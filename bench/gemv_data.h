@@ -4,7 +4,11 @@
 
 #include "model/packed.h"
 
-enum { QN_GEMV_COLUMNS = 4096, QN_GEMV_MAX_ROWS = 16 };
+enum {
+    QN_GEMV_COLUMNS = 4096,
+    QN_GEMV_MAX_ROWS = 16,
+    QN_GEMV_CHUNK = 1 << 19, /* weights, as archives have them: formats/archive/layout.c */
+};
 
 /* How weights are coded; scales are of rows. */
 struct qn_gemv_coding {

@@ -13,14 +13,6 @@
 
 enum { MAX_REPEATS = 100000 };
 
-/* Of the whole process: what other processes do to it hardly counts. */
-static double processor_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* A first round that takes this long is not for warming up alone: it counts. */
 static const double slow_round = 10.0;
 
@@ -108,11 +100,11 @@ static enum qins_status take_turn(struct qn_harness *h, struct qn_bench_candidat
 {
     enum qins_status st = QINS_OK;
     set_busy(h, c->busy);
-    double begin = qn_seconds(), cpu_begin = processor_seconds();
+    double begin = qn_seconds(), cpu_begin = qn_cpu_seconds();
     for (unsigned i = 0; i < c->repeats && st == QINS_OK; i++)
         st = c->run(c->ctx, err);
     c->seconds[round] = (qn_seconds() - begin) / c->repeats;
-    c->cpu_seconds[round] = (processor_seconds() - cpu_begin) / c->repeats;
+    c->cpu_seconds[round] = (qn_cpu_seconds() - cpu_begin) / c->repeats;
     return st;
 }
 

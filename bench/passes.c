@@ -14,7 +14,8 @@ enum qins_status qn_passes_init(struct qn_passes *p, const struct qn_model *m,
     const struct qn_session_options o = {.positions = options->tokens,
                                          .batch = p->options.batch,
                                          .pool = options->pool,
-                                         .kv = options->kv};
+                                         .kv = options->kv,
+                                         .listener = options->listener};
     const size_t before = options->tokens - options->decoded;
     p->logits = malloc(m->config.vocab * sizeof *p->logits);
     enum qins_status st = p->logits ? QINS_OK : qn_fail_memory(err);

@@ -10,7 +10,8 @@ struct qn_passes_options {
     size_t decoded;       /* its last tokens, one at a time; the others are in the cache before */
     size_t batch;         /* of a prefill; 0: at most QN_PASSES_BATCH */
     struct qn_pool *pool; /* or NULL */
-    const struct qn_kv_options *kv; /* or NULL: a plain cache */
+    const struct qn_kv_options *kv;     /* or NULL: a plain cache */
+    const struct qn_listener *listener; /* or NULL; outlives the passes */
 };
 enum { QN_PASSES_BATCH = 512 };
 

@@ -1,7 +1,6 @@
 #include "bench/setup.h"
 
 #include "core/clock.h"
-#include "core/cpu.h"
 #include "core/linalg.h"
 #include "core/random.h"
 #include "model/synthetic.h"
@@ -65,6 +64,7 @@ enum qins_status qn_bench_setup_init(struct qn_bench_setup *s,
     enum qins_status st = qn_linalg_init(err);
     if (st == QINS_OK)
         st = qn_harness_init(&s->harness, s->threads, err);
+    s->harness.rounds = options->rounds;
     if (st == QINS_OK && options->model)
         st = qn_model_open(&s->model, options->model, s->threads, options->monitor, err);
     else if (st == QINS_OK)
@@ -93,16 +93,6 @@ static json_t *integer(uint64_t value)
     return json_integer((json_int_t)(value < INT64_MAX ? value : INT64_MAX));
 }
 
-json_t *qn_bench_machine(const struct qn_harness *h)
-{
-    json_t *j = json_object();
-    qn_json_put(&j, "online_processors", integer(qn_cpu_count()));
-    qn_json_put(&j, "held_processors", integer(h->n_cpus));
-    qn_json_put(&j, "cpu_level", json_string(qn_cpu_level_name(qn_cpu_level())));
-    qn_json_put(&j, "blas", qn_json_text(qn_linalg_description()));
-    return j;
-}
-
 json_t *qn_bench_archive(const struct qn_archive *a)
 {
     json_t *j = json_object();
@@ -128,20 +118,11 @@ static json_t *model_report(const struct qn_bench_setup *s)
     return j;
 }
 
-/* Appends to *list, or makes it NULL. */
-static void append(json_t **list, json_t *value)
-{
-    if (json_array_append_new(*list, value) != 0) {
-        json_decref(*list);
-        *list = NULL;
-    }
-}
-
 static json_t *seconds_report(const double *seconds, unsigned rounds)
 {
     json_t *list = json_array();
     for (unsigned i = 0; i < rounds; i++)
-        append(&list, qn_json_real(seconds[i]));
+        qn_json_append(&list, qn_json_real(seconds[i]));
     return list;
 }
 
@@ -196,21 +177,22 @@ json_t *qn_bench_spread(struct qn_spread s)
     return j;
 }
 
-static json_t *comparison_report(const struct qn_comparison *c)
+json_t *qn_bench_comparison(const struct qn_comparison *c,
+                            json_t *(*describe)(const struct qn_bench_candidate *c))
 {
     json_t *j = json_object();
     const bool single = is_single(c);
     const struct qn_spread v = qn_comparison_value(c);
     bool met = c->overhead ? v.median <= c->goal : v.median >= c->goal;
-    bool judged = c->goal > 0.0;
-    qn_json_put(&j, "of", side(c->of));
-    qn_json_put(&j, "to", side(c->to));
+    const bool goal = c->goal > 0.0, judged = goal && !c->unjudged;
+    qn_json_put(&j, "of", describe(c->of));
+    qn_json_put(&j, "to", describe(c->to));
     qn_json_put(&j, "clock", json_string(single ? "processor" : "wall"));
     qn_json_put(&j, "unit", json_string(c->overhead ? "percent more time" : "times the speed"));
     qn_json_put(&j, "value", qn_json_real(v.median));
     qn_json_put(&j, "low", qn_json_real(v.low));
     qn_json_put(&j, "high", qn_json_real(v.high));
-    qn_json_put(&j, "goal", judged ? json_real(c->goal) : json_null());
+    qn_json_put(&j, "goal", goal ? json_real(c->goal) : json_null());
     qn_json_put(&j, "met", judged ? json_boolean(met) : json_null());
     return j;
 }
@@ -222,9 +204,9 @@ json_t *qn_bench_report(const char *name, const struct qn_bench_setup *s,
     json_t *j = qn_report_begin("qins/bench/1");
     json_t *measurements = json_array(), *compared = json_array();
     for (size_t i = 0; i < n_candidates; i++)
-        append(&measurements, measurement_report(&candidates[i]));
+        qn_json_append(&measurements, measurement_report(&candidates[i]));
     for (size_t i = 0; i < n_comparisons; i++)
-        append(&compared, comparison_report(&comparisons[i]));
+        qn_json_append(&compared, qn_bench_comparison(&comparisons[i], side));
     qn_json_put(&j, "benchmark", json_string(name));
     qn_json_put(&j, "machine", qn_bench_machine(&s->harness));
     qn_json_put(&j, "model", model_report(s));

@@ -3,6 +3,7 @@
 #define QINS_BENCH_SETUP_H
 
 #include "bench/bench.h"
+#include "bench/machine.h"
 #include "bench/measure.h"
 #include "formats/archive/reader.h"
 #include "model/ids.h"
@@ -32,12 +33,15 @@ struct qn_comparison {
     const struct qn_bench_candidate *of, *to;
     bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
     double goal;   /* at most, for an overhead; else at least. 0: none */
+    bool unjudged; /* the goal is not for what was measured, such as weights that fit in a cache */
 };
 
 /* As the report has it. */
 struct qn_spread qn_comparison_value(const struct qn_comparison *c);
+/* The comparison with both sides as DESCRIBE has them; NULL without memory. */
+json_t *qn_bench_comparison(const struct qn_comparison *c,
+                            json_t *(*describe)(const struct qn_bench_candidate *c));
 json_t *qn_bench_spread(struct qn_spread s); /* {"value", "low", "high"}; NULL without memory */
-json_t *qn_bench_machine(const struct qn_harness *h);
 /* Of an archive: path and hash. */
 json_t *qn_bench_archive(const struct qn_archive *a);
 

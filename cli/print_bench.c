@@ -27,11 +27,14 @@ static void speed_cell(struct cli_table *t, double value)
 
 void cli_bench_goal_cell(struct cli_table *t, const json_t *comparison)
 {
+    const json_t *met = json_object_get(comparison, "met");
     if (json_is_null(json_object_get(comparison, "goal")))
         cli_cell(t, "-");
     else
         cli_cell(t, "%.2f: %s", cli_number(comparison, "goal"),
-                 json_is_true(json_object_get(comparison, "met")) ? "met" : "missed");
+                 json_is_null(met)   ? "not judged"
+                 : json_is_true(met) ? "met"
+                                     : "missed");
 }
 
 static enum qins_status print_measurements(const json_t *report, struct qins_error *err)

@@ -33,13 +33,18 @@ class Gemv(unittest.TestCase):
             for rows in (1, 4, 16):
                 wanted |= {("fused", w, threads, rows) for w in CODINGS}
                 wanted.add(("fp32", "float32", threads, rows))
-            wanted |= {("separate", w, threads, 1) for w in CODINGS}
+            wanted |= {(name, w, threads, 1) for name in ("separate", "in turn") for w in CODINGS}
             wanted |= {(name, "8 bits", threads, 1) for name in ("read", "memcpy")}
         self.assertEqual(len(keys), len(set(keys)))
         self.assertEqual(set(keys), wanted)
         for c in report["comparisons"]:
             self.assertEqual(c["of"]["name"], "fused")
             self.assertEqual((c["of"]["threads"], c["of"]["rows"]), (c["to"]["threads"], c["to"]["rows"]))
+        # 1 MiB of codes says nothing of what is read from memory.
+        self.assertFalse(report["beyond_last_cache"])
+        goals = [(c["to"]["name"], c["goal"]) for c in report["comparisons"] if c["goal"]]
+        self.assertEqual(sorted(goals), [("fp32", 3.5)] * 2 + [("separate", 2)] * 6)
+        self.assertEqual({c["met"] for c in report["comparisons"]}, {None})
 
     def test_bytes(self):
         weights = 256 * 4096
@@ -63,6 +68,7 @@ class Gemv(unittest.TestCase):
         text = support.run_qins("bench", "gemv", "--mebi", "1", "--rounds", "1", check=0).stdout
         self.assertIn("256 x 4096 weights", text)
         self.assertIn("8 bits, inputs outliers", text)
+        self.assertIn("3.50: not judged", text)
 
     def test_usage(self):
         for arguments in (["model"], ["--tokens", "16"], ["--mebi", "0"], ["--threads", "1"]):

@@ -185,7 +185,7 @@ class Bench(support.Folder):
         forms = {f["name"]: f for f in report["forms"]}
         self.assertEqual(list(forms), ["8 bits", "6 bits", "tans"])
         names = {m["name"] for m in report["measurements"]}
-        separate = [f"{f}, decoded first" for f in forms]
+        separate = [f"{f}, decoded {how}" for f in forms for how in ("first", "in turn")]
         self.assertEqual(names, {*(f"prefill, {n}" for n in ("as it is", *forms)),
                                  *(f"decode, {n}" for n in ("as it is", *forms, *separate))})
         for form in forms.values():
@@ -196,6 +196,8 @@ class Bench(support.Folder):
         hot = [c for c in report["comparisons"] if c["of"]["name"] == "decode, 8 bits" and c["goal"]]
         self.assertEqual(sorted((c["to"]["name"], c["goal"]) for c in hot if c["of"]["threads"] == 1),
                          [("decode, 8 bits, decoded first", 2), ("decode, as it is", 1)])
+        against = {c["to"]["name"] for c in report["comparisons"] if c["of"]["name"] == "decode, tans"}
+        self.assertEqual(against, {"decode, as it is", "decode, tans, decoded first", "decode, tans, decoded in turn"})
 
     def test_hot_path_and_memory(self):
         archive = self.dir / "a.qins"
