@@ -365,6 +365,49 @@ static void test_counts(void **state)
     for_all(*state, 8, check_counts);
 }
 
+/* Bytes of which many or all are alike, or all but those that the kernel takes for a sample. */
+static void fill_alike(struct fixture *f, uint8_t *bytes, size_t n, unsigned kind)
+{
+    enum { SAMPLE = 2048 };
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(test_random(&f->seed) >> 56);
+    if (kind == 1)
+        memset(bytes, 0x5a, n);
+    for (size_t i = 0; kind == 2 && i < n; i += 2)
+        bytes[i] = 0;
+    for (size_t i = SAMPLE; kind == 3 && i < n; i++)
+        bytes[i] = 0xff;
+}
+
+/* Lengths from which pairs of bytes are counted, in counters of 16 bits. */
+static void test_histogram_of_pairs(void **state)
+{
+    enum { PAIRED = 1 << 16, FULL = 2 * 65532 };
+    static const size_t sizes[] = {PAIRED - 1,           PAIRED,
+                                   PAIRED + 1,           PAIRED + 2048 + 7,
+                                   2048 + FULL + PAIRED, 2048 + FULL + PAIRED - 1};
+    struct fixture *f = *state;
+    struct fenced area = fenced_create(2048 + FULL + PAIRED);
+    static struct qn_histogram_work work;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (unsigned kind = 0; kind < 4; kind++) {
+            uint8_t *bytes = fenced_place(&area, (i + kind) % 2, sizes[i]);
+            uint32_t want[256] = {0}, got[256];
+            fill_alike(f, bytes, sizes[i], kind);
+            for (size_t j = 0; j < sizes[i]; j++)
+                want[bytes[j]]++;
+            for (int level = QN_CPU_C; level <= QN_CPU_AVX512; level++) {
+                const struct qn_codec_kernels *k = qn_codec_kernels_of((enum qn_cpu_level)level);
+                if (!k)
+                    continue;
+                memset(got, FILL, sizeof got);
+                k->histogram(bytes, sizes[i], got, &work);
+                assert_memory_equal(got, want, sizeof got);
+            }
+        }
+    fenced_destroy(&area);
+}
+
 /* Planes one behind the other, of which those with a set bit in LEFT_OUT are NULL. */
 static void planes_at(uint8_t *bytes, size_t n, unsigned size, unsigned left_out, uint8_t **planes)
 {
@@ -432,6 +475,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quantise, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cells, setup, teardown),
         cmocka_unit_test_setup_teardown(test_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_histogram_of_pairs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_planes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_match, setup, teardown),
     };
