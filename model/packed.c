@@ -111,14 +111,14 @@ static enum qins_status take_grid(struct qn_packed *p, const struct qn_chunk_hea
     return st;
 }
 
-/* Whether 16 bits are enough for these codes, and the kernels for their groups. */
+/* Whether kernels take this grid and these groups, and 16 bits are enough for the codes: asked on
+ * all levels, so that what goes through kernels does not depend on them. */
 static bool goes_fixed(const struct qn_packed *p, const struct qn_packed_run *r,
                        const uint16_t *codes, size_t n)
 {
     uint32_t counts[2 * QN_MAX_LEVELS + 1];
     const struct qn_packed_grid *g = r->grid;
-    if (g->grid.kind != QN_GRID_QINS || g->packed.bits > 8 || p->in > MAX_FIXED_IN ||
-        qn_packed_block(p->in, r->group) == 0)
+    if (g->packed.bits == 0 || p->in > MAX_FIXED_IN || qn_packed_block(p->in, r->group) == 0)
         return false;
     qn_codec_kernels()->count_codes(codes, n, 2 * g->grid.levels, counts);
     return qn_packed_noise(&g->packed, &g->grid, counts) <= most_noise;

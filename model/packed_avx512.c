@@ -260,4 +260,5 @@ static void multiply(const struct qn_packed_rows *w, const struct qn_packed_inpu
     }
 }
 
-const struct qn_packed_kernels qn_packed_kernels_avx512 = {prepare, multiply};
+const struct qn_packed_kernels qn_packed_kernels_avx512 = {
+    .fixed = true, .few_rows = 16, .prepare = prepare, .multiply = multiply};

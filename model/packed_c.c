@@ -1,113 +1,60 @@
-/* The portable kernels, which the others agree with bit for bit. */
-#include "model/packed_tables.h"
+/* For any processor: the compiler's vectors of 16 bytes, and registers of 8 to spread codes in. */
+#include <stdint.h>
 
-/* A step's inputs: 64 numbers, then their high digits. */
-struct step {
-    int16_t x[QN_PACKED_STEP], high[QN_PACKED_STEP];
-};
-_Static_assert(sizeof(struct step) == QN_PACKED_PLANES, "a step of inputs");
+enum { LANES = 4 };
 
-static void prepare(struct qn_packed_input *p, const float *x)
-{
-    int16_t fixed[QN_PACKED_MAX_BLOCK];
-    struct step *to = (struct step *)(void *)p->planes;
-    for (size_t begin = 0, b = 0; begin < p->in; begin += p->block, b++) {
-        const size_t n = (size_t)qn_min_u64(p->block, p->in - begin);
-        qn_packed_quantise(p, b, x + begin, n, fixed);
-        for (size_t i = 0; i < n; i += QN_PACKED_STEP, to++)
-            for (size_t k = 0; k < QN_PACKED_STEP; k++) {
-                to->x[k] = fixed[i + k];
-                to->high[k] = qn_packed_high(fixed[i + k]);
-            }
-    }
-}
-
-/* The digits of up to 64 codes from code FIRST on, zeros behind them. */
-struct digits {
-    int16_t high[QN_PACKED_STEP], low[QN_PACKED_STEP];
+/* Where halves, quarters and eighths of the codes of a register are, before they are spread. */
+struct unpacker {
+    unsigned shift;
+    uint64_t four, two, one;
 };
 
-static void decode_step(const struct qn_packed_rows *w, size_t first, size_t n, struct digits *d)
+#include "model/packed_floats.h"
+
+typedef uint8_t v16 __attribute__((vector_size(16)));
+typedef uint64_t v2 __attribute__((vector_size(16)));
+
+static void unpacker_init(struct unpacker *u, unsigned bits, unsigned shift)
 {
-    const struct qn_packed_table *t = w->table;
-    const unsigned bits = t->bits, mask = (1u << bits) - 1;
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = (first + i) * bits;
-        const unsigned code =
-            bits == 8 ? w->codes[first + i] : qn_load16(w->codes + at / 8) >> at % 8 & mask;
-        d->high[i] = (int16_t)t->high[code];
-        d->low[i] = (int16_t)t->low[code];
-    }
-    for (size_t i = n; i < QN_PACKED_STEP; i++)
-        d->high[i] = d->low[i] = 0;
+    u->shift = shift;
+    u->four = ((uint64_t)1 << 4 * bits) - 1;
+    u->two = (((uint64_t)1 << 2 * bits) - 1) * 0x0000000100000001u;
+    u->one = (((uint64_t)1 << bits) - 1) * 0x0001000100010001u;
 }
 
-/* What lanes have summed: of one input row, in this block and before it. */
-struct lanes {
-    int32_t sums[QN_PACKED_LANES], rest[QN_PACKED_LANES]; /* rest: Vl Xl, where it counts */
-    float f[QN_PACKED_LANES];
-};
-
-static void add_products(const struct digits *d, const struct step *s, int32_t exact,
-                         struct lanes *l)
+/* Eight codes to a byte each. */
+INLINE uint64_t spread(const struct unpacker *u, unsigned bits, const uint8_t *src)
 {
-    for (size_t j = 0; j < QN_PACKED_LANES; j++)
-        for (size_t i = 4 * j; i < 4 * j + 4; i++)
-            l->sums[j] += d->high[i] * s->x[i] + d->low[i] * s->high[i];
-    for (size_t i = 0; exact && i < QN_PACKED_STEP; i++)
-        l->rest[i / 4] += d->low[i] * (s->x[i] - 256 * s->high[i]);
+    uint64_t codes = qn_load64(src);
+    if (bits == 8)
+        return codes;
+    codes >>= u->shift;
+    codes = (codes & u->four) | (codes >> 4 * bits & u->four) << 32;
+    codes = (codes & u->two) | (codes >> 2 * bits & u->two) << 16;
+    return (codes & u->one) | (codes >> bits & u->one) << 8;
 }
 
-static float add_lanes(float f[QN_PACKED_LANES])
+/* The lower and the upper halves of registers, byte by byte in turns. */
+#define LOW(a, b)                                                                                  \
+    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b)                                                                                 \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+/* The same by two bytes. */
+#define LOW_PAIRS(a, b)                                                                            \
+    __builtin_shufflevector(a, b, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23)
+#define HIGH_PAIRS(a, b)                                                                           \
+    __builtin_shufflevector(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31)
+
+INLINE void unpack(const struct unpacker *u, unsigned bits, const uint8_t *src, vf codes[VECTORS])
 {
-    for (size_t half = QN_PACKED_LANES / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; j++)
-            f[j] += f[j + half];
-    return f[0];
+    const v16 zero = {0};
+    const v16 bytes = (v16)(v2){spread(u, bits, src), spread(u, bits, src + bits)};
+    const v16 low = LOW(bytes, zero), high = HIGH(bytes, zero);
+    codes[0] = __builtin_convertvector((vi)LOW_PAIRS(low, zero), vf);
+    codes[1] = __builtin_convertvector((vi)HIGH_PAIRS(low, zero), vf);
+    codes[2] = __builtin_convertvector((vi)LOW_PAIRS(high, zero), vf);
+    codes[3] = __builtin_convertvector((vi)HIGH_PAIRS(high, zero), vf);
 }
 
-/* The block's sums, with its inputs' and weights' scales, to the lanes' floats. */
-static void end_block(const struct qn_packed_rows *w, const struct qn_packed_input *p, size_t block,
-                      const float *scales, struct lanes *l)
-{
-    for (size_t j = 0; j < QN_PACKED_LANES; j++) {
-        /* Where a block has more than one group, a step is the block. */
-        const size_t at = block * p->block + (w->group < QN_PACKED_STEP ? 4 * j : 0);
-        const float scale =
-            w->group < w->in ? p->scales[block] * scales[at / w->group] : p->scales[block];
-        l->f[j] += (float)(l->sums[j] + (l->rest[j] >> 8)) * scale;
-    }
-    memset(l->sums, 0, sizeof l->sums);
-    memset(l->rest, 0, sizeof l->rest);
-}
-
-static void multiply_row(const struct qn_packed_rows *w, size_t row,
-                         const struct qn_packed_input *inputs, size_t n, float *y, size_t y_stride)
-{
-    const float *scales = w->scales + row * w->row_scales;
-    const size_t block = inputs[0].block, first = w->first + row * w->in;
-    struct lanes lanes[QN_PACKED_MAX_ROWS] = {0};
-    for (size_t i = 0; i < w->in; i += QN_PACKED_STEP) {
-        const size_t left = w->in - i;
-        struct digits d;
-        decode_step(w, first + i, left < QN_PACKED_STEP ? left : QN_PACKED_STEP, &d);
-        for (size_t k = 0; k < n; k++) {
-            const struct step *s = (const struct step *)(const void *)inputs[k].planes;
-            add_products(&d, s + i / QN_PACKED_STEP, inputs[k].exact[i / block], &lanes[k]);
-            if ((i + QN_PACKED_STEP) % block == 0 || left <= QN_PACKED_STEP)
-                end_block(w, &inputs[k], i / block, scales, &lanes[k]);
-        }
-    }
-    for (size_t k = 0; k < n; k++)
-        y[k * y_stride] =
-            w->group < w->in ? add_lanes(lanes[k].f) : add_lanes(lanes[k].f) * scales[0];
-}
-
-static void multiply(const struct qn_packed_rows *w, const struct qn_packed_input *inputs, size_t n,
-                     float *y, size_t y_stride)
-{
-    for (size_t r = 0; r < w->rows; r++)
-        multiply_row(w, r, inputs, n, y + r, y_stride);
-}
-
-const struct qn_packed_kernels qn_packed_kernels_c = {prepare, multiply};
+const struct qn_packed_kernels qn_packed_kernels_c = {
+    .few_rows = 8, .prepare = prepare, .multiply = multiply};

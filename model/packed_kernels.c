@@ -1,8 +1,9 @@
 #include "model/packed_tables.h"
 
-#include "formats/codec/kernels.h"
-
 #include <math.h>
+
+/* So near to 0 that levels are equidistant in float32. */
+static const float least_kappa = 0x1p-25f;
 
 /* The nearest number whose low digit has an opposite. */
 static int nearest(double value)
@@ -35,9 +36,14 @@ static void set_level(struct qn_packed_table *t, unsigned level, int v)
 
 bool qn_packed_table_init(struct qn_packed_table *t, const struct qn_grid *g)
 {
-    *t = (struct qn_packed_table){.levels = g->levels, .bits = qn_code_bits(g->levels)};
-    if (g->kind != QN_GRID_QINS || t->bits > 8)
+    *t = (struct qn_packed_table){0};
+    if (g->kind != QN_GRID_QINS || qn_code_bits(g->levels) > 8 || g->kappa > QN_PACKED_MAX_KAPPA)
         return false;
+    t->levels = g->levels;
+    t->bits = qn_code_bits(g->levels);
+    const float kappa = g->kappa > least_kappa ? g->kappa : least_kappa;
+    t->unit = 1.0f / kappa;
+    t->pole = (float)g->levels * ((1.0f + kappa) / kappa);
     memset(t->level_bytes, 128, sizeof t->level_bytes);
     for (unsigned l = 0; l <= g->levels; l++)
         set_level(t, l, nearest((double)g->value[g->levels + l]));
@@ -45,12 +51,6 @@ bool qn_packed_table_init(struct qn_packed_table *t, const struct qn_grid *g)
         t->code_bytes[0][c] = (uint8_t)(t->high[c] + 128);
         t->code_bytes[1][c] = (uint8_t)(t->low[c] + 128);
     }
-    for (unsigned k = 0; k < 2; k++)
-        for (unsigned l = 0; l < QN_BYTE_LEVELS; l++) {
-            const uint8_t below = l < 16 ? 128 : t->level_bytes[k][l - 16];
-            t->level_steps[k][l / 16][l % 16] =
-                l < 16 ? t->level_bytes[k][l] ^ 128 : t->level_bytes[k][l] ^ below;
-        }
     return true;
 }
 

@@ -1,20 +1,34 @@
-/* Products of packed weights and quantised inputs: one table for each CPU level, the same bits
- * from each. They neither allocate nor fail.
+/* Products of packed weights and inputs: one table of kernels for each CPU level. They neither
+ * allocate nor fail.
  *
- * A weight of level l is the fixed-point number V = 256 Vh + Vl nearest to QN_PACKED_UNIT · T[l],
- * with the code's sign; an input of a block is X = 256 Xh + Xl nearest to x * QN_PACKED_UNIT / m,
- * m the block's largest magnitude. All digits are bytes. Of VX / 256 the kernels sum
- * Vh X + Vl Xh as integers. What is left, Vl Xl / 256, is noise of 1e-4 of a product, but where one
- * input stands far out and the others have few digits: it is summed there too and added to the
- * rest with its fraction cut off. A step is QN_PACKED_STEP codes, of which lane j sums the products
- * of codes 4j ... 4j + 3; after a block the lanes' integers become floats, are multiplied by the
- * block's scale and added to the lanes' floats, each operation rounded; and at the end the sixteen
- * lanes are added in halves. */
+ * A step is QN_PACKED_STEP codes. Products are summed in QN_PACKED_LANES lanes, which at the end
+ * are added in halves. There are two kinds:
+ *
+ * Float kernels, portable C and AVX2: code 16 i + j is of lane j. A weight is computed from its
+ * level by a division (model/packed_floats.h), products are float32. Lanes' sums of a group of
+ * weights are multiplied by its scale and added to those of the row. No operation is fused and all
+ * are in this order, so both levels yield the same bits.
+ *
+ * Fixed-point kernels, AVX-512: a weight of level l is the number V = 256 Vh + Vl nearest to
+ * QN_PACKED_UNIT · T[l], with the code's sign; an input of a block is X = 256 Xh + Xl nearest to
+ * x * QN_PACKED_UNIT / m, m the block's largest magnitude. All digits are bytes. Of VX / 256 the
+ * kernels sum Vh X + Vl Xh as integers. What is left, Vl Xl / 256, is noise of 1e-4 of a product,
+ * but where one input stands far out and the others have few digits: it is summed there too and
+ * added to the rest with its fraction cut off. Codes 4j ... 4j + 3 of a step are of lane j; after a
+ * block the lanes' integers become floats, are multiplied by the block's scale and added to the
+ * lanes' floats, each operation rounded.
+ *
+ * So products of one matrix differ between AVX-512 and the rest by about 1e-4 of what they come
+ * to. On one machine they depend neither on the number of threads nor on the other rows of inputs.
+ */
 #ifndef QINS_MODEL_PACKED_KERNELS_H
 #define QINS_MODEL_PACKED_KERNELS_H
 
 #include "core/cpu.h"
 #include "formats/codec/quant.h"
+
+/* Beyond it, pole - l loses too many digits: up to here at most 1.6e-5 of a weight. */
+#define QN_PACKED_MAX_KAPPA 256.0f
 
 enum {
     QN_PACKED_STEP = 64,
@@ -24,17 +38,20 @@ enum {
     QN_PACKED_MARGIN = 128,    /* bytes behind codes that kernels may read, whatever they hold */
     QN_PACKED_PLANES = 256,    /* bytes of a step of inputs, whatever the kernels make of them */
     QN_PACKED_MAX_ROWS = 8,    /* of inputs, that one call takes */
+    QN_PACKED_MAX_FEW = 16,    /* few_rows of any level */
 };
 
-/* The digits of a grid of up to 8 bits; 0 for what is no code. */
+/* A grid of up to 8 bits: numbers of the float kernels, digits of the others, 0 for what is no
+ * code. */
 struct qn_packed_table {
     unsigned levels, bits;
-    int8_t high[256], low[256];    /* by code */
-    uint8_t code_bytes[2][128];    /* high and low, plus 128, by code: up to 7 bits */
-    uint8_t level_bytes[2][128];   /* the same by level */
-    uint8_t level_steps[2][8][16]; /* by level without the 128: exclusive or with 16 below */
+    float pole, unit;            /* T[l] = unit l / (pole - l), up to rounding */
+    int8_t high[256], low[256];  /* by code */
+    uint8_t code_bytes[2][128];  /* high and low, plus 128, by code: up to 7 bits */
+    uint8_t level_bytes[2][128]; /* the same by level */
 };
-/* False if the grid has more than 8 bits or is no QINS grid. *noise is the mean square of the
+/* False if the grid has more than 8 bits, is no QINS grid or steeper than QN_PACKED_MAX_KAPPA: T is
+ * zeros then. *noise is the mean square of the
  * error of V / QN_PACKED_UNIT over the levels, each as often as COUNTS of codes says, over the
  * mean square of T. */
 bool qn_packed_table_init(struct qn_packed_table *t, const struct qn_grid *g);
@@ -58,7 +75,8 @@ size_t qn_packed_block(size_t in, size_t group);
 /* One row of inputs as the kernels want it. */
 struct qn_packed_input {
     size_t in, block;
-    uint8_t *planes;  /* QN_PACKED_PLANES a step; what is in there, a level's kernels know */
+    uint8_t *planes; /* QN_PACKED_PLANES a step; what is in there, a level's kernels know */
+    /* Of fixed-point kernels: */
     int32_t *offsets; /* 2 * QN_PACKED_LANES a block: what the digits' 128s add up to */
     int32_t *exact;   /* of a block: -1 where Vl Xl is summed, else 0 */
     float *scales;    /* of a block; NaN where an input of it is not finite */
@@ -68,6 +86,9 @@ size_t qn_packed_input_size(size_t in, size_t block);
 void qn_packed_input_place(struct qn_packed_input *p, size_t in, size_t block, void *memory);
 
 struct qn_packed_kernels {
+    bool fixed;      /* fixed-point kernels, else float ones */
+    size_t few_rows; /* of inputs: for more, panels are faster [measured] */
+    /* Where an input is not finite, so is no product of its block (row, for float kernels): NaN. */
     void (*prepare)(struct qn_packed_input *p, const float *x);
     /* y[k * y_stride + r] = row r · inputs[k], r < w->rows, k < n <= QN_PACKED_MAX_ROWS. All
      * inputs have w->in elements and the block of w->group. */

@@ -7,7 +7,6 @@
 
 /* How a product is cut; none of it depends on the pool, so neither does any bit of the result. */
 enum {
-    FEW_ROWS = 16,          /* up to here integer kernels win over panels [measured] */
     FEW_PANEL_ROWS = 4,     /* the same of our dot products with a panel */
     INPUT_ROOM = 512 << 10, /* bytes of prepared inputs, in the first thread's scratch */
     PIECE = 64 << 10,       /* symbols decoded at a time: with the inputs in the 2nd-level cache */
@@ -219,8 +218,8 @@ void qn_packed_multiply(struct qn_pool *pool, const struct qn_packed *p, const f
                         const float *x, size_t rows, size_t x_stride, float *y, size_t y_stride,
                         float *scratch)
 {
-    struct qn_packed_input inputs[FEW_ROWS];
-    const bool fixed = rows <= FEW_ROWS && p->block > 0;
+    struct qn_packed_input inputs[QN_PACKED_MAX_FEW];
+    const bool fixed = rows <= qn_packed_kernels()->few_rows && p->block > 0;
     const size_t size = fixed ? qn_packed_input_size(p->in, p->block) : 0;
     const size_t most = fixed ? INPUT_ROOM / size : rows;
     uint8_t *room = scratch_of(scratch).inputs;
