@@ -23,16 +23,18 @@ def put(name, content):
         f.write(content)
 
 
-def seed(name, source, content, dtype, codec, levels, kappa, clip, scale, row, group, flags=0):
+def seed(name, source, content, dtype, codec, levels, kappa, clip, scale, row, group, flags=0,
+         trip=True):
     """A payload to decode, and the same parameters as a round trip; FLAGS: 1 feedback, 2 blocks."""
     arguments = [content, dtype, codec, levels, f"{word(kappa):08x}", f"{word(clip):08x}",
                  f"{word(scale):08x}", row, group]
     payload = subprocess.run([TOOL, "encode", *map(str, arguments)], input=source, check=True,
                              capture_output=True).stdout
     put(name + "-payload", b"\x01" + payload)
-    put(name + "-trip", b"\x00" + struct.pack(
-        "<BBBHIIIHHB", content, TYPES[dtype], CODECS.index(codec), levels, word(kappa), word(clip),
-        word(scale), row, group, flags) + source)
+    if trip:
+        put(name + "-trip", b"\x00" + struct.pack(
+            "<BBBHIIIHHB", content, TYPES[dtype], CODECS.index(codec), levels, word(kappa),
+            word(clip), word(scale), row, group, flags) + source)
     return payload
 
 
@@ -61,6 +63,13 @@ def main():
     struct.pack_into("<II", head, 16, 240, 64 + sum(map(len, parts)))
     struct.pack_into("<I", head, 32, len(parts))
     put("blocks-payload", b"\x01" + head + b"".join(parts))
+    # Below a thousand symbols tans seldom pays, nor does it for a plane below 4096.
+    small = np.rint(rng.laplace(size=4200) * 3).astype("<i2")
+    payload = seed("i16-tans", small.tobytes(), 0, "I16", "tans", 0, 0, 1, 0, 1, 1, trip=False)
+    assert payload[15] == CODECS.index("tans")
+    few = (rng.laplace(size=1200).astype("<f4").view("<u4") >> 16).astype("<u2")
+    payload = seed("bf16-tans", few.tobytes(), 1, "BF16", "tans", 7, 0.0, 1, 0, 60, 60)
+    assert payload[15] == CODECS.index("tans")
     seed("f64", np.ones(60).tobytes(), 0, "F64", "rle-huffman", 0, 0, 1, 0, 1, 1)
 
 

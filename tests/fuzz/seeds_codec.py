@@ -19,6 +19,8 @@ def sources(rng):
     yield "long", bytes(126 - min(9, int(rng.expovariate(0.7))) for _ in range(8192))
     yield "runs", b"".join(b"\0" * rng.randrange(2, 60) + bytes(rng.randrange(256) for _ in range(9))
                            for _ in range(130))
+    # 32 bitstreams of tans, with escapes.
+    yield "many", bytes(128 + (rng.random() < 0.03) * rng.randrange(-99, 99) for _ in range(33000))
 
 
 def main():
@@ -30,7 +32,7 @@ def main():
             symbols = data
             if name.startswith("bitpack"):
                 symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
-            if what == "runs" and name != "tans":
+            if what in ("runs", "many") and name != "tans":
                 continue
             if what == "long" and name not in ("huffman", "rle-huffman", "tans"):
                 continue
