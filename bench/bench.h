@@ -14,9 +14,10 @@ struct qn_bench_options {
     uint32_t tokens;  /* of a prefill, 2 … QN_BENCH_MAX_TOKENS; 0: 512, or the model's context */
     uint32_t context; /* of a window, the same range; 0: 256, or the model's context */
     unsigned rounds;  /* 1 … QN_BENCH_MAX_ROUNDS; 0: the benchmark's own number */
-    /* Of qn_bench_coders(): */
-    bool costs;                   /* a table of costs, not streams */
-    unsigned mebi, chunk_kibi;    /* symbols of a stream and of a chunk; 0: 32 and 512 */
+    unsigned mebi;    /* how much: of each benchmark what it says; 0: its own number */
+    bool costs;       /* of qn_bench_coders(): a table of costs, not streams */
+    /* Of qn_bench_coders() and qn_bench_lossless(), whose MEBI are symbols of a stream (0: 32): */
+    unsigned chunk_kibi;          /* symbols of a chunk; 0: 512 */
     const char *streams, *coders; /* names with commas between; NULL: all */
     const char *const *peers;     /* n_peers files */
     size_t n_peers;
@@ -31,8 +32,9 @@ enum qins_status qn_bench_forward(const struct qn_bench_options *options, json_t
                                   struct qins_error *err);
 
 /* A prefill and single tokens with weights as they are and coded in several forms, multiplied as
- * they are coded or decoded before each pass, on one thread and on several, and what each form
- * holds in memory. QINS_ERR_UNSUPPORTED where the model carries a transport. */
+ * they are coded, all decoded before each pass, or decoded in turn within it, on one thread and on
+ * several, and what each form holds in memory. QINS_ERR_UNSUPPORTED where the model carries a
+ * transport. */
 enum qins_status qn_bench_forward_fused(const struct qn_bench_options *options, json_t **report,
                                         struct qins_error *err);
 
@@ -42,8 +44,9 @@ enum qins_status qn_bench_calibrate(const struct qn_bench_options *options, json
                                     struct qins_error *err);
 
 /* What it costs to keep weights coded: a prefill and single tokens on one thread, of the model, of
- * its archive decoded at load, and of that with the weights of a class decoded again for every
- * forward pass. QINS_ERR_UNSUPPORTED where the archive is another model's. */
+ * its archive decoded at load, of that with its matrices multiplied as they are coded (without a
+ * transport), and of that with the weights of a class decoded again for every forward pass.
+ * QINS_ERR_UNSUPPORTED where the archive is another model's. */
 enum qins_status qn_bench_hot_path(const struct qn_bench_options *options, json_t **report,
                                    struct qins_error *err);
 
@@ -65,10 +68,16 @@ enum qins_status qn_bench_kv_cache(const struct qn_bench_options *options, json_
 enum qins_status qn_bench_coders(const struct qn_bench_options *options, json_t **report,
                                  struct qins_error *err);
 
+/* On one thread: chunks of weights that are kept bit for bit, on each CPU level, beside libzstd
+ * with and without a shuffle of bytes, peers and memcpy(); decoding from and to memory, and to one
+ * place over and over. */
+enum qins_status qn_bench_lossless(const struct qn_bench_options *options, json_t **report,
+                                   struct qins_error *err);
+
 /* Products of a matrix larger than the caches with one and more rows of inputs, on one thread and
  * several: of floats, of codes as they are packed or entropy-coded (model/packed.h), and of codes
- * that are decoded to memory first; beside reading and copying as many bytes. MEBI Mi weights,
- * 0: 64. */
+ * that are decoded to memory first, or a few rows at a time to a buffer; beside reading and copying
+ * as many bytes. MEBI Mi weights; 0: 64, more where the last cache takes more than half of that. */
 enum qins_status qn_bench_gemv(const struct qn_bench_options *options, json_t **report,
                                struct qins_error *err);
 

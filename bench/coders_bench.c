@@ -1,8 +1,8 @@
 #include "bench/archive_coders.h"
 #include "bench/measure.h"
+#include "bench/streams.h"
 #include "bench/streams_bench.h"
 #include "core/cpu.h"
-#include "core/random.h"
 #include "formats/codec/chunk.h"
 #include "policy/costs.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* 16 chunks of 256 Ki float32: results that no second-level cache holds. */
-enum { ROW = 4096, CHUNK = 1 << 18, CHUNKS = 16, ELEMENTS = CHUNK * CHUNKS, LEVELS = 127 };
+enum { ROW = QN_STREAM_ROW, CHUNK = 1 << 18, CHUNKS = 16, ELEMENTS = CHUNK * CHUNKS, LEVELS = 127 };
 
 static const double min_seconds = 0.05;
 
@@ -59,26 +59,12 @@ struct measuring {
     struct qn_bench_candidate candidates[CANDIDATES];
 };
 
-static double uniform(uint64_t *state) /* (0, 1) */
-{
-    return ((double)(qn_random_u64(state) >> 11) + 0.5) * 0x1p-53;
-}
-
-static void fill_gaussian(float *x, uint64_t *state)
-{
-    for (size_t i = 0; i < ELEMENTS; i += 2) { /* Box and Muller */
-        double r = sqrt(-2 * log(uniform(state))), a = 2 * M_PI * uniform(state);
-        x[i] = (float)(r * cos(a));
-        x[i + 1] = (float)(r * sin(a));
-    }
-}
-
 /* Zeros in runs: whether a weight is one changes with the probabilities of those lengths. */
 static void fill_sparse(float *x, const float *values, uint64_t *state)
 {
     bool zero = true;
     for (size_t i = 0; i < ELEMENTS; i++) {
-        if (uniform(state) * (zero ? zero_run : other_run) < 1)
+        if (qn_uniform(state) * (zero ? zero_run : other_run) < 1)
             zero = !zero;
         x[i] = zero ? 0.0F : values[i];
     }
@@ -95,7 +81,8 @@ static enum qins_status make_weights(struct measuring *m, struct qins_error *err
     m->out = calloc(ELEMENTS, sizeof *m->out);
     if (!ok || !m->out)
         return qn_fail_memory(err);
-    fill_gaussian(m->weights[GAUSSIAN], &state);
+    for (size_t i = 0; i < ELEMENTS; i += ROW)
+        qn_gaussian_row(&state, m->weights[GAUSSIAN] + i);
     fill_sparse(m->weights[SPARSE], m->weights[GAUSSIAN], &state);
     m->copying = (struct copying){m->weights[GAUSSIAN], m->out};
     return QINS_OK;

@@ -1,18 +1,17 @@
 #include "bench/setup.h"
+#include "bench/streams.h"
 #include "convert/convert.h"
 #include "convert/restore.h"
 #include "convert/verify.h"
 #include "core/bytes.h"
 #include "core/clock.h"
-#include "core/random.h"
 #include "formats/tensor_writer.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum {
-    ROW = 4096,
+    ROW = QN_STREAM_ROW,
     ROWS = 1024, /* of the largest tensors */
     DEFAULT_MEBI = 256,
     DEFAULT_ROUNDS = 5,
@@ -55,6 +54,7 @@ struct trial {
 struct bench {
     const struct qn_bench_options *options;
     struct qn_harness harness;
+    struct qn_monitor quiet; /* of each step: may be stopped, and tells nothing */
     unsigned threads[2], rounds;
     uint64_t rows; /* of a checkpoint of F32 */
     char *folder, *source[TYPES], *archive, *output;
@@ -65,21 +65,6 @@ struct bench {
     struct qn_bench_candidate copies[TYPES][COPIES];
     double begun;
 };
-
-static double uniform(uint64_t *state) /* (0, 1) */
-{
-    return ((double)(qn_random_u64(state) >> 11) + 0.5) * 0x1p-53;
-}
-
-/* As weights of a trained model are: normal, sigma 0.02. */
-static void fill_gaussian(float *x, size_t n, uint64_t *state)
-{
-    for (size_t i = 0; i < n; i += 2) { /* Box and Muller */
-        double r = 0.02 * sqrt(-2 * log(uniform(state))), a = 2 * M_PI * uniform(state);
-        x[i] = (float)(r * cos(a));
-        x[i + 1] = (float)(r * sin(a));
-    }
-}
 
 /* Matrices of ROWS rows, as many as it takes for ROWS_IN_ALL. */
 static enum qins_status list_tensors(struct qn_tensor_list *list, enum qins_dtype type,
@@ -95,8 +80,8 @@ static enum qins_status list_tensors(struct qn_tensor_list *list, enum qins_dtyp
     return st;
 }
 
-static enum qins_status write_tensors(struct qn_tensor_writer *w, const struct qn_tensor_list *list,
-                                      struct qins_error *err)
+static enum qins_status write_tensors(const struct bench *b, struct qn_tensor_writer *w,
+                                      const struct qn_tensor_list *list, struct qins_error *err)
 {
     static float x[ROW];
     uint8_t narrow[sizeof x];
@@ -105,9 +90,13 @@ static enum qins_status write_tensors(struct qn_tensor_writer *w, const struct q
     for (size_t i = 0; i < list->count && st == QINS_OK; i++)
         for (uint64_t row = 0; row < list->items[i].shape[0] && st == QINS_OK; row++) {
             const enum qins_dtype type = list->items[i].dtype;
-            fill_gaussian(x, ROW, &state);
+            qn_gaussian_row(&state, x);
+            for (size_t k = 0; k < ROW; k++)
+                x[k] *= 0.02F; /* as weights of a trained model are */
             qn_from_f32(type, x, narrow, ROW);
             st = w->ops->write(w, i, narrow, ROW * qins_dtype_size(type), err);
+            if (st == QINS_OK)
+                st = qn_check_stop(&b->quiet, err);
         }
     return st;
 }
@@ -129,7 +118,7 @@ static enum qins_status make_source(struct bench *b, size_t type, struct qins_er
     if (st == QINS_OK)
         st = ops->create(&w, b->source[type], &list, NULL, err);
     if (st == QINS_OK)
-        st = write_tensors(w, &list, err);
+        st = write_tensors(b, w, &list, err);
     if (st == QINS_OK)
         st = ops->commit(w, err);
     if (w)
@@ -151,15 +140,16 @@ static enum qins_status run_step(struct bench *b, struct trial *t, struct qins_e
         o.plan.bits = k->bits;
         o.plan.codec = k->codec;
         o.plan.lossless = k->lossless;
-        return qn_convert(b->source[t->type], b->archive, &o, NULL, NULL, err);
+        return qn_convert(b->source[t->type], b->archive, &o, &b->quiet, NULL, err);
     case VERIFY:
         st = qn_archive_open(&a, b->archive, err);
         if (st == QINS_OK)
             t->archive_bytes = a->file.size;
         qn_archive_destroy(a);
-        return st == QINS_OK ? qn_verify(b->archive, NULL, t->timing.threads, NULL, NULL, err) : st;
+        return st == QINS_OK ? qn_verify(b->archive, NULL, t->timing.threads, &b->quiet, NULL, err)
+                             : st;
     default:
-        return qn_restore(b->archive, b->output, &r, NULL, NULL, err);
+        return qn_restore(b->archive, b->output, &r, &b->quiet, NULL, err);
     }
 }
 
@@ -175,6 +165,8 @@ static enum qins_status copy_file(const struct bench *b, const char *from, struc
         st = qn_file_read(&f, at, b->buffer, n, err);
         if (st == QINS_OK)
             st = qn_output_write(&o, b->buffer, n, err);
+        if (st == QINS_OK)
+            st = qn_check_stop(&b->quiet, err);
     }
     if (st == QINS_OK)
         st = qn_output_commit(&o, err);
@@ -294,6 +286,7 @@ static enum qins_status bench_init(struct bench *b, const struct qn_bench_option
 {
     b->begun = qn_seconds();
     b->options = options;
+    b->quiet.stop = options->monitor ? options->monitor->stop : NULL;
     b->threads[0] = 1;
     b->threads[1] = options->threads;
     b->rounds = options->rounds ? options->rounds : DEFAULT_ROUNDS;

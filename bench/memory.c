@@ -8,6 +8,7 @@
 #include "model/session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DEFAULT_TOKENS = 512, BATCH = 128, TYPE_NAME = 32 };
+enum { DEFAULT_TOKENS = 512, BATCH = 128, TYPE_NAME = 32, LOOK_MS = 100 };
 
 static const struct way {
     const char *name;
@@ -112,12 +113,15 @@ static _Noreturn void be_server(const struct qn_bench_options *o, const struct w
     _exit(0);
 }
 
-/* Reads until the end or until *S is full; whether it is. */
-static bool receive(int fd, struct served *s)
+/* Reads until the end or until *S is full, but no longer than MONITOR lets it; whether it is. */
+static bool receive(int fd, struct served *s, const struct qn_monitor *monitor)
 {
     char *at = (char *)s;
     size_t left = sizeof *s;
-    while (left > 0) {
+    while (left > 0 && qn_check_stop(monitor, NULL) == QINS_OK) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, LOOK_MS) <= 0)
+            continue;
         const ssize_t n = read(fd, at, left);
         if (n < 0 && errno == EINTR)
             continue;
@@ -146,10 +150,14 @@ static enum qins_status measure(const struct qn_bench_options *o, const struct w
     if (child == 0)
         be_server(o, way, fds[1], parent);
     close(fds[1]);
-    const bool whole = receive(fds[0], s);
+    const bool whole = receive(fds[0], s, o->monitor);
     close(fds[0]);
+    if (!whole)
+        kill(child, SIGKILL);
     while (wait4(child, &status, 0, &usage) < 0 && errno == EINTR)
         ;
+    if (qn_check_stop(o->monitor, err) != QINS_OK)
+        return QINS_ERR_INTERRUPTED;
     if (!whole || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return qn_fail(err, QINS_ERR_MEMORY, "%s: the process that ran it did not come to an end",
                        way->name);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_LISTED = 256 }; /* of all kinds */
+enum { MOST_LISTED = 256 /* of all kinds */, KIND_BITS = 32 };
 
 static enum qins_status check(const struct qins_bench_peer *p, struct qins_error *err)
 {
@@ -19,7 +19,7 @@ static enum qins_status check(const struct qins_bench_peer *p, struct qins_error
 }
 
 static enum qins_status list(struct qn_bench_peers *p, const char *file,
-                             qins_bench_peer_function peer_at, enum qins_bench_kind kind,
+                             qins_bench_peer_function peer_at, unsigned kinds,
                              struct qins_error *err)
 {
     const size_t before = p->n;
@@ -30,7 +30,7 @@ static enum qins_status list(struct qn_bench_peers *p, const char *file,
         enum qins_status st = check(peer, err);
         if (st != QINS_OK)
             return st;
-        if (peer->kind != (uint32_t)kind)
+        if (peer->kind >= KIND_BITS || !(kinds >> peer->kind & 1U))
             continue;
         if (p->n == QN_BENCH_MAX_PEERS)
             return qn_fail(err, QINS_ERR_UNSUPPORTED, "more than %d peers", QN_BENCH_MAX_PEERS);
@@ -51,7 +51,7 @@ static enum qins_status refused(const char *path, struct qins_error *err)
     return qn_fail(err, QINS_ERR_FORMAT, "it cannot be loaded: %s", why ? why : "unknown reason");
 }
 
-static enum qins_status load(struct qn_bench_peers *p, const char *file, enum qins_bench_kind kind,
+static enum qins_status load(struct qn_bench_peers *p, const char *file, unsigned kinds,
                              struct qins_error *err)
 {
     qins_bench_peer_function peer_at;
@@ -74,16 +74,16 @@ static enum qins_status load(struct qn_bench_peers *p, const char *file, enum qi
     if (!symbol)
         return qn_fail(err, QINS_ERR_UNSUPPORTED, "it has no function qins_bench_peer_at()");
     memcpy(&peer_at, &symbol, sizeof peer_at); /* ISO C has no cast from one to the other */
-    return list(p, file, peer_at, kind, err);
+    return list(p, file, peer_at, kinds, err);
 }
 
 enum qins_status qn_bench_peers_load(struct qn_bench_peers *p, const char *const *files, size_t n,
-                                     enum qins_bench_kind kind, struct qins_error *err)
+                                     unsigned kinds, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     *p = (struct qn_bench_peers){0};
     for (size_t i = 0; i < n && st == QINS_OK; i++)
-        st = qn_error_in_file(err, load(p, files[i], kind, err), files[i]);
+        st = qn_error_in_file(err, load(p, files[i], kinds, err), files[i]);
     return st;
 }
 

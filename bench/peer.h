@@ -17,10 +17,10 @@ struct qn_bench_peers {
     size_t n_libraries;
 };
 
-/* Loads FILES and lists their peers of KIND; a file without any is refused. Finish it whatever the
- * result: what the list points to is in the files. */
+/* Loads FILES and lists their peers of KINDS (bit 1 << enum qins_bench_kind each); a file without
+ * any is refused. Finish it whatever the result: what the list points to is in the files. */
 enum qins_status qn_bench_peers_load(struct qn_bench_peers *p, const char *const *files, size_t n,
-                                     enum qins_bench_kind kind, struct qins_error *err);
+                                     unsigned kinds, struct qins_error *err);
 void qn_bench_peers_finish(struct qn_bench_peers *p); /* a zeroed one is accepted */
 
 #endif

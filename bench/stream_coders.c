@@ -1,20 +1,14 @@
-#include "bench/stream_coders.h"
+#include "bench/stream_engines.h"
 
 #include "formats/codec/bitpack.h"
 #include "formats/codec/codec.h"
 #include "formats/codec/kernels.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <zstd.h>
-
-struct qn_stream_scratch {
-    uint8_t *coder;      /* as much as any of ours wants */
-    uint16_t *codes;     /* of a chunk */
-    unsigned base, bits; /* of bit-packing: the least symbol, and what the others above it take */
-    bool is_signed;
-};
 
 static size_t own_bound(struct qn_stream_coder *c, size_t n)
 {
@@ -202,33 +196,27 @@ static const struct qn_stream_engine own = {.kind = "qins",
                                              .prepare = pack_prepare,
                                              .bound = pack_bound,
                                              .encode = pack_encode,
-                                             .decode = pack_decode},
-                                     copy = {.kind = "library",
-                                             .copies = true,
-                                             .bound = own_bound,
-                                             .encode = own_encode,
-                                             .decode = own_decode},
-                                     zstd = {.kind = "library",
-                                             .init = zstd_init,
-                                             .finish = zstd_finish,
-                                             .bound = zstd_bound,
-                                             .encode = zstd_encode,
-                                             .decode = zstd_decode},
-                                     peer = {.kind = "peer",
-                                             .init = peer_init,
-                                             .finish = peer_finish,
-                                             .bound = peer_bound,
-                                             .encode = peer_encode,
-                                             .decode = peer_decode};
+                                             .decode = pack_decode};
+const struct qn_stream_engine qn_copy_engine = {.kind = "library",
+                                                .copies = true,
+                                                .bound = own_bound,
+                                                .encode = own_encode,
+                                                .decode = own_decode},
+                              qn_zstd_engine = {.kind = "library",
+                                                .init = zstd_init,
+                                                .finish = zstd_finish,
+                                                .bound = zstd_bound,
+                                                .encode = zstd_encode,
+                                                .decode = zstd_decode},
+                              qn_peer_engine = {.kind = "peer",
+                                                .init = peer_init,
+                                                .finish = peer_finish,
+                                                .bound = peer_bound,
+                                                .encode = peer_encode,
+                                                .decode = peer_decode};
 
-/* In the order of the tables. */
-static const struct row {
-    const char *name;
-    const struct qn_stream_engine *engine;
-    int argument;
-    bool levels; /* has kernels for each */
-} rows[] = {
-    {QN_STREAM_COPY, &copy, QN_CODEC_STORE, false},
+const struct qn_stream_row qn_symbol_coders[] = {
+    {QN_STREAM_COPY, &qn_copy_engine, QN_CODEC_STORE, false},
     {"store", &own, QN_CODEC_STORE, false},
     {"bitpack", &pack, QN_CODEC_BITPACK, true},
     {"huffman", &own, QN_CODEC_HUFFMAN, true},
@@ -236,11 +224,11 @@ static const struct row {
     {"rle-huffman", &own, QN_CODEC_RLE_HUFFMAN, true},
     {"zstd", &own, QN_CODEC_ZSTD, false},
     {"tans", &own, QN_CODEC_TANS, true},
-    {QN_STREAM_LIBRARY, &zstd, 1, false},
-    {"libzstd-3", &zstd, 3, false},
-    {"libzstd-literals", &zstd, LITERALS, false},
+    {QN_STREAM_LIBRARY, &qn_zstd_engine, 1, false},
+    {"libzstd-3", &qn_zstd_engine, 3, false},
+    {"libzstd-literals", &qn_zstd_engine, LITERALS, false},
 };
-enum { ROWS = sizeof rows / sizeof *rows };
+const size_t qn_n_symbol_coders = sizeof qn_symbol_coders / sizeof *qn_symbol_coders;
 
 bool qn_stream_listed(const char *list, const char *name)
 {
@@ -253,20 +241,40 @@ bool qn_stream_listed(const char *list, const char *name)
     return list == NULL;
 }
 
+/* Rows for one type of symbols. */
+struct rows {
+    const struct qn_stream_row *list;
+    size_t n;
+};
+
+static struct rows rows_for(enum qins_dtype dtype)
+{
+    return dtype == QINS_U8 ? (struct rows){qn_symbol_coders, qn_n_symbol_coders}
+                            : (struct rows){qn_lossless_coders, qn_n_lossless_coders};
+}
+
+static enum qins_status unknown_name(struct rows rows, const char *name, size_t n,
+                                     struct qins_error *err)
+{
+    char all[256] = "";
+    for (size_t r = 0, at = 0; r < rows.n && at < sizeof all; r++)
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", r ? ", " : "", rows.list[r].name);
+    return qn_fail(err, QINS_ERR_USAGE, "no coder is called '%.*s': %s", (int)(n < 64 ? n : 64),
+                   name, all);
+}
+
 /* Every name of LIST is a row's. */
-static enum qins_status check_names(const char *list, struct qins_error *err)
+static enum qins_status check_names(struct rows rows, const char *list, struct qins_error *err)
 {
     for (const char *p = list; p; p = strchr(p, ',')) {
         p += p != list;
         const size_t n = strcspn(p, ",");
         size_t r = 0;
-        while (r < ROWS && (strlen(rows[r].name) != n || memcmp(rows[r].name, p, n) != 0))
+        while (r < rows.n &&
+               (strlen(rows.list[r].name) != n || memcmp(rows.list[r].name, p, n) != 0))
             r++;
-        if (r == ROWS)
-            return qn_fail(err, QINS_ERR_USAGE,
-                           "no coder is called '%.*s': memcpy, store, bitpack, huffman, rle, "
-                           "rle-huffman, zstd, tans, libzstd-1, libzstd-3, libzstd-literals",
-                           (int)(n < 64 ? n : 64), p);
+        if (r == rows.n)
+            return unknown_name(rows, p, n, err);
     }
     return QINS_OK;
 }
@@ -282,14 +290,17 @@ static enum qins_status add(struct qn_stream_coders *c, const struct qn_stream_c
     return coder->engine->init ? coder->engine->init(own_copy, err) : QINS_OK;
 }
 
-static enum qins_status add_row(struct qn_stream_coders *c, const struct row *r,
+static enum qins_status add_row(struct qn_stream_coders *c, const struct qn_stream_row *r,
                                 struct qins_error *err)
 {
     struct qn_stream_coder coder = {.name = r->name,
                                     .engine = r->engine,
                                     .level = QN_STREAM_NO_LEVEL,
                                     .argument = r->argument,
-                                    .version = r->engine == &zstd ? ZSTD_versionString() : NULL};
+                                    .version = !r->engine->copies &&
+                                                       strcmp(r->engine->kind, "library") == 0
+                                                   ? ZSTD_versionString()
+                                                   : NULL};
     if (!r->levels)
         return add(c, &coder, err);
     enum qins_status st = QINS_OK;
@@ -301,8 +312,8 @@ static enum qins_status add_row(struct qn_stream_coders *c, const struct row *r,
     return st;
 }
 
-static enum qins_status scratch_init(struct qn_stream_coders *c, size_t chunk,
-                                     struct qins_error *err)
+static enum qins_status scratch_init(struct qn_stream_coders *c, enum qins_dtype dtype,
+                                     size_t chunk, struct qins_error *err)
 {
     size_t size = 0;
     for (int id = 0; id < QN_CODEC_COUNT; id++) {
@@ -313,35 +324,61 @@ static enum qins_status scratch_init(struct qn_stream_coders *c, size_t chunk,
     c->scratch = calloc(1, sizeof *c->scratch);
     if (!c->scratch)
         return qn_fail_memory(err);
+    c->scratch->dtype = dtype;
     c->scratch->coder = malloc(size);
     c->scratch->codes = malloc(chunk * sizeof *c->scratch->codes);
     return c->scratch->coder && c->scratch->codes ? QINS_OK : qn_fail_memory(err);
 }
 
-enum qins_status qn_stream_coders_init(struct qn_stream_coders *c, size_t chunk, const char *names,
-                                       const char *const *files, size_t n_files,
-                                       struct qins_error *err)
+/* The kind of peers that code DTYPE; none but these. */
+static bool peer_codes(const struct qins_bench_peer *p, enum qins_dtype dtype)
 {
-    *c = (struct qn_stream_coders){.most = qn_cpu_level()};
-    enum qins_status st = check_names(names, err);
-    if (st == QINS_OK)
-        st = scratch_init(c, chunk, err);
-    if (st == QINS_OK)
-        st = qn_bench_peers_load(&c->peers, files, n_files, QINS_BENCH_BYTES, err);
-    for (size_t i = 0; i < ROWS && st == QINS_OK; i++)
-        if (qn_stream_listed(names, rows[i].name) || rows[i].engine == &copy)
-            st = add_row(c, &rows[i], err);
+    switch (p->kind) {
+    case QINS_BENCH_BYTES:
+        return dtype == QINS_U8;
+    case QINS_BENCH_BF16:
+        return dtype == QINS_BF16;
+    case QINS_BENCH_F32:
+        return dtype == QINS_F32;
+    default:
+        return false;
+    }
+}
+
+static enum qins_status add_peers(struct qn_stream_coders *c, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
     for (size_t i = 0; i < c->peers.n && st == QINS_OK; i++) {
         const struct qn_bench_peer_file *p = &c->peers.list[i];
         const struct qn_stream_coder coder = {.name = p->peer->name,
                                               .version = p->peer->version,
                                               .file = p->file,
-                                              .engine = &peer,
+                                              .engine = &qn_peer_engine,
                                               .level = QN_STREAM_NO_LEVEL,
                                               .peer = p->peer};
-        st = add(c, &coder, err);
+        if (peer_codes(p->peer, c->scratch->dtype))
+            st = add(c, &coder, err);
     }
     return st;
+}
+
+enum qins_status qn_stream_coders_init(struct qn_stream_coders *c, enum qins_dtype dtype,
+                                       size_t chunk, const char *names, const char *const *files,
+                                       size_t n_files, struct qins_error *err)
+{
+    const struct rows rows = rows_for(dtype);
+    const unsigned kinds =
+        dtype == QINS_U8 ? 1U << QINS_BENCH_BYTES : 1U << QINS_BENCH_BF16 | 1U << QINS_BENCH_F32;
+    *c = (struct qn_stream_coders){.most = qn_cpu_level()};
+    enum qins_status st = check_names(rows, names, err);
+    if (st == QINS_OK)
+        st = scratch_init(c, dtype, chunk, err);
+    if (st == QINS_OK)
+        st = qn_bench_peers_load(&c->peers, files, n_files, kinds, err);
+    for (size_t i = 0; i < rows.n && st == QINS_OK; i++)
+        if (qn_stream_listed(names, rows.list[i].name) || rows.list[i].engine->copies)
+            st = add_row(c, &rows.list[i], err);
+    return st == QINS_OK ? add_peers(c, err) : st;
 }
 
 void qn_stream_coders_finish(struct qn_stream_coders *c)
@@ -352,6 +389,8 @@ void qn_stream_coders_finish(struct qn_stream_coders *c)
     if (c->scratch) {
         free(c->scratch->coder);
         free(c->scratch->codes);
+        qn_chunk_work_finish(&c->scratch->work);
+        qn_buf_finish(&c->scratch->shuffled);
     }
     free(c->scratch);
     qn_bench_peers_finish(&c->peers);

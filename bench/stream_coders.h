@@ -5,6 +5,7 @@
 #include "bench/peer.h"
 #include "core/cpu.h"
 #include "core/json.h"
+#include "core/tensor.h"
 
 struct qn_stream_engine;
 
@@ -46,12 +47,12 @@ struct qn_stream_coders {
     enum qn_cpu_level most;            /* of this machine; finish() goes back to it */
 };
 
-/* All coders for chunks of CHUNK symbols, or of ours and the libraries' those that NAMES has
- * (with commas between; NULL is all), memcpy always; and all peers of FILES. Finish it whatever the
- * result. */
-enum qins_status qn_stream_coders_init(struct qn_stream_coders *c, size_t chunk, const char *names,
-                                       const char *const *files, size_t n_files,
-                                       struct qins_error *err);
+/* All coders for chunks of CHUNK bytes, or of ours and the libraries' those that NAMES has (with
+ * commas between; NULL is all), memcpy always; and the peers of FILES. DTYPE: QINS_U8 for symbols,
+ * else that of weights that are kept bit for bit. Finish it whatever the result. */
+enum qins_status qn_stream_coders_init(struct qn_stream_coders *c, enum qins_dtype dtype,
+                                       size_t chunk, const char *names, const char *const *files,
+                                       size_t n_files, struct qins_error *err);
 void qn_stream_coders_finish(struct qn_stream_coders *c);
 
 /* Whether LIST, with commas between, has NAME; a LIST of NULL has all. */

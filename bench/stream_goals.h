@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-/* The goals of the streams and CPU levels that are in STREAMS, as bench.schema.json has both. NULL
- * without memory. */
-json_t *qn_stream_goals(const json_t *streams);
+/* The goals of the streams and CPU levels that are in STREAMS, as bench.schema.json has both,
+ * judged where each has so many SYMBOLS as they were set for. NULL without memory. */
+json_t *qn_stream_goals(const json_t *streams, size_t symbols);
 
 #endif

@@ -48,6 +48,11 @@ static const struct benchmark {
      cli_print_bench_coders,
      ARCHIVE,
      {OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK, OPT_ROUNDS, OPT_PLOT}},
+    {"lossless",
+     qn_bench_lossless,
+     cli_print_bench_coders,
+     NOTHING,
+     {OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK, OPT_ROUNDS}},
     {"gemv", qn_bench_gemv, cli_print_bench_gemv, NOTHING, {OPT_THREADS, OPT_MEBI, OPT_ROUNDS}},
     {"convert",
      qn_bench_convert,
@@ -141,10 +146,12 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     const struct benchmark *b = find(c->operand[0]);
     const char *save = c->value[OPT_SAVE];
     if (!b)
-        return qn_fail(err, QINS_ERR_USAGE,
-                       "unknown benchmark '%s': forward|forward-fused|calibrate|kv-cache [MODEL], "
-                       "hot-path|memory MODEL ARCHIVE, coders [ARCHIVE], convert [FOLDER], or gemv",
-                       c->operand[0]);
+        return qn_fail(
+            err, QINS_ERR_USAGE,
+            "unknown benchmark '%s': forward|forward-fused|calibrate|kv-cache [MODEL], "
+            "hot-path|memory MODEL ARCHIVE, coders [ARCHIVE], convert [FOLDER], gemv, or "
+            "lossless",
+            c->operand[0]);
     const bool archive_alone = b->operands == ARCHIVE, folder = b->operands == FOLDER;
     struct qn_bench_options o = {.model = archive_alone || folder ? NULL : c->operand[1],
                                  .archive = archive_alone ? c->operand[1] : c->operand[2],
@@ -178,7 +185,7 @@ const struct cli_verb cli_bench = {
     .usage = "bench forward|forward-fused|calibrate|kv-cache [MODEL] [options]",
     .more_usage = {"bench hot-path|memory MODEL ARCHIVE [options]",
                    "bench coders [options] | bench coders ARCHIVE | --save COSTS",
-                   "bench gemv [options] | bench convert [FOLDER] [options]"},
+                   "bench lossless|gemv [options] | bench convert [FOLDER] [options]"},
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK,
                 OPT_ROUNDS, OPT_PLOT, OPT_SAVE},

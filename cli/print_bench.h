@@ -4,15 +4,17 @@
 
 #include "cli/cli.h"
 
-/* A comparison's goal and whether it is met, or "-". */
-void cli_bench_goal_cell(struct cli_table *t, const json_t *comparison);
+/* A row's goal and whether it is met, or "-". */
+void cli_bench_goal_cell(struct cli_table *t, const json_t *row);
+/* Whether it is met. */
+void cli_bench_met_cell(struct cli_table *t, const json_t *row);
 
 /* Of a model: measurements and comparisons. */
 enum qins_status cli_print_bench_model(const json_t *report, struct qins_error *err);
 /* The same, and what each form of the weights holds. */
 enum qins_status cli_print_bench_forms(const json_t *report, struct qins_error *err);
 enum qins_status cli_print_bench_memory(const json_t *report, struct qins_error *err);
-/* Of coders: on streams, of costs, or on an archive. */
+/* Of coders: on streams of symbols or of weights, of costs, or on an archive. */
 enum qins_status cli_print_bench_coders(const json_t *report, struct qins_error *err);
 /* Of convert: what each step reaches. */
 enum qins_status cli_print_bench_convert(const json_t *report, struct qins_error *err);

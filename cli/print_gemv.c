@@ -1,58 +1,27 @@
 #include "cli/print_bench.h"
+#include "cli/print_rows.h"
 
-static void spread_cell(struct cli_table *t, const json_t *spread)
-{
-    if (json_is_null(spread))
-        cli_cell(t, "-");
-    else
-        cli_cell(t, "%.2f", cli_number(spread, "value"));
-}
+static const struct cli_column products[] = {
+    {.head = "", .align = 'l', .path = "name"},
+    {.head = "weights", .align = 'l', .path = "weights"},
+    {.head = "threads", .align = 'r', .path = "threads"},
+    {.head = "rows of inputs", .align = 'r', .path = "rows"},
+    {.head = "GB/s", .align = 'r', .path = "gb_per_s.value", .digits = 2},
+    {.head = "products/ns", .align = 'r', .path = "products_per_ns.value", .digits = 2},
+    {.head = "lowest", .align = 'r', .path = "products_per_ns.low", .digits = 2},
+    {.head = "highest", .align = 'r', .path = "products_per_ns.high", .digits = 2},
+};
 
-static enum qins_status print_products(const json_t *report, struct qins_error *err)
-{
-    static const char *const heads[] = {"",     "weights",     "threads", "rows of inputs",
-                                        "GB/s", "products/ns", "lowest",  "highest"};
-    struct cli_table t;
-    const json_t *p;
-    size_t i;
-    cli_table_begin(&t, "llrrrrrr", heads);
-    json_array_foreach(json_object_get(report, "products"), i, p)
-    {
-        const json_t *speed = json_object_get(p, "products_per_ns");
-        cli_cell(&t, "%s", cli_string(p, "name"));
-        cli_cell(&t, "%s", cli_string(p, "weights"));
-        cli_cell(&t, "%.0f", cli_number(p, "threads"));
-        cli_cell(&t, "%.0f", cli_number(p, "rows"));
-        spread_cell(&t, json_object_get(p, "gb_per_s"));
-        spread_cell(&t, speed);
-        cli_cell(&t, "%.2f", cli_number(speed, "low"));
-        cli_cell(&t, "%.2f", cli_number(speed, "high"));
-    }
-    return cli_table_print(&t, err);
-}
-
-static enum qins_status print_comparisons(const json_t *report, struct qins_error *err)
-{
-    static const char *const heads[] = {"weights", "threads", "rows of inputs", "against",
-                                        "times",   "lowest",  "highest",        "goal"};
-    struct cli_table t;
-    const json_t *c;
-    size_t i;
-    cli_table_begin(&t, "lrrlrrrl", heads);
-    json_array_foreach(json_object_get(report, "comparisons"), i, c)
-    {
-        const json_t *of = json_object_get(c, "of");
-        cli_cell(&t, "%s", cli_string(of, "weights"));
-        cli_cell(&t, "%.0f", cli_number(of, "threads"));
-        cli_cell(&t, "%.0f", cli_number(of, "rows"));
-        cli_cell(&t, "%s", cli_string(json_object_get(c, "to"), "name"));
-        cli_cell(&t, "%.2f", cli_number(c, "value"));
-        cli_cell(&t, "%.2f", cli_number(c, "low"));
-        cli_cell(&t, "%.2f", cli_number(c, "high"));
-        cli_bench_goal_cell(&t, c);
-    }
-    return cli_table_print(&t, err);
-}
+static const struct cli_column comparisons[] = {
+    {.head = "weights", .align = 'l', .path = "of.weights"},
+    {.head = "threads", .align = 'r', .path = "of.threads"},
+    {.head = "rows of inputs", .align = 'r', .path = "of.rows"},
+    {.head = "against", .align = 'l', .path = "to.name"},
+    {.head = "times", .align = 'r', .path = "value", .digits = 2},
+    {.head = "lowest", .align = 'r', .path = "low", .digits = 2},
+    {.head = "highest", .align = 'r', .path = "high", .digits = 2},
+    {.head = "goal", .align = 'l', .cell = cli_bench_goal_cell},
+};
 
 static void print_errors(const json_t *report)
 {
@@ -67,14 +36,18 @@ static void print_errors(const json_t *report)
 
 enum qins_status cli_print_bench_gemv(const json_t *report, struct qins_error *err)
 {
-    cli_print("%.0f x %.0f weights, %s; medians of %.0f rounds\n\n",
+    cli_print("%.0f x %.0f weights, %s the last cache, %s; medians of %.0f rounds\n\n",
               cli_number(report, "matrix_rows"), cli_number(report, "matrix_columns"),
+              json_is_true(json_object_get(report, "beyond_last_cache")) ? "far beyond"
+                                                                         : "not far beyond",
               cli_string(json_object_get(report, "machine"), "cpu_level"),
               cli_number(report, "rounds"));
-    enum qins_status st = print_products(report, err);
+    enum qins_status st = cli_print_rows(json_object_get(report, "products"), products,
+                                         sizeof products / sizeof *products, err);
     cli_print("\nfused products against others:\n\n");
     if (st == QINS_OK)
-        st = print_comparisons(report, err);
+        st = cli_print_rows(json_object_get(report, "comparisons"), comparisons,
+                            sizeof comparisons / sizeof *comparisons, err);
     if (st == QINS_OK)
         print_errors(report);
     return st;

@@ -1,4 +1,5 @@
-/* Coders of other projects in the runs of `qins bench coders --peer FILE.so`.
+/* Coders of other projects in the runs of `qins bench coders --peer FILE.so` (of bytes) and `qins
+ * bench lossless --peer FILE.so` (of weights).
  *
  * A shared object exports qins_bench_peer_at(). What it lists is timed in turns with this project's
  * own coders: on the same bytes, in chunks of the same size, on one thread of one processor.
@@ -43,10 +44,11 @@ struct qins_bench_peer {
     void *(*create)(void);
     void (*destroy)(void *state);
 
-    /* Bytes that coding SIZE bytes may take at most. */
+    /* Bytes that coding SIZE bytes may take at most; no more than four times as many. */
     size_t (*bound)(void *state, size_t size);
-    /* Codes SIZE bytes, at least 1, of SRC to DST, which has room for CAPACITY = bound(SIZE) bytes;
-     * returns how many it took, 0 where it failed. Whatever decoding needs is in them, tables
+    /* Codes SIZE bytes, at least 1, of SRC to DST, which has room for CAPACITY bytes: at least what
+     * bound() says of a whole chunk, and SIZE is a chunk's or, at the end of a stream, less.
+     * Returns how many it took, 0 where it failed. Whatever decoding needs is in them, tables
      * included. */
     size_t (*encode)(void *state, const uint8_t *src, size_t size, uint8_t *dst, size_t capacity);
     /* Decodes to exactly SIZE bytes at DST; returns SIZE, anything else where it failed. Nothing

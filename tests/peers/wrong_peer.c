@@ -1,4 +1,5 @@
-/* A peer that must be refused: the environment's QINS_TEST_WRONG says what is wrong with it. */
+/* A peer that must be refused: the environment's QINS_TEST_WRONG says what is wrong with it, and
+ * QINS_TEST_KIND what it codes, bytes by default. */
 #include "qins/bench_peer.h"
 
 #include <stdbool.h>
@@ -20,9 +21,8 @@ static size_t bound(void *state, size_t size)
 static size_t encode(void *state, const uint8_t *src, size_t size, uint8_t *dst, size_t capacity)
 {
     (void)state;
-    (void)capacity;
     memcpy(dst, src, size);
-    return size;
+    return wrong("too much") ? capacity + 1 : size;
 }
 
 static size_t decode(void *state, const uint8_t *src, size_t src_size, uint8_t *dst, size_t size)
@@ -51,7 +51,10 @@ const struct qins_bench_peer *qins_bench_peer_at(unsigned index)
                                           .encode = encode};
     peer.abi = QINS_BENCH_PEER_ABI + wrong("other interface");
     const bool endless = wrong("endless list");
-    peer.kind = endless || wrong("other kind") ? QINS_BENCH_F32 : QINS_BENCH_BYTES;
+    const char *kind = getenv("QINS_TEST_KIND");
+    peer.kind = endless || wrong("other kind") ? QINS_BENCH_F32
+                : kind                         ? (uint32_t)strtoul(kind, NULL, 10)
+                                               : QINS_BENCH_BYTES;
     peer.create = wrong("no start") ? create : NULL;
     peer.decode = wrong("no function") ? NULL : decode;
     return (index == 0 || endless) && !wrong("none") ? &peer : NULL;
