@@ -45,7 +45,7 @@ static const struct qn_codec_kernels kernels_avx2 = {
     .merge_planes = qn_merge_planes_avx2,
     .match = qn_match_avx2,
     .tans_decode = qn_tans_decode_avx2,
-    .tans_encode = qn_tans_encode_c,
+    .tans_encode = qn_tans_encode_avx2,
     .tans_pack = qn_tans_pack_avx2,
 };
 

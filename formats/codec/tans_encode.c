@@ -94,26 +94,119 @@ static inline unsigned move(const struct qn_tans_encoder *e, const struct step *
     return x & ((1u << *bits) - 1);
 }
 
-void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps)
+/* What a symbol of some entry does to each state, in one load: in the lowest six bits the number of
+ * bits, above them the next state, then a flag; at the top the bits themselves. So words of bits,
+ * their sizes and the number of escapes add up without taking it apart. */
+enum { NEXT_AT = 8, FLAG_AT = 20, SIZE_MASK = 63, FLAGS_MASK = 15 };
+
+struct transitions {
+    uint16_t row[256]; /* of each symbol */
+    uint64_t of[QN_TANS_STATES * 128];
+};
+
+static void fill_transitions(const struct qn_tans_encoder *e, struct transitions *t)
 {
-    struct step table[256];
-    fill_steps(e, table);
+    unsigned entries = 0;
+    for (unsigned s = 0; s < 256; s++) {
+        t->row[s] = (uint16_t)(e->entry[s] * QN_TANS_STATES);
+        entries = e->entry[s] >= entries ? e->entry[s] + 1u : entries;
+    }
+    for (unsigned i = 0; i < entries; i++) {
+        const uint64_t flag = e->has_escapes && i == e->escape ? (uint64_t)1 << FLAG_AT : 0;
+        for (unsigned x = QN_TANS_STATES; x < 2 * QN_TANS_STATES; x++) {
+            const unsigned bits = e->most_bits[i] - (x <= e->threshold[i]);
+            const uint64_t next = e->next[(uint8_t)((x >> bits) + e->offset[i])];
+            t->of[i * QN_TANS_STATES + x - QN_TANS_STATES] =
+                (uint64_t)x << 1 << (63 - bits) | flag | next << NEXT_AT | bits;
+        }
+    }
+}
+
+/* Moves four lanes; returns their bits at the top, and adds up what else there is in *sum. */
+static inline uint64_t move_four(const struct transitions *t, const uint8_t *src, uint8_t *state,
+                                 uint64_t *sum)
+{
+    uint64_t acc = 0, all = 0;
+#pragma GCC unroll 4
+    for (unsigned j = 0; j < LANES / 2; j++) {
+        const uint64_t step = t->of[(size_t)t->row[src[j]] + state[j]];
+        acc = acc >> (step & SIZE_MASK) | step;
+        all += step;
+        state[j] = (uint8_t)(step >> NEXT_AT);
+    }
+    *sum = all;
+    return acc;
+}
+
+/* The bits of eight lanes and how many they are. */
+struct word {
+    uint64_t bits;
+    unsigned size;
+    bool is_escaped; /* one of them or more */
+};
+
+static inline struct word move_by_table(const struct transitions *t, const uint8_t *src,
+                                        uint8_t *state)
+{
+    uint64_t sums[2];
+    const uint64_t low = move_four(t, src, state, &sums[0]),
+                   high = move_four(t, src + LANES / 2, state + LANES / 2, &sums[1]);
+    const unsigned few = sums[0] & SIZE_MASK, more = sums[1] & SIZE_MASK;
+    return (struct word){high >> 1 >> (63 - more) << few | low >> 1 >> (63 - few), few + more,
+                         ((sums[0] + sums[1]) >> FLAG_AT & FLAGS_MASK) != 0};
+}
+
+static inline struct word move_singly(const struct qn_tans_encoder *e, const struct step *table,
+                                      const uint8_t *src, uint8_t *state)
+{
+    struct word w = {0};
+    for (unsigned j = LANES; j-- > 0;) {
+        const struct step *step = &table[src[j]];
+        unsigned bits, v = move(e, step, &state[j], &bits);
+        w.bits = w.bits << bits | v;
+        w.size += bits;
+        w.is_escaped |= step->is_escaped;
+    }
+    return w;
+}
+
+/* TRANSITIONS or, where that is NULL, TABLE. */
+__attribute__((always_inline)) static inline void
+encode_steps(struct qn_tans_encoder *e, size_t steps, const struct transitions *transitions,
+             const struct step *table)
+{
     for (size_t at = steps * LANES * e->streams; at > 0; at -= LANES) {
         const size_t q = (at / LANES - 1) & (e->streams - 1);
         const uint8_t *src = e->src + at - LANES;
         uint8_t *state = e->state + q * LANES;
-        uint64_t word = 0;
-        unsigned used = 0;
-        for (unsigned j = LANES; j-- > 0;) {
-            const struct step *step = &table[src[j]];
-            unsigned bits, v = move(e, step, &state[j], &bits);
-            word = word << bits | v;
-            used += bits;
-            if (step->is_escaped)
+        const struct word w = transitions ? move_by_table(transitions, src, state)
+                                          : move_singly(e, table, src, state);
+        put(e, q, w.bits, w.size);
+        for (unsigned j = LANES; w.is_escaped && j-- > 0;)
+            if (e->entry[src[j]] == e->escape)
                 *--e->escaped = src[j];
-        }
-        put(e, q, word, used);
     }
+}
+
+/* Symbols that pay for a table of transitions. */
+enum { MIN_TRANSITIONS = 1 << 16 };
+
+static void encode_many(struct qn_tans_encoder *e, size_t steps)
+{
+    struct transitions t;
+    fill_transitions(e, &t);
+    encode_steps(e, steps, &t, NULL);
+}
+
+void qn_tans_encode_c(struct qn_tans_encoder *e, size_t steps)
+{
+    struct step table[256];
+    if (steps * LANES * e->streams >= MIN_TRANSITIONS) {
+        encode_many(e, steps);
+        return;
+    }
+    fill_steps(e, table);
+    encode_steps(e, steps, NULL, table);
 }
 
 /* The last symbols, each the first of its lane to be coded, and those before them up to a whole
@@ -167,26 +260,13 @@ static void finish_streams(struct qn_tans_encoder *e, uint8_t offsets[STREAMS])
     }
 }
 
-static uint8_t *put_fields(const uint8_t *values, size_t count, unsigned width, uint8_t *p)
+/* The COUNT fields of WIDTH bits that VALUES or, if there is RANK, their ranks are. */
+static uint8_t *put_fields(const uint8_t *values, const uint8_t *rank, size_t count, unsigned width,
+                           uint8_t *p)
 {
     unsigned acc = 0, have = 0;
     for (size_t i = 0; i < count; i++) {
-        acc |= (unsigned)values[i] << have;
-        for (have += width; have >= 8; have -= 8, acc >>= 8)
-            *p++ = (uint8_t)acc;
-    }
-    if (have > 0)
-        *p++ = (uint8_t)acc;
-    return p;
-}
-
-static uint8_t *put_escapes(const struct encode_work *w, const uint8_t *symbols, size_t n,
-                            uint8_t *p)
-{
-    const unsigned width = qn_tans_log2_ceil(w->model.escapes);
-    unsigned acc = 0, have = 0;
-    for (size_t i = 0; i < n; i++) {
-        acc |= (unsigned)w->rank[symbols[i]] << have;
+        acc |= (unsigned)(rank ? rank[values[i]] : values[i]) << have;
         for (have += width; have >= 8; have -= 8, acc >>= 8)
             *p++ = (uint8_t)acc;
     }
@@ -268,11 +348,11 @@ static size_t encode_model(struct encode_work *w, const uint32_t counts[256], co
     memcpy(dst, head, head_size);
     uint8_t *p = dst + head_size;
     if (coded) {
-        p = put_fields(w->encoder.state, lanes, QN_TANS_LOG, p);
-        p = put_fields(offsets, streams, QN_TANS_OFFSET_BITS, p);
+        p = put_fields(w->encoder.state, NULL, lanes, QN_TANS_LOG, p);
+        p = put_fields(offsets, NULL, streams, QN_TANS_OFFSET_BITS, p);
     }
     if (escaped > 0)
-        p = put_escapes(w, w->encoder.escaped, escaped, p);
+        p = put_fields(w->encoder.escaped, w->rank, escaped, qn_tans_log2_ceil(m->escapes), p);
     if (m->k > 0)
         p = put_raw(src, n, m->k, p);
     if (merged > 0)

@@ -1,50 +1,14 @@
 /* tans for AVX2 and BMI2: states of one byte, 32 a register; a window of bits goes to its eight
  * lanes by PDEP. */
 #include "formats/codec/kernels_list.h"
+#include "formats/codec/x86/tables_avx2.h"
 
-#include <immintrin.h>
-#include <string.h>
-
-enum { WIDTH = 32, SLICES = QN_TANS_STATES / 16, WORDS = WIDTH / 8 };
-
-#define UNROLL _Pragma("GCC unroll 8")
-
-/* 128 entries of one byte: slices of 16, of which all but the first hold the difference from the
- * one before. */
-struct table {
-    __m128i slice[SLICES];
-};
-
-static void make_table(const uint8_t *p, struct table *t)
-{
-    __m128i before = _mm_setzero_si128();
-    for (size_t s = 0; s < SLICES; s++) {
-        const __m128i slice = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * s));
-        t->slice[s] = _mm_xor_si128(slice, before);
-        before = slice;
-    }
-}
+enum { WIDTH = 32, WORDS = WIDTH / 8 };
 
 struct tables {
-    struct table symbols;
-    struct table moves; /* base << 1 | 1 << bits: base has no bits there */
+    struct qn_table symbols;
+    struct qn_table moves; /* base << 1 | 1 << bits: base has no bits there */
 };
-
-/* Entries at INDEX 0 ... 127. A shuffle gives 0 for a negative index and looks at its low four
- * bits otherwise, so the slices up to the right one take part. */
-static inline void look_up(const struct tables *t, __m256i index, __m256i *symbols, __m256i *moves)
-{
-    const __m256i slice = _mm256_set1_epi8(16);
-    *symbols = *moves = _mm256_setzero_si256();
-    UNROLL for (size_t s = 0; s < SLICES; s++)
-    {
-        *symbols = _mm256_xor_si256(
-            *symbols, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->symbols.slice[s]), index));
-        *moves = _mm256_xor_si256(
-            *moves, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->moves.slice[s]), index));
-        index = _mm256_sub_epi8(index, slice);
-    }
-}
 
 /* Where the streams are. */
 struct streams {
@@ -123,8 +87,8 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
     memcpy(streams.used, d->used, sizeof streams.used);
     for (; steps > 0; steps--) {
         for (size_t v = 0; v < QN_TANS_VECTOR / WIDTH; v++) {
-            __m256i out, moves;
-            look_up(t, states[v], &out, &moves);
+            const __m256i moves = qn_table_find(&t->moves, QN_TABLE_SLICES, states[v]);
+            __m256i out = qn_table_find(&t->symbols, QN_TABLE_SLICES, states[v]);
             states[v] = next_states(moves, &streams, v * WORDS);
             const __m256i escaped = _mm256_cmpeq_epi8(out, escape);
             if (has_raw) {
@@ -153,8 +117,8 @@ void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
     uint8_t moves[QN_TANS_STATES];
     for (size_t s = 0; s < QN_TANS_STATES; s++)
         moves[s] = (uint8_t)(d->base[s] << 1 | 1u << d->bits[s]);
-    make_table(d->symbol, &t.symbols);
-    make_table(moves, &t.moves);
+    qn_table_init(&t.symbols, d->symbol);
+    qn_table_init(&t.moves, moves);
     if (d->k > 0 && d->has_escapes)
         decode_steps(d, &t, steps, true, true);
     else if (d->k > 0)
