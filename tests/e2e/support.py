@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 SOURCE_ROOT = pathlib.Path(os.environ.get("QINS_SOURCE_ROOT",
@@ -24,6 +25,16 @@ def less(full, sanitized):
 def without_gnuplot(folder):
     """An environment for runs whose pictures nobody looks at: they take seconds. FOLDER: no programs."""
     return {**os.environ, "PATH": str(folder)}
+
+
+def wait_until_caught(process, number):
+    """Until a program that was just started catches the signal NUMBER, or has ended."""
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        masks = dict(line.split(":") for line in status.read_text().splitlines())
+        if int(masks["SigCgt"], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.001)
 
 
 def run_qins(*arguments, check=None, program=PROGRAM, **options):

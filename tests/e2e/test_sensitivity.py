@@ -194,9 +194,10 @@ class Runs(Folder):
         for wait in (0.3, 0.5, 0.7, 1.0, 0.4, 1.5)[:support.less(6, 3)]:
             process = subprocess.Popen(command + ["--resume"], stdout=subprocess.DEVNULL,
                                        stderr=subprocess.PIPE, text=True)
+            support.wait_until_caught(process, signal.SIGINT)
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
             if process.returncode == 0:
                 break
             self.assertEqual(process.returncode, 130)
