@@ -80,7 +80,8 @@ static enum qins_status look_at(void *ctx, unsigned slot, uint64_t item, struct 
     qn_candidate_search(r->study, c, r->study->weighted);
     r->skip[item] = stands && c->clip == 1.0f;
     if (!r->skip[item])
-        predict(r->study, c, QN_PREDICT_ALL, &p);
+        predict(r->study, c,
+                r->study->for_plan ? QN_PREDICT_ERROR | QN_PREDICT_RATE : QN_PREDICT_ALL, &p);
     return QINS_OK;
 }
 

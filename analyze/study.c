@@ -69,7 +69,8 @@ static enum qins_status resize(struct qn_buf *b, size_t size, struct qins_error 
 
 static enum qins_status init_slot(struct study *s, struct slot *slot, struct qins_error *err)
 {
-    enum qins_status st = qn_value_scan_init(&slot->values, s->dtype, &s->many_values, err);
+    enum qins_status st =
+        qn_value_scan_init(&slot->values, s->dtype, s->out->for_plan, &s->many_values, err);
     if (st == QINS_OK && s->densities)
         st = qn_group_scan_init(&slot->groups, s->n, s->out->layout.row_length, &s->weighting,
                                 slot != &s->sum, err);
@@ -317,10 +318,10 @@ static enum qins_status run_study(struct study *s, unsigned threads, struct qins
 }
 
 static void begin_study(struct qn_tensor_study *out, const struct qn_tensor *tensor,
-                        const char *kind, unsigned threads)
+                        const char *kind, unsigned threads, bool for_plan)
 {
     *out = (struct qn_tensor_study){
-        .tensor = tensor, .kind = kind ? kind : "weight", .threads = threads};
+        .tensor = tensor, .kind = kind ? kind : "weight", .threads = threads, .for_plan = for_plan};
     qn_layout_init(&out->layout, tensor->rank, tensor->shape);
 }
 
@@ -374,7 +375,7 @@ enum qins_status qn_study_tensor(const struct qn_source *source, size_t index,
     double *weights = NULL;
     uint32_t channels = 0;
     enum qins_status st = QINS_OK;
-    begin_study(out, t, options->kind, options->threads);
+    begin_study(out, t, options->kind, options->threads, options->for_plan);
     if (t->dtype == QINS_DTYPE_INVALID)
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, source->path, t->name, QN_NO_OFFSET,
                           "elements of type %s cannot be read", t->foreign_type);
@@ -393,7 +394,7 @@ enum qins_status qn_study_values(const struct qn_tensor *tensor, const float *x,
                                  struct qins_error *err)
 {
     struct study s = {.memory = x, .out = out, .dtype = QINS_F32};
-    begin_study(out, tensor, NULL, 1);
+    begin_study(out, tensor, NULL, 1, false);
     if (weights)
         s.weighting = (struct qn_weighting){weights, out->layout.row_length, 0};
     out->weighted = weights != NULL;

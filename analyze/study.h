@@ -23,6 +23,7 @@ struct qn_tensor_study {
     bool weighted;    /* densities have calibration weights; else the weights are 1 */
     double first_bad; /* index of the first NaN or infinity, or -1 */
     unsigned threads; /* that predictions of many candidates may use */
+    bool for_plan;    /* as in the options */
 };
 void qn_tensor_study_finish(struct qn_tensor_study *s); /* a zeroed one is accepted */
 
@@ -30,6 +31,8 @@ struct qn_study_options {
     const struct qn_calibration *calibration; /* or NULL: weights 1 */
     const char *kind;                         /* NULL: "weight" */
     unsigned threads;
+    bool for_plan; /* what plans do not look at is left out: bytes, distinct values, types that fit,
+                      exponents; quantiles of relative errors */
 };
 
 /* E[x_j^2] of the input channels of tensor NAME, [channels], heap; *channels 0 and NULL where the

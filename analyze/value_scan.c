@@ -31,10 +31,11 @@ static struct float_fields fields_of(enum qins_dtype dtype)
     }
 }
 
-enum qins_status qn_value_scan_init(struct qn_value_scan *s, enum qins_dtype dtype,
+enum qins_status qn_value_scan_init(struct qn_value_scan *s, enum qins_dtype dtype, bool brief,
                                     atomic_bool *many_values, struct qins_error *err)
 {
     *s = (struct qn_value_scan){.dtype = dtype,
+                                .brief = brief,
                                 .first_bad = UINT64_MAX,
                                 .fits_f32 = true,
                                 .fits_f16 = true,
@@ -201,7 +202,7 @@ static enum qins_status add_values(struct qn_value_scan *s, const uint8_t *src, 
 {
     uint64_t keys[TILE];
     enum qins_status st = QINS_OK;
-    if (s->values.many || atomic_load_explicit(s->many_values, memory_order_relaxed))
+    if (s->brief || s->values.many || atomic_load_explicit(s->many_values, memory_order_relaxed))
         return QINS_OK;
     value_keys(s, src, x, d, keys, n);
     for (size_t i = 0; i < n && st == QINS_OK; i++)
@@ -284,7 +285,7 @@ static void scan_fit(struct qn_value_scan *s, const float *x, const double *d, s
             same &= (double)x[i] >= d[i] && (double)x[i] <= d[i];
         s->fits_f32 = s->fits_f32 && same;
     }
-    s->fits_f16 = s->fits_f16 && (bits & ((1u << QN_PATTERN_SHIFT) - 1)) == 0;
+    s->fits_f16 = s->fits_f16 && !s->brief && (bits & ((1u << QN_PATTERN_SHIFT) - 1)) == 0;
     if (!s->fits_f16)
         return;
     for (size_t i = 0; i < n; i++) {
@@ -337,11 +338,12 @@ static enum qins_status add_tile(struct qn_value_scan *s, const uint8_t *src, fl
     s->negative_zeros += counts.zeros - counts.plus_zeros;
     scan_runs(s, d, n, counts.zeros > 0);
     s->n += n;
-    if (s->dtype == QINS_F32)
+    if (s->dtype == QINS_F32 && !s->brief)
         count_patterns_f32(s, x, n);
     else
         count_patterns(s, x, n);
-    count_exponents(s, src, d, n);
+    if (!s->brief)
+        count_exponents(s, src, d, n);
     bool sound = all_finite(d, n);
     enum qins_status st = add_values(s, src, x, d, n, sound, err);
     const float *finite = x;
@@ -377,7 +379,7 @@ enum qins_status qn_value_scan_add(struct qn_value_scan *s, const void *raw, flo
         st = add_tile(s, src + begin * size, x + begin, part, first + begin, err);
     }
     mark_octaves(s, x, n);
-    if (s->dtype != QINS_F32)
+    if (s->dtype != QINS_F32 && !s->brief)
         count_bytes(s, src, n);
     return st;
 }
@@ -444,6 +446,7 @@ enum qins_status qn_value_scan_merge(struct qn_value_scan *s, uint64_t *patterns
     struct qn_value_set values = from->values;
     uint32_t *kept = from->patterns;
     *from = (struct qn_value_scan){.dtype = s->dtype,
+                                   .brief = s->brief,
                                    .first_bad = UINT64_MAX,
                                    .fits_f32 = true,
                                    .fits_f16 = true,

@@ -32,6 +32,7 @@ struct qn_value_scan {
     uint64_t exponents[QN_EXPONENTS]; /* of finite F16, F8 and F64; others' follow from patterns */
     uint32_t or_bits;                 /* of the finite values' float32 patterns */
     bool fits_f32, fits_f16;          /* all finite values so far are exact in it */
+    bool brief;                       /* bytes, distinct values and what fits are not asked for */
     struct qn_value_set values;
     atomic_bool *many_values;    /* shared by all scans of a tensor: no need to count them */
     uint8_t octaves[QN_OCTAVES]; /* 0 where there are no patterns: need not be looked
@@ -43,7 +44,7 @@ struct qn_value_scan {
 };
 
 /* At most 2^31 elements go into one scan. */
-enum qins_status qn_value_scan_init(struct qn_value_scan *s, enum qins_dtype dtype,
+enum qins_status qn_value_scan_init(struct qn_value_scan *s, enum qins_dtype dtype, bool brief,
                                     atomic_bool *many_values, struct qins_error *err);
 void qn_value_scan_finish(struct qn_value_scan *s); /* a zeroed one is accepted */
 

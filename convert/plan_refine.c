@@ -34,7 +34,7 @@ static void try_grid(struct refinement *r, double levels, double step)
     const unsigned bits = qn_code_bits(c.levels);
     if (bits < r->least || bits > r->most)
         return;
-    qn_predict(r->study, &c, QN_PREDICT_ALL);
+    qn_predict(r->study, &c, QN_PREDICT_ERROR | QN_PREDICT_RATE);
     r->codings[r->n++] = (struct qn_coding){
         .candidate = c, .codec = QN_CODEC_BITPACK, .bytes = (double)c.packed_bytes};
     for (int i = 0; i < QN_COUNTED_CODERS; i++) {

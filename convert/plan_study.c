@@ -212,6 +212,7 @@ static enum qins_status study_block(struct qn_plan_work *w, struct qn_planned *i
     if (st == QINS_OK)
         st = qn_study_values(&part, x, NULL, &s, err);
     if (st == QINS_OK) {
+        s.for_plan = true;
         item->extra_bytes = border_bytes(l, b, s.layout.n_chunks);
         st = fill_item(w, item, l, &s, (double)rows / (double)count, err);
     }
@@ -261,8 +262,8 @@ enum qins_status qn_plan_tensor_study(struct qn_plan_work *w, size_t index,
 {
     const struct qn_tensor *t = &w->source->checkpoint->tensors.items[index];
     const char *why = lossless_reason(w, t, rule);
-    struct qn_study_options options = {.calibration = w->calibration,
-                                       .threads = w->options->threads};
+    struct qn_study_options options = {
+        .calibration = w->calibration, .threads = w->options->threads, .for_plan = true};
     struct qn_tensor_study s = {0};
     struct qn_plan_tensor *line;
     char text[96];

@@ -107,8 +107,8 @@ static void test_borders(void **state)
         struct qn_value_scan sum, part;
         struct qn_statistics s;
         memset(patterns, 0, QN_PATTERN_CELLS * sizeof *patterns);
-        assert_int_equal(qn_value_scan_init(&sum, QINS_F32, &many, NULL), QINS_OK);
-        assert_int_equal(qn_value_scan_init(&part, QINS_F32, &many, NULL), QINS_OK);
+        assert_int_equal(qn_value_scan_init(&sum, QINS_F32, false, &many, NULL), QINS_OK);
+        assert_int_equal(qn_value_scan_init(&part, QINS_F32, false, &many, NULL), QINS_OK);
         assert_int_equal(qn_value_scan_add(&part, x, x, cut, 0, NULL), QINS_OK);
         assert_int_equal(qn_value_scan_merge(&sum, patterns, &part, NULL), QINS_OK);
         assert_int_equal(qn_value_scan_add(&part, x + cut, x + cut, COUNT - cut, cut, NULL),
