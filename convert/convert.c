@@ -242,7 +242,7 @@ static enum qins_status assemble(struct conversion *c, struct qins_error *err)
     if (st == QINS_OK)
         st = check_unchanged(c, err);
     if (st == QINS_OK) {
-        qn_archive_writer_use_threads(c->writer, c->options->threads);
+        qn_archive_writer_use(c->writer, c->options->threads, c->monitor);
         st = qn_archive_writer_commit(c->writer, &c->source->attachments, NULL, err);
     }
     return st;

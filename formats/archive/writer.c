@@ -18,6 +18,7 @@ struct qn_archive_writer {
     bool tensor_open; /* the manifest's last one */
     uint64_t chunks_done;
     unsigned threads;
+    const struct qn_monitor *monitor;
 };
 
 static struct qn_archive_writer *writer_of(struct qn_sink *s)
@@ -123,9 +124,11 @@ enum qins_status qn_archive_writer_create(struct qn_archive_writer **out, const 
     return st;
 }
 
-void qn_archive_writer_use_threads(struct qn_archive_writer *w, unsigned threads)
+void qn_archive_writer_use(struct qn_archive_writer *w, unsigned threads,
+                           const struct qn_monitor *monitor)
 {
     w->threads = threads;
+    w->monitor = monitor;
 }
 
 struct qn_sink *qn_archive_writer_sink(struct qn_archive_writer *w)
@@ -178,7 +181,9 @@ static enum qins_status write_userblock(struct qn_archive_writer *w, struct qn_u
     if (end < QN_USERBLOCK_SIZE)
         return qn_fail_errno(err, f.path, "cannot measure the file");
     f.size = u->file_size = (uint64_t)end;
-    enum qins_status st = qn_userblock_hash_body(&f, w->threads, NULL, &u->body_hash, err);
+    enum qins_status st = qn_userblock_hash_body(&f, w->threads, w->monitor, &u->body_hash, err);
+    if (st == QINS_OK)
+        st = qn_check_stop(w->monitor, err);
     if (st != QINS_OK)
         return st;
     qn_userblock_pack(u, block);

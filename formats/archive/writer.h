@@ -5,6 +5,7 @@
 #ifndef QINS_FORMATS_ARCHIVE_WRITER_H
 #define QINS_FORMATS_ARCHIVE_WRITER_H
 
+#include "core/thread.h"
 #include "formats/archive/sink.h"
 
 struct qn_archive_writer; /* its first member is a struct qn_sink */
@@ -12,8 +13,10 @@ struct qn_archive_writer; /* its first member is a struct qn_sink */
 enum qins_status qn_archive_writer_create(struct qn_archive_writer **out, const char *path,
                                           const char *source_format, struct qins_error *err);
 struct qn_sink *qn_archive_writer_sink(struct qn_archive_writer *w);
-/* How many read the file back for its hash; 1 unless this is called. */
-void qn_archive_writer_use_threads(struct qn_archive_writer *w, unsigned threads);
+/* How many threads read the file back for its hash, and who is told and may stop it: one and nobody
+ * unless this is called. MONITOR is kept. */
+void qn_archive_writer_use(struct qn_archive_writer *w, unsigned threads,
+                           const struct qn_monitor *monitor);
 /* After the last tensor: attachments, chunk table, manifest, user block; then the file stands
  * under its final name. *archive_bytes may be NULL. The writer must still be destroyed. */
 enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,

@@ -408,15 +408,53 @@ static void wrong_order(void **state)
     assert_false(qn_exists(path));
 }
 
-static unsigned files_in_folder(void)
+/* Those with a dot in front, too, where HIDDEN. */
+static unsigned count_files(bool hidden)
 {
     unsigned n = 0;
     DIR *d = opendir(test_folder);
     assert_non_null(d);
     for (const struct dirent *e = readdir(d); e; e = readdir(d)) /* NOLINT(concurrency-mt-unsafe) */
-        n += e->d_name[0] != '.';
+        n += e->d_name[0] != '.' || (hidden && strspn(e->d_name, ".") < strlen(e->d_name));
     closedir(d);
     return n;
+}
+
+static unsigned files_in_folder(void)
+{
+    return count_files(false);
+}
+
+static void stop_while_hashing(void *ctx, const char *what, const char *unit, uint64_t done,
+                               uint64_t total)
+{
+    assert_string_equal(what, "hash the archive");
+    assert_null(unit);
+    assert_true(done <= total);
+    atomic_store((atomic_bool *)ctx, true);
+}
+
+/* While the finished file is read back for its hash. */
+static void interrupted(void **state)
+{
+    (void)state;
+    const char *path = test_file("interrupted.qins");
+    const unsigned before = count_files(true);
+    for (unsigned threads = 1; threads <= 3; threads += 2) {
+        atomic_bool stop = false;
+        const struct qn_monitor monitor = {
+            .progress = stop_while_hashing, .ctx = &stop, .stop = &stop};
+        struct qn_archive_writer *w;
+        struct qins_error err;
+        test_ok(qn_archive_writer_create(&w, path, "test", &err), &err);
+        qn_archive_writer_use(w, threads, &monitor);
+        for (size_t i = 0; i < N_SAMPLES; i++)
+            test_send(qn_archive_writer_sink(w), &samples[i]);
+        assert_int_equal(qn_archive_writer_commit(w, NULL, NULL, &err), QINS_ERR_INTERRUPTED);
+        assert_true(stop);
+        qn_archive_writer_destroy(w);
+        assert_int_equal(count_files(true), before);
+    }
 }
 
 /* One tensor of one chunk, as far as the sink lets it come. */
@@ -474,7 +512,8 @@ int main(void)
         cmocka_unit_test(public_api),  cmocka_unit_test(several_threads),
         cmocka_unit_test(same_bytes),  cmocka_unit_test(extreme_descriptions),
         cmocka_unit_test(overhead),    cmocka_unit_test(nothing_at_all),
-        cmocka_unit_test(wrong_order), cmocka_unit_test(full_disk),
+        cmocka_unit_test(wrong_order), cmocka_unit_test(interrupted),
+        cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, test_folder_setup, test_folder_teardown);
 }
