@@ -24,9 +24,9 @@ enum qins_status qn_chunk_inspect(const void *payload, size_t size, struct qn_ch
     return st;
 }
 
-static enum qins_status decode_symbols(enum qn_codec_id id, const uint8_t *src, size_t size,
-                                       uint8_t *dst, size_t n, struct qn_buf *scratch,
-                                       struct qins_error *err)
+enum qins_status qn_chunk_decode_symbols(enum qn_codec_id id, const uint8_t *src, size_t size,
+                                         uint8_t *dst, size_t n, struct qn_buf *scratch,
+                                         struct qins_error *err)
 {
     const struct qn_codec *codec = qn_codec(id);
     if (!codec)
@@ -49,8 +49,8 @@ static enum qins_status read_symbols(const struct qn_chunk_header *h, const uint
     const size_t n = h->info.n_elements;
     enum qins_status st = qn_buf_reserve(&work->symbols, n, err);
     if (st == QINS_OK)
-        st = decode_symbols(h->info.codec, src, h->coded_size, work->symbols.data, n,
-                            &work->scratch, err);
+        st = qn_chunk_decode_symbols(h->info.codec, src, h->coded_size, work->symbols.data, n,
+                                     &work->scratch, err);
     return st;
 }
 

@@ -1,7 +1,6 @@
 #include "core/bytes.h"
 #include "formats/codec/bitpack.h"
 #include "formats/codec/chunk_layout.h"
-#include "formats/codec/histogram.h"
 #include "formats/codec/kernels.h"
 #include "formats/codec/lossless.h"
 #include "formats/codec/rate.h"
@@ -203,10 +202,8 @@ static void write_codes(struct encoder *e)
 static enum qins_status reserve_scratch(struct encoder *e, struct qins_error *err)
 {
     const struct qn_codec *codec = qn_codec(e->params->codec);
-    size_t size = codec ? codec->scratch(e->header.info.n_elements) : 0;
-    if (size < sizeof(struct qn_histogram_work))
-        size = sizeof(struct qn_histogram_work);
-    return qn_buf_reserve(&e->work->scratch, size, err);
+    return qn_buf_reserve(&e->work->scratch, codec ? codec->scratch(e->header.info.n_elements) : 0,
+                          err);
 }
 
 static enum qins_status encode_quantised(struct encoder *e, const void *src, struct qins_error *err)
@@ -219,7 +216,9 @@ static enum qins_status encode_quantised(struct encoder *e, const void *src, str
     info->kappa = e->params->kappa;
     if (!qn_grid_init(&grid, (enum qn_grid_kind)info->content, info->levels, info->kappa))
         return qn_fail(err, QINS_ERR_USAGE, "levels or shape of the grid out of range");
-    enum qins_status st = qn_buf_reserve(&e->work->codes, n * sizeof(uint16_t), err);
+    enum qins_status st = reserve_scratch(e, err);
+    if (st == QINS_OK)
+        st = qn_buf_reserve(&e->work->codes, n * sizeof(uint16_t), err);
     if (st == QINS_OK)
         st = qn_buf_reserve(&e->work->symbols, n, err);
     const float *x =
@@ -265,9 +264,7 @@ enum qins_status qn_chunk_encode(const struct qn_chunk_params *params, const voi
             e.header.info.n_scales = qn_groups_count(&e.header.groups);
         most += 4 * (size_t)e.header.info.n_scales + 2 * n;
     }
-    st = reserve_scratch(&e, err);
-    if (st == QINS_OK)
-        st = qn_buf_reserve(out, out->size + most, err);
+    st = qn_buf_reserve(out, out->size + most, err);
     if (st != QINS_OK)
         return st;
 

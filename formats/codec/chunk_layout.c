@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "core/hash.h"
 #include "formats/codec/bitpack.h"
+#include "formats/codec/rate.h"
 
 /* Byte offsets of the header's fields. */
 enum {

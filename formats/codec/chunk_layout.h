@@ -7,7 +7,6 @@
 
 enum {
     QN_PLANE_HEADER_SIZE = 5, /* codec and size in front of each plane */
-    QN_CODE_SYMBOL_BITS = 8,  /* widest code that a coder of byte symbols takes whole */
     QN_MAX_RAW_BITS = 11,     /* of a 12-bit code one bit at least is coded */
 };
 
@@ -67,6 +66,11 @@ enum qins_status qn_part_next(struct qn_part_walk *w, bool *more, struct qins_er
 /* QINS_ERR_FORMAT unless the payload holds N elements of DTYPE. */
 enum qins_status qn_chunk_check_shape(const struct qn_chunk_header *h, enum qins_dtype dtype,
                                       size_t n, struct qins_error *err);
+
+/* N symbols from exactly SIZE bytes of a coder, *scratch made large enough. */
+enum qins_status qn_chunk_decode_symbols(enum qn_codec_id id, const uint8_t *src, size_t size,
+                                         uint8_t *dst, size_t n, struct qn_buf *scratch,
+                                         struct qins_error *err);
 
 /* Scale of group INDEX of quantised content; 0 for the seed grid, which has none. */
 float qn_chunk_scale(const struct qn_chunk_header *h, const uint8_t *payload, uint32_t index);

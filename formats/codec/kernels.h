@@ -64,7 +64,7 @@ struct qn_codec_kernels {
     void (*quantise_seed)(const struct qn_grid *g, const float *x, size_t n, uint16_t *codes);
 
     /* Cells of |x| / SCALE, N < 2^32, as qn_hist has them, SCALE > 0; returns how many of the
-     * values are 0. Then counts of cells, at most 2^31 each, into *h: each is worth SQUARE. */
+     * values are 0. Then counts of cells, below 2^31 each, into *h: each is worth SQUARE. */
     uint32_t (*cells)(float scale, const float *x, size_t n, uint16_t *cells);
     void (*merge_cells)(const uint32_t *counts, double square, struct qn_hist *h);
 

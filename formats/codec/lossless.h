@@ -10,7 +10,7 @@ size_t qn_lossless_bound(enum qins_dtype dtype, size_t n);
 
 /* Codes N elements at SRC, a plane that coder WANTED does not make smaller as it is, to DST, which
  * has room for qn_lossless_bound() bytes and no more is touched. *size: bytes that it took; *top:
- * coder of the most significant plane. work->scratch has what the coder needs for N. */
+ * coder of the most significant plane. Uses work->symbols and work->scratch. */
 enum qins_status qn_lossless_encode(enum qins_dtype dtype, enum qn_codec_id wanted,
                                     const uint8_t *src, size_t n, struct qn_chunk_work *work,
                                     uint8_t *dst, size_t *size, enum qn_codec_id *top,

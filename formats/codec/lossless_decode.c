@@ -58,12 +58,7 @@ static enum qins_status damaged(const struct coded_plane *p, struct qins_error *
 static enum qins_status decode_plane(const struct decoder *d, const struct coded_plane *p,
                                      uint8_t *dst, struct qins_error *err)
 {
-    const struct qn_codec *codec = qn_codec(p->codec);
-    struct qn_buf *scratch = &d->work->scratch;
-    enum qins_status st = qn_buf_reserve(scratch, codec->scratch(d->n), err);
-    if (st == QINS_OK && !codec->decode(p->data, p->size, dst, d->n, scratch->data))
-        st = damaged(p, err);
-    return st;
+    return qn_chunk_decode_symbols(p->codec, p->data, p->size, dst, d->n, &d->work->scratch, err);
 }
 
 static enum qins_status begin_tans(struct decoder *d, struct qins_error *err)

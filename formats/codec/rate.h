@@ -9,6 +9,7 @@
 enum {
     QN_RATE_FRACTION_BITS = 16, /* of the fixed-point logarithm */
     QN_RATE_MAX_TOTAL = 1 << 20,
+    QN_CODE_SYMBOL_BITS = 8, /* widest code that a coder of byte symbols takes whole */
 };
 
 /* log2 of X >= 1 in units of 2^-16, rounded down. */
@@ -22,7 +23,7 @@ uint64_t qn_entropy_bits(const uint32_t *counts, size_t size, uint32_t n);
  * others. */
 static inline unsigned qn_least_raw_bits(unsigned bits)
 {
-    return bits > 8 ? bits - 8 : 0;
+    return bits > QN_CODE_SYMBOL_BITS ? bits - QN_CODE_SYMBOL_BITS : 0;
 }
 
 /* Low bits of 2^bits-valued codes to keep out of the entropy coder's byte symbols, for the least

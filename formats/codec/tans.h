@@ -97,7 +97,8 @@ struct qn_tans_size_work {
 };
 
 /* Bytes that qn_tans_encode() makes of 1 <= N <= QN_TANS_MAX_SYMBOLS symbols with these COUNTS, to
- * about a thousandth: what states take depends on the symbols' order. */
+ * about a thousandth: what states take depends on the symbols' order. Where that makes runs, and
+ * the form with runs pays, this is only an upper bound. */
 size_t qn_tans_size(const uint32_t counts[256], size_t n, struct qn_tans_size_work *work);
 
 enum { QN_TANS_MODEL_MAX = 1 + 32 + 32 + 4 + QN_TANS_STATES };
