@@ -182,9 +182,11 @@ static enum qins_status settle(struct loading *l, size_t n, struct qins_error *e
         }
         if (x->refused)
             continue;
-        l->packed[i] = f->n;
-        st = qn_packed_init(&f->matrices[f->n++], x->matrix->out, x->matrix->in, x->looked_up, runs,
-                            err);
+        struct qn_packed *p = &f->matrices[f->n];
+        l->packed[i] = f->n++;
+        st = qn_packed_init(p, x->matrix->out, x->matrix->in, x->looked_up, runs, err);
+        if (st == QINS_OK && p != f->matrices)
+            qn_packed_share_grids(p, f->matrices);
     }
     if (st == QINS_OK)
         f->rooms = qn_weights_block(total);
@@ -232,6 +234,8 @@ static enum qins_status hand_over(struct loading *l, struct qn_model *m, size_t 
         m->fused.matrices++;
         m->fused.coded_bytes += p->bytes;
     }
+    if (l->fused->n > 0)
+        m->fused.coded_bytes += qn_packed_grid_bytes(l->fused->matrices);
     m->weight_bytes += m->fused.coded_bytes;
     m->coded = l->fused;
     l->fused = NULL;

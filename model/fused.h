@@ -33,7 +33,8 @@ struct qn_fused_source {
 
 /* Makes the items' matrices coded ones and counts them as weights of M, once in its life; one that
  * is refused is left as it was. What payloads say is checked in full, so no product can fail
- * afterwards. Memory: the coded bytes, for a while up to twice. */
+ * afterwards. Memory: the coded bytes, for a while up to twice, and QN_PACKED_MAX_GRIDS tables of
+ * 20 KB at most. */
 enum qins_status qn_fused_load(struct qn_model *m, struct qn_fused_item *items, size_t n,
                                const struct qn_fused_source *source, unsigned threads,
                                const struct qn_monitor *monitor, struct qins_error *err);

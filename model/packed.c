@@ -60,26 +60,61 @@ enum qins_status qn_packed_init(struct qn_packed *p, size_t out, size_t in, bool
     *p = (struct qn_packed){.out = out, .in = in, .looked_up = looked_up, .n_runs = n_runs};
     p->runs = calloc(n_runs ? n_runs : 1, sizeof *p->runs);
     p->grids = calloc(1, sizeof *p->grids);
-    if (!p->runs || !p->grids)
-        return qn_fail_memory(err);
-    pthread_mutex_init(&p->grids->lock, NULL);
-    return QINS_OK;
+    if (p->grids) {
+        pthread_mutex_init(&p->grids->lock, NULL);
+        p->grids->users = 1;
+    }
+    return p->runs && p->grids ? QINS_OK : qn_fail_memory(err);
 }
 
-static struct qn_packed_grid *find_grid(struct qn_packed_grids *list, const struct qn_grid *grid)
+static void drop_grids(struct qn_packed_grids *grids)
 {
-    struct qn_packed_grid *g = list->first;
+    if (!grids || --grids->users > 0)
+        return;
+    for (size_t i = 0; i < QN_PACKED_GRID_LISTS; i++)
+        for (struct qn_packed_grid *next, *g = grids->lists[i]; g; g = next) {
+            next = g->next;
+            free(g);
+        }
+    pthread_mutex_destroy(&grids->lock);
+    free(grids);
+}
+
+void qn_packed_share_grids(struct qn_packed *p, const struct qn_packed *other)
+{
+    other->grids->users++;
+    drop_grids(p->grids);
+    p->grids = other->grids;
+}
+
+uint64_t qn_packed_grid_bytes(const struct qn_packed *p)
+{
+    return p->grids->n * sizeof(struct qn_packed_grid);
+}
+
+/* The list that has such a grid: by multiplication with an odd number near 2^32 over the golden
+ * ratio. */
+static struct qn_packed_grid **list_of(struct qn_packed_grids *grids, const struct qn_grid *grid)
+{
+    const uint32_t key = qn_float_bits(grid->kappa) ^ grid->levels ^ (uint32_t)grid->kind << 16;
+    return &grids->lists[key * 2654435761u >> 16 & (QN_PACKED_GRID_LISTS - 1)];
+}
+
+static struct qn_packed_grid *find_grid(struct qn_packed_grids *grids, const struct qn_grid *grid)
+{
+    struct qn_packed_grid *g = *list_of(grids, grid);
     while (g && (g->grid.kind != grid->kind || g->grid.levels != grid->levels ||
                  g->grid.kappa != grid->kappa))
         g = g->next;
     return g;
 }
 
-static enum qins_status add_grid(struct qn_packed_grids *list, const struct qn_grid *grid,
+static enum qins_status add_grid(struct qn_packed_grids *grids, const struct qn_grid *grid,
                                  struct qins_error *err)
 {
-    if (list->n == QN_PACKED_MAX_GRIDS)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED, "packed weights: more than %d grids in a matrix",
+    struct qn_packed_grid **list = list_of(grids, grid);
+    if (grids->n == QN_PACKED_MAX_GRIDS)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "packed weights: more than %d grids",
                        QN_PACKED_MAX_GRIDS);
     struct qn_packed_grid *g = calloc(1, sizeof *g);
     if (!g)
@@ -90,9 +125,9 @@ static enum qins_status add_grid(struct qn_packed_grids *list, const struct qn_g
         g->bytes = g->packed;
         g->bytes.bits = 8;
     }
-    g->next = list->first;
-    list->first = g;
-    list->n++;
+    g->next = *list;
+    *list = g;
+    grids->n++;
     return QINS_OK;
 }
 
@@ -226,7 +261,6 @@ enum qins_status qn_packed_seal(struct qn_packed *p, struct qins_error *err)
     enum qins_status st = check_runs(p, err);
     if (st != QINS_OK)
         return st;
-    p->bytes = p->grids->n * sizeof *p->grids->first;
     for (size_t i = 0; i < p->n_runs; i++) {
         const struct qn_packed_run *r = &p->runs[i];
         const size_t block = r->fixed ? qn_packed_block(p->in, r->group) : 0;
@@ -240,14 +274,7 @@ enum qins_status qn_packed_seal(struct qn_packed *p, struct qins_error *err)
 
 void qn_packed_finish(struct qn_packed *p)
 {
-    struct qn_packed_grid *next, *g = p->grids ? p->grids->first : NULL;
-    for (; g; g = next) {
-        next = g->next;
-        free(g);
-    }
-    if (p->grids)
-        pthread_mutex_destroy(&p->grids->lock);
-    free(p->grids);
+    drop_grids(p->grids);
     free(p->runs);
     free(p->items);
     *p = (struct qn_packed){0};

@@ -1,11 +1,10 @@
 /* A matrix that stays as an archive has it, its codes packed or entropy-coded, and is multiplied
  * in that form: rows are decoded a cache's worth at a time, never to memory.
  *
- * Codes of up to 8 bits on the QINS grid become 16-bit fixed-point numbers in registers, inputs
- * 16-bit ones with a scale for each block of them, and products are summed as integers, so that
- * every CPU level yields the same bits. What that cannot do (seed grid, wider codes, groups that
- * cut across blocks, grids too steep for 16 bits) is decoded to float32 panels and multiplied
- * there. Lossless content is not taken. */
+ * Codes of up to 8 bits on the QINS grid go through the kernels of model/packed_kernels.h, which
+ * decode in registers. What these cannot do (seed grid, wider codes, groups that cut across blocks,
+ * grids too steep) is decoded to float32 panels and multiplied there. Lossless content is not
+ * taken. Products differ between AVX-512 and other CPU levels, as said there. */
 #ifndef QINS_MODEL_PACKED_H
 #define QINS_MODEL_PACKED_H
 
@@ -19,9 +18,10 @@
 enum {
     QN_PACKED_ALIGNMENT = 64, /* bytes; of rooms */
     QN_PACKED_MAX_IN = 1 << 17,
-    /* Of a matrix. Plans take kappa from a short list; a hostile archive may give each row its own,
-     * and a table is hundreds of times what a row takes in a file. */
+    /* Of matrices that share them. Plans take kappa from a short list; a hostile archive may give
+     * each row its own, and a table is hundreds of times what a row takes in a file. */
     QN_PACKED_MAX_GRIDS = 1024,
+    QN_PACKED_GRID_LISTS = 256, /* to find them by */
 };
 
 /* Codes of one grid; private to model/packed*.c. */
@@ -32,18 +32,18 @@ struct qn_packed_grid {
     struct qn_code_decoder decoder;       /* its data left open */
 };
 
-/* The grids of a matrix, each once. */
+/* The grids of matrices, each once. */
 struct qn_packed_grids {
     pthread_mutex_t lock;
-    struct qn_packed_grid *first;
-    size_t n;
+    struct qn_packed_grid *lists[QN_PACKED_GRID_LISTS];
+    size_t n, users; /* matrices that have it */
 };
 
 /* Consecutive rows from one payload: a plain chunk, or one part of QN_CONTENT_BLOCKS. */
 struct qn_packed_run {
     size_t first, rows;
     enum qn_codec_id codec; /* BITPACK; else TANS or HUFFMAN: a symbol is a code */
-    bool fixed;             /* goes through the integer kernels */
+    bool fixed;             /* goes through the kernels that decode in registers */
     const uint8_t *data;    /* QN_PACKED_MARGIN readable bytes are behind it */
     size_t size;            /* bytes */
     const float *scales;
@@ -67,7 +67,7 @@ struct qn_packed {
     size_t block;                 /* inputs that share a scale; 0: no run goes through kernels */
     struct qn_packed_item *items; /* made by qn_packed_seal() */
     size_t n_items;
-    uint64_t bytes; /* codes, scales and tables */
+    uint64_t bytes; /* codes and scales */
 };
 
 /* Whether a run can be made of a payload with this header (that has passed qn_chunk_parse(), and
@@ -82,6 +82,10 @@ size_t qn_packed_room(const struct qn_chunk_header *h, bool looked_up);
  * coded symbols of such are decoded here, once. Finish it whatever the result. */
 enum qins_status qn_packed_init(struct qn_packed *p, size_t out, size_t in, bool looked_up,
                                 size_t n_runs, struct qins_error *err);
+/* P has the grids of OTHER as well, both initialised and neither with runs. From one thread. */
+void qn_packed_share_grids(struct qn_packed *p, const struct qn_packed *other);
+/* Bytes of the tables of P and of those that share them. */
+uint64_t qn_packed_grid_bytes(const struct qn_packed *p);
 /* Run INDEX of rows FIRST …: PAYLOAD of SIZE bytes, checked in full (hash, streams, codes, scales),
  * so that products cannot fail. Its bytes go to ROOM (aligned, qn_packed_room() bytes, which
  * outlive P); PAYLOAD is not kept. Threads may add different runs at once. QINS_ERR_UNSUPPORTED
@@ -92,7 +96,8 @@ enum qins_status qn_packed_add(struct qn_packed *p, size_t index, size_t first, 
                                struct qins_error *err);
 /* After all runs: QINS_ERR_FORMAT unless they are the matrix's rows, each once and in order. */
 enum qins_status qn_packed_seal(struct qn_packed *p, struct qins_error *err);
-void qn_packed_finish(struct qn_packed *p); /* accepts a zeroed one; the rooms are the caller's */
+/* Accepts a zeroed one; the rooms are the caller's. From one thread, where grids are shared. */
+void qn_packed_finish(struct qn_packed *p);
 
 /* Rows FIRST … FIRST + N - 1, decoded into DST[n][in]. SCRATCH holds qn_packed_scratch() floats;
  * NULL will do where rows are looked up. */
