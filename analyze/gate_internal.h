@@ -81,8 +81,7 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
  * transports, are not run. */
 enum qins_status qn_gates_refuse_mixed(struct qn_gate_job *job, struct qins_error *err);
 /* Fills "contradictions": of reports that are used, where "facts" of identities differ within one,
- * or between two about one archive. Gates that rest on such
- * reports do not pass. */
+ * or between two about one archive. Gates that rest on such reports do not pass. */
 enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qins_error *err);
 /* What report FILE says that it is about, KIND being of qn_gate_identities, or the name of it
  * ("text_name"); NULL: nothing. */

@@ -187,7 +187,7 @@ static json_t *report_of(struct sampling *s, double begun)
     qn_json_put(&j, "benchmark", json_string("coders"));
     qn_json_put(&j, "machine", qn_bench_machine(&s->harness));
     qn_json_put(&j, "archive", qn_bench_archive(s->archive));
-    qn_json_put(&j, "rounds", json_integer(QN_BENCH_ROUNDS));
+    qn_json_put(&j, "rounds", json_integer(s->candidates[0].rounds));
     qn_json_put(&j, "sampled_weights", json_integer((json_int_t)as_it_stands(s)->weights));
     qn_json_put(&j, "kinds", kinds);
     qn_json_put(&j, "coders", coders);
@@ -219,6 +219,7 @@ enum qins_status qn_bench_archive_coders(const struct qn_bench_options *options,
     if (!s)
         return qn_fail_memory(err);
     enum qins_status st = qn_harness_init(&s->harness, 1, err);
+    s->harness.rounds = options->rounds;
     if (st == QINS_OK)
         st = qn_archive_open(&s->archive, options->archive, err);
     if (st == QINS_OK) {

@@ -139,9 +139,10 @@ static const char *name_of(const struct subject *s)
     return s->name ? s->name : qn_codec_name(s->codec);
 }
 
-static enum qins_status measuring_init(struct measuring *m, struct qins_error *err)
+static enum qins_status measuring_init(struct measuring *m, unsigned rounds, struct qins_error *err)
 {
     enum qins_status st = qn_harness_init(&m->harness, 1, err);
+    m->harness.rounds = rounds;
     if (st == QINS_OK)
         st = make_weights(m, err);
     for (size_t i = 0; i < SUBJECTS && st == QINS_OK; i++) {
@@ -195,7 +196,7 @@ static json_t *report_of(const struct measuring *m)
     qn_json_put(&machine, "cpu_level", json_string(qn_cpu_level_name(qn_cpu_level())));
     qn_json_put(&j, "machine", machine);
     qn_json_put(&j, "elements", json_integer(ELEMENTS));
-    qn_json_put(&j, "rounds", json_integer(QN_BENCH_ROUNDS));
+    qn_json_put(&j, "rounds", json_integer(m->candidates[0].rounds));
     qn_json_put(&j, "decode_ns", median);
     qn_json_put(&j, "decode_ns_low", low);
     qn_json_put(&j, "decode_ns_high", high);
@@ -209,7 +210,7 @@ static enum qins_status make_costs(const struct qn_bench_options *options, json_
     struct measuring *m = calloc(1, sizeof *m);
     if (!m)
         return qn_fail_memory(err);
-    enum qins_status st = measuring_init(m, err);
+    enum qins_status st = measuring_init(m, options->rounds, err);
     if (st == QINS_OK)
         st = qn_measure(&m->harness, m->candidates, CANDIDATES, min_seconds, options->monitor, err);
     if (st == QINS_OK) {

@@ -115,7 +115,7 @@ static enum qins_status check_given(const struct cli *c, const struct benchmark 
     /* Costs and an archive's coders are measured in one way. */
     for (const enum cli_option_id *id = b->options;
          b->operands == ARCHIVE && *id != OPT_HELP && (c->operand[1] || c->value[OPT_SAVE]); id++)
-        if (c->value[*id])
+        if (c->value[*id] && *id != OPT_ROUNDS)
             return qn_fail(err, QINS_ERR_USAGE, "--%s is for streams, not for %s",
                            cli_option_name(*id), c->operand[1] ? "an archive" : "costs (--save)");
     return QINS_OK;

@@ -3,7 +3,10 @@ import json
 import os
 import pathlib
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 import unittest
 
 import jsonschema
@@ -15,7 +18,9 @@ def schema(name):
 
 
 SCHEMA, COSTS = schema("bench.schema.json"), schema("costs.schema.json")
-SMALL = ["--tokens", "24", "--context", "16"]
+# Two rounds show a median between two ends.
+ROUNDS = ["--rounds", "2"]
+SMALL = ["--tokens", "24", "--context", "16", *ROUNDS]
 
 
 def plain(report):
@@ -66,7 +71,7 @@ class Bench(unittest.TestCase):
     def test_calibrate(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
             done = support.run_qins("bench", "calibrate", support.MODEL, "--tokens", "64",
-                                    "--context", "16", "--json", check=0,
+                                    "--context", "16", *ROUNDS, "--json", check=0,
                                     env=dict(os.environ, TMPDIR=folder))
             self.assertEqual(os.listdir(folder), [])
         report = json.loads(done.stdout)
@@ -104,7 +109,7 @@ class Bench(unittest.TestCase):
             made = json.loads(support.run_qins("convert", support.MODEL, "--plan", plan, "-o",
                                                archive, "--json", check=0).stdout)
             done = support.run_qins("bench", "hot-path", support.MODEL, archive, "--tokens", "24",
-                                    "--json", check=0)
+                                    *ROUNDS, "--json", check=0)
             report = json.loads(done.stdout)
             shutil.copytree(support.MODEL, folder / "model")
             weights = bytearray((folder / "model" / "model.safetensors").read_bytes())
@@ -140,7 +145,7 @@ class Bench(unittest.TestCase):
 
     def test_kv_cache(self):
         done = support.run_qins("bench", "kv-cache", support.MODEL, "--tokens",
-                                support.less("160", "80"), "--json", check=0)
+                                support.less("160", "80"), *ROUNDS, "--json", check=0)
         report = json.loads(done.stdout)
         self.check(report, "kv-cache")
         self.assertEqual([k["bits"] for k in report["kv_cache"]], [8, 6])
@@ -176,12 +181,24 @@ class Bench(unittest.TestCase):
         self.assertEqual([r["goal_mb_per_s"] for r in rows if r["met"] is not None],
                          [1200, 400, 400])
 
+    def test_interrupted(self):
+        """Its files go, too."""
+        with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
+            started = subprocess.Popen([support.PROGRAM, "bench", "convert", folder, "--mebi", "512"],
+                                       stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            while not os.listdir(folder) and started.poll() is None:
+                time.sleep(0.01)
+            started.send_signal(signal.SIGINT)
+            _, said = started.communicate(timeout=30)
+            self.assertEqual(started.returncode, 130, said)
+            self.assertEqual(os.listdir(folder), [])
+
     def test_coders_of_an_archive(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
             archive, saved = pathlib.Path(name) / "m.qins", pathlib.Path(name) / "coders.json"
             made = support.run_qins("convert", support.MODEL, "-o", archive, "--bits", "4",
                                     "--group", "row", "--codec", "huffman", "--json", check=0)
-            lines = support.run_qins("bench", "coders", archive, "--save", saved,
+            lines = support.run_qins("bench", "coders", archive, *ROUNDS, "--save", saved,
                                      check=0).stdout.splitlines()
             report = json.loads(saved.read_text())
             lossless = pathlib.Path(name) / "lossless.qins"
@@ -218,7 +235,7 @@ class Bench(unittest.TestCase):
     def test_coders(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:
             saved = pathlib.Path(folder) / "costs.json"
-            done = support.run_qins("bench", "coders", "--json", "--save", saved, check=0)
+            done = support.run_qins("bench", "coders", *ROUNDS, "--json", "--save", saved, check=0)
             report = json.loads(done.stdout)
             self.assertEqual(json.loads(saved.read_text()), report)
         self.check_costs(report)
@@ -251,7 +268,9 @@ class Bench(unittest.TestCase):
                           ["bench", "hot-path", support.MODEL],
                           ["bench", "kv-cache", support.MODEL, "--threads", "2"],
                           ["bench", "coders", "--threads", "2"],
-                          ["bench", "coders", "--tokens", "16"]):
+                          ["bench", "coders", "--tokens", "16"],
+                          ["bench", "memory", support.MODEL, support.MODEL, "--rounds", "2"],
+                          ["bench", "convert", "--chunk", "64"]):
             with self.subTest(arguments=arguments):
                 done = support.run_qins(*arguments, check=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1)
@@ -279,13 +298,15 @@ class Bench(unittest.TestCase):
     def test_unwritable_output_is_told_first(self):
         """A model of random weights would take minutes."""
         done = support.run_qins("bench", "forward", "--save", "/no/such/folder/x.json", check=4,
-                                timeout=10)
+                                timeout=30)
         self.assertIn("/no/such/folder", done.stderr)
 
     def test_help_has_its_own_defaults(self):
         text = support.run_qins("bench", "--help", check=0).stdout
         for name, default in (("tokens", 512), ("context", 256), ("threads", 2)):
             self.assertRegex(text, rf"--{name} N .*\(default {default}\)")
+        self.assertIn("coders 15, gemv 9, others 5 by default", text)
+        self.assertIn("symbols (default 32), gemv 64; MiB: convert 256", text)
 
 
 if __name__ == "__main__":
