@@ -120,8 +120,9 @@ enum qins_status qn_twin_hold(struct qn_twin *t, size_t size, struct qins_error 
     return t->buffer ? QINS_OK : qn_fail_memory(err);
 }
 
-const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t)
+const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t, size_t *n)
 {
+    *n = t->matrices.size / sizeof(struct qn_matrix *);
     return (const struct qn_matrix *const *)(const void *)t->matrices.data;
 }
 
@@ -137,7 +138,8 @@ static void decode_piece(void *ctx, unsigned worker, size_t item)
 {
     struct decoding *d = ctx;
     const struct qn_form_piece *p = &d->pieces[d->order ? d->order[item] : item];
-    uint8_t *to = (uint8_t *)(uintptr_t)qn_twin_matrices(d->twin)[p->matrix]->data;
+    size_t n;
+    uint8_t *to = (uint8_t *)(uintptr_t)qn_twin_matrices(d->twin, &n)[p->matrix]->data;
     if ((!p->table || d->tables) &&
         qn_chunk_decode(p->payload, p->size, p->dtype, p->n, false, &d->twin->works[worker],
                         to + p->first * qins_dtype_size(p->dtype), NULL) != QINS_OK)

@@ -56,7 +56,7 @@ struct qn_twin {
 enum qins_status qn_twin_init(struct qn_twin *t, struct qn_model *model, unsigned threads,
                               struct qins_error *err);
 void qn_twin_finish(struct qn_twin *t);
-const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t);
+const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t, size_t *n);
 /* Writes what F codes over T's matrices, on POOL; without TABLES not over those of which a token
  * takes a row. */
 enum qins_status qn_twin_decode(struct qn_twin *t, const struct qn_formed *f, bool tables,

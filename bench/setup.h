@@ -31,8 +31,8 @@ void qn_bench_setup_finish(struct qn_bench_setup *s);
 /* OF against TO. */
 struct qn_comparison {
     const struct qn_bench_candidate *of, *to;
-    bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
     double goal;   /* at most, for an overhead; else at least. 0: none */
+    bool overhead; /* percent more time than TO for a token; else the ratio of the speeds */
     bool unjudged; /* the goal is not for what was measured, such as weights that fit in a cache */
 };
 

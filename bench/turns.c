@@ -23,9 +23,9 @@ static size_t bytes_of(const struct qn_matrix *m)
 static enum qins_status add_point(struct qn_turns *t, size_t point, size_t *size,
                                   struct qins_error *err)
 {
-    size_t n, at = 0;
+    size_t n, n_matrices, at = 0;
     const struct qn_form_piece *pieces = qn_formed_pieces(t->formed, &n);
-    const struct qn_matrix *const *matrices = qn_twin_matrices(t->twin);
+    const struct qn_matrix *const *matrices = qn_twin_matrices(t->twin, &n_matrices);
     const bool tied_head = t->formed->tied && point + 1 == t->taps.n;
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < n && st == QINS_OK; i++) {
@@ -59,8 +59,8 @@ static void decode_point(void *ctx, size_t point, const float *x, size_t rows, s
 enum qins_status qn_turns_init(struct qn_turns *t, struct qn_twin *twin, const struct qn_formed *f,
                                struct qn_pool *pool, struct qins_error *err)
 {
-    const size_t n = twin->matrices.size / sizeof(struct qn_matrix *);
-    size_t size = 0;
+    size_t n, size = 0;
+    (void)qn_twin_matrices(twin, &n);
     *t = (struct qn_turns){.twin = twin, .formed = f, .pool = pool};
     t->listener = (struct qn_listener){.ctx = t, .rows = decode_point, .last_layer = UINT32_MAX};
     enum qins_status st = qn_taps_init(&t->taps, twin->model, err);
@@ -91,8 +91,8 @@ void qn_turns_finish(struct qn_turns *t)
 /* Every other matrix stays where it is. */
 static void point_to(struct qn_turns *t, bool buffer)
 {
-    const struct qn_matrix *const *matrices = qn_twin_matrices(t->twin);
-    const size_t n = t->twin->matrices.size / sizeof *matrices;
+    size_t n;
+    const struct qn_matrix *const *matrices = qn_twin_matrices(t->twin, &n);
     for (size_t i = 0; i < n; i++) {
         struct qn_matrix *m = (struct qn_matrix *)(uintptr_t)matrices[i]; /* the owner's model */
         if (t->places[i] == SIZE_MAX)

@@ -31,7 +31,7 @@ static void print_cell(struct cli_table *t, const struct cli_column *c, const js
     if (json_is_string(value))
         cli_cell(t, "%s", json_string_value(value));
     else if (json_is_number(value))
-        cli_cell(t, "%.*f", c->digits, json_number_value(value) * (c->scale != 0 ? c->scale : 1));
+        cli_cell(t, "%.*f", c->digits, json_number_value(value));
     else
         cli_cell(t, "-");
 }

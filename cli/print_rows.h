@@ -6,12 +6,11 @@
 
 struct cli_column {
     const char *head;
-    char align; /* 'l' or 'r' */
     const char
-        *path;    /* of a string or a number within a row, with dots; what is not there is "-" */
-    int digits;   /* of a number, behind the point */
-    double scale; /* that it is multiplied by; 0: 1 */
+        *path; /* of a string or a number within a row, with dots; what is not there is "-" */
     void (*cell)(struct cli_table *t, const json_t *row); /* or NULL: as PATH has it */
+    int digits;                                           /* of a number, behind the point */
+    char align;                                           /* 'l' or 'r' */
 };
 
 /* NULL where ROW has no such. */
