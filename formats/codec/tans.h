@@ -86,9 +86,10 @@ static inline unsigned qn_tans_log2_ceil(unsigned m)
 void qn_tans_choose(const uint32_t counts[256], size_t n, struct qn_tans_model *out,
                     struct qn_tans_model_work *work);
 
-static inline size_t qn_tans_stream_count(size_t n)
+/* Streams that N symbols of a model with so many ENTRIES make, many from INTERLEAVED symbols on. */
+static inline unsigned qn_tans_stream_count(size_t n, size_t interleaved, unsigned entries)
 {
-    return n < QN_TANS_WORTH_INTERLEAVING ? 1 : QN_TANS_STREAMS;
+    return n < interleaved || entries == 1 ? 1 : QN_TANS_STREAMS;
 }
 
 struct qn_tans_size_work {
@@ -153,6 +154,19 @@ struct qn_tans_decoder {
  * src, and QN_TANS_MARGIN from the raw bits of any 64 symbols and past as many escapes as there are
  * symbols. All but that of plain C want QN_TANS_STREAMS streams. */
 void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps);
+
+/* FUNCTION(..., has_raw, has_escapes) with constants for what decoder D has. */
+#define QN_TANS_SPECIALISE(d, function, ...)                                                       \
+    do {                                                                                           \
+        if ((d)->k > 0 && (d)->has_escapes)                                                        \
+            function(__VA_ARGS__, true, true);                                                     \
+        else if ((d)->k > 0)                                                                       \
+            function(__VA_ARGS__, true, false);                                                    \
+        else if ((d)->has_escapes)                                                                 \
+            function(__VA_ARGS__, false, true);                                                    \
+        else                                                                                       \
+            function(__VA_ARGS__, false, false);                                                   \
+    } while (0)
 
 /* An encoder between two symbols; it goes backwards. */
 struct qn_tans_encoder {

@@ -152,8 +152,8 @@ static inline uint64_t put_escapes(uint64_t symbols, uint8_t escape, const uint8
     return symbols;
 }
 
-/* Where a decoder is that knows what its streams hold besides states. Copies, which bytes that are
- * written cannot be taken to change. */
+/* One loop for each choice of what there is besides states; locals, which bytes that are written
+ * cannot be taken to change. */
 __attribute__((always_inline)) static inline void
 decode_portably(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_escapes)
 {
@@ -206,14 +206,7 @@ decode_portably(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_
 
 void qn_tans_decode_c(struct qn_tans_decoder *d, size_t steps)
 {
-    if (d->k > 0 && d->has_escapes)
-        decode_portably(d, steps, true, true);
-    else if (d->k > 0)
-        decode_portably(d, steps, true, false);
-    else if (d->has_escapes)
-        decode_portably(d, steps, false, true);
-    else
-        decode_portably(d, steps, false, false);
+    QN_TANS_SPECIALISE(d, decode_portably, d, steps);
 }
 
 /* Steps after which each lane moves on, and of which the raw bits are followed by enough bytes. */

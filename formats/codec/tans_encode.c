@@ -367,7 +367,7 @@ size_t qn_tans_encode_plain(const uint32_t counts[256], const struct qn_tans_mod
     struct encode_work *w = scratch;
     const size_t limit = capacity < n + 1 ? capacity : n + 1;
     w->model = *model;
-    w->encoder.streams = n < interleaved || model->entries == 1 ? 1 : STREAMS;
+    w->encoder.streams = qn_tans_stream_count(n, interleaved, model->entries);
     size_t size = model->k == 8 ? 0 : encode_model(w, counts, src, n, dst, limit);
     return size > 0 ? size : store(src, n, dst, capacity);
 }

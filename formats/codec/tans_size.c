@@ -89,7 +89,8 @@ size_t qn_tans_size(const uint32_t counts[256], size_t n, struct qn_tans_size_wo
     size +=
         qn_div_up((uint64_t)n * m->k, 8) + qn_div_up(escaped * qn_tans_log2_ceil(m->escapes), 8);
     if (m->entries > 1) {
-        const size_t streams = qn_tans_stream_count(n), most = streams * QN_TANS_LANES;
+        const size_t streams = qn_tans_stream_count(n, QN_TANS_WORTH_INTERLEAVING, m->entries),
+                     most = streams * QN_TANS_LANES;
         const size_t lanes = n < most ? n : most;
         /* The last symbol of a lane is its first state; streams end with a bit of their own and
          * begin with a byte of their own, half empty in the mean. */

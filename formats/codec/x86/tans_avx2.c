@@ -119,14 +119,7 @@ void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
         moves[s] = (uint8_t)(d->base[s] << 1 | 1u << d->bits[s]);
     qn_table_init(&t.symbols, d->symbol);
     qn_table_init(&t.moves, moves);
-    if (d->k > 0 && d->has_escapes)
-        decode_steps(d, &t, steps, true, true);
-    else if (d->k > 0)
-        decode_steps(d, &t, steps, true, false);
-    else if (d->has_escapes)
-        decode_steps(d, &t, steps, false, true);
-    else
-        decode_steps(d, &t, steps, false, false);
+    QN_TANS_SPECIALISE(d, decode_steps, d, &t, steps);
 }
 
 void qn_tans_pack_avx2(const uint8_t *src, size_t groups, unsigned k, uint8_t *dst)

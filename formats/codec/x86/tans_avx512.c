@@ -138,14 +138,7 @@ decode_steps(struct qn_tans_decoder *d, size_t steps, bool has_raw, bool has_esc
 
 void qn_tans_decode_avx512(struct qn_tans_decoder *d, size_t steps)
 {
-    if (d->k > 0 && d->has_escapes)
-        decode_steps(d, steps, true, true);
-    else if (d->k > 0)
-        decode_steps(d, steps, true, false);
-    else if (d->has_escapes)
-        decode_steps(d, steps, false, true);
-    else
-        decode_steps(d, steps, false, false);
+    QN_TANS_SPECIALISE(d, decode_steps, d, steps);
 }
 
 /* Tables of an encoder in registers. */
