@@ -18,6 +18,7 @@ enum symbol_source {
     SYMBOLS_GEOMETRIC,
     SYMBOLS_IN_RUNS, /* of zeros, 14 long in the mean, 6 apart */
     SYMBOLS_LONG_RUNS,
+    SYMBOLS_HALF, /* 128 alike: tans takes seven bits of each, the most that it can */
     SYMBOL_SOURCES,
 };
 
@@ -56,6 +57,8 @@ static inline uint8_t symbol_of(enum symbol_source source, uint64_t *random, boo
     case SYMBOLS_LONG_RUNS:
         *in_run = (test_random(random) >> 32) % 700 == 0 ? !*in_run : *in_run;
         return *in_run ? 77 : (uint8_t)(test_random(random) >> 33);
+    case SYMBOLS_HALF:
+        return (uint8_t)(test_random(random) >> 33 & 127);
     case SYMBOLS_UNIFORM:
     case SYMBOL_SOURCES:
         break;
