@@ -32,7 +32,7 @@ static int create_memory(void **state)
     memory.codes = fenced_create(CODES_ROOM);
     memory.scales = fenced_create(SCALES_ROOM);
     memory.x = fenced_create(MAX_IN * sizeof(float));
-    memory.y = fenced_create(QN_PACKED_MAX_ROWS * 2 * MAX_OUT * sizeof(float));
+    memory.y = fenced_create(sizeof(float) * QN_PACKED_MAX_ROWS * 2 * MAX_OUT);
     for (size_t i = 0; i < QN_PACKED_MAX_ROWS; i++)
         memory.inputs[i] = fenced_create(INPUT_ROOM);
     return 0;
