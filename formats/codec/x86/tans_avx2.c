@@ -87,8 +87,8 @@ __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_de
     memcpy(streams.used, d->used, sizeof streams.used);
     for (; steps > 0; steps--) {
         for (size_t v = 0; v < QN_TANS_VECTOR / WIDTH; v++) {
-            const __m256i moves = qn_table_find(&t->moves, QN_TABLE_SLICES, states[v]);
-            __m256i out = qn_table_find(&t->symbols, QN_TABLE_SLICES, states[v]);
+            __m256i out, moves;
+            qn_table_find_both(&t->symbols, &t->moves, states[v], &out, &moves);
             states[v] = next_states(moves, &streams, v * WORDS);
             const __m256i escaped = _mm256_cmpeq_epi8(out, escape);
             if (has_raw) {
