@@ -1,11 +1,13 @@
 """--fused: archives that run as they are coded, beside the same archives decoded when they are loaded."""
 import json
+import os
 import pathlib
 import unittest
 
 import jsonschema
 import numpy as np
 
+import model_fixtures as fixtures
 import support
 
 SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
@@ -28,6 +30,14 @@ ARCHIVES = [
     ("lossless", ["--lossless"], False),
 ]
 FEW = {"8 bits", "tans", "lossless"}
+# Tokens of a window: so many rows a product that panels of decoded weights are multiplied, and so few
+# that codes are (model/packed_kernels.h, few_rows).
+MANY_ROWS, FEW_ROWS = 32, 8
+# Beside kjv-1.7m: biases, heads of their own, joined projections, experts; GPT-2's are stored transposed.
+ARCHITECTURES = {"gpt2": dict(n_embd=96, n_layer=2), "gpt_neox": dict(hidden_size=96, num_hidden_layers=2),
+                 "qwen2": dict(hidden_size=80, num_hidden_layers=2),
+                 "phi3": dict(hidden_size=96, num_hidden_layers=2),
+                 "mixtral": dict(hidden_size=96, intermediate_size=80, num_hidden_layers=2)}
 
 
 def validate(value, name):
@@ -48,13 +58,14 @@ class Fused(support.Folder):
             np.save(path, (np.frombuffer(text[:n], np.uint8).astype(np.uint32) * 131) % vocab)
         return path
 
-    def compare(self, archive, *options, threads=2, ids=None, n=160):
+    def compare(self, archive, *options, threads=2, rows=MANY_ROWS, vocab=250, level=None):
         """The archive fused beside itself decoded: the report, and both logits."""
-        ids = ids or self.ids(250, n)
+        ids = self.ids(vocab, 5 * rows)
         logits = self.dir / "logits"
         done = support.run_qins("validate", archive, archive, "--fused", "--ids", ids, "--context",
-                                "32", "--tests", "perplexity", "--save-logits", logits, "--json",
-                                "--threads", threads, *options, check=0)
+                                rows, "--tests", "perplexity", "--save-logits", logits, "--json",
+                                "--threads", threads, *options, check=0,
+                                env={**os.environ, **({"QINS_CPU": level} if level else {})})
         report = json.loads(done.stdout)
         validate(report, "validation")
         return report, np.load(logits / "model.npy"), np.load(logits / "candidate.npy")
@@ -92,8 +103,16 @@ class Fused(support.Folder):
                 archive, candidate, fused = self.check(support.MODEL, options, coded)
                 if name == "8 bits":
                     self.assertLess(candidate["weight_bytes"], SMALL * 4 * candidate["parameters"])
-                again = self.compare(archive, threads=1)[2]
-                np.testing.assert_array_equal(again, fused)
+                    np.testing.assert_array_equal(self.compare(archive, threads=1)[2], fused)
+                self.check_few_rows(archive, levels=("avx2", "c") if name in FEW else ())
+
+    def check_few_rows(self, archive, levels=()):
+        report, decoded, fused = self.compare(archive, rows=FEW_ROWS, threads=1)
+        self.assert_close(report, decoded, fused)
+        again = self.compare(archive, rows=FEW_ROWS, threads=3)[2]
+        np.testing.assert_array_equal(again, fused)
+        for level in levels:
+            self.assert_close(*self.compare(archive, rows=FEW_ROWS, level=level))
 
     def test_mixed_plan(self):
         """Tensors and blocks of rows of different codings."""
@@ -108,8 +127,20 @@ class Fused(support.Folder):
                     {**line, "codec": "bitpack", "levels": 31, "bits": 6, "row_begin": 0, "row_end": 101},
                     {**line, "codec": "tans", "levels": 100, "bits": 8, "row_begin": 101, "row_end": 384}]
         plan.write_text(json.dumps(text))
-        archive, candidate, fused = self.check(support.MODEL, ["--plan", plan], True)
-        np.testing.assert_array_equal(self.compare(archive, threads=1)[2], fused)
+        archive, _, _ = self.check(support.MODEL, ["--plan", plan], True)
+        self.check_few_rows(archive)
+
+    def test_architectures(self):
+        for kind, changes in ARCHITECTURES.items():
+            with self.subTest(kind):
+                config, tensors = fixtures.make(kind, **changes)
+                fixtures.write_folder(self.dir / kind, config, tensors)
+                archive = self.convert(self.dir / kind, "--bits", "8")
+                report, decoded, fused = self.compare(archive, rows=FEW_ROWS, vocab=fixtures.VOCAB)
+                self.assert_close(report, decoded, fused)
+                self.assertGreater(report["candidate"]["fused_matrices"], 0)
+                if kind == "gpt2":
+                    self.assertGreater(report["candidate"]["decoded_matrices"], 0)
 
     def test_all_tests(self):
         """All figures of a fused candidate are those of the decoded one, as far as they should be."""

@@ -351,6 +351,9 @@ class Refusals(Folder):
         named = self.dir / "named.safetensors"
         support.write_safetensors(named, {PREFIX + "x": ("F32", (2,), [bytes(8)])})
         self.assertIn(PREFIX + "x", self.refused(3, "convert", named))
+        done = support.run_qins("generate", self.dir / "ridge.qins", "--prompt", "a", "--fused", check=3)
+        self.assertIn("does not go with the transport", done.stderr)
+        self.assertEqual((done.stderr.count("\n"), done.stdout), (1, ""))
 
     def check_edit(self, edit, name="ridge", verify=3):
         """EDIT(archive, description) changes either; the hashes are right again afterwards."""

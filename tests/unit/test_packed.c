@@ -390,7 +390,7 @@ static void test_other_rows(void **state)
     enum { IN = 512, ROWS = 64 };
     const struct qn_chunk_params p = coding(QN_CODEC_TANS, 100, IN, IN);
     struct qn_buf payload = payload_of(&p, ROWS, IN);
-    struct trial t = trial_create(2 * ROWS, IN / 2);
+    struct trial t = trial_create((size_t)2 * ROWS, IN / 2);
     (void)state;
     assert_int_equal(add(&t, payload.data, payload.size, false), QINS_ERR_UNSUPPORTED);
     trial_destroy(&t);
