@@ -104,7 +104,7 @@ class Fused(support.Folder):
                 if name == "8 bits":
                     self.assertLess(candidate["weight_bytes"], SMALL * 4 * candidate["parameters"])
                     np.testing.assert_array_equal(self.compare(archive, threads=1)[2], fused)
-                self.check_few_rows(archive, levels=("avx2", "c") if name in FEW else ())
+                self.check_few_rows(archive, levels=("avx2", "c") if coded and name in FEW else ())
 
     def check_few_rows(self, archive, levels=()):
         report, decoded, fused = self.compare(archive, rows=FEW_ROWS, threads=1)
@@ -132,6 +132,8 @@ class Fused(support.Folder):
 
     def test_architectures(self):
         for kind, changes in ARCHITECTURES.items():
+            if kind not in support.less(list(ARCHITECTURES), ("gpt2", "mixtral")):
+                continue
             with self.subTest(kind):
                 config, tensors = fixtures.make(kind, **changes)
                 fixtures.write_folder(self.dir / kind, config, tensors)
