@@ -42,7 +42,7 @@ struct slot {
     struct qn_buf raw, floats, payload;
     struct qn_source_work source;
     struct qn_chunk_work chunk;
-    uint64_t *sizes; /* of the codings that were encoded last */
+    uint64_t sizes[BATCH]; /* of the codings that were encoded last */
 };
 
 struct trial {
@@ -174,8 +174,8 @@ static enum qins_status add_sizes(void *ctx, unsigned slot, uint64_t item, struc
     return QINS_OK;
 }
 
-/* The item by the chunks of the tensor: every so manieth, where there are more elements than are
- * to be encoded. */
+/* The item by the chunks of the tensor; where there are more elements than are to be encoded, by
+ * chunks at even distances. */
 static enum qins_status list_pieces(struct trial *t, struct qins_error *err)
 {
     const struct qn_layout *l = t->layout;
@@ -210,9 +210,6 @@ static enum qins_status make_slots(struct trial *t, unsigned n, struct qins_erro
     if (!t->slots)
         return qn_fail_memory(err);
     t->n_slots = n;
-    for (unsigned i = 0; i < n; i++)
-        if (!(t->slots[i].sizes = calloc(BATCH, sizeof *t->slots[i].sizes)))
-            return qn_fail_memory(err);
     return QINS_OK;
 }
 
@@ -274,7 +271,6 @@ static void finish(struct trial *t)
         qn_buf_finish(&slot->payload);
         qn_source_work_finish(&slot->source);
         qn_chunk_work_finish(&slot->chunk);
-        free(slot->sizes);
     }
     free(t->slots);
     free(t->pieces);
