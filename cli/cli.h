@@ -4,6 +4,7 @@
 
 #include "convert/plan_job.h"
 #include "core/json.h"
+#include "core/shard.h"
 #include "core/thread.h"
 #include "policy/defaults.h"
 
@@ -22,6 +23,7 @@ enum cli_option_id {
     OPT_CLIP,
     OPT_GRID,
     OPT_RESUME,
+    OPT_SHARD,
     OPT_AGAINST,
     OPT_DTYPE,
     OPT_TEXT,
@@ -159,6 +161,8 @@ enum qins_status cli_plan_job_options(const struct cli *c, struct qn_plan_job_op
 /* --kv-cache: 8, 6, or 0 for "off". */
 enum qins_status cli_kv_bits(const struct cli *c, unsigned *out, struct qins_error *err);
 enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qins_error *err);
+/* --shard; a count of 0 where it was not given. */
+enum qins_status cli_shard(const struct cli *c, struct qn_shard *out, struct qins_error *err);
 
 /* Whether PATH can be written, told before the work; NULL is no output. */
 enum qins_status cli_check_writable(const char *path, struct qins_error *err);

@@ -29,6 +29,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_CLIP] = {"clip", 0, "auto|X", "share of the largest magnitude kept"},
     [OPT_GRID] = {"grid", 0, "NAME", "qins, or seed (for studies only)"},
     [OPT_RESUME] = {"resume", 0, NULL, "keep finished work in OUT.part and go on from it"},
+    [OPT_SHARD] = {"shard", 0, "I/N", "do part I of N, into OUT-I-of-N; or 'slurm'"},
     [OPT_AGAINST] = {"against", 0, "PATH", "compare with the checkpoint at PATH"},
     [OPT_DTYPE] = {"dtype", 0, "TYPE", "float tensors as source, f32, f16 or bf16"},
     [OPT_TEXT] = {"text", 0, "FILE", "text to run the model on"},
@@ -426,4 +427,10 @@ enum qins_status cli_dtype(const struct cli *c, enum qins_dtype *out, struct qin
             return QINS_OK;
         }
     return bad_value(c, OPT_DTYPE, "'source', 'f32', 'f16' or 'bf16' is needed", err);
+}
+
+enum qins_status cli_shard(const struct cli *c, struct qn_shard *out, struct qins_error *err)
+{
+    *out = (struct qn_shard){0};
+    return c->value[OPT_SHARD] ? qn_shard_parse(c->value[OPT_SHARD], out, err) : QINS_OK;
 }
