@@ -90,6 +90,7 @@ struct bar {
     bool enabled, shown;
     double begun, last; /* seconds */
     const char *what;
+    uint64_t first; /* what was done when it began: by an earlier run */
 };
 static struct bar bar;
 
@@ -100,15 +101,30 @@ void cli_progress_end(void)
     bar.shown = false;
 }
 
+/* "7:05", "2:07:05"; dashes where nobody knows yet. */
+static void format_eta(double seconds, char *text, size_t size)
+{
+    const double most = 1000.0 * 3600.0;
+    if (!(seconds < most)) {
+        snprintf(text, size, "--:--");
+        return;
+    }
+    long s = lround(seconds);
+    if (s < 3600)
+        snprintf(text, size, "%ld:%02ld", s / 60, s % 60);
+    else
+        snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+}
+
 static void show_progress(void *ctx, const char *what, const char *unit, uint64_t done,
                           uint64_t total)
 {
     enum { WIDTH = 30 };
-    char text[64], cells[WIDTH + 1];
+    char text[64], cells[WIDTH + 1], eta[32];
     double t = qn_seconds();
     (void)ctx;
-    if (!bar.what || strcmp(bar.what, what) != 0)
-        bar = (struct bar){bar.enabled, bar.shown, t, t, what};
+    if (!bar.what || strcmp(bar.what, what) != 0 || done < bar.first)
+        bar = (struct bar){bar.enabled, bar.shown, t, t, what, done};
     if (done >= total) {
         cli_progress_end();
         bar.what = NULL;
@@ -118,8 +134,9 @@ static void show_progress(void *ctx, const char *what, const char *unit, uint64_
         return;
     bar.last = t;
     bar.shown = true;
-    double share = (double)done / (double)total, rate = (double)done / (t - bar.begun);
-    long left = rate > 0.0 ? lround((double)(total - done) / rate) : 0;
+    double share = (double)done / (double)total;
+    double rate = (double)(done - bar.first) / (t - bar.begun);
+    format_eta(rate > 0.0 ? (double)(total - done) / rate : INFINITY, eta, sizeof eta);
     memset(cells, ' ', WIDTH);
     memset(cells, '#', (size_t)(share * WIDTH));
     cells[WIDTH] = '\0';
@@ -127,8 +144,8 @@ static void show_progress(void *ctx, const char *what, const char *unit, uint64_
         snprintf(text, sizeof text, "%.0f %s", rate, unit);
     else
         cli_bytes(rate, text, sizeof text);
-    fprintf(stderr, "\r%s [%s] %3.0f %%  %s/s  ETA %ld:%02ld\033[K", what, cells, 100.0 * share,
-            text, left / 60, left % 60);
+    fprintf(stderr, "\r%s [%s] %3.0f %%  %s/s  ETA %s\033[K", what, cells, 100.0 * share, text,
+            eta);
     fflush(stderr);
 }
 

@@ -327,6 +327,7 @@ static enum qins_status emit(void *ctx, unsigned slot_index, uint64_t item, stru
     struct qn_encode_slot *slot = &f->e->slot[slot_index];
     if (p.sweep == SWEEP_ENCODE)
         return emit_chunk(f, &p, slot, err);
+    qn_progress(f->e->monitor, "converting", f->e->done, f->e->total); /* it is alive */
     if (p.sweep == SWEEP_ABS_MAX) {
         if (slot->abs_max > p.look->abs_max)
             p.look->abs_max = slot->abs_max;

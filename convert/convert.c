@@ -77,7 +77,7 @@ static enum qins_status open_sink(struct conversion *c, struct qins_error *err)
         if (st == QINS_OK)
             st = qn_convert_digest(c->source, c->options, &job, err);
         if (st == QINS_OK)
-            st = qn_spool_open(&c->spool, part, &job, true, &c->state, err);
+            st = qn_spool_open(&c->spool, part, &job, true, c->monitor, &c->state, err);
     } else if (st == QINS_OK) {
         if (qn_exists(part))
             qn_notice(c->monitor, "%s is left of an earlier run; --resume would continue it", part);
@@ -120,6 +120,10 @@ static enum qins_status adopt_open_tensor(struct conversion *c, struct qn_unit *
     u->t = own;
     u->chunks_done = c->state.chunks_done;
     u->settled = u->begun = true;
+    uint64_t first = u->t.tensor.n_elements, count;
+    if (u->chunks_done < u->t.layout.n_chunks)
+        qn_layout_chunk(&u->t.layout, u->chunks_done, &first, &count);
+    c->encoder.done += first * qins_dtype_size(u->t.tensor.dtype);
     return QINS_OK;
 }
 

@@ -25,6 +25,7 @@ struct qn_spool {
     struct qn_sink sink; /* must be first */
     struct qn_file file; /* its size is the end of the last whole frame */
     struct qn_spool_state state;
+    const struct qn_monitor *monitor;
 };
 
 struct frame {
@@ -189,21 +190,26 @@ static enum qins_status apply_frame(struct qn_spool_state *state, const struct f
     }
 }
 
-/* Goes over all frames. A frame that is damaged or makes no sense ends the scan of
- * a spool that is being opened (TO is NULL): everything from there on is dropped. */
-static enum qins_status scan(struct qn_spool *s, struct qn_spool_state *state, struct qn_sink *to,
-                             uint64_t *reached, struct qins_error *err)
+/* Goes over all frames, which is called WHAT to the monitor. A frame that is damaged or makes no
+ * sense ends the scan of a spool that is being opened (TO is NULL): everything from there on is
+ * dropped. */
+static enum qins_status scan(struct qn_spool *s, const char *what, struct qn_spool_state *state,
+                             struct qn_sink *to, uint64_t *reached, struct qins_error *err)
 {
     struct qn_buf body = {0};
     enum qins_status st = QINS_OK;
     uint64_t at = QN_WORK_HEAD_SIZE;
     while (st == QINS_OK && at < s->file.size) {
         struct frame f = {0};
-        st = read_frame(s, at, &f, &body, err);
+        st = qn_check_stop(s->monitor, err);
+        if (st == QINS_OK)
+            st = read_frame(s, at, &f, &body, err);
         if (st == QINS_OK)
             st = apply_frame(state, &f, &body, to, err);
-        if (st == QINS_OK)
-            at += FRAME_SIZE + f.size;
+        if (st != QINS_OK)
+            break;
+        at += FRAME_SIZE + f.size;
+        qn_progress(s->monitor, what, at, s->file.size);
     }
     *reached = at;
     qn_buf_finish(&body);
@@ -224,14 +230,15 @@ static enum qins_status resume(struct qn_spool *s, const struct qn_work_head *he
     if (memcmp(&found, head, sizeof found) != 0)
         return qn_fail_at(err, QINS_ERR_USAGE, s->file.path, NULL, QN_NO_OFFSET,
                           "is the unfinished work of another conversion: remove it to start anew");
-    st = scan(s, &s->state, NULL, &end, err);
+    st = scan(s, "checking", &s->state, NULL, &end, err);
     if (st != QINS_OK && st != QINS_ERR_FORMAT)
         return st;
     return qn_work_file_cut(&s->file, end, err);
 }
 
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
-                               bool resume_it, struct qn_spool_state *state, struct qins_error *err)
+                               bool resume_it, const struct qn_monitor *monitor,
+                               struct qn_spool_state *state, struct qins_error *err)
 {
     const struct qn_work_head head = qn_work_head(head_magic, SPOOL_VERSION, job);
     struct qn_spool *s = calloc(1, sizeof *s);
@@ -239,6 +246,7 @@ enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const st
     if (!s)
         return qn_fail_memory(err);
     s->sink = (struct qn_sink){spool_begin, spool_chunk, spool_end};
+    s->monitor = monitor;
     enum qins_status st = qn_work_file_open(&s->file, path, err);
     if (st == QINS_OK)
         st = resume_it ? resume(s, &head, err) : qn_work_file_begin(&s->file, &head, err);
@@ -260,7 +268,7 @@ enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct 
 {
     struct qn_spool_state state = {0};
     uint64_t reached;
-    enum qins_status st = scan(s, &state, to, &reached, err);
+    enum qins_status st = scan(s, "assembling", &state, to, &reached, err);
     if (st == QINS_OK && state.tensor_open)
         st = out_of_order(err);
     state_finish(&state);

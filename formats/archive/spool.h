@@ -3,6 +3,7 @@
 #ifndef QINS_FORMATS_ARCHIVE_SPOOL_H
 #define QINS_FORMATS_ARCHIVE_SPOOL_H
 
+#include "core/thread.h"
 #include "formats/archive/sink.h"
 
 struct qn_spool; /* its first member is a struct qn_sink */
@@ -20,9 +21,12 @@ struct qn_spool_state {
  * after its last whole record and continued; one of another job is QINS_ERR_USAGE with a line
  * that says so; RESUME false truncates it, as does a head that is damaged. A file that is neither
  * empty nor begins with a spool's magic is left as it is: QINS_ERR_USAGE. Takes an exclusive lock
- * (flock): a second process with the same spool gets QINS_ERR_IO. */
+ * (flock): a second process with the same spool gets QINS_ERR_IO. Going over what is
+ * there, now and in qn_spool_replay(), is progress of MONITOR, which may be NULL, and ends with
+ * QINS_ERR_INTERRUPTED when it says so; the file then stays as it is. */
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
-                               bool resume, struct qn_spool_state *state, struct qins_error *err);
+                               bool resume, const struct qn_monitor *monitor,
+                               struct qn_spool_state *state, struct qins_error *err);
 struct qn_sink *qn_spool_sink(struct qn_spool *s);
 /* Feeds all records, in order, to another sink. Every payload is checked against its frame. */
 enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct qins_error *err);

@@ -35,13 +35,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qn_sink sink = {ignore_begin, ignore_chunk, ignore_end};
     struct qn_spool *s = NULL;
     struct qn_spool_state state, again;
-    if (qn_spool_open(&s, path, &fuzz_job, true, &state, NULL) != QINS_OK)
+    if (qn_spool_open(&s, path, &fuzz_job, true, NULL, &state, NULL) != QINS_OK)
         return 0;
     if (qn_spool_replay(s, &sink, NULL) == QINS_OK && state.tensor_open)
         abort();
     qn_spool_destroy(s, false);
     /* what was kept is kept again */
-    if (qn_spool_open(&s, path, &fuzz_job, true, &again, NULL) != QINS_OK ||
+    if (qn_spool_open(&s, path, &fuzz_job, true, NULL, &again, NULL) != QINS_OK ||
         again.tensors_done != state.tensors_done || again.chunks_done != state.chunks_done ||
         again.tensor_open != state.tensor_open)
         abort();

@@ -53,7 +53,7 @@ static void write_spool(const char *path)
     struct qn_spool_state at;
     struct qins_error err;
     static const struct qn_digest job;
-    test_ok(qn_spool_open(&s, path, &job, false, &at, &err), &err);
+    test_ok(qn_spool_open(&s, path, &job, false, NULL, &at, &err), &err);
     for (size_t i = 0; i < N_SMALL; i++)
         test_send(qn_spool_sink(s), &small[i]);
     qn_spool_destroy(s, false);

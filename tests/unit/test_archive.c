@@ -30,7 +30,7 @@ static void write_archive(const char *path, const char *spool_path)
         struct qn_spool *s;
         struct qn_spool_state at;
         static const struct qn_digest job = {{1}};
-        test_ok(qn_spool_open(&s, spool_path, &job, false, &at, &err), &err);
+        test_ok(qn_spool_open(&s, spool_path, &job, false, NULL, &at, &err), &err);
         for (size_t i = 0; i < N_SAMPLES; i++)
             test_send(qn_spool_sink(s), &samples[i]);
         test_ok(qn_spool_replay(s, qn_archive_writer_sink(w), &err), &err);

@@ -51,7 +51,7 @@ static struct qn_spool *open_spool(const char *path, bool resume, struct qn_spoo
 {
     struct qn_spool *s;
     struct qins_error err;
-    test_ok(qn_spool_open(&s, path, &job, resume, state, &err), &err);
+    test_ok(qn_spool_open(&s, path, &job, resume, NULL, state, &err), &err);
     return s;
 }
 
@@ -141,11 +141,12 @@ static void refusals(void **state)
     struct qins_error err;
     const char *path = test_file("refusals");
     struct qn_spool *s = open_spool(path, true, &at);
-    assert_int_equal(qn_spool_open(&second, path, &job, true, &at, &err), QINS_ERR_IO);
+    assert_int_equal(qn_spool_open(&second, path, &job, true, NULL, &at, &err), QINS_ERR_IO);
     assert_null(second);
     qn_spool_destroy(s, false);
-    assert_int_equal(qn_spool_open(&second, path, &other_job, true, &at, &err), QINS_ERR_USAGE);
-    assert_int_equal(qn_spool_open(&second, test_folder, &job, true, &at, &err), QINS_ERR_IO);
+    assert_int_equal(qn_spool_open(&second, path, &other_job, true, NULL, &at, &err),
+                     QINS_ERR_USAGE);
+    assert_int_equal(qn_spool_open(&second, test_folder, &job, true, NULL, &at, &err), QINS_ERR_IO);
     s = open_spool(path, true, &at);
     struct qn_sink *sink = qn_spool_sink(s);
     assert_int_not_equal(sink->end(sink, &err), QINS_OK);
@@ -172,7 +173,7 @@ static void foreign_file(void **state)
         struct qins_error err;
         struct qn_buf after = {0};
         leave(path, text, strlen(text));
-        assert_int_equal(qn_spool_open(&s, path, &job, i % 2, &at, &err), QINS_ERR_USAGE);
+        assert_int_equal(qn_spool_open(&s, path, &job, i % 2, NULL, &at, &err), QINS_ERR_USAGE);
         assert_null(s);
         test_ok(qn_read_whole(path, 1 << 20, &after, &err), &err);
         assert_int_equal(after.size, strlen(text));
@@ -196,7 +197,7 @@ static void head_that_never_came(void **state)
         struct qn_spool *s;
         struct qins_error err;
         leave(path, cases[i].data, cases[i].size);
-        test_ok(qn_spool_open(&s, path, &job, true, &at, &err), &err);
+        test_ok(qn_spool_open(&s, path, &job, true, NULL, &at, &err), &err);
         assert_int_equal(at.tensors_done, 0);
         qn_spool_destroy(s, true);
     }
@@ -269,9 +270,62 @@ static void damage_before_replay(void **state)
     qn_spool_destroy(s, true);
 }
 
+struct watch {
+    atomic_bool stop;
+    uint64_t calls, done, total;
+};
+
+static void watch_progress(void *ctx, const char *what, const char *unit, uint64_t done,
+                           uint64_t total)
+{
+    struct watch *w = ctx;
+    assert_non_null(what);
+    assert_null(unit);
+    assert_true(done > w->done && done <= total);
+    w->calls++;
+    w->done = done;
+    w->total = total;
+    atomic_store(&w->stop, w->calls == 2);
+}
+
+/* Going over a spool tells how far it is and stops when asked to; nothing of it is lost. */
+static void interrupted(void **state)
+{
+    (void)state;
+    struct qn_spool_state at;
+    struct qins_error err;
+    struct qn_spool *s = NULL;
+    struct record got = record_new();
+    struct watch w = {.calls = 0};
+    const struct qn_monitor monitor = {.progress = watch_progress, .ctx = &w, .stop = &w.stop};
+    const char *path = test_file("interrupted");
+    write_whole_spool(path);
+    struct qn_buf before = {0}, after = {0};
+    test_ok(qn_read_whole(path, 1 << 20, &before, &err), &err);
+    assert_int_equal(qn_spool_open(&s, path, &job, true, &monitor, &at, &err),
+                     QINS_ERR_INTERRUPTED);
+    assert_null(s);
+    assert_int_equal(w.calls, 2);
+    assert_int_equal(w.total, before.size);
+    w.done = 0; /* goes on counting calls: is not stopped again */
+    atomic_store(&w.stop, false);
+    test_ok(qn_spool_open(&s, path, &job, true, &monitor, &at, &err), &err);
+    assert_int_equal(w.done, w.total);
+    w = (struct watch){.calls = 0};
+    assert_int_equal(qn_spool_replay(s, &got.sink, &err), QINS_ERR_INTERRUPTED);
+    qn_spool_destroy(s, false);
+    test_ok(qn_read_whole(path, 1 << 20, &after, &err), &err);
+    assert_int_equal(after.size, before.size);
+    assert_memory_equal(after.data, before.data, before.size);
+    qn_buf_finish(&got.heard);
+    qn_buf_finish(&before);
+    qn_buf_finish(&after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interrupted),
         cmocka_unit_test(plain),
         cmocka_unit_test(refusals),
         cmocka_unit_test(foreign_file),
