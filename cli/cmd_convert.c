@@ -3,6 +3,20 @@
 #include "convert/convert.h"
 #include "core/file.h"
 
+static void print_part(const json_t *report)
+{
+    char a[64], b[64];
+    cli_print("part %.0f of %.0f: %s -> %s, ", cli_number(report, "part"),
+              cli_number(report, "parts"),
+              cli_bytes(cli_number(report, "input_bytes"), a, sizeof a),
+              cli_bytes(cli_number(report, "part_bytes"), b, sizeof b));
+    if (json_is_true(json_object_get(report, "was_there")))
+        cli_print("there already\n");
+    else
+        cli_print("%.2f s (%.0f MB/s)\n", cli_number(report, "seconds"),
+                  cli_number(report, "mb_per_s"));
+}
+
 static enum qins_status print_table(const json_t *report, struct qins_error *err)
 {
     static const char *const heads[] = {"tensor", "dtype",       "shape",
@@ -11,6 +25,10 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     const json_t *tensor;
     size_t i;
     char a[512], b[64], d[64];
+    if (json_object_get(report, "part")) {
+        print_part(report);
+        return QINS_OK;
+    }
     cli_table_begin(&t, "lllrrl", heads);
     json_array_foreach(json_object_get(report, "tensors"), i, tensor)
     {
@@ -72,6 +90,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = cli_rounding(c, &options.rounding, &given, err);
     if (st == QINS_OK)
         st = cli_plan_options(c, &options.plan, err);
+    if (st == QINS_OK)
+        st = cli_shard(c, &options.shard, err);
     if (options.calibration && !options.plan_file && !given)
         options.rounding = QN_ROUND_FEEDBACK;
     if (st == QINS_OK)
@@ -88,7 +108,8 @@ const struct cli_verb cli_convert = {
     .usage = "convert PATH -o OUT.qins [options]",
     .example = "qins convert model/ -o model.qins --bits 6 --codec huffman",
     .options = {OPT_OUTPUT, OPT_LOSSLESS, OPT_BITS, OPT_CODEC, OPT_GROUP, OPT_KAPPA, OPT_CLIP,
-                OPT_GRID, OPT_PLAN, OPT_CALIBRATION, OPT_ROUNDING, OPT_TRANSPORT, OPT_RESUME},
+                OPT_GRID, OPT_PLAN, OPT_CALIBRATION, OPT_ROUNDING, OPT_TRANSPORT, OPT_RESUME,
+                OPT_SHARD},
     .help = {{OPT_TRANSPORT, "layers that the archive's model is to run natively"}},
     .n_operands = 1,
     .needs_output = true,

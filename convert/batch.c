@@ -47,8 +47,6 @@ enum qins_status qn_encoder_init(struct qn_encoder *e, struct qn_checkpoint *sou
     e->slot = calloc(e->slots, sizeof *e->slot);
     if (!e->slot)
         return qn_fail_memory(err);
-    for (size_t i = 0; i < source->tensors.count; i++)
-        e->total += source->tensors.items[i].n_bytes;
     return qn_workspace_pool_init(&e->pool, threads, err);
 }
 
@@ -89,7 +87,7 @@ static uint64_t count_chunks(const void *ctx, size_t i)
     const enum sweep sweep = sweep_of(f, &i);
     const struct qn_batch *b = f->batch[sweep];
     if (sweep == SWEEP_ENCODE)
-        return b->units[i].t.layout.n_chunks - b->units[i].chunks_done;
+        return b->units[i].chunks_end - b->units[i].chunks_done;
     const struct qn_look *l = &b->looks[i];
     bool needed =
         sweep == SWEEP_ABS_MAX ? qn_needs_abs_max(l->rows.line) : qn_needs_search(l->rows.line);

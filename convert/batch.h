@@ -17,7 +17,8 @@ struct qn_look;
 struct qn_unit {
     struct qn_archive_tensor t; /* its name belongs to the checkpoint, its blocks to it */
     size_t index;               /* in the checkpoint */
-    uint64_t chunks_done;       /* by an earlier run */
+    uint64_t chunks_done;       /* by an earlier run, or for another part to do */
+    uint64_t chunks_end;        /* behind the last one to be coded; looks go over all of them */
     struct qn_look *looks;      /* one, or one a block: its batch's */
     bool settled;               /* kappa, clip and scale are fixed */
     bool begun;                 /* the sink knows it */

@@ -56,6 +56,9 @@ double qn_output_sync_seconds(void);
  * which comes after the rename, cannot fail the output: the file is complete and in place, and
  * all that is uncertain is whether the rename survives a crash of the system. */
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err);
+/* The same for a file that is no qn_output: fsyncs FD, which is open on TEMP and stays open, and
+ * renames it to FINAL, in the same folder. */
+enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err);
 /* Removes the temporary file; does nothing after a commit or on a zeroed *o. */
 void qn_output_abandon(struct qn_output *o);
 /* Removes temporary files of all outputs not yet committed. Async-signal-safe: for a handler

@@ -175,26 +175,39 @@ static int sync_timed(int fd)
     return rc;
 }
 
-enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
+/* fsync, rename, fsync the folder; CLOSES: closes FD before the rename, whatever comes of it. */
+static enum qins_status publish(int fd, bool closes, const char *temp, const char *final,
+                                struct qins_error *err)
 {
     int folder = -1;
-    enum qins_status st = open_folder(o->final_path, &folder, err);
-    if (st == QINS_OK && sync_timed(o->fd) != 0)
-        st = qn_fail_errno(err, o->final_path, "fsync");
-    if (close(o->fd) != 0 && st == QINS_OK)
-        st = qn_fail_errno(err, o->final_path, "close");
+    enum qins_status st = open_folder(final, &folder, err);
+    if (st == QINS_OK && sync_timed(fd) != 0)
+        st = qn_fail_errno(err, final, "fsync");
+    if (closes && close(fd) != 0 && st == QINS_OK)
+        st = qn_fail_errno(err, final, "close");
+    if (st == QINS_OK && rename(temp, final) != 0)
+        st = qn_fail_errno(err, final, "rename");
+    if (st == QINS_OK && folder >= 0)
+        (void)sync_timed(folder); /* the rename stands all the same: see core/file.h */
+    if (folder >= 0)
+        close(folder);
+    return st;
+}
+
+enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err)
+{
+    return publish(fd, false, temp, final, err);
+}
+
+enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
+{
+    enum qins_status st = publish(o->fd, true, o->temp_path, o->final_path, err);
     o->fd = -1;
-    if (st == QINS_OK && rename(o->temp_path, o->final_path) != 0)
-        st = qn_fail_errno(err, o->final_path, "rename");
     if (st == QINS_OK) {
         forget(o->pending);
         free(o->temp_path);
         o->temp_path = NULL;
-        if (folder >= 0)
-            (void)sync_timed(folder); /* the rename stands all the same: see core/file.h */
     }
-    if (folder >= 0)
-        close(folder);
     qn_output_abandon(o);
     return st;
 }

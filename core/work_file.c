@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* Offsets in a head, in bytes. */
-enum { HEAD_VERSION = 8, HEAD_JOB = 16, HEAD_HASH = 32 };
+enum { HEAD_VERSION = 8, HEAD_HASH = 32 };
 
 /* A frame's two hashes are the last of what is before its body. */
 enum { HASH_SIZE = 8 };
@@ -20,7 +20,7 @@ struct qn_work_head qn_work_head(const char magic[QN_WORK_MAGIC_SIZE], uint32_t 
     struct qn_work_head head = {{0}};
     memcpy(head.bytes, magic, QN_WORK_MAGIC_SIZE);
     qn_store32(head.bytes + HEAD_VERSION, version);
-    memcpy(head.bytes + HEAD_JOB, job->bytes, sizeof job->bytes);
+    memcpy(head.bytes + QN_WORK_JOB_AT, job->bytes, sizeof job->bytes);
     qn_store64(head.bytes + HEAD_HASH, qn_hash64(head.bytes, HEAD_HASH));
     return head;
 }
@@ -131,22 +131,35 @@ static enum qins_status damaged(const struct qn_file *f, const struct qn_work_fr
                       frame->of);
 }
 
+enum qins_status qn_work_file_read_head(const struct qn_file *f, const struct qn_work_frame *frame,
+                                        uint64_t at, uint8_t *head, uint64_t *body_size,
+                                        struct qins_error *err)
+{
+    const size_t hash_at = frame->size - HASH_SIZE;
+    if (f->size - at < frame->size)
+        return qn_fail_at(err, QINS_ERR_FORMAT, f->path, NULL, (int64_t)at, "%s's end is torn",
+                          frame->of);
+    *body_size = 0;
+    enum qins_status st = qn_file_read(f, at, head, frame->size, err);
+    if (st != QINS_OK)
+        return st;
+    *body_size = qn_load64(head + frame->body_size_at);
+    if (memcmp(head, frame->magic, sizeof frame->magic) != 0 ||
+        qn_load64(head + hash_at) != qn_hash64(head, hash_at) ||
+        *body_size > f->size - at - frame->size || *body_size >= SIZE_MAX)
+        return damaged(f, frame, at, err);
+    return QINS_OK;
+}
+
 enum qins_status qn_work_file_read(const struct qn_file *f, const struct qn_work_frame *frame,
                                    uint64_t at, uint8_t *head, struct qn_buf *body,
                                    struct qins_error *err)
 {
-    const size_t hash_at = frame->size - HASH_SIZE, body_hash_at = hash_at - HASH_SIZE;
-    if (f->size - at < frame->size)
-        return qn_fail_at(err, QINS_ERR_FORMAT, f->path, NULL, (int64_t)at, "%s's end is torn",
-                          frame->of);
-    enum qins_status st = qn_file_read(f, at, head, frame->size, err);
+    const size_t body_hash_at = frame->size - 2 * HASH_SIZE;
+    uint64_t size = 0;
+    enum qins_status st = qn_work_file_read_head(f, frame, at, head, &size, err);
     if (st != QINS_OK)
         return st;
-    const uint64_t size = qn_load64(head + frame->body_size_at);
-    if (memcmp(head, frame->magic, sizeof frame->magic) != 0 ||
-        qn_load64(head + hash_at) != qn_hash64(head, hash_at) ||
-        size > f->size - at - frame->size || size >= SIZE_MAX)
-        return damaged(f, frame, at, err);
     body->size = 0;
     st = qn_buf_reserve(body, (size_t)size + 1, err);
     if (st == QINS_OK && size)

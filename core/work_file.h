@@ -11,7 +11,7 @@
 #include "core/file.h"
 
 /* All of this from one thread at a time. */
-enum { QN_WORK_HEAD_SIZE = 40, QN_WORK_MAGIC_SIZE = 8 };
+enum { QN_WORK_HEAD_SIZE = 40, QN_WORK_MAGIC_SIZE = 8, QN_WORK_JOB_AT = 16 };
 
 struct qn_work_head {
     uint8_t bytes[QN_WORK_HEAD_SIZE];
@@ -41,6 +41,12 @@ enum qins_status qn_work_file_head(const struct qn_file *f, struct qn_work_head 
  * but zeros, as a power loss leaves it. f->size becomes that of the head. */
 enum qins_status qn_work_file_begin(struct qn_file *f, const struct qn_work_head *head,
                                     struct qins_error *err);
+/* Reads the head of the frame at AT, which is at most f->size, into HEAD (frame->size bytes). Its
+ * body is BODY_SIZE bytes, which are there; what they are is not looked at. QINS_ERR_FORMAT where
+ * no frame begins or its body is cut short. */
+enum qins_status qn_work_file_read_head(const struct qn_file *f, const struct qn_work_frame *frame,
+                                        uint64_t at, uint8_t *head, uint64_t *body_size,
+                                        struct qins_error *err);
 /* Reads the frame at AT, which is at most f->size: its head into HEAD (frame->size bytes), its body
  * in place of what is in *body. The next one begins at AT + frame->size + body->size.
  * QINS_ERR_FORMAT, with *body undefined, where there is no whole frame. */

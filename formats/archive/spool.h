@@ -6,6 +6,7 @@
 #include "core/thread.h"
 #include "formats/archive/sink.h"
 
+struct qn_part_info;
 struct qn_spool; /* its first member is a struct qn_sink */
 
 /* How far an existing spool got. A tensor that was begun has its record in `open_tensor`. */
@@ -27,8 +28,24 @@ struct qn_spool_state {
 enum qins_status qn_spool_open(struct qn_spool **out, const char *path, const struct qn_digest *job,
                                bool resume, const struct qn_monitor *monitor,
                                struct qn_spool_state *state, struct qins_error *err);
+/* The same for a part of a model (part.h), of which PART says which: an existing one is continued.
+ * What its sink is given, from the range's first chunk to its last, is the work of that part: a
+ * tensor of which other parts have some is begun and ended like any other. chunks_done counts from
+ * the tensor's beginning. */
+enum qins_status qn_spool_open_part(struct qn_spool **out, const char *path,
+                                    const struct qn_part_info *part,
+                                    const struct qn_monitor *monitor, struct qn_spool_state *state,
+                                    struct qins_error *err);
 struct qn_sink *qn_spool_sink(struct qn_spool *s);
-/* Feeds all records, in order, to another sink. Every payload is checked against its frame. */
+/* Of a part, before its first tensor: writes those attachments that are not there yet. LIST has as
+ * many as PART said. */
+enum qins_status qn_spool_attach(struct qn_spool *s, const struct qn_attachment_list *list,
+                                 struct qins_error *err);
+/* Of a part, behind its last tensor: closes it with its last frame, syncs it, and renames it to
+ * PATH. The lock is kept until qn_spool_destroy(), which must not remove it any more. */
+enum qins_status qn_spool_complete(struct qn_spool *s, const char *path, struct qins_error *err);
+/* Feeds all records of a model, in order, to another sink. Every payload is checked against its
+ * frame. */
 enum qins_status qn_spool_replay(struct qn_spool *s, struct qn_sink *to, struct qins_error *err);
 /* Closes; REMOVE deletes the file. Accepts NULL. */
 void qn_spool_destroy(struct qn_spool *s, bool remove);
