@@ -33,7 +33,8 @@ static const struct kind {
     {"6-bit bitpack", 6, QN_CODEC_BITPACK, false, {0, 0}},
     {"8-bit huffman", 8, QN_CODEC_HUFFMAN, false, {400, 750}},
     {"8-bit tans", 8, QN_CODEC_TANS, false, {400, 750}},
-    {"lossless", 8, QN_CODEC_COUNT, true, {0, 0}},
+    {"lossless huffman", 8, QN_CODEC_HUFFMAN, true, {0, 0}},
+    {"lossless tans", 8, QN_CODEC_TANS, true, {0, 0}},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

@@ -53,7 +53,7 @@ static enum qins_status stay_lossless(struct qn_plan_work *w, size_t index, cons
     qn_plan_access(w, t, &access);
     p->line = (struct qn_plan_line){
         .content = QN_CONTENT_LOSSLESS,
-        .codec = qn_lossless_codec(t->n_elements),
+        .codec = QN_CODEC_HUFFMAN,
         .group_kind = QN_GROUP_TENSOR,
         .access_class =
             qn_classify(&w->policy, rule ? rule->treatment : QN_TREAT_AUTO, access.touches),

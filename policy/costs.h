@@ -10,7 +10,7 @@
 
 struct qn_costs {
     double decode_ns[QN_CODEC_COUNT]; /* an element, to float32, one thread; 0: not known */
-    double lossless_ns;               /* an F32 element of planes coded by tans */
+    double lossless_ns;               /* an F32 element of Huffman-coded planes */
     double memory_ns;                 /* an F32 element copied */
     struct qn_digest fingerprint;     /* of the JSON that it came from */
 };

@@ -122,12 +122,12 @@ static const char *lossless_reason(const struct qn_tensor *t, const struct qn_pl
     return NULL;
 }
 
-static void plan_lossless(const struct qn_tensor *t, const struct qn_plan_options *o,
-                          const char *reason, struct qn_plan_line *out)
+static void plan_lossless(const struct qn_plan_options *o, const char *reason,
+                          struct qn_plan_line *out)
 {
     bool chosen = o->codec != QN_CODEC_COUNT && o->codec != QN_CODEC_BITPACK;
     out->content = QN_CONTENT_LOSSLESS;
-    out->codec = chosen ? o->codec : qn_lossless_codec(t->n_elements);
+    out->codec = chosen ? o->codec : QN_CODEC_HUFFMAN;
     snprintf(out->reason, sizeof out->reason, "%s", reason);
 }
 
@@ -200,7 +200,7 @@ void qn_default_plan(const struct qn_tensor *t, const struct qn_plan_options *o,
     const char *reason = lossless_reason(t, o, role);
     *out = (struct qn_plan_line){.group_kind = QN_GROUP_TENSOR, .access_frequency = -1.0};
     if (reason)
-        plan_lossless(t, o, reason, out);
+        plan_lossless(o, reason, out);
     else
         plan_quantised(t, o, role, out);
 }

@@ -8,17 +8,15 @@ enum {
     QN_DEFAULT_BITS = 8,
     QN_MIN_BITS = 2,
     QN_MAX_BITS = 12,
-    QN_MIN_QUANTISED = 4096,    /* elements; a smaller tensor stays lossless */
-    QN_MIN_ROW = 16,            /* elements; shorter rows would spend too much on their scales */
-    QN_LOSSLESS_TANS = 1 << 16, /* elements; the tables of smaller tensors would cost more than that
-                                   coder saves */
+    QN_MIN_QUANTISED = 4096, /* elements; a smaller tensor stays lossless */
+    QN_MIN_ROW = 16,         /* elements; shorter rows would spend too much on their scales */
 };
 
 /* What the user may override; qn_plan_options_init() gives the defaults. */
 struct qn_plan_options {
     bool lossless;          /* everything */
     unsigned bits;          /* QN_MIN_BITS ... QN_MAX_BITS */
-    enum qn_codec_id codec; /* QN_CODEC_COUNT: bitpack for codes, for lossless as below */
+    enum qn_codec_id codec; /* QN_CODEC_COUNT: bitpack for codes, huffman for lossless */
     bool group_given;       /* the next two are the user's word */
     enum qn_group_kind group_kind;
     uint64_t group;    /* elements, QN_GROUP_BLOCK only */
@@ -32,12 +30,6 @@ enum qn_tensor_role { QN_ROLE_OTHER, QN_ROLE_NORM, QN_ROLE_BIAS, QN_ROLE_EMBEDDI
 void qn_plan_options_init(struct qn_plan_options *o);
 /* QINS_ERR_USAGE if the options are out of range or contradict each other. */
 enum qins_status qn_plan_options_check(const struct qn_plan_options *o, struct qins_error *err);
-
-/* The coder of N lossless elements. */
-static inline enum qn_codec_id qn_lossless_codec(uint64_t n)
-{
-    return n < QN_LOSSLESS_TANS ? QN_CODEC_HUFFMAN : QN_CODEC_TANS;
-}
 
 enum qn_tensor_role qn_role_of(const char *name);
 

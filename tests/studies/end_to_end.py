@@ -183,7 +183,7 @@ def groups(source, d, quantize):
     for name, options, needs in (("8 bits, bit-packed", ["--codec", "bitpack"], []),
                                  ("8 bits, tans", ["--codec", "tans"], []),
                                  ("plan, 6 bits", ["--plan", plan], [plan]),
-                                 ("lossless", ["--lossless"], [])):
+                                 ("lossless, tans", ["--lossless", "--codec", "tans"], [])):
         archive, restored = d / f"{name}.qins", d / "restored"
         found = [(f"qins convert, {name}", [qins, "convert", source, "-o", archive, *options, *threads], archive,
                   needs),
@@ -196,8 +196,9 @@ def groups(source, d, quantize):
             found.insert(0, ("qins plan, 6 bits, archive policy",
                              [qins, "plan", source, "--policy", "archive", "--target-bits", 6, "-o", plan, *threads],
                              plan, []))
-        if name == "lossless" and quantize:
-            found.append(("qins restore, lossless, to GGUF", [qins, "restore", archive, "-o", gguf, *threads], gguf,
+        if name == "lossless, tans" and quantize:
+            found.append(("qins restore, lossless, tans, to GGUF",
+                          [qins, "restore", archive, "-o", gguf, *threads], gguf,
                           [archive]))
         yield found
     if quantize:
