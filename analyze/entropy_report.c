@@ -22,7 +22,8 @@ static enum qins_status open_inputs(struct qn_report_builder *b, const char *pat
     if (st == QINS_OK)
         st = qn_source_run(b->source, NULL, o->threads, b->monitor, &b->fingerprint, err);
     if (st == QINS_OK && o->calibration) {
-        st = qn_calibration_open(&b->calibration, o->calibration, false, b->monitor, err);
+        st = qn_calibration_open(&b->calibration, o->calibration, QN_CALIBRATION_WHOLE, b->monitor,
+                                 err);
         b->has_calibration = st == QINS_OK;
     }
     if (st == QINS_OK && o->plan) {

@@ -90,7 +90,9 @@ static enum qins_status read_options(const struct cli *c, struct qn_calibrate_op
     }
     o->sample.gram = c->value[OPT_GRAM] != NULL;
     o->sensitivity = c->value[OPT_SENSITIVITY] != NULL;
-    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
+    enum qins_status st = cli_shard(c, &o->shard, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_KEEP_ROWS, 0, MOST_ROWS, &keep, err);
     if (st == QINS_OK)
@@ -118,13 +120,12 @@ static enum qins_status refuse(const struct cli *c, const char *with,
 static enum qins_status merge(const struct cli *c, json_t **report, struct qins_error *err)
 {
     static const enum cli_option_id others[] = {
-        OPT_TEXT, OPT_IDS,       OPT_TOKENIZER,   OPT_CONTEXT, OPT_TOKENS,      OPT_SEED,
-        OPT_GRAM, OPT_KEEP_ROWS, OPT_SENSITIVITY, OPT_RESUME,  OPT_ACTIVATIONS, OPT_HELP};
+        OPT_TEXT,        OPT_IDS,   OPT_TOKENIZER, OPT_CONTEXT,     OPT_TOKENS,
+        OPT_SEED,        OPT_GRAM,  OPT_KEEP_ROWS, OPT_SENSITIVITY, OPT_RESUME,
+        OPT_ACTIVATIONS, OPT_SHARD, OPT_HELP};
     enum qins_status st = refuse(c, "merge", others, err);
     if (st == QINS_OK && c->operand[0])
         st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
-    if (st == QINS_OK && c->n_list < 2)
-        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes two files or more");
     return st == QINS_OK ? qn_calibrate_merge(c->list, c->n_list, c->value[OPT_OUTPUT], &c->monitor,
                                               report, err)
                          : st;
@@ -132,8 +133,9 @@ static enum qins_status merge(const struct cli *c, json_t **report, struct qins_
 
 static enum qins_status calibrate(const struct cli *c, json_t **report, struct qins_error *err)
 {
-    static const enum cli_option_id others[] = {
-        OPT_TEXT, OPT_IDS, OPT_TOKENIZER, OPT_SENSITIVITY, OPT_TOKENS, OPT_RESUME, OPT_HELP};
+    static const enum cli_option_id others[] = {OPT_TEXT,        OPT_IDS,    OPT_TOKENIZER,
+                                                OPT_SENSITIVITY, OPT_TOKENS, OPT_RESUME,
+                                                OPT_SHARD,       OPT_HELP};
     struct qn_calibrate_options o;
     const char *activations = c->value[OPT_ACTIVATIONS];
     enum qins_status st = read_options(c, &o, err);
@@ -155,7 +157,9 @@ static enum qins_status calibrate(const struct cli *c, json_t **report, struct q
 
 static enum qins_status run(struct cli *c, struct qins_error *err)
 {
-    enum qins_status st = cli_check_writable(c->value[OPT_OUTPUT], err);
+    /* A part goes beside what is named, where nothing has to be writable but its folder. */
+    enum qins_status st =
+        c->value[OPT_SHARD] ? QINS_OK : cli_check_writable(c->value[OPT_OUTPUT], err);
     if (st == QINS_OK)
         st = c->value[OPT_MERGE] ? merge(c, &c->report, err) : calibrate(c, &c->report, err);
     return st;
@@ -169,8 +173,8 @@ const struct cli_verb cli_calibrate = {
                    "calibrate [MODEL] --activations FILE -o OUT.h5 [options]"},
     .example = "qins calibrate model/ --text sample.txt --keep-rows 1024 -o calibration.h5",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TOKENS, OPT_CONTEXT, OPT_GRAM, OPT_KEEP_ROWS,
-                OPT_SENSITIVITY, OPT_SEED, OPT_RESUME, OPT_MERGE, OPT_ACTIVATIONS, OPT_TOKENIZER,
-                OPT_IDS},
+                OPT_SENSITIVITY, OPT_SEED, OPT_RESUME, OPT_SHARD, OPT_MERGE, OPT_ACTIVATIONS,
+                OPT_TOKENIZER, OPT_IDS},
     .help = {{OPT_TEXT, "one text or more; FILE... ends at the next option"},
              {OPT_SEED, "which rows are kept (default 0)"},
              {OPT_RESUME, "go on from OUT.part, which an interrupted run leaves"}},

@@ -82,7 +82,12 @@ static enum qins_status cut_windows(struct qn_calibrating *job, struct qins_erro
     enum qins_status st = qn_windows_init(&job->windows, &source, &job->c.options, err);
     if (st != QINS_OK)
         return st;
-    job->c.tokens = corpus->ids.count;
+    if (job->o->shard.count > 0)
+        st = qn_calibrate_part_cut(job, err);
+    if (st != QINS_OK)
+        return st;
+    for (size_t i = 0; i < job->windows.n; i++)
+        job->c.tokens += job->windows.items[i].n;
     job->c.windows = job->windows.n;
     const size_t n = job->windows.n_kept;
     job->c.kept = calloc(n + 1, sizeof *job->c.kept);
@@ -159,6 +164,10 @@ static enum qins_status digest_job(struct qn_calibrating *job, struct qins_error
         uint64_t end = job->pass_end[i];
         qn_hasher_add(h, &end, sizeof end);
     }
+    if (c->part.shard.count > 0) {
+        qn_hasher_add(h, c->part.job.bytes, sizeof c->part.job.bytes);
+        qn_hasher_add(h, &c->part.shard, sizeof c->part.shard);
+    }
     job->c.progress.job = qn_hasher_digest(h);
     qn_hasher_destroy(h);
     return QINS_OK;
@@ -182,7 +191,7 @@ static enum qins_status prepare(struct qn_calibrating *job, struct qins_error *e
     if (st == QINS_OK)
         st = digest_job(job, err);
     job->threads = 1;
-    if (st == QINS_OK && !job->c.options.gram)
+    if (st == QINS_OK && !job->c.options.gram && job->windows.n > 0)
         job->threads =
             job->windows.n < job->o->threads ? (unsigned)job->windows.n : job->o->threads;
     return st;
@@ -210,6 +219,17 @@ static enum qins_status run(struct qn_calibrating *job, struct qins_error *err)
     return st == QINS_ERR_INTERRUPTED ? qn_calibrate_interrupted(job, err) : st;
 }
 
+/* A part that is there already is left as it is. */
+static enum qins_status run_part(struct qn_calibrating *job, struct qins_error *err)
+{
+    bool there = false;
+    enum qins_status st = qn_calibrate_part_begin(job, &there, err);
+    if (st == QINS_OK && !there)
+        st = run(job, err);
+    qn_calibrate_part_end(job);
+    return st;
+}
+
 static void finish(struct qn_calibrating *job)
 {
     qn_large_store_finish(&job->store);
@@ -231,7 +251,7 @@ static bool complete_report(const struct qn_calibrating *job, json_t *report)
     for (size_t i = 0; i < corpus->n_texts && good; i++)
         good = json_array_append_new(paths, qn_json_text(corpus->texts[i])) == 0;
     good = json_object_set_new(report, "text_paths", paths) == 0 && good;
-    if (job->o->sensitivity)
+    if (job->o->sensitivity && job->c.n_sensitivities > 0)
         good = json_object_set_new(json_object_get(report, "sensitivity"), "seconds",
                                    qn_json_real(job->measuring_took)) == 0 &&
                good;
@@ -248,13 +268,14 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
                                  .o = o,
                                  .monitor = monitor,
                                  .out = out,
+                                 .work = {.fd = -1},
                                  .lock = PTHREAD_MUTEX_INITIALIZER};
     if (monitor)
         job.silent.stop = monitor->stop;
     const double begun = qn_seconds();
     enum qins_status st = prepare(&job, err);
     if (st == QINS_OK)
-        st = run(&job, err);
+        st = o->shard.count > 0 ? run_part(&job, err) : run(&job, err);
     if (st == QINS_OK && report) {
         const double took = qn_seconds() - begun - job.measuring_took;
         *report = qn_calibrate_report(&job.c, out, o->threads, took,
@@ -290,15 +311,24 @@ enum qins_status qn_calibrate(const char *model, const char *out,
     struct qn_model *m = NULL;
     struct qn_corpus corpus = {0};
     struct qn_corpus_options texts = options->corpus;
-    enum qins_status st = refuse_inputs(model, out, options, err);
+    struct qn_calibrate_options o = *options;
+    char *part = o.shard.count > 0 ? qn_shard_path(out, &o.shard, err) : NULL;
+    enum qins_status st = o.shard.count > 0 && !part ? QINS_ERR_MEMORY : QINS_OK;
+    if (part) {
+        out = part;
+        o.resume = true;
+    }
+    if (st == QINS_OK)
+        st = refuse_inputs(model, out, options, err);
     texts.monitor = monitor;
     if (st == QINS_OK)
         st = qn_model_open_plain(&m, model, options->threads, monitor, err);
     if (st == QINS_OK)
         st = qn_corpus_open(&corpus, m, &texts, err);
     if (st == QINS_OK)
-        st = qn_calibrate_corpus(m, &corpus, out, options, monitor, report, err);
+        st = qn_calibrate_corpus(m, &corpus, out, &o, monitor, report, err);
     qn_corpus_finish(&corpus);
     qn_model_destroy(m);
+    free(part);
     return st;
 }

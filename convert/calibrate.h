@@ -9,6 +9,8 @@ struct qn_calibrate_options {
     struct qn_corpus_options corpus;
     struct qn_calibration_options sample; /* context 0: as qn_window_size() has it */
     bool resume;                          /* continue from OUT.part if it is there */
+    struct qn_shard shard;                /* which windows, and into which file beside OUT; one
+                                             that is cut is resumed in any case */
     unsigned threads;                     /* >= 1; the file does not depend on it */
     double checkpoint_seconds; /* between two copies to OUT.part; 0: 30; < 0: all the time */
     bool sensitivity;          /* measure sensitivities too, */
@@ -19,7 +21,10 @@ struct qn_calibrate_options {
 
 #define QN_CALIBRATE_LARGE (UINT64_C(1) << 30)
 
-/* Runs the texts through the model at MODEL and writes OUT. While it runs, OUT.part holds what is
+/* Runs the texts through the model at MODEL and writes OUT, or a part of it under its own name
+ * (qn_shard_path()): nothing is done where that part of the same job is there already, with a
+ * notice; one of another job is QINS_ERR_USAGE, one that another process works on QINS_ERR_IO.
+ * While it runs, OUT.part holds what is
  * done so far, unless one is there that is not to be continued: that one is left alone. *report
  * (schema qins/calibrate/1; may be NULL) belongs to the caller. Errors: QINS_ERR_USAGE where OUT
  * is an input or OUT.part belongs to another job, both named; QINS_ERR_FORMAT where activations
@@ -38,7 +43,9 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
                                      struct qins_error *err);
 
 /* Joins calibrations of one model with one set of options; QINS_ERR_UNSUPPORTED for others,
- * naming what differs. */
+ * naming what differs. Where files are parts, all of them must be, of one job (else
+ * QINS_ERR_UNSUPPORTED), and each part must be there once (else QINS_ERR_USAGE); what comes of them
+ * is what a run that was not cut would have made. */
 enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const char *out,
                                     const struct qn_monitor *monitor, json_t **report,
                                     struct qins_error *err);

@@ -1,11 +1,13 @@
 /* What the parts of a calibration share: calibrate.c, calibrate_taps.c, calibrate_pass.c,
- * calibrate_large.c, calibrate_resume.c, calibrate_report.c. */
+ * calibrate_large.c, calibrate_part.c, calibrate_parts.c, calibrate_resume.c,
+ * calibrate_report.c. */
 #ifndef QINS_CONVERT_CALIBRATE_JOB_H
 #define QINS_CONVERT_CALIBRATE_JOB_H
 
 #include "convert/calibrate.h"
 #include "convert/gram.h"
 #include "convert/windows.h"
+#include "core/work_file.h"
 #include "model/kernels.h"
 #include "model/session.h"
 
@@ -81,6 +83,7 @@ struct qn_calibrating {
     struct qn_tap_slot *slots;
     unsigned n_slots;
 
+    struct qn_file work;                  /* of a part: what is locked; no path: nothing is */
     bool keep;                            /* OUT.part is ours */
     bool resumed;                         /* from it */
     double saved, saving_took;            /* seconds */
@@ -136,6 +139,17 @@ enum qins_status qn_large_add_gram(struct qn_gram *g, struct qn_calibration_file
 void qn_large_read(const struct qn_calibrating *job, size_t point, enum qn_large what,
                    uint64_t first, uint64_t count, void *dst);
 
+/* calibrate_part.c: of a calibration that is cut by windows. */
+/* Says what the part is of and leaves its windows; those of all texts have been listed. */
+enum qins_status qn_calibrate_part_cut(struct qn_calibrating *job, struct qins_error *err);
+/* Locks OUT.part, unless OUT is there already: *there, and job->c holds its figures. */
+enum qins_status qn_calibrate_part_begin(struct qn_calibrating *job, bool *there,
+                                         struct qins_error *err);
+/* Shows that the work goes on. */
+void qn_calibrate_part_beat(const struct qn_calibrating *job);
+/* Gives up the lock; nothing is left of work that was finished or had not begun. */
+void qn_calibrate_part_end(struct qn_calibrating *job);
+
 /* calibrate_resume.c: files of work in progress. */
 enum qins_status qn_calibrate_resume(struct qn_calibrating *job, struct qins_error *err);
 /* Brings OUT.part up to date; MONITOR may stop it, which leaves it as it was. */
@@ -158,6 +172,15 @@ enum qins_status qn_calibrate_touches(struct qn_calibrating *job, struct qins_er
 enum qins_status qn_calibrate_pass(struct qn_calibrating *job, struct qins_error *err);
 /* Measures the sensitivities that are not in job->c yet. */
 enum qins_status qn_calibrate_sensitivity(struct qn_calibrating *job, struct qins_error *err);
+
+/* calibrate_parts.c: the N FILES that are to be joined, called NAMES. Where they are parts, checks
+ * that they are all those of one job and brings both lists into the parts' order; *PARTS. */
+enum qins_status qn_calibrate_parts_check(struct qn_calibration_file *files, const char **names,
+                                          size_t n, bool *parts, struct qins_error *err);
+/* All parts' sensitivities, as one run measures them. C has its access counts. */
+enum qins_status qn_calibrate_parts_sensitivity(struct qn_calibration *c,
+                                                const struct qn_calibration_file *files, size_t n,
+                                                struct qins_error *err);
 
 /* calibrate_report.c: what a calibration holds; schema qins/calibrate/1. Notes parts of the kept
  * rows that are empty. */

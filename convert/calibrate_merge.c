@@ -15,9 +15,10 @@ struct origin {
 };
 
 struct merging {
-    const char *const *names;
+    const char **names; /* [n]: of the files, in their order */
     struct qn_calibration_file *files;
     size_t n;
+    bool parts; /* of one calibration, in order */
     const struct qn_monitor *monitor;
     struct qn_calibration c;
     uint32_t **merged;      /* [n][n_kept of the file]: place in the merged table, or DROPPED */
@@ -31,6 +32,8 @@ static int compare_origins(const void *a, const void *b)
 {
     const struct origin *x = a, *y = b;
     int order = qn_kept_compare(&x->row, &y->row);
+    if (order == 0 && x->file == y->file)
+        return x->index < y->index ? -1 : x->index > y->index;
     return order ? order : x->file < y->file ? -1 : x->file > y->file;
 }
 
@@ -50,6 +53,7 @@ static enum qins_status begin(struct merging *m, struct qins_error *err)
                               : qn_fail_memory(err);
     m->c.tokens = m->c.windows = 0;
     m->c.n_texts = 0;
+    m->c.part = (struct qn_calibration_part){0};
     for (size_t i = 0; i < m->c.n_points; i++)
         m->c.points[i].rows = 0;
     free(text);
@@ -83,7 +87,8 @@ static enum qins_status add_figures(struct merging *m, const struct qn_monitor *
         qn_access_add(&m->c.access, &from->access);
         m->c.tokens += from->tokens;
         m->c.windows += from->windows;
-        st = add_texts(m, from, m->names[f], monitor, err);
+        if (f == 0 || !m->parts) /* parts are of the same texts */
+            st = add_texts(m, from, m->names[f], monitor, err);
     }
     return st;
 }
@@ -256,12 +261,13 @@ static enum qins_status open_all(struct merging *m, const char *out,
     for (size_t i = 0; i < m->n && st == QINS_OK; i++) {
         st = qn_check_stop(monitor, err);
         if (st == QINS_OK)
-            st = qn_calibration_open(&m->files[i], m->names[i], false, monitor, err);
+            st = qn_calibration_open(&m->files[i], m->names[i], QN_CALIBRATION_PARTS_TOO, monitor,
+                                     err);
         if (st == QINS_OK)
             st = qn_calibration_compare(&m->files[0].c, m->names[0], &m->files[i].c, m->names[i],
                                         QINS_ERR_UNSUPPORTED, err);
     }
-    return st;
+    return st == QINS_OK ? qn_calibrate_parts_check(m->files, m->names, m->n, &m->parts, err) : st;
 }
 
 static void finish(struct merging *m)
@@ -272,6 +278,7 @@ static void finish(struct merging *m)
         if (m->merged)
             free(m->merged[i]);
     }
+    free(m->names);
     free(m->files);
     free(m->merged);
     free(m->origins);
@@ -284,18 +291,26 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
                                     struct qins_error *err)
 {
     const double begun = qn_seconds();
-    struct merging m = {
-        .names = files, .n = n, .monitor = monitor, .files = calloc(n, sizeof *m.files)};
+    struct merging m = {.names = calloc(n, sizeof(const char *)),
+                        .n = n,
+                        .monitor = monitor,
+                        .files = calloc(n, sizeof *m.files)};
     const struct qn_large_source source = {read_large, &m};
-    enum qins_status st = m.files ? open_all(&m, out, monitor, err) : qn_fail_memory(err);
+    enum qins_status st = m.files && m.names ? QINS_OK : qn_fail_memory(err);
+    if (st == QINS_OK) {
+        memcpy(m.names, files, n * sizeof *files);
+        st = open_all(&m, out, monitor, err);
+    }
     if (st == QINS_OK)
         st = begin(&m, err);
     if (st == QINS_OK)
         st = add_figures(&m, monitor, err);
-    if (st == QINS_OK) {
+    if (st == QINS_OK && m.parts)
+        st = qn_calibrate_parts_sensitivity(&m.c, m.files, n, err);
+    else if (st == QINS_OK)
         merge_sensitivities(&m);
+    if (st == QINS_OK)
         st = merge_table(&m, err);
-    }
     if (st == QINS_OK)
         st = merge_points(&m, err);
     if (st == QINS_OK)

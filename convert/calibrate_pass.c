@@ -138,6 +138,7 @@ enum qins_status qn_calibrate_sensitivity(struct qn_calibrating *job, struct qin
     struct qn_sensitivity_options o = job->o->measure;
     const double begun = qn_seconds();
     o.threads = job->o->threads;
+    o.shard = job->o->shard;
     o.measured = save_measured;
     o.ctx = job;
     enum qins_status st = qn_calibrate_touches(job, err);

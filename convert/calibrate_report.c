@@ -69,13 +69,23 @@ static json_t *part_report(const struct qn_calibration *c, const struct qn_monit
     for (uint32_t i = 0; i < c->n_kept; i++)
         rows[c->kept[i].part]++;
     for (size_t i = 0; i < N_PARTS; i++) {
-        if (rows[i] == 0 && c->n_kept > 0)
+        if (rows[i] == 0 && c->n_kept > 0 && c->part.shard.count == 0)
             qn_notice(monitor,
                       "no kept row belongs to the %s part: whole windows are dealt out, and there "
                       "are %llu",
                       part_names[i], (unsigned long long)c->windows);
         qn_json_put(&j, part_names[i], count(rows[i]));
     }
+    return j;
+}
+
+/* Which part of a calibration it is. */
+static json_t *part_of_report(const struct qn_calibration_part *p)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "index", count(p->shard.index));
+    qn_json_put(&j, "count", count(p->shard.count));
+    qn_json_put(&j, "windows", count(p->windows));
     return j;
 }
 
@@ -107,6 +117,8 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     qn_json_put(&j, "windows", count(c->windows));
     qn_json_put(&j, "kept_rows", count(c->n_kept));
     qn_json_put(&j, "kept_rows_by_part", part_report(c, monitor));
+    if (c->part.shard.count > 0)
+        qn_json_put(&j, "part", part_of_report(&c->part));
     qn_json_put(&j, "threads", count(threads));
     qn_json_put(&j, "seconds", qn_json_real(seconds));
     qn_json_put(&j, "tokens_per_s", qn_json_real((double)tokens / seconds));

@@ -9,10 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* PASS 0 is OUT.part itself. Work that is not to be kept has other names than what is. */
+/* PASS 0 is OUT.part itself, of a part (convert/calibrate_part.c) OUT.part.0. Work that is not to
+ * be kept has other names than what is. */
 static char *work_path(const struct qn_calibrating *job, size_t pass, struct qins_error *err)
 {
-    if (pass == 0)
+    if (pass == 0 && job->c.part.shard.count == 0)
         return qn_format(err, "%s.part", job->out);
     return qn_format(err, "%s.%s.%zu", job->out, job->keep ? "part" : "pass", pass);
 }
@@ -48,6 +49,7 @@ enum qins_status qn_calibrate_save(struct qn_calibrating *job, const struct qn_m
     enum qins_status st = write_work(job, 0, monitor, err);
     job->saved = qn_seconds();
     job->saving_took = job->saved - begun;
+    qn_calibrate_part_beat(job);
     return st;
 }
 
@@ -111,8 +113,8 @@ static enum qins_status open_passes(struct qn_calibrating *job, struct qn_calibr
     enum qins_status st = QINS_OK;
     for (size_t i = 0; i < job->pass && st == QINS_OK; i++) {
         char *path = work_path(job, i + 1, err);
-        st =
-            path ? qn_calibration_open(&passes[i], path, true, job->monitor, err) : QINS_ERR_MEMORY;
+        st = path ? qn_calibration_open(&passes[i], path, QN_CALIBRATION_ANY, job->monitor, err)
+                  : QINS_ERR_MEMORY;
         if (st == QINS_OK && !is_pass(job, &passes[i].c, i))
             st = qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
                             "it is not of the same job as %s.part; remove both", job->out);
@@ -222,7 +224,7 @@ enum qins_status qn_calibrate_resume(struct qn_calibrating *job, struct qins_err
                   "it alone",
                   part);
     if (there && job->o->resume) {
-        st = qn_calibration_open(&f, part, true, job->monitor, err);
+        st = qn_calibration_open(&f, part, QN_CALIBRATION_ANY, job->monitor, err);
         if (st == QINS_OK)
             st = check_job(job, part, &f.c, err);
         if (st == QINS_OK)

@@ -40,7 +40,7 @@ enum qins_status qn_feedback_open(struct qn_feedback_source **out, const char *p
     *out = NULL;
     if (!s)
         return qn_fail_memory(err);
-    enum qins_status st = qn_calibration_open(&s->file, path, false, monitor, err);
+    enum qins_status st = qn_calibration_open(&s->file, path, QN_CALIBRATION_WHOLE, monitor, err);
     if (st != QINS_OK) {
         free(s);
         return st;

@@ -291,37 +291,59 @@ static double touches(const struct qn_calibration *c, const char *name)
     return (double)n;
 }
 
-/* What the KL of targets FIRST ... END - 1 did together, dealt out in proportion to touches and
- * error. */
+/* In proportion to touches and error. */
+static void deal(const struct qn_calibration *c, struct qn_sensitivity *items, size_t n)
+{
+    double total = 0.0;
+    for (size_t i = 0; i < n; i++)
+        total += touches(c, items[i].tensor) * items[i].error;
+    for (size_t i = 0; i < n; i++) {
+        struct qn_sensitivity *s = &items[i];
+        const double share = total > 0.0 ? touches(c, s->tensor) * s->error / total : 0.0;
+        s->kl = share * s->kl;
+        s->standard_error = share * s->standard_error;
+        s->joined = false;
+    }
+}
+
+void qn_sensitivity_deal(struct qn_calibration *c)
+{
+    for (size_t i = 0, end; i < c->n_sensitivities; i = end) {
+        for (end = i + 1; end < c->n_sensitivities && c->sensitivities[end].joined;)
+            end++;
+        if (end > i + 1)
+            deal(c, &c->sensitivities[i], end - i);
+    }
+}
+
+/* What the KL of targets FIRST ... END - 1 did together. */
 static enum qins_status append(struct job *j, size_t first, size_t end,
                                const struct qn_perturbed *changes, const struct qn_estimate *kl,
                                struct qins_error *err)
 {
     struct qn_calibration *c = j->c;
-    double total = 0.0;
+    const size_t n = end - first, before = c->n_sensitivities;
     struct qn_sensitivity *grown =
-        realloc(c->sensitivities, (c->n_sensitivities + end - first) * sizeof *c->sensitivities);
+        realloc(c->sensitivities, (before + n) * sizeof *c->sensitivities);
     if (!grown)
         return qn_fail_memory(err);
     c->sensitivities = grown;
-    for (size_t i = first; i < end; i++)
-        total += touches(c, j->targets[i].x->name) * changes[i - first].error;
     for (size_t i = first; i < end; i++) {
         const struct qn_perturbed *p = &changes[i - first];
-        double share = total > 0.0 ? touches(c, j->targets[i].x->name) * p->error / total : 0.0;
-        if (end - first == 1)
-            share = 1.0;
         char *name = qn_strdup(j->targets[i].x->name, err);
         if (!name)
             return QINS_ERR_MEMORY;
         c->sensitivities[c->n_sensitivities++] = (struct qn_sensitivity){
             .tensor = name,
             .error = p->error,
-            .kl = share * kl->value,
-            .standard_error = isnan(kl->standard_error) ? 0.0 : share * kl->standard_error,
+            .kl = kl->value,
+            .standard_error = isnan(kl->standard_error) ? 0.0 : kl->standard_error,
             .levels = p->levels,
+            .joined = j->o.shard.count > 0 && i > first,
         };
     }
+    if (n > 1 && j->o.shard.count == 0)
+        deal(c, c->sensitivities + before, n);
     return QINS_OK;
 }
 
@@ -351,28 +373,48 @@ static enum qins_status measure_unit(struct job *j, size_t first, size_t end,
     return st;
 }
 
-/* How many targets the table holds already: those of the beginning, in their order. */
-static size_t measured_before(const struct job *j)
+/* The targets of the shard, [*BEGIN, *END): a piece of the units. */
+static void own_targets(const struct job *j, size_t *begin, size_t *end)
+{
+    uint64_t units = 0, first, behind, unit = 0;
+    for (size_t i = 0; i < j->n_targets; i = unit_end(j, i))
+        units++;
+    qn_shard_range(&j->o.shard, units, &first, &behind);
+    *begin = *end = 0;
+    for (size_t i = 0; i < j->n_targets && unit < behind; unit++) {
+        if (unit == first)
+            *begin = i;
+        i = unit_end(j, i);
+        *end = i;
+    }
+    if (first == behind)
+        *begin = *end;
+}
+
+/* How many of the targets from BEGIN on the table holds already, in their order. */
+static size_t measured_before(const struct job *j, size_t begin)
 {
     const struct qn_calibration *c = j->c;
     size_t n = 0;
-    while (n < c->n_sensitivities && n < j->n_targets &&
-           strcmp(c->sensitivities[n].tensor, j->targets[n].x->name) == 0)
+    while (n < c->n_sensitivities && begin + n < j->n_targets &&
+           strcmp(c->sensitivities[n].tensor, j->targets[begin + n].x->name) == 0)
         n++;
     return n;
 }
 
 static enum qins_status measure_all(struct job *j, struct qins_error *err)
 {
-    const size_t before = measured_before(j);
+    size_t begin, behind;
+    own_targets(j, &begin, &behind);
+    const size_t before = begin + measured_before(j, begin), n = behind - begin;
     enum qins_status st = QINS_OK;
-    if (before != j->c->n_sensitivities)
+    if (before - begin != j->c->n_sensitivities || before > behind)
         return qn_fail(err, QINS_ERR_FORMAT, "its sensitivities are of other tensors");
-    if (before < j->n_targets)
+    if (before < behind)
         st = run_model(j, err);
-    for (size_t i = 0; i < j->n_targets && st == QINS_OK;) {
+    for (size_t i = begin; i < behind && st == QINS_OK;) {
         const size_t end = unit_end(j, i);
-        qn_progress_of(j->monitor, "sensitivity", "tensors", i, j->n_targets);
+        qn_progress_of(j->monitor, "sensitivity", "tensors", i - begin, n);
         if (i >= before) {
             st = measure_unit(j, i, end, err);
             if (st == QINS_OK && j->o.measured)
@@ -381,7 +423,7 @@ static enum qins_status measure_all(struct job *j, struct qins_error *err)
         i = end;
     }
     if (st == QINS_OK)
-        qn_progress_of(j->monitor, "sensitivity", "tensors", j->n_targets, j->n_targets);
+        qn_progress_of(j->monitor, "sensitivity", "tensors", n, n);
     return st;
 }
 

@@ -2,6 +2,7 @@
 #ifndef QINS_CONVERT_SENSITIVITY_H
 #define QINS_CONVERT_SENSITIVITY_H
 
+#include "core/shard.h"
 #include "formats/calibration.h"
 #include "model/corpus.h"
 
@@ -12,6 +13,8 @@ struct qn_sensitivity_options {
                             (convert/perturb.h); 0: 4 */
     uint64_t logit_bytes; /* what the unchanged model's logits may take; where they would take more,
                              it runs beside each changed one; 0: 1 GiB */
+    struct qn_shard shard; /* only its piece of what is quantised at a time; what is quantised
+                              together is not dealt out then, but marked as joined */
     /* Called after each tensor, or NULL; what fails there ends the measurement. */
     enum qins_status (*measured)(void *ctx, struct qins_error *err);
     void *ctx;
@@ -32,5 +35,9 @@ enum qins_status qn_measure_sensitivity(const struct qn_model *m, const struct q
                                         const struct qn_sensitivity_options *options,
                                         const struct qn_monitor *monitor, struct qn_calibration *c,
                                         struct qins_error *err);
+
+/* Deals out the figures of sensitivities that were measured together, by C's access counts, as
+ * qn_measure_sensitivity() does where the work is not cut. */
+void qn_sensitivity_deal(struct qn_calibration *c);
 
 #endif

@@ -212,7 +212,7 @@ static enum qins_status open_inputs(struct qn_transport_job *j, const char *mode
 {
     enum qins_status st = qn_linalg_init(err);
     if (st == QINS_OK) /* before threads: libhdf5 runs in a process of its own */
-        st = qn_calibration_open(&j->file, j->calibration, false, j->monitor, err);
+        st = qn_calibration_open(&j->file, j->calibration, QN_CALIBRATION_WHOLE, j->monitor, err);
     if (st == QINS_OK)
         st = qn_hash_file(j->calibration, &j->t.calibration, err);
     if (st == QINS_OK)

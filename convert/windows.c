@@ -4,6 +4,7 @@
 #include "core/bytes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Of 5 windows 3 are for fitting, one for selection and one for the test
  * (docs/calibration-format.md, "/rows"). */
@@ -146,6 +147,18 @@ static int compare_places(const void *a, const void *b, void *ctx)
     return w->kept[x].position < w->kept[y].position ? -1 : 1;
 }
 
+/* Lists the kept rows by window and position: `order` and `first`, which is all 0. */
+static void place_kept(struct qn_windows *w)
+{
+    for (uint32_t i = 0; i < w->n_kept; i++) {
+        w->order[i] = i;
+        w->first[w->kept_window[i] + 1]++;
+    }
+    for (size_t i = 0; i < w->n; i++)
+        w->first[i + 1] += w->first[i];
+    qsort_r(w->order, w->n_kept, sizeof *w->order, compare_places, w);
+}
+
 static enum qins_status keep(struct qn_windows *w, const struct qn_window_source *source,
                              uint32_t want, struct qins_error *err)
 {
@@ -167,12 +180,8 @@ static enum qins_status keep(struct qn_windows *w, const struct qn_window_source
     for (uint32_t i = 0; i < w->n_kept; i++) {
         w->kept[i] = heap[i].row;
         w->kept_window[i] = heap[i].window;
-        w->order[i] = i;
-        w->first[heap[i].window + 1]++;
     }
-    for (size_t i = 0; i < w->n; i++)
-        w->first[i + 1] += w->first[i];
-    qsort_r(w->order, w->n_kept, sizeof *w->order, compare_places, w);
+    place_kept(w);
     free(heap);
     return QINS_OK;
 }
@@ -183,6 +192,21 @@ enum qins_status qn_windows_init(struct qn_windows *w, const struct qn_window_so
     *w = (struct qn_windows){0};
     enum qins_status st = cut(w, source, o, err);
     return st == QINS_OK ? keep(w, source, o->keep_rows, err) : st;
+}
+
+void qn_windows_restrict(struct qn_windows *w, size_t begin, size_t end)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w->n_kept; i++)
+        if (w->kept_window[i] >= begin && w->kept_window[i] < end) {
+            w->kept[n] = w->kept[i];
+            w->kept_window[n++] = w->kept_window[i] - begin;
+        }
+    w->n_kept = n;
+    w->n = end - begin;
+    memmove(w->items, w->items + begin, w->n * sizeof *w->items);
+    memset(w->first, 0, (w->n + 1) * sizeof *w->first);
+    place_kept(w);
 }
 
 void qn_windows_finish(struct qn_windows *w)

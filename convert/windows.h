@@ -33,6 +33,9 @@ struct qn_window_source {
  * kept of two texts together are among those kept of each. */
 enum qins_status qn_windows_init(struct qn_windows *w, const struct qn_window_source *source,
                                  const struct qn_calibration_options *o, struct qins_error *err);
+/* Leaves windows [BEGIN, END) and the rows kept of them: of the rows kept of all windows, so that
+ * those of the pieces of a text together are those of the text. */
+void qn_windows_restrict(struct qn_windows *w, size_t begin, size_t end);
 void qn_windows_finish(struct qn_windows *w); /* a zeroed one is accepted */
 
 /* Orders by priority, then by window and position. */

@@ -5,6 +5,7 @@
 
 #include "core/hash.h"
 #include "core/json.h"
+#include "core/shard.h"
 #include "formats/checkpoint.h"
 
 #define QN_CALIBRATION_SCHEMA "qins/calibration/1"
@@ -88,6 +89,8 @@ struct qn_sensitivity {
     double kl;             /* mean, nats */
     double standard_error; /* of kl; 0 where it is unknown */
     uint32_t levels;       /* the grid's, uniform (kappa 0), one scale */
+    bool joined;           /* only in a part: measured together with the one before it; kl and
+                              standard_error of each are those of all of them */
 };
 
 /* A calibration that is not finished holds this; docs/calibration-format.md, "Unfinished files".
@@ -97,6 +100,13 @@ struct qn_calibration_progress {
     struct qn_digest job; /* of all that decides the result */
     uint32_t pass;        /* from 0 */
     uint64_t windows;     /* of this pass that are done */
+};
+
+/* Of a calibration of some windows of a text, which is joined with the others before it is used. */
+struct qn_calibration_part {
+    struct qn_shard shard; /* count 0: it is a whole one */
+    struct qn_digest job;  /* of all that decides the result, the same in all parts */
+    uint64_t windows;      /* of all parts together */
 };
 
 struct qn_calibration {
@@ -111,6 +121,7 @@ struct qn_calibration {
     struct qn_calibration_options options;
     uint64_t tokens, windows;
     struct qn_calibration_progress progress;
+    struct qn_calibration_part part;
     struct qn_calibration_point *points;
     size_t n_points, point_capacity;
     struct qn_kept_row *kept; /* by priority */
@@ -229,11 +240,18 @@ struct qn_calibration_file {
     size_t (*large)[QN_LARGE_COUNT]; /* [n_points]: numbers of tensors in ck */
 };
 
+/* What may be read; anything else is QINS_ERR_UNSUPPORTED. */
+enum qn_calibration_kinds {
+    QN_CALIBRATION_WHOLE,     /* finished, and of all windows of its texts */
+    QN_CALIBRATION_PARTS_TOO, /* finished */
+    QN_CALIBRATION_ANY,       /* unfinished work, too */
+};
+
 /* The file may come from anybody: libhdf5 parses it in a process of its own, and every figure is
- * checked. An unfinished calibration is refused unless UNFINISHED. */
+ * checked. */
 enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *path,
-                                     bool unfinished, const struct qn_monitor *monitor,
-                                     struct qins_error *err);
+                                     enum qn_calibration_kinds kinds,
+                                     const struct qn_monitor *monitor, struct qins_error *err);
 void qn_calibration_close(struct qn_calibration_file *f); /* a zeroed one is accepted */
 /* COUNT rows from FIRST on into DST; the caller's ranges are right. */
 enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point,
@@ -242,6 +260,6 @@ enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point
 
 /* The same of a checkpoint that was opened otherwise and that F takes over, even on failure. */
 enum qins_status qn_calibration_load(struct qn_calibration_file *f, struct qn_checkpoint *ck,
-                                     bool unfinished, struct qins_error *err);
+                                     enum qn_calibration_kinds kinds, struct qins_error *err);
 
 #endif

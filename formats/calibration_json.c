@@ -64,6 +64,16 @@ static json_t *access_json(const struct qn_access *a)
     return j;
 }
 
+/* The numbers of those that were measured together with the one before them. */
+static json_t *joined_json(const struct qn_calibration *c)
+{
+    json_t *j = json_array();
+    for (size_t i = 0; i < c->n_sensitivities; i++)
+        if (c->sensitivities[i].joined)
+            qn_json_append(&j, unsigned_number(i));
+    return j;
+}
+
 static json_t *sensitivity_json(const struct qn_calibration *c)
 {
     json_t *j = json_object(), *names = json_array();
@@ -75,6 +85,8 @@ static json_t *sensitivity_json(const struct qn_calibration *c)
     qn_json_put(&j, "tokens", unsigned_number(c->sensitivity_tokens));
     qn_json_put(&j, "head_rows", unsigned_number(c->n_head_rows));
     qn_json_put(&j, "tensors", names);
+    if (c->part.shard.count > 0)
+        qn_json_put(&j, "joined", joined_json(c));
     return j;
 }
 
@@ -109,6 +121,16 @@ static json_t *progress_json(const struct qn_calibration_progress *p)
     return j;
 }
 
+static json_t *part_json(const struct qn_calibration_part *p)
+{
+    json_t *j = json_object();
+    qn_json_put(&j, "index", unsigned_number(p->shard.index));
+    qn_json_put(&j, "count", unsigned_number(p->shard.count));
+    qn_json_put(&j, "job", qn_json_digest(&p->job));
+    qn_json_put(&j, "windows", unsigned_number(p->windows));
+    return j;
+}
+
 json_t *qn_calibration_to_json(const struct qn_calibration *c)
 {
     json_t *j = qn_report_begin(QN_CALIBRATION_SCHEMA), *texts = json_array();
@@ -126,6 +148,8 @@ json_t *qn_calibration_to_json(const struct qn_calibration *c)
     qn_json_put(&j, "windows", unsigned_number(c->windows));
     if (c->progress.unfinished)
         qn_json_put(&j, "unfinished", progress_json(&c->progress));
+    if (c->part.shard.count > 0)
+        qn_json_put(&j, "part", part_json(&c->part));
     qn_json_put(&j, "kept_rows", unsigned_number(c->n_kept));
     qn_json_put(&j, "access", c->has_access ? access_json(&c->access) : json_null());
     if (c->n_sensitivities > 0)
@@ -280,6 +304,28 @@ static enum qins_status take_access(struct qn_calibration *c, const json_t *j, s
     return st;
 }
 
+/* Ascending, none of them the first. */
+static enum qins_status take_joined(struct qn_calibration *c, const json_t *s,
+                                    struct qins_error *err)
+{
+    const json_t *item, *list = json_object_get(s, "joined");
+    size_t i;
+    json_int_t before = 0;
+    if (c->part.shard.count == 0)
+        return QINS_OK;
+    if (!json_is_array(list))
+        return qn_described_bad(err, "joined");
+    json_array_foreach(list, i, item)
+    {
+        const json_int_t number = json_integer_value(item);
+        if (number <= before || (uint64_t)number >= c->n_sensitivities)
+            return qn_described_bad(err, "joined");
+        c->sensitivities[number].joined = true;
+        before = number;
+    }
+    return QINS_OK;
+}
+
 static enum qins_status take_sensitivities(struct qn_calibration *c, const json_t *j,
                                            struct budget *left, struct qins_error *err)
 {
@@ -311,7 +357,7 @@ static enum qins_status take_sensitivities(struct qn_calibration *c, const json_
         st = c->sensitivities[i].tensor ? QINS_OK : QINS_ERR_MEMORY;
         c->n_sensitivities += st == QINS_OK;
     }
-    return st;
+    return st == QINS_OK ? take_joined(c, s, err) : st;
 }
 
 static enum qins_status take_identity(struct qn_calibration *c, const json_t *j,
@@ -380,6 +426,24 @@ static enum qins_status take_progress(struct qn_calibration *c, const json_t *j,
     return st;
 }
 
+static enum qins_status take_part(struct qn_calibration *c, const json_t *j, struct qins_error *err)
+{
+    const json_t *part = json_object_get(j, "part");
+    struct qn_calibration_part *p = &c->part;
+    uint32_t index = 0, count = 0;
+    if (!part)
+        return QINS_OK;
+    enum qins_status st = qn_described_u32(part, "count", 1, QN_MAX_SHARDS, &count, err);
+    if (st == QINS_OK)
+        st = qn_described_u32(part, "index", 1, count, &index, err);
+    if (st == QINS_OK)
+        st = qn_described_digest(json_object_get(part, "job"), "part", &p->job, err);
+    if (st == QINS_OK)
+        st = qn_described_u64(part, "windows", max_count, &p->windows, err);
+    p->shard = (struct qn_shard){index, count};
+    return st == QINS_OK && p->windows < c->windows ? qn_described_bad(err, "part") : st;
+}
+
 static enum qins_status take_all(struct qn_calibration *c, const json_t *j, struct budget *left,
                                  struct qins_error *err)
 {
@@ -396,6 +460,8 @@ static enum qins_status take_all(struct qn_calibration *c, const json_t *j, stru
         st = qn_described_u64(j, "windows", max_count, &c->windows, err);
     if (st == QINS_OK)
         st = take_progress(c, j, err);
+    if (st == QINS_OK)
+        st = take_part(c, j, err);
     if (st == QINS_OK)
         st = qn_described_u32(j, "kept_rows", 0, MAX_EXTENT, &c->n_kept, err);
     if (st == QINS_OK)

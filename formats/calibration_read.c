@@ -104,16 +104,30 @@ static enum qins_status check(const struct qn_calibration *c, struct qins_error 
     return QINS_OK;
 }
 
-static enum qins_status load(struct reading *r, bool unfinished, struct qins_error *err)
+/* Whether it is of a kind that is asked for. */
+static enum qins_status check_kind(const struct qn_calibration *c, enum qn_calibration_kinds kinds,
+                                   struct qins_error *err)
+{
+    if (c->progress.unfinished && kinds != QN_CALIBRATION_ANY)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "it is an unfinished calibration; 'qins calibrate --resume' finishes it");
+    if (c->part.shard.count > 0 && kinds == QN_CALIBRATION_WHOLE)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+                       "it is part %u of %u of a calibration; 'qins calibrate --merge' joins them",
+                       c->part.shard.index, c->part.shard.count);
+    return QINS_OK;
+}
+
+static enum qins_status load(struct reading *r, enum qn_calibration_kinds kinds,
+                             struct qins_error *err)
 {
     struct qn_calibration *c = &r->f->c;
     enum qins_status st = qn_described_init(&r->described, r->f->ck, "calibration", err);
     if (st == QINS_OK)
         st = qn_calibration_from_json(r->described.meta.data, r->described.meta.size,
                                       qn_described_bytes(&r->described), c, err);
-    if (st == QINS_OK && c->progress.unfinished && !unfinished)
-        st = qn_fail(err, QINS_ERR_UNSUPPORTED,
-                     "it is an unfinished calibration; 'qins calibrate --resume' finishes it");
+    if (st == QINS_OK)
+        st = check_kind(c, kinds, err);
     if (st == QINS_OK && !(r->f->large = calloc(c->n_points + 1, sizeof *r->f->large)))
         st = qn_fail_memory(err);
     if (st == QINS_OK)
@@ -124,11 +138,11 @@ static enum qins_status load(struct reading *r, bool unfinished, struct qins_err
 }
 
 enum qins_status qn_calibration_load(struct qn_calibration_file *f, struct qn_checkpoint *ck,
-                                     bool unfinished, struct qins_error *err)
+                                     enum qn_calibration_kinds kinds, struct qins_error *err)
 {
     *f = (struct qn_calibration_file){.ck = ck};
     struct reading r = {.f = f};
-    enum qins_status st = load(&r, unfinished, err);
+    enum qins_status st = load(&r, kinds, err);
     if (st != QINS_OK) {
         qn_error_in_file(err, st, ck->path);
         qn_calibration_close(f);
@@ -140,13 +154,13 @@ enum qins_status qn_calibration_load(struct qn_calibration_file *f, struct qn_ch
 }
 
 enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *path,
-                                     bool unfinished, const struct qn_monitor *monitor,
-                                     struct qins_error *err)
+                                     enum qn_calibration_kinds kinds,
+                                     const struct qn_monitor *monitor, struct qins_error *err)
 {
     struct qn_checkpoint *ck = NULL;
     *f = (struct qn_calibration_file){0};
     enum qins_status st = qn_described_open(&ck, path, "calibration", monitor, err);
-    return st == QINS_OK ? qn_calibration_load(f, ck, unfinished, err) : st;
+    return st == QINS_OK ? qn_calibration_load(f, ck, kinds, err) : st;
 }
 
 void qn_calibration_close(struct qn_calibration_file *f)

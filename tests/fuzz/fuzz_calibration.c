@@ -32,7 +32,7 @@ static void load(const struct qn_calibration *c, const uint8_t *data, size_t met
     must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
     struct qn_checkpoint *ck = pretend(data, meta_size, size, &layout.tensors, false);
     qn_calibration_layout_finish(&layout);
-    if (qn_calibration_load(&f, ck, true, &err) != QINS_OK) {
+    if (qn_calibration_load(&f, ck, QN_CALIBRATION_ANY, &err) != QINS_OK) {
         must(err.message[0] != '\0');
         return;
     }

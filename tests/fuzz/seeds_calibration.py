@@ -35,6 +35,11 @@ def main():
                                 access=None) + b"\0\0",
         "unfinished": description([point()], unfinished={"job": "3" * 32, "pass": 1,
                                                          "windows": 0}) + b"\0\0",
+        "part": description([point()], part={"index": 3, "count": 8, "job": "5" * 32, "windows": 9},
+                            sensitivity={"tokens": 4, "head_rows": 2, "joined": [1],
+                                         "tensors": ["a.weight", "b.weight"]}) + b"\0\1\0\0\0\0\0\0\0",
+        "part_beyond": description([point()], part={"index": 9, "count": 8, "job": "5" * 32,
+                                                    "windows": 9}),
         "ones": description([point(rows=1)]) + b"\0\1\0\0\0\0\0\0\0",
     }
     for name, data in seeds.items():

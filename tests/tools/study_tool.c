@@ -129,7 +129,7 @@ int main(int argc, char **argv)
         u[i] = strtod(argv[4 + i], NULL);
     enum qins_status st = qn_source_open(&source, argv[1], NULL, &err);
     if (st == QINS_OK && argv[3][0]) {
-        st = qn_calibration_open(&file, argv[3], false, NULL, &err);
+        st = qn_calibration_open(&file, argv[3], QN_CALIBRATION_WHOLE, NULL, &err);
         options.calibration = &file.c;
     }
     if (st == QINS_OK)

@@ -309,7 +309,7 @@ static void test_read_back(void **state)
         return;
     }
     check_ok(qn_calibrate_corpus(f->m, &f->corpus, f->out, &f->o, NULL, NULL, &e_));
-    check_ok(qn_calibration_open(&file, f->out, false, NULL, &e_));
+    check_ok(qn_calibration_open(&file, f->out, QN_CALIBRATION_WHOLE, NULL, &e_));
     const struct qn_calibration *c = &file.c;
     assert_int_equal(c->tokens, TOKENS);
     assert_int_equal(c->windows, WINDOWS);

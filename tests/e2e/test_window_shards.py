@@ -1,0 +1,209 @@
+"""qins calibrate and validate --shard: parts of the windows, done apart and in any order, ended and
+begun again, joined to what one run makes."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+import numpy as np
+
+import model_fixtures
+import support
+from calibration_fixtures import MODEL, TEXT, Folder, load
+
+SLURM = {"SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_STEP": "5", "SLURM_ARRAY_TASK_COUNT": "3"}
+
+
+def part_path(out, i, n):
+    return pathlib.Path(f"{out}-{i:05}-of-{n:05}")
+
+
+class Sharded(Folder):
+    """What is asked of both verbs."""
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.text = cls.dir / "text.txt"
+        cls.text.write_bytes(TEXT.read_bytes()[:support.less(5000, 2500)])
+
+    def run_parts(self, out, n, *arguments, order=None):
+        """Makes all N parts of OUT."""
+        for i in order or range(1, n + 1):
+            support.run_qins(*arguments, "-o", out, "--shard", f"{i}/{n}", "--quiet", check=0)
+        parts = [part_path(out, i, n) for i in range(1, n + 1)]
+        self.assertEqual(sorted(self.dir.glob(out.name + "*")), parts)
+        return parts
+
+    def refused(self, code, *words, arguments):
+        done = support.run_qins(*arguments, check=code)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for word in words:
+            self.assertIn(str(word), done.stderr)
+
+    def end_once(self, command, work, number):
+        """Runs COMMAND, and ends it by the signal NUMBER when its WORK in progress is there."""
+        for _ in range(20):
+            run = subprocess.Popen([str(a) for a in (support.PROGRAM, *command)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while run.poll() is None and not (work.exists() and work.stat().st_size >= 40):
+                time.sleep(0.001)
+            if number != signal.SIGKILL:
+                support.wait_until_caught(run, number)
+                time.sleep(0.1)
+            run.send_signal(number)
+            run.communicate()
+            if work.exists():
+                return run.returncode
+        return self.fail("it could not be ended in time")
+
+
+class Calibrated(Sharded):
+    OPTIONS = ("--context", 16, "--gram", "--keep-rows", 120, "--sensitivity", "--threads", 2)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model = cls.dir / "model"
+        model_fixtures.write_folder(cls.model, *model_fixtures.make("llama", num_hidden_layers=1))
+        cls.few = cls.save_ids("few", model_fixtures.random_ids(200))
+        cls.command = ("calibrate", cls.model, "--ids", cls.few, *cls.OPTIONS)
+        cls.whole = cls.dir / "whole.h5"
+        support.run_qins(*cls.command, "-o", cls.whole, "--quiet", check=0)
+        cls.slow = ("calibrate", MODEL, "--text", cls.text, "--context", 32, "--gram")
+
+    def assert_same(self, merged, whole):
+        """Descriptions, counts and rows exactly; sums to 1e-12, and sensitivities to the last bit."""
+        (a, x), (b, y) = load(merged), load(whole)
+        self.assertEqual(a, b)
+        self.assertEqual(sorted(x), sorted(y))
+        for key, value in x.items():
+            if key.rsplit("/", 1)[-1] in ("mean", "mean_abs", "second_moment", "gram"):
+                np.testing.assert_allclose(value, y[key], rtol=1e-12, atol=0, err_msg=key)
+            elif not key.endswith(("/sums", "/gram_low")):
+                np.testing.assert_array_equal(value, y[key], key)
+
+    def test_parts_are_the_whole(self):
+        for n in (1, 3, 8):
+            out = self.dir / f"of{n}.h5"
+            parts = self.run_parts(out, n, *self.command, order=list(range(n, 0, -1)))
+            merged, report = self.calibrate("--merge", *parts[::-1], name=f"merged{n}")
+            self.assert_same(merged, self.whole)
+            self.assertEqual(report["text_fingerprints"], load(self.whole)[0]["texts"])
+        # A part is a calibration of its windows, and none that anything else takes.
+        meta, _ = load(parts[2])
+        self.assertEqual((meta["part"]["index"], meta["part"]["count"]), (3, 8))
+        self.assertLess(meta["windows"], meta["part"]["windows"])
+        self.refused(3, "part 3 of 8", "--merge",
+                     arguments=("plan", self.model, "--calibration", parts[2], "-o", self.dir / "p.json"))
+
+    def test_more_parts_than_windows(self):
+        """Experts, too, whose sensitivities are measured together."""
+        config, tensors = model_fixtures.make("mixtral", num_local_experts=20, num_hidden_layers=1)
+        folder = self.dir / "moe"
+        model_fixtures.write_folder(folder, config, tensors)
+        ids = self.save_ids("ninety", model_fixtures.random_ids(90))
+        command = ("calibrate", folder, "--ids", ids, "--context", 32, "--keep-rows", 40,
+                   "--sensitivity")
+        whole = self.dir / "moe.h5"
+        support.run_qins(*command, "-o", whole, "--quiet", check=0)
+        out = self.dir / "moe-parts.h5"
+        parts = self.run_parts(out, 5, *command)
+        self.assertIn(0, [load(p)[0]["windows"] for p in parts])
+        merged, _ = self.calibrate("--merge", *parts, name="moe-merged")
+        self.assert_same(merged, whole)
+
+    def test_again_and_killed(self):
+        out = self.dir / "again.h5"
+        first, second = part_path(out, 1, 2), part_path(out, 2, 2)
+        command = (*self.command, "-o", out)
+        support.run_qins(*command, "--shard", "1/2", "--quiet", check=0)
+        before = first.stat()
+        done = support.run_qins(*command, "--shard", "1/2", check=0)
+        self.assertIn("is there already", done.stderr)
+        self.assertEqual(first.stat().st_mtime_ns, before.st_mtime_ns)
+        # Another job does not overwrite it, and is told so in one line.
+        other = ("calibrate", self.model, "--ids", self.save_ids("others", model_fixtures.random_ids(200, 4)))
+        self.refused(2, first.name, "another job",
+                     arguments=(*other, *self.OPTIONS, "-o", out, "--shard", "1/2"))
+        self.refused(2, "--seed", arguments=(*command, "--shard", "1/2", "--seed", 1))
+        self.assertEqual(first.stat().st_mtime_ns, before.st_mtime_ns)
+
+    def test_ended(self):
+        """By the system and by a person, and begun once more."""
+        out, whole = self.dir / "ended.h5", self.dir / "slow.h5"
+        first, second = part_path(out, 1, 2), part_path(out, 2, 2)
+        work = pathlib.Path(f"{second}.part")
+        command = (*self.slow, "-o", out, "--shard")
+        self.assertEqual(self.end_once((*command, "2/2"), work, signal.SIGKILL), -signal.SIGKILL)
+        self.refused(2, work.name, "another job", arguments=(*command, "2/2", "--seed", 1))
+        self.assertEqual(self.end_once((*command, "2/2"), work, signal.SIGTERM), 130)
+        self.assertFalse(second.exists())
+        for i in (1, 2):
+            support.run_qins(*command, f"{i}/2", "--quiet", check=0)
+        self.assertEqual([p for p in sorted(self.dir.glob(out.name + "*")) if ".tmp-" not in p.name],
+                         [first, second])
+        support.run_qins(*self.slow, "-o", whole, "--quiet", check=0)
+        merged, _ = self.calibrate("--merge", first, second, name="ended-merged")
+        self.assert_same(merged, whole)
+
+    def test_one_at_a_time(self):
+        out = self.dir / "busy.h5"
+        work = pathlib.Path(f"{part_path(out, 1, 2)}.part")
+        command = (*self.slow, "-o", out, "--shard", "1/2")
+        run = subprocess.Popen([str(a) for a in (support.PROGRAM, *command)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while run.poll() is None and not work.exists():
+                time.sleep(0.001)
+            run.send_signal(signal.SIGSTOP)
+            self.assertTrue(work.exists())
+            self.refused(4, "another process", arguments=command)
+        finally:
+            run.send_signal(signal.SIGCONT)
+            run.communicate()
+        self.assertEqual(run.returncode, 0)
+        self.assertFalse(work.exists())
+
+    def test_slurm(self):
+        out = self.dir / "array.h5"
+        command = (*self.command, "-o", out, "--shard", "slurm", "--quiet")
+        for task in (10, 15, 20):
+            support.run_qins(*command, check=0,
+                             env={**os.environ, **SLURM, "SLURM_ARRAY_TASK_ID": str(task)})
+        merged, _ = self.calibrate("--merge", *(part_path(out, i, 3) for i in (1, 2, 3)),
+                                   name="of-array")
+        self.assert_same(merged, self.whole)
+        self.refused(2, "SLURM_ARRAY_TASK_ID", arguments=command)
+
+    def test_wrong_parts(self):
+        short = ("--context", 32)
+        out, other = self.dir / "right.h5", self.dir / "other.h5"
+        command = ("calibrate", self.model, "--ids", self.few, *short)
+        parts = self.run_parts(out, 3, *command)
+        others = self.run_parts(other, 3, "calibrate", self.model, "--ids",
+                                self.save_ids("more", model_fixtures.random_ids(150)), *short)
+        target = ("-o", self.dir / "wrong.h5")
+        for code, files, words in (
+                (2, (parts[0], parts[2]), ("part 2 of 3 is missing",)),
+                (2, (parts[1],), ("part 1 of 3 is missing",)),
+                (2, (*parts, parts[1]), ("same part, 2 of 3", parts[1].name)),
+                (3, (*parts[:2], others[2]), ("different jobs", others[2].name)),
+                (3, (*parts[:2], self.whole_short(command)), ("by themselves", "whole-short.h5"))):
+            self.refused(code, *words, arguments=("calibrate", "--merge", *files, *target))
+        self.refused(2, "--shard", arguments=("calibrate", "--merge", *parts, *target, "--shard",
+                                              "1/2"))
+        self.refused(2, "two or more",
+                     arguments=("calibrate", "--merge", self.dir / "whole-short.h5", *target))
+        self.assertFalse((self.dir / "wrong.h5").exists())
+
+    def whole_short(self, command):
+        path = self.dir / "whole-short.h5"
+        support.run_qins(*command, "-o", path, "--quiet", check=0)
+        return path
+
+
+if __name__ == "__main__":
+    support.main()
