@@ -80,6 +80,7 @@ enum cli_option_id {
     OPT_GATES,
     OPT_PREVIOUS,
     OPT_STRICT,
+    OPT_EMIT,
     OPT_COUNT,
 };
 
@@ -125,7 +126,7 @@ struct cli_verb {
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
     cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport,
-    cli_gate;
+    cli_gate, cli_batch;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,

@@ -80,6 +80,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_EVIDENCE] = {"evidence", 0, "DIR ...", "folders with reports of other verbs"},
     [OPT_GATES] = {"gates", 0, "FILE", "gates to judge by (default: the shipped ones)"},
     [OPT_PREVIOUS] = {"previous", 0, "DIR", "an earlier review: for the trend"},
+    [OPT_EMIT] = {"emit", 0, "ENGINE", "write files for slurm, parallel or snakemake"},
     [OPT_STRICT] = {"strict", 0, NULL, "exit 1 unless all phase gates pass"},
     [OPT_MATERIALIZE] = {"materialize", 0, NULL, "store planes of weights, not coefficients alone"},
     [OPT_KV_CACHE] = {"kv-cache", 0, "8|6|off", "code V of the cache at 8 or 6 bits (default off)"},

@@ -1,0 +1,180 @@
+"""qins batch: manifests, what is run, kept and refused, and the files for engines."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+
+import jsonschema
+import numpy as np
+
+import support
+from support import MODEL, PROGRAM, run_qins
+
+SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
+SMALL = np.sin(np.arange(4096, dtype="<f4")).tobytes()
+ODD = "it's \"a\" $name\n\t`of` a \\ model"
+
+
+def valid(report, name):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
+    return report
+
+
+class Batch(support.Folder):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.text = cls.dir / "text.txt"
+        cls.text.write_text((support.SOURCE_ROOT / "examples" / "kjv-calibration.txt").read_text()[:6000])
+        cls.whole = cls.dir / "whole.qins"
+        run_qins("convert", MODEL, "-o", cls.whole, "--bits", 5, check=0)
+
+    def setUp(self):
+        self.here = self.dir / self.id().rsplit(".", 1)[-1]
+        self.here.mkdir()
+
+    def manifest(self, jobs, defaults=None, check=True):
+        content = {"schema": "qins/jobs/1", "defaults": defaults or {}, "jobs": jobs}
+        if check:
+            valid(content, "jobs")
+        path = self.here / "jobs.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    def batch(self, *arguments, check=0, **options):
+        done = run_qins("batch", *arguments, "--json", check=check, **options)
+        return valid(json.loads(done.stdout), "batch")
+
+    def test_jobs_are_run_and_kept(self):
+        out, planned = self.here / "a.qins", self.here / "planned.qins"
+        path = self.manifest([
+            {"name": "plain", "model": str(MODEL), "output": str(out), "bits": 5},
+            {"model": str(MODEL), "output": str(planned), "calibrate": {"text": str(self.text), "context": 64},
+             "plan": {"target_bits": 5.5}}])
+        report = self.batch(path)
+        self.assertEqual([j["status"] for j in report["jobs"]], ["done", "done"])
+        self.assertEqual([j["name"] for j in report["jobs"]], ["plain", "planned.qins"])
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        self.assertAlmostEqual(report["jobs"][1]["bits_per_weight"], 5.5, delta=0.1)
+        self.assertEqual([j["status"] for j in self.batch(path)["jobs"]], ["kept", "kept"])
+        # What is gone, and what is to be otherwise, is made anew.
+        out.unlink()
+        self.assertEqual([j["status"] for j in self.batch(path)["jobs"]], ["done", "kept"])
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        content = json.loads(path.read_text())
+        content["jobs"][0]["bits"] = 4
+        path.write_text(json.dumps(content))
+        self.assertEqual([j["status"] for j in self.batch(path)["jobs"]], ["done", "kept"])
+        self.assertNotEqual(out.read_bytes(), self.whole.read_bytes())
+
+    def test_a_failure_does_not_stop_the_others(self):
+        out = self.here / "b.qins"
+        jobs = [{"name": "gone", "model": "/no/such", "output": str(self.here / "a.qins")},
+                {"name": "there", "model": str(MODEL), "output": str(out), "bits": 5, "verify": False}]
+        saved = self.here / "report.json"
+        done = run_qins("batch", self.manifest(jobs), "--save", saved, check=1)
+        self.assertIn("qins: 1 of 2 jobs failed", done.stderr)
+        report = valid(json.loads(saved.read_text()), "batch")
+        self.assertEqual([j["status"] for j in report["jobs"]], ["failed", "done"])
+        self.assertIn("/no/such", report["jobs"][0]["error"])
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        out.unlink()
+        report = self.batch(self.here / "jobs.json", "--strict", check=1)
+        self.assertEqual([j["status"] for j in report["jobs"]], ["failed", "not_run"])
+        self.assertFalse(out.exists())
+
+    def test_manifests_that_are_refused(self):
+        good = {"model": "m", "output": "o"}
+        for jobs, defaults, message in (
+                ([{**good, "bots": 6}], {}, 'job 1: unknown key "bots"'),
+                ([{**good, "name": "x", "plan": {"bits": 6}}], {}, 'job 1 (x): plan: unknown key "bits"'),
+                ([{**good, "bits": 13}], {}, '"bits" must be a whole number from 2 to 12'),
+                ([{**good, "shards": 0}], {}, '"shards" must be'),
+                ([{**good, "lossless": "yes"}], {}, '"lossless" must be true or false'),
+                ([{"model": "m"}], {}, '"output" must be'),
+                ([good, {**good, "name": "x"}], {}, "two jobs have the output 'o'"),
+                ([good, {**good, "output": "p/o"}], {}, "two jobs have the name 'o'"),
+                ([{**good, "calibrate": {"text": "t"}, "calibration": "c"}], {}, "exclude each other"),
+                ([good], {"model": "m"}, '"defaults" cannot have "model"'),
+                ([good], {"shard": 4}, 'unknown key "shard"'),
+                ([], {}, '"jobs" must be a list')):
+            done = run_qins("batch", self.manifest(jobs, defaults, check=False), check=2)
+            self.assertIn(message, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+        (self.here / "jobs.json").write_text("{")
+        run_qins("batch", self.here / "jobs.json", check=3)
+        run_qins("batch", self.manifest([good]), "--emit", "pbs", "-o", self.here / "x", check=2)
+        run_qins("batch", self.manifest([good]), "--emit", "slurm", check=2)
+        run_qins("batch", self.manifest([good]), "-o", self.here / "x", check=2)
+
+    def test_an_interrupted_batch_goes_on(self):
+        names = [self.here / f"{i}.qins" for i in range(4)]
+        path = self.manifest([{"model": str(MODEL), "output": str(n), "bits": 5} for n in names])
+        process = subprocess.Popen([PROGRAM, "batch", path, "--json"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not (self.here / "1.qins").exists():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, line = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, line)
+        self.assertRegex(line, r"interrupted: [1-4] of 4 jobs are done; the same command goes on")
+        report = self.batch(path)
+        self.assertGreaterEqual(report["kept"], 1)
+        self.assertEqual(report["kept"] + report["done"], 4)
+        for name in names:
+            self.assertEqual(name.read_bytes(), self.whole.read_bytes())
+
+    def emitted(self, engine):
+        model, out = self.here / ODD, self.here / "out" / f"{ODD}.qins"
+        shutil.copytree(MODEL, model)
+        out.parent.mkdir()
+        path = self.manifest([
+            {"name": "one", "model": model.name, "output": f"out/{out.name}", "bits": 5},
+            {"model": "small.safetensors", "output": "planned.qins", "plan": {"target_bits": 5.5},
+             "verify": False}])
+        support.write_safetensors(self.here / "small.safetensors", {"w": ("F32", [64, 64], [SMALL])})
+        folder = self.here / "engine's files"
+        report = self.batch(path, "--emit", engine, "-o", folder, cwd=self.here)
+        self.assertEqual(report["jobs"], 2)
+        for name in report["files"]:
+            if name.endswith(("sh", "sbatch")):
+                subprocess.run(["bash", "-n", self.here / name], check=True)
+        return folder, out
+
+    def test_lists_for_gnu_parallel(self):
+        folder, out = self.emitted("parallel")
+        env = {**os.environ, "QINS": str(PROGRAM)}
+        subprocess.run(["bash", folder / "run.sh"], check=True, env=env, timeout=240, capture_output=True)
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        self.assertTrue((self.here / "planned.qins").exists())
+        # Line by line, where there is no such program.
+        out.unlink()
+        bare = self.here / "bin"
+        bare.mkdir()
+        for name in ("bash", "dirname", "readlink", "grep"):
+            (bare / name).symlink_to(shutil.which(name))
+        subprocess.run(["bash", folder / "run.sh"], check=True, env={**env, "PATH": str(bare)}, timeout=240)
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+
+    @unittest.skipUnless(shutil.which("snakemake"), "no snakemake")
+    def test_a_snakefile(self):
+        folder, out = self.emitted("snakemake")
+        subprocess.run(["snakemake", "--cores", "2", "--directory", folder, "--snakefile", folder / "Snakefile"],
+                       check=True, env={**os.environ, "QINS": str(PROGRAM)}, timeout=240)
+        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+
+    def test_files_for_slurm(self):
+        folder, _ = self.emitted("slurm")
+        text = (folder / "submit-all.sh").read_text()
+        self.assertEqual(text.count("submit.sh"), 2)
+        self.assertIn("DEPENDENCY=afterok:${prepare%%;*}", text)
+        shipped = support.SOURCE_ROOT / "examples" / "slurm"
+        for name in os.listdir(shipped):
+            self.assertEqual((folder / name).read_bytes(), (shipped / name).read_bytes())
+
+
+support.main()
