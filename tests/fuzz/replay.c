@@ -1,4 +1,6 @@
-/* Runs a fuzz target over the files named as arguments, and over the files of folders named so. */
+/* Runs a fuzz target over the files named as arguments, and over the files of folders named so.
+ * -m COUNT: also over so many mutants of each file, for targets that have a mutator of their own.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
@@ -8,6 +10,55 @@
 #include <sys/stat.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+__attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size,
+                                                     unsigned seed);
+
+enum { MOST_GROWTH = 1 << 12 };
+
+static unsigned mutants;
+static uint32_t state; /* of LLVMFuzzerMutate */
+
+/* In place of libFuzzer's: one byte changed, or the last bytes left out or added to. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size)
+{
+    state = state * 1664525 + 1013904223;
+    const uint32_t kind = state >> 30, what = state >> 8;
+    if (kind == 0 && size > 1)
+        return size - 1 - what % (size < 16 ? size - 1 : 15);
+    if ((kind == 1 && size < max_size) || size == 0) {
+        data[size] = (uint8_t)what;
+        return size + 1;
+    }
+    data[what % size] ^= (uint8_t)(1u << (what >> 16) % 8);
+    return size;
+}
+
+/* Runs over a mutant of DATA, which has the room that the mutator is told and not a byte more; the
+ * same seed must yield the same one. */
+static int run_mutant(const uint8_t *data, size_t size, unsigned seed)
+{
+    const size_t room = size + MOST_GROWTH;
+    uint8_t *first = malloc(room), *second = malloc(room);
+    size_t n = 0, again = 0;
+    int failed = 1;
+    if (first && second) {
+        memcpy(first, data, size);
+        memcpy(second, data, size);
+        state = seed;
+        n = LLVMFuzzerCustomMutator(first, size, room, seed);
+        state = seed;
+        again = LLVMFuzzerCustomMutator(second, size, room, seed);
+        failed = n == 0 || n > room || n != again || memcmp(first, second, n) != 0;
+    }
+    if (!failed)
+        LLVMFuzzerTestOneInput(first, n);
+    else
+        fprintf(stderr, "seed %u: the mutator is not sound\n", seed);
+    free(first);
+    free(second);
+    return failed;
+}
 
 static int replay_file(const char *path)
 {
@@ -29,6 +80,8 @@ static int replay_file(const char *path)
     }
     LLVMFuzzerTestOneInput(data, size);
     failed = 0;
+    for (unsigned seed = 0; seed < mutants && LLVMFuzzerCustomMutator && !failed; seed++)
+        failed = run_mutant(data, size, seed);
 out:
     free(data);
     if (file)
@@ -70,6 +123,10 @@ int main(int argc, char **argv)
     int failed = 0;
 
     for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-m") == 0 && i + 1 < argc) {
+            mutants = (unsigned)strtoul(argv[++i], NULL, 10);
+            continue;
+        }
         struct stat status;
         if (!stat(argv[i], &status) && S_ISDIR(status.st_mode)) {
             failed |= replay_folder(argv[i], &replayed);
