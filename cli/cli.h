@@ -52,6 +52,7 @@ enum cli_option_id {
     OPT_MAX_ERROR,
     OPT_EXPLAIN,
     OPT_MERGE,
+    OPT_INDEX,
     OPT_ACTIVATIONS,
     OPT_SAVE,
     OPT_STREAMS,
@@ -92,7 +93,8 @@ enum {
 struct cli {
     const char *value[OPT_COUNT];          /* "" for a flag that was given, NULL for what was not */
     const char *operand[CLI_MAX_OPERANDS]; /* NULL for one that may be left out and was */
-    const char *const *list;               /* values of the verb's `many` option, n_list of them */
+    const char *const *list;               /* values of the verb's `many` option, n_list of them,
+                                              or its operands */
     size_t n_list;
     bool json, quiet;
     unsigned threads;
@@ -113,6 +115,7 @@ struct cli_verb {
     struct cli_help help[CLI_MAX_HELP];     /* in place of what is said to all verbs */
     enum cli_option_id options[OPT_COUNT];  /* beyond the common ones; OPT_HELP (0) ends */
     int n_operands, optional_operands;      /* at most, and how many of them may be left out */
+    bool many_operands;          /* one at least; they are in cli.list, n_operands is 0 */
     enum cli_option_id many;     /* takes all arguments up to the next option; or OPT_HELP */
     enum cli_option_id many_too; /* another one; a command has values of one of them at most */
     bool needs_output;           /* -o */
@@ -126,7 +129,7 @@ struct cli_verb {
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
     cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport,
-    cli_gate, cli_batch;
+    cli_gate, cli_batch, cli_merge;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,

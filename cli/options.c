@@ -56,6 +56,7 @@ static const struct option options[OPT_COUNT] = {
     [OPT_MAX_ERROR] = {"max-error", 0, "E", "predicted mean KL, or relative error"},
     [OPT_EXPLAIN] = {"explain", 0, "TENSOR", "what was considered for it"},
     [OPT_MERGE] = {"merge", 0, "A.h5 ...", "join calibrations of one model"},
+    [OPT_INDEX] = {"index", 0, NULL, "archives of parts, and OUT a JSON index of them"},
     [OPT_ACTIVATIONS] = {"activations", 0, "FILE", "rows captured elsewhere, by tensor name"},
     [OPT_SAVE] = {"save", 0, "FILE", "write the report there, too"},
     [OPT_STREAMS] = {"streams", 0, "LIST", "of a,b,c,d,e,f or BF16,F16,F32 (default: all)"},
@@ -169,29 +170,42 @@ static bool is_path(const struct option *o)
     return false;
 }
 
+/* Operands are moved to the front of ARGV, over arguments that have been read. */
+static enum qins_status take_operand(const struct cli_verb *verb, char **argv, int i, int *n,
+                                     struct cli *c, struct qins_error *err)
+{
+    if (!argv[i][0])
+        return qn_fail(err, QINS_ERR_USAGE, "an argument is empty: %s", verb->usage);
+    if (verb->many_operands) {
+        argv[c->n_list++] = argv[i];
+        c->list = (const char *const *)argv;
+    } else if (*n == verb->n_operands) {
+        return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s'", argv[i]);
+    } else {
+        c->operand[(*n)++] = argv[i];
+    }
+    return QINS_OK;
+}
+
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,
                            struct qins_error *err)
 {
     int n = 0;
     bool only_operands = false;
     for (int i = 0; i < argc; i++) {
-        if (!only_operands && strcmp(argv[i], "--") == 0) {
+        enum qins_status st = QINS_OK;
+        if (!only_operands && strcmp(argv[i], "--") == 0)
             only_operands = true;
-        } else if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
-            enum qins_status st = take_option(verb, argv, &i, c, err);
-            if (st != QINS_OK)
-                return st;
-        } else if (n == verb->n_operands) {
-            return qn_fail(err, QINS_ERR_USAGE, "unexpected '%s'", argv[i]);
-        } else if (!argv[i][0]) {
-            return qn_fail(err, QINS_ERR_USAGE, "an argument is empty: %s", verb->usage);
-        } else {
-            c->operand[n++] = argv[i];
-        }
+        else if (!only_operands && argv[i][0] == '-' && argv[i][1])
+            st = take_option(verb, argv, &i, c, err);
+        else
+            st = take_operand(verb, argv, i, &n, c, err);
+        if (st != QINS_OK)
+            return st;
     }
     if (c->value[OPT_HELP])
         return QINS_OK;
-    if (n < verb->n_operands - verb->optional_operands)
+    if (n < verb->n_operands - verb->optional_operands || (verb->many_operands && !c->n_list))
         return qn_fail(err, QINS_ERR_USAGE, "an argument is missing: %s", verb->usage);
     if (verb->needs_output && !c->value[OPT_OUTPUT])
         return qn_fail(err, QINS_ERR_USAGE, "'-o' is missing");

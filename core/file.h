@@ -51,13 +51,16 @@ enum qins_status qn_output_write_at(struct qn_output *o, uint64_t offset, const 
                                     size_t size, struct qins_error *err);
 /* Seconds that this process has spent in fsync for outputs. */
 double qn_output_sync_seconds(void);
+/* fsync, close: all of a commit that takes long. Nothing more can be written; commit or abandon
+ * follows. */
+enum qins_status qn_output_seal(struct qn_output *o, struct qins_error *err);
 /* fsync, close, rename to the final name, fsync the folder. *o is finished either way; on
  * failure nothing stands under the final name that was not there before. So the folder's fsync,
  * which comes after the rename, cannot fail the output: the file is complete and in place, and
  * all that is uncertain is whether the rename survives a crash of the system. */
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err);
-/* The same for a file that is no qn_output: fsyncs FD, which is open on TEMP and stays open, and
- * renames it to FINAL, in the same folder. */
+/* The same for a file that is no qn_output: fsyncs FD (unless it is -1), which is open on TEMP and
+ * stays open, and renames it to FINAL, in the same folder. */
 enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err);
 /* Removes the temporary file; does nothing after a commit or on a zeroed *o. */
 void qn_output_abandon(struct qn_output *o);

@@ -44,17 +44,24 @@ json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err)
     return v;
 }
 
-enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err)
+enum qins_status qn_json_write(struct qn_output *o, const json_t *value, struct qins_error *err)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-    char *line = text ? qn_format(err, "%s\n", text) : NULL;
-    enum qins_status st;
-    if (!line)
-        st = qn_fail_memory(err);
-    else
-        st = qn_write_whole(path, line, strlen(line), err);
-    free(line);
+    enum qins_status st = text ? qn_output_write(o, text, strlen(text), err) : qn_fail_memory(err);
     free(text);
+    return st == QINS_OK ? qn_output_write(o, "\n", 1, err) : st;
+}
+
+enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err)
+{
+    struct qn_output o;
+    enum qins_status st = qn_output_create(&o, path, err);
+    if (st != QINS_OK)
+        return st;
+    st = qn_json_write(&o, value, err);
+    if (st == QINS_OK)
+        return qn_output_commit(&o, err);
+    qn_output_abandon(&o);
     return st;
 }
 

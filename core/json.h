@@ -20,6 +20,10 @@ json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err);
  * reference. */
 enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err);
 
+/* The same text at the end of O, for the caller to commit. */
+struct qn_output;
+enum qins_status qn_json_write(struct qn_output *o, const json_t *value, struct qins_error *err);
+
 /* A non-negative integer that fits in 64 bits; jansson's integers are signed, so values above
  * INT64_MAX were already refused by the parser. */
 bool qn_json_u64(const json_t *value, uint64_t *out);

@@ -175,16 +175,12 @@ static int sync_timed(int fd)
     return rc;
 }
 
-/* fsync, rename, fsync the folder; CLOSES: closes FD before the rename, whatever comes of it. */
-static enum qins_status publish(int fd, bool closes, const char *temp, const char *final,
-                                struct qins_error *err)
+enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err)
 {
     int folder = -1;
     enum qins_status st = open_folder(final, &folder, err);
-    if (st == QINS_OK && sync_timed(fd) != 0)
+    if (st == QINS_OK && fd >= 0 && sync_timed(fd) != 0)
         st = qn_fail_errno(err, final, "fsync");
-    if (closes && close(fd) != 0 && st == QINS_OK)
-        st = qn_fail_errno(err, final, "close");
     if (st == QINS_OK && rename(temp, final) != 0)
         st = qn_fail_errno(err, final, "rename");
     if (st == QINS_OK && folder >= 0)
@@ -194,15 +190,24 @@ static enum qins_status publish(int fd, bool closes, const char *temp, const cha
     return st;
 }
 
-enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err)
+enum qins_status qn_output_seal(struct qn_output *o, struct qins_error *err)
 {
-    return publish(fd, false, temp, final, err);
+    enum qins_status st = QINS_OK;
+    if (o->fd < 0)
+        return st;
+    if (sync_timed(o->fd) != 0)
+        st = qn_fail_errno(err, o->final_path, "fsync");
+    if (close(o->fd) != 0 && st == QINS_OK)
+        st = qn_fail_errno(err, o->final_path, "close");
+    o->fd = -1;
+    return st;
 }
 
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err)
 {
-    enum qins_status st = publish(o->fd, true, o->temp_path, o->final_path, err);
-    o->fd = -1;
+    enum qins_status st = qn_output_seal(o, err);
+    if (st == QINS_OK)
+        st = qn_publish(-1, o->temp_path, o->final_path, err);
     if (st == QINS_OK) {
         forget(o->pending);
         free(o->temp_path);

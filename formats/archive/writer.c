@@ -16,6 +16,7 @@ struct qn_archive_writer {
     struct qn_buf table; /* the chunk table's bytes */
     struct qn_fingerprint fingerprint;
     bool tensor_open; /* the manifest's last one */
+    bool sealed;      /* complete but for its name */
     uint64_t chunks_done;
     unsigned threads;
     const struct qn_monitor *monitor;
@@ -190,9 +191,10 @@ static enum qins_status write_userblock(struct qn_archive_writer *w, struct qn_u
     return qn_output_write_at(&w->output, 0, block, sizeof block, err);
 }
 
-enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
-                                          const struct qn_attachment_list *attachments,
-                                          uint64_t *archive_bytes, struct qins_error *err)
+enum qins_status qn_archive_writer_seal(struct qn_archive_writer *w,
+                                        const struct qn_attachment_list *attachments,
+                                        uint64_t *archive_bytes, struct qn_digest *hash,
+                                        struct qins_error *err)
 {
     struct qn_userblock u = {0};
     if (w->tensor_open || !w->hdf5)
@@ -207,10 +209,26 @@ enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
     if (st == QINS_OK)
         st = write_userblock(w, &u, err);
     if (st == QINS_OK)
-        st = qn_output_commit(&w->output, err);
+        st = qn_output_seal(&w->output, err);
     if (st == QINS_OK && archive_bytes)
         *archive_bytes = u.file_size;
+    if (st == QINS_OK && hash)
+        *hash = u.body_hash;
+    w->sealed = st == QINS_OK;
     return st;
+}
+
+enum qins_status qn_archive_writer_publish(struct qn_archive_writer *w, struct qins_error *err)
+{
+    return w->sealed ? qn_output_commit(&w->output, err) : out_of_order(err);
+}
+
+enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
+                                          const struct qn_attachment_list *attachments,
+                                          uint64_t *archive_bytes, struct qins_error *err)
+{
+    enum qins_status st = qn_archive_writer_seal(w, attachments, archive_bytes, NULL, err);
+    return st == QINS_OK ? qn_archive_writer_publish(w, err) : st;
 }
 
 void qn_archive_writer_destroy(struct qn_archive_writer *w)

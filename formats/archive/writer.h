@@ -17,12 +17,20 @@ struct qn_sink *qn_archive_writer_sink(struct qn_archive_writer *w);
  * unless this is called. MONITOR is kept. */
 void qn_archive_writer_use(struct qn_archive_writer *w, unsigned threads,
                            const struct qn_monitor *monitor);
-/* After the last tensor: attachments, chunk table, manifest, user block; then the file stands
- * under its final name. *archive_bytes may be NULL. The writer must still be destroyed. */
+/* After the last tensor: attachments, chunk table, manifest, user block; then the file is complete,
+ * synced and closed, under its temporary name. *archive_bytes and *hash, what the user block says
+ * of the rest, may be NULL. */
+enum qins_status qn_archive_writer_seal(struct qn_archive_writer *w,
+                                        const struct qn_attachment_list *attachments,
+                                        uint64_t *archive_bytes, struct qn_digest *hash,
+                                        struct qins_error *err);
+/* After that: its final name. The writer must still be destroyed. */
+enum qins_status qn_archive_writer_publish(struct qn_archive_writer *w, struct qins_error *err);
+/* Both. */
 enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
                                           const struct qn_attachment_list *attachments,
                                           uint64_t *archive_bytes, struct qins_error *err);
-/* Removes the temporary file if there was no commit; accepts NULL. */
+/* Removes the temporary file unless it has its final name; accepts NULL. */
 void qn_archive_writer_destroy(struct qn_archive_writer *w);
 
 #endif
