@@ -118,8 +118,9 @@ struct cli_verb {
     bool many_operands;          /* one at least; they are in cli.list, n_operands is 0 */
     enum cli_option_id many;     /* takes all arguments up to the next option; or OPT_HELP */
     enum cli_option_id many_too; /* another one; a command has values of one of them at most */
-    bool needs_output;           /* -o */
-    bool prints_if_quiet;        /* what print() shows is the result itself */
+    const char *words; /* what the first operand may be, spaces between; NULL: what a path names */
+    bool needs_output; /* -o */
+    bool prints_if_quiet; /* what print() shows is the result itself */
     enum qins_status (*run)(struct cli *c, struct qins_error *err);
     /* Shows c->report where --json does not; a report of a check that did not hold, too. */
     enum qins_status (*print)(const json_t *report, struct qins_error *err);
@@ -136,6 +137,23 @@ enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, s
                            struct qins_error *err);
 void cli_print_help(const struct cli_verb *verb);
 const char *cli_option_name(enum cli_option_id id); /* without the dashes */
+
+/* An option as the help of a verb shows it. */
+struct cli_option_text {
+    enum cli_option_id id;
+    const char *name;     /* without the dashes */
+    char letter;          /* 0 without one */
+    const char *argument; /* NULL for a flag */
+    const char *help;
+    bool is_path, many; /* names a file or a folder; takes all arguments up to the next option */
+};
+/* The I-th option of VERB in the order of its help; false behind the last one. */
+bool cli_describe_option(const struct cli_verb *verb, size_t i, struct cli_option_text *out);
+/* `qins --help --json`: what man pages and completions of shells are made from
+ * (docs/schemas/help.schema.json). NULL without memory. */
+json_t *cli_describe(const struct cli_verb *const *verbs, size_t n_verbs);
+/* `qins --version`, by qn_features(). */
+void cli_print_features(const json_t *features);
 
 /* Values of options, checked; what was not given leaves the output alone. */
 enum qins_status cli_u64(const struct cli *c, enum cli_option_id id, uint64_t max, uint64_t *out,

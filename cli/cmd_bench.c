@@ -189,6 +189,8 @@ const struct cli_verb cli_bench = {
     .example = "qins bench forward model/ --threads 2 --save forward.json",
     .options = {OPT_TOKENS, OPT_CONTEXT, OPT_STREAMS, OPT_CODERS, OPT_PEER, OPT_MEBI, OPT_CHUNK,
                 OPT_ROUNDS, OPT_PLOT, OPT_SAVE},
+    .words =
+        "forward forward-fused calibrate kv-cache hot-path memory coders lossless gemv convert",
     .many = OPT_PEER,
     .help = {{OPT_TOKENS, "of a prefill, or of the text (default 512)"},
              {OPT_CONTEXT, "tokens a window (default 256)"},

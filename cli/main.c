@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "analyze/child.h"
+#include "convert/features.h"
 #include "core/file.h"
 
 #include <signal.h>
@@ -66,8 +67,28 @@ static void print_overview(void)
     for (int i = 0; i < N_VERBS; i++)
         cli_print("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     cli_print("\n  qins VERB --help   options of a verb\n"
-              "  qins --version     version\n"
+              "  qins --version     version, libraries, processor\n"
               "\nexample:\n  qins convert model/ -o model.qins\n");
+}
+
+/* REPORT is taken over. */
+static enum qins_status print_json(json_t *report, struct qins_error *err)
+{
+    if (!report)
+        return qn_fail_memory(err);
+    cli_print_json(report);
+    json_decref(report);
+    return QINS_OK;
+}
+
+static enum qins_status print_version(bool as_json, struct qins_error *err)
+{
+    json_t *features = qn_features();
+    if (as_json || !features)
+        return print_json(features, err);
+    cli_print_features(features);
+    json_decref(features);
+    return QINS_OK;
 }
 
 static const struct cli_verb *find_verb(const char *name)
@@ -125,17 +146,22 @@ static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
 {
     const char *name = argc > 1 ? argv[1] : "";
     const bool help = strcmp(name, "help") == 0;
+    const bool as_json = argc > 2 && strcmp(argv[2], "--json") == 0;
     char *asks[] = {"--help", NULL};
-    if (help && argc > 2)
+    if (help && argc > 2 && !as_json)
         name = argv[2];
     *verb = find_verb(name);
     if (*verb)
         return help ? run_verb(*verb, 1, asks, err) : run_verb(*verb, argc - 2, argv + 2, err);
     if (strcmp(name, "--version") == 0)
-        cli_print("qins %s\n", qins_version());
-    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return print_version(as_json, err);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        if (as_json)
+            return print_json(cli_describe(verbs, N_VERBS), err);
         print_overview();
-    else if (name[0] == '-')
+        return QINS_OK;
+    }
+    if (name[0] == '-')
         return qn_fail(err, QINS_ERR_USAGE, "unknown option '%s'", name);
     else if (name[0])
         return qn_fail(err, QINS_ERR_USAGE, "unknown verb '%s'", name);

@@ -223,32 +223,57 @@ const char *cli_option_name(enum cli_option_id id)
     return options[id].name;
 }
 
-static void print_option(const struct cli_verb *verb, enum cli_option_id id)
+/* Option I of VERB as its help lists them, or OPT_COUNT behind the last. */
+static enum cli_option_id nth_option(const struct cli_verb *verb, size_t i)
 {
+    size_t own = 0;
+    while (verb->options[own] != OPT_HELP)
+        own++;
+    if (i < own)
+        return verb->options[i];
+    return i - own < sizeof common / sizeof *common ? common[i - own] : OPT_COUNT;
+}
+
+bool cli_describe_option(const struct cli_verb *verb, size_t i, struct cli_option_text *out)
+{
+    const enum cli_option_id id = nth_option(verb, i);
+    if (id == OPT_COUNT)
+        return false;
     const struct option *o = &options[id];
-    const char *help = o->help;
+    *out = (struct cli_option_text){.id = id,
+                                    .name = o->name,
+                                    .letter = o->letter,
+                                    .argument = o->argument,
+                                    .help = o->help,
+                                    .is_path = is_path(o),
+                                    .many = id != OPT_HELP &&
+                                            (id == verb->many || id == verb->many_too)};
+    for (size_t k = 0; k < CLI_MAX_HELP && verb->help[k].text; k++)
+        if (verb->help[k].option == id)
+            out->help = verb->help[k].text;
+    return true;
+}
+
+static void print_option(const struct cli_option_text *o)
+{
     char left[64];
     char letter[5] = "    ";
     if (o->letter)
         snprintf(letter, sizeof letter, "-%c, ", o->letter);
     snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
              o->argument ? o->argument : "");
-    for (size_t i = 0; i < CLI_MAX_HELP && verb->help[i].text; i++)
-        if (verb->help[i].option == id)
-            help = verb->help[i].text;
-    cli_print("%-*s %s\n", HELP_COLUMN, left, help);
+    cli_print("%-*s %s\n", HELP_COLUMN, left, o->help);
 }
 
 void cli_print_help(const struct cli_verb *verb)
 {
+    struct cli_option_text option;
     cli_print("usage: qins %s\n", verb->usage);
     for (size_t i = 0; i < CLI_MAX_USAGES && verb->more_usage[i]; i++)
         cli_print("       qins %s\n", verb->more_usage[i]);
     cli_print("%s\n\n", verb->summary);
-    for (size_t i = 0; verb->options[i] != OPT_HELP; i++)
-        print_option(verb, verb->options[i]);
-    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-        print_option(verb, common[i]);
+    for (size_t i = 0; cli_describe_option(verb, i, &option); i++)
+        print_option(&option);
     cli_print("\nexample:\n  %s\n", verb->example);
 }
 

@@ -14,6 +14,15 @@ const char *qn_cpu_level_name(enum qn_cpu_level level)
     return level_names[level];
 }
 
+enum qn_cpu_level qn_cpu_level_built(void)
+{
+#if defined(__x86_64__)
+    return QN_CPU_AVX512;
+#else
+    return QN_CPU_C;
+#endif
+}
+
 #if defined(__x86_64__)
 /* By CPUID itself: not every compiler's __builtin_cpu_supports knows the name. */
 static bool has_f16c(void)

@@ -17,6 +17,8 @@ enum qn_cpu_level qn_cpu_level(void);
  * False, and nothing changed, where qn_cpu_level() was less at first. No other thread runs a
  * kernel. */
 bool qn_cpu_use(enum qn_cpu_level level);
+/* The highest level that this build has kernels for. */
+enum qn_cpu_level qn_cpu_level_built(void);
 /* "c", "avx2", "avx512" */
 const char *qn_cpu_level_name(enum qn_cpu_level level);
 

@@ -14,6 +14,11 @@ static const struct qn_checkpoint_ops *const formats[] = {
     &qn_torch_ops,     &qn_npz_ops,  &qn_safetensors_ops, &qn_llama2c_ops,
 };
 
+const char *qn_checkpoint_format(size_t i)
+{
+    return i < sizeof formats / sizeof *formats ? formats[i]->format : NULL;
+}
+
 enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
                                          const struct qn_checkpoint_ops *ops, const char *path,
                                          struct qins_error *err)

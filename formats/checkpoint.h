@@ -64,6 +64,8 @@ struct qn_checkpoint {
     size_t n_files;
 };
 
+/* The name of the I-th format, in the order in which they are tried; NULL behind the last one. */
+const char *qn_checkpoint_format(size_t i);
 /* Finds the format by content, opens, and checks that names are unique. */
 enum qins_status qn_checkpoint_open(struct qn_checkpoint **out, const char *path,
                                     const struct qn_monitor *monitor, struct qins_error *err);

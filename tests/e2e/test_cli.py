@@ -63,8 +63,22 @@ class Help(unittest.TestCase):
         self.assertLessEqual(max(map(len, overview.splitlines())), 80)
 
     def test_version(self):
-        text = support.run_qins("--version", check=0).stdout
-        self.assertRegex(text, r"^qins \d+\.\d+\.\d+\n$")
+        """One line says the version; those below what is loaded and used, as JSON says it, too."""
+        environment = {**os.environ, "QINS_CPU": "c"}
+        text = support.run_qins("--version", check=0, env=environment).stdout
+        self.assertRegex(text, r"^qins \d+\.\d+\.\d+\n")
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+        told = json.loads(support.run_qins("--version", "--json", check=0, env=environment).stdout)
+        jsonschema.validate(told, schema("version"), cls=jsonschema.Draft202012Validator)
+        self.assertEqual(text.splitlines()[0], "qins " + told["qins_version"])
+        self.assertEqual((told["cpu"]["level"], told["cpu"]["vbmi"]), ("c", False))
+        self.assertIn("processor   c in use", text)
+        for name, version in told["libraries"].items():
+            self.assertIn(version if name == "blas" else f"{name} {version}", text)
+        for name in told["coders"] + told["checkpoint_formats"]:
+            self.assertRegex(text, rf"\b{name}\b")
+        hdf5 = subprocess.run(["h5dump", "--version"], check=True, capture_output=True, text=True).stdout
+        self.assertIn("Version " + told["libraries"]["hdf5"], hdf5)
 
     def test_help_wins_over_what_is_missing(self):
         self.assertIn("usage:", support.run_qins("convert", "--help", check=0).stdout)

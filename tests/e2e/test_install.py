@@ -70,8 +70,13 @@ class Install(unittest.TestCase):
 
     def test_everything_is_installed(self):
         names = {p.name for p in self.root.rglob("*")}
-        for name in ("qins", "libqins.so", "libh5qins.so", "qins.h", "qins.pc", "qins.1"):
+        for name in ("libqins.so", "libh5qins.so", "qins.h", "qins.pc"):
             self.assertIn(name, names)
+        places = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*")}
+        for end in ("bin/qins", "share/man/man1/qins.1", "share/man/man1/qins-convert.1",
+                    "share/bash-completion/completions/qins", "share/zsh/site-functions/_qins",
+                    "share/fish/vendor_completions.d/qins.fish"):
+            self.assertTrue(any(place.endswith(end) for place in places), end)
 
     def test_plugin_is_where_pkg_config_says(self):
         self.assertTrue((self.plugin_dir() / "libh5qins.so").is_file())
