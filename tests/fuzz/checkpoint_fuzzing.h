@@ -5,9 +5,11 @@
 #include "core/bytes.h"
 #include "formats/checkpoint.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,13 +43,29 @@ static inline void fuzz_touch(struct qn_checkpoint *ck)
     }
 }
 
-/* Opens the input with OPS and touches what it holds; NULL if it is refused, as it is where two
- * tensors share a name. */
+/* Whether OPS takes PATH for its own. */
+static inline bool fuzz_probe(const struct qn_checkpoint_ops *ops, const char *path)
+{
+    uint8_t head[4096];
+    struct stat status;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status))
+        abort();
+    const ssize_t n = S_ISDIR(status.st_mode) ? 0 : pread(fd, head, sizeof head, 0);
+    const struct qn_probe p = {path, S_ISDIR(status.st_mode), head, n < 0 ? 0 : (size_t)n,
+                               (uint64_t)status.st_size};
+    close(fd);
+    return ops->probe(&p);
+}
+
+/* Probes the input, opens it with OPS whatever came of that, and touches what it holds; NULL if it
+ * is refused, as it is where two tensors share a name. */
 static inline struct qn_checkpoint *fuzz_open(const struct qn_checkpoint_ops *ops, const char *path)
 {
     struct qn_checkpoint *ck = NULL;
     struct qins_error err = {0};
     char line[256];
+    fuzz_probe(ops, path);
     enum qins_status st = ops->open(&ck, path, NULL, &err);
     if (st == QINS_OK)
         st = qn_tensor_list_check_unique(&ck->tensors, &err);

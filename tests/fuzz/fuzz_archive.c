@@ -2,9 +2,11 @@
  * the transport.
  * Input is an archive, or, so that the fuzzer need not learn zlib, what to make one of: 4 bytes
  * (size of the manifest's JSON, number of chunks), the JSON, and payloads of equal size. */
+#include "formats/archive/chunk_map.h"
 #include "formats/transport_archive.h"
 #include "tests/unit/archive_reseal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <zlib.h>
 
@@ -24,13 +26,61 @@ static void decode_some(const struct qn_archive *a)
             qn_layout_chunk(&t->layout, t->layout.n_chunks / 2, &first, &count);
         qn_archive_decode(a, i, first, count, i % 2 == 0, &work, &payload, decoded, NULL);
     }
-    for (size_t i = 0; i < a->manifest.n_files; i++) {
-        payload.size = 0;
-        qn_archive_file_read(a, i, &payload, NULL);
+    free(decoded);
+    qn_buf_finish(&payload);
+    qn_chunk_work_finish(&work);
+}
+
+/* Elements from the middle of a chunk to that of the next, to a place that is not aligned, and one
+ * more than there are. */
+static void decode_across(const struct qn_archive *a)
+{
+    struct qn_chunk_work work = {0};
+    struct qn_buf payload = {0};
+    uint8_t *decoded = malloc((size_t)QN_CHUNK_MAX * 8 + 1);
+    for (size_t i = 0; i < a->manifest.n_tensors && i < 4 && decoded; i++) {
+        const struct qn_archive_tensor *t = &a->manifest.tensors[i];
+        const uint64_t n = t->tensor.n_elements, first = n / 3;
+        const uint64_t count = qn_min_u64(n - first, QN_CHUNK_MAX) / 2;
+        qn_archive_decode(a, i, first, count, false, &work, &payload, decoded + 1, NULL);
+        if (qn_archive_decode(a, i, n, 1, false, &work, &payload, decoded, NULL) == QINS_OK)
+            abort();
     }
     free(decoded);
     qn_buf_finish(&payload);
     qn_chunk_work_finish(&work);
+}
+
+static void read_files(const struct qn_archive *a)
+{
+    struct qn_attachment_list files = {0};
+    const double bits = qn_archive_bits_per_weight(a);
+    if (isnan(bits) || (bits > 0) != (qn_archive_float_elements(a) > 0))
+        abort();
+    qn_archive_read_files(a, &files, NULL);
+    qn_attachment_list_finish(&files);
+}
+
+/* Chunks by their number in the file. */
+static uint64_t chunks_of(const void *ctx, size_t tensor)
+{
+    return ((const struct qn_archive *)ctx)->manifest.tensors[tensor].layout.n_chunks;
+}
+
+static void find_chunks(const struct qn_archive *a)
+{
+    struct qn_chunk_map map = {0};
+    const uint64_t n = qn_manifest_chunks(&a->manifest);
+    if (qn_chunk_map_init(&map, a->manifest.n_tensors, chunks_of, a, NULL) != QINS_OK)
+        abort();
+    for (uint64_t i = 0; i < n; i += n / 16 + 1) {
+        size_t tensor;
+        uint64_t chunk;
+        qn_chunk_map_find(&map, i, &tensor, &chunk);
+        if (a->manifest.tensors[tensor].first_chunk + chunk != i)
+            abort();
+    }
+    qn_chunk_map_finish(&map);
 }
 
 /* Few bytes in a file may be many tensors that repeat a value; only small ones are tried. */
@@ -105,7 +155,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (qn_archive_open(&a, file.path, NULL) == QINS_OK) {
         if (qn_archive_check_hash(a, 1, NULL, NULL) != QINS_OK)
             abort();
+        if (!qn_path_is_archive(file.path))
+            abort();
         decode_some(a);
+        decode_across(a);
+        read_files(a);
+        find_chunks(a);
         read_transport(a);
     }
     qn_archive_destroy(a);

@@ -2,6 +2,7 @@
  * tensors or be refused. */
 #include "core/buf.h"
 #include "formats/plan.h"
+#include "tests/unit/archive_reseal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,24 @@ static void check_own_tensors(const struct qn_plan *p)
     if (qn_plan_check(p, "plan.json", &list, &err) != QINS_OK)
         require(err.message[0] != '\0');
     qn_tensor_list_finish(&list);
+}
+
+/* As a file, whose lines are found by name. */
+static void load(const uint8_t *data, size_t size)
+{
+    static struct test_memory_file file = {.fd = -1};
+    struct qn_plan p;
+    require(file.fd >= 0 || test_memory_file_open(&file));
+    require(test_memory_file_set(&file, data, size));
+    require(qn_plan_load(file.path, &p, NULL) == QINS_OK);
+    for (size_t i = 0; i < p.count; i++) {
+        const struct qn_plan_tensor *found = qn_plan_find(&p, p.tensors[i].name);
+        require(found && strcmp(found->name, p.tensors[i].name) == 0);
+        require(qn_plan_at(&p, i, p.tensors[i].name) == &p.tensors[i]);
+        require(qn_plan_at(&p, p.count, p.tensors[i].name) == found);
+    }
+    require(qn_plan_find(&p, "") == NULL || p.count > 0);
+    qn_plan_finish(&p);
 }
 
 static void round_trip(const struct qn_plan *p)
@@ -60,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (qn_plan_from_json(j, &p, &err) == QINS_OK) {
         round_trip(&p);
         check_own_tensors(&p);
+        load(data, size);
     } else {
         require(p.count == 0 && err.message[0] != '\0');
     }

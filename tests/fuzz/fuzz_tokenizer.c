@@ -1,5 +1,6 @@
 /* The input as tokenizer.json or tokenizer.bin; if it parses, texts are encoded and decoded. */
 #include "model/tokenizer.h"
+#include "tests/unit/archive_reseal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,30 @@ static void encode_and_decode(const struct qn_tokenizer *t, const void *text, si
     qn_ids_finish(&ids);
 }
 
+/* T again, which the input is: from a file, and as what lies beside a model. */
+static void open_elsewhere(const struct qn_tokenizer *t, const uint8_t *data, size_t size)
+{
+    static struct test_memory_file file = {.fd = -1};
+    struct qn_attachment_list files = {0};
+    struct qn_tokenizer *again[3] = {NULL};
+    struct qins_error err;
+    const char *name = size % 2 ? "tokenizer.json" : "tokenizer.bin";
+    if ((file.fd < 0 && !test_memory_file_open(&file)) ||
+        !test_memory_file_set(&file, data, size) ||
+        qn_tokenizer_open(&again[0], file.path, NULL, 0, &err) != QINS_OK ||
+        qn_tokenizer_open(&again[2], NULL, &files, 0, &err) == QINS_OK ||
+        qn_attachment_add(&files, name, data, size, &err) != QINS_OK ||
+        qn_tokenizer_open(&again[1], NULL, &files, 0, &err) != QINS_OK)
+        abort();
+    for (size_t i = 0; i < 2; i++)
+        if (memcmp(qn_tokenizer_digest(again[i]), qn_tokenizer_digest(t),
+                   sizeof(struct qn_digest)) != 0)
+            abort();
+    for (size_t i = 0; i < 3; i++)
+        qn_tokenizer_destroy(again[i]);
+    qn_attachment_list_finish(&files);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct qn_tokenizer *t = NULL;
@@ -42,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     encode_and_decode(t, nasty, sizeof nasty - 1);
     encode_and_decode(t, data, size < 256 ? size : 256);
+    open_elsewhere(t, data, size);
     qn_tokenizer_destroy(t);
     return 0;
 }

@@ -21,6 +21,13 @@ def sources(rng):
                            for _ in range(130))
     # 32 bitstreams of tans, with escapes.
     yield "many", bytes(128 + (rng.random() < 0.03) * rng.randrange(-99, 99) for _ in range(33000))
+    # Long enough for tans to pay for a table of runs.
+    for what, top, count in ("spans", 2, 160), ("stretches", 4, 260):
+        yield what, b"".join(b"\0" * rng.randrange(100, 200) +
+                             bytes(rng.randrange(1, top) for _ in range(rng.randrange(60, 120)))
+                             for _ in range(count))
+    # Enough for Huffman's table of three symbols a look-up.
+    yield "longer", bytes(126 - min(9, int(rng.expovariate(1.5))) for _ in range(16500))
 
 
 def main():
@@ -32,7 +39,9 @@ def main():
             symbols = data
             if name.startswith("bitpack"):
                 symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
-            if what in ("runs", "many") and name != "tans":
+            if what in ("runs", "many", "spans", "stretches") and name != "tans":
+                continue
+            if what == "longer" and name != "huffman":
                 continue
             if what == "long" and name not in ("huffman", "rle-huffman", "tans"):
                 continue

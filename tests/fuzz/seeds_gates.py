@@ -43,6 +43,50 @@ seeds = {
 seeds["decisions"]["decisions"] = [{"when": [{"gate": "one", "status": "pass"}], "as": "one",
                                     "text": "MODEL {one/decision} {one/missing} {one/failed}"}]
 
+# Every key of every part (docs/gates.md).
+seeds["parts"] = gates(criterion("n", range=[0, None], spread=["n", "list[0].n"], limits="l", plot="n",
+                                 decides=True, unit="x"))
+seeds["parts"]["legend"] = [{"term": "t", "text": "x"}]
+seeds["parts"]["selectors"]["plan"].update(about=["model", "text"], options={"--to": "n"}, any_model=True)
+seeds["parts"]["identities"][0].update(words={"MODEL": "model"}, options={"--of": "n"}, settings={"n": "n"},
+                                       model_name="id")
+seeds["parts"]["gates"].append({**seeds["parts"]["gates"][0], "id": "two", "requires": ["one"], "from": "a",
+                                "to": "b", "description": "d"})
+rules = [{"gate": "two", "criterion": "c0", "status": "pass"}, {"gate": "one", "alone": "fail"},
+         {"gate": "one", "criterion": "c0", "comparison": "<", "threshold": 9}]
+seeds["parts"]["ship"] = [{"id": "s", "name": "n", "when": rules, "unknown_when": rules[:1], "ready": "r",
+                           "not_ready": "n", "unknown": "u"}]
+
+
+def spoilt(name, *path, **changes):
+    """The above with one part changed, at the end of the path."""
+    part = seeds[name] = json.loads(json.dumps(seeds["parts"]))
+    for step in path:
+        part = part[step]
+    part.update(changes)
+
+
+spoilt("bad-range", "gates", 0, "criteria", 0, range=[0])
+spoilt("bad-spread", "gates", 0, "criteria", 0, spread=["n"])
+spoilt("no-criteria", "gates", 0, criteria=[])
+spoilt("no-command", "gates", 0, "criteria", 0, command=None)
+del seeds["no-command"]["gates"][0]["criteria"][0]["command"]
+spoilt("no-selector", "gates", 0, "criteria", 0, evidence="other")
+spoilt("no-gates", gates=[])
+spoilt("twice", "gates", 1, id="one")
+spoilt("criterion-twice", "gates", 0)
+seeds["criterion-twice"]["gates"][0]["criteria"] *= 2
+spoilt("undecided", "gates", 0, "criteria", 0, decides=False)
+spoilt("requires-later", "gates", 1, requires=["three"])
+spoilt("no-such-gate", "ship", 0, when=[{"gate": "six", "status": "pass"}])
+spoilt("no-such-criterion", "ship", 0, when=[{"gate": "one", "criterion": "x", "status": "pass"}])
+spoilt("no-status", "ship", 0, when=[{"gate": "one", "status": "lost"}])
+spoilt("two-statuses", "ship", 0, when=[{"gate": "one", "status": "pass", "alone": "pass"}])
+spoilt("as-itself", "gates", 0, decisions=[{"when": rules, "text": "x", "as": "one"}])
+spoilt("bad-kind", "selectors", "plan", about=["weather"])
+spoilt("bad-option", "selectors", "plan", options={"-x": "n"})
+spoilt("bad-words", "identities", 0, words=[])
+
 OUT.mkdir(parents=True, exist_ok=True)
 for name, spec in seeds.items():
     text = json.dumps(spec, separators=(",", ":")).encode() + b"\0" + json.dumps(REPORT).encode()

@@ -53,6 +53,14 @@ def tokenizers():
                         "pre_tokenizer": {"type": "Metaspace", "replacement": "▁",
                                           "prepend_scheme": "first"},
                         "decoder": {"type": "Metaspace", "replacement": "▁"}, "model": pieces}
+    yield "replace", {"added_tokens": [{"id": 60, "content": " ", "special": False}],
+                      "pre_tokenizer": split(r"[\x41-\x{5A}\u0061]+", "Isolated"),
+                      "decoder": sequence("decoders", {**replace, "pattern": {"String": "▁"},
+                                                       "content": " a"},
+                                          {"type": "ByteFallback"},
+                                          {"type": "Strip", "content": " ", "start": 1, "stop": 2},
+                                          {"type": "Fuse"}), "model": pieces}
+    yield "replace_regex", {"decoder": {**replace, "pattern": {"Regex": "a+"}}, "model": pieces}
     yield "splits", {"pre_tokenizer": sequence(
         "pretokenizers", {"type": "Digits"}, {"type": "Punctuation"},
         split(" ", "MergedWithPrevious"), split("\\s", "MergedWithNext"),
