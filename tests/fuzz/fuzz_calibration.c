@@ -23,8 +23,9 @@ static void round_trip(const struct qn_calibration *c)
     free(text);
 }
 
-/* Loads the figures and touches what is read by rows. */
-static void load(const struct qn_calibration *c, const uint8_t *data, size_t meta_size, size_t size)
+/* Loads the figures of those KINDS and touches what is read by rows. */
+static void load(const struct qn_calibration *c, enum qn_calibration_kinds kinds,
+                 const uint8_t *data, size_t meta_size, size_t size)
 {
     struct qn_calibration_layout layout;
     struct qn_calibration_file f;
@@ -32,7 +33,7 @@ static void load(const struct qn_calibration *c, const uint8_t *data, size_t met
     must(qn_calibration_layout_init(&layout, c, NULL) == QINS_OK);
     struct qn_checkpoint *ck = pretend(data, meta_size, size, &layout.tensors, false);
     qn_calibration_layout_finish(&layout);
-    if (qn_calibration_load(&f, ck, QN_CALIBRATION_ANY, &err) != QINS_OK) {
+    if (qn_calibration_load(&f, ck, kinds, &err) != QINS_OK) {
         must(err.message[0] != '\0');
         return;
     }
@@ -57,8 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qins_error err = {0};
     if (qn_calibration_from_json(data, meta_size, MAX_BYTES, &c, &err) == QINS_OK) {
         round_trip(&c);
-        if (end)
-            load(&c, data, meta_size, size);
+        for (int kind = QN_CALIBRATION_WHOLE; end && kind <= QN_CALIBRATION_ANY; kind++)
+            load(&c, (enum qn_calibration_kinds)kind, data, meta_size, size);
     } else {
         must(err.message[0] != '\0');
     }

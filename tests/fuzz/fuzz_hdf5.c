@@ -45,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = create_file(path, sizeof path);
     if (fd < 0)
         return 0;
+    const struct qn_probe p = {path, false, data, size < 4096 ? size : 4096, size};
+    qn_hdf5_ops.probe(&p);
     if (write(fd, data, size) == (ssize_t)size &&
         qn_hdf5_open(&ck, path, &limits, NULL, &err) == QINS_OK) {
         read_all(ck, &err);

@@ -12,6 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qn_journal *j = NULL;
     if (qn_journal_open(&j, path, true, &fuzz_job, NULL, NULL) != QINS_OK)
         return 0;
+    struct qn_journal *other = NULL;
+    if (qn_journal_open(&other, path, true, &fuzz_job, NULL, NULL) == QINS_OK ||
+        qn_journal_open(&other, "/dev/null", true, &fuzz_job, NULL, NULL) == QINS_OK)
+        abort(); /* it is locked, and that is no file */
     const uint64_t total = qn_journal_total(j);
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {

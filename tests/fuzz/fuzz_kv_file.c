@@ -39,6 +39,18 @@ static void list_datasets(const uint8_t *text, size_t size, struct qn_tensor_lis
     json_decref(j);
 }
 
+/* A page that is there is put again, shorter and as it was; what is none is refused. */
+static void put_again(struct qn_kv_file *f, uint32_t layer, const struct qn_kv_place *p,
+                      const uint8_t *page)
+{
+    const size_t size = (size_t)p->size;
+    struct qins_error err;
+    must(qn_kv_file_put(f, layer, p->sequence, p->page, page, QN_KV_HEADER, &err) == QINS_OK);
+    must(qn_kv_file_put(f, layer, p->sequence, p->page, page, size, &err) == QINS_OK);
+    must(qn_kv_file_put(f, f->n_layers, p->sequence, p->page, page, size, &err) != QINS_OK);
+    must(qn_kv_file_put(f, layer, p->sequence, p->page, page, QN_KV_HEADER - 1, &err) != QINS_OK);
+}
+
 /* Pages that were read can be put into another dump, in another order; those that decode do so
  * again. */
 static void use(const struct qn_kv_file *f)
@@ -56,6 +68,7 @@ static void use(const struct qn_kv_file *f)
             struct qins_error err = {0};
             must(qn_kv_file_put(&copy, i, p->sequence, p->page, page, (size_t)p->size, NULL) ==
                  QINS_OK);
+            put_again(&copy, i, p, page);
             if (qn_kv_decode(&f->layout, page, (size_t)p->size, v,
                              (size_t)f->layout.tokens * f->layout.head_dim, scratch,
                              &err) != QINS_OK)

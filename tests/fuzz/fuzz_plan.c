@@ -15,6 +15,26 @@ static void require(bool holds)
         abort();
 }
 
+/* A source that is not quite the plan's: a tensor of another type, of another shape, or missing. */
+static void check_others(const struct qn_plan *p, struct qn_tensor_list *list)
+{
+    struct qins_error err;
+    if (list->count == 0)
+        return;
+    struct qn_tensor *last = &list->items[list->count - 1];
+    const struct qn_tensor own = *last;
+    last->dtype = own.dtype == QINS_F32 ? QINS_F16 : QINS_F32;
+    require(qn_plan_check(p, "plan.json", list, &err) != QINS_OK);
+    *last = own;
+    last->rank = own.rank == 1 ? 2 : 1;
+    last->shape[0] = last->shape[1] = 1;
+    require(qn_plan_check(p, "plan.json", list, &err) != QINS_OK);
+    *last = own;
+    list->count--;
+    require(qn_plan_check(p, "plan.json", list, &err) != QINS_OK);
+    list->count++;
+}
+
 static void check_own_tensors(const struct qn_plan *p)
 {
     struct qn_tensor_list list = {0};
@@ -28,6 +48,7 @@ static void check_own_tensors(const struct qn_plan *p)
     require(st == QINS_OK);
     if (qn_plan_check(p, "plan.json", &list, &err) != QINS_OK)
         require(err.message[0] != '\0');
+    check_others(p, &list);
     qn_tensor_list_finish(&list);
 }
 

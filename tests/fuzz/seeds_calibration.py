@@ -40,6 +40,13 @@ def main():
                                          "tensors": ["a.weight", "b.weight"]}) + b"\0\1\0\0\0\0\0\0\0",
         "part_beyond": description([point()], part={"index": 9, "count": 8, "job": "5" * 32,
                                                     "windows": 9}),
+        # figures that are a small integer in four bytes and a number above zero in eight
+        "sensitivity": description([], kept_rows=0, access=None,
+                                   sensitivity={"tokens": 4, "head_rows": 2, "tensors": ["a", "b"]}) +
+        b"\0" + b"\7\0\0\0\5\0\0\0",
+        "sensitivity_unsound": description([], kept_rows=0, access=None,
+                                           sensitivity={"tokens": 4, "head_rows": 2, "tensors": ["a"]}) +
+        b"\0" + b"\xff",
         "ones": description([point(rows=1)]) + b"\0\1\0\0\0\0\0\0\0",
     }
     for name, data in seeds.items():

@@ -28,7 +28,10 @@ where = {"value": "k", "comparison": "=", "threshold": "a"}
 seeds = {
     "paths": gates(criterion("n"), criterion("list[0].n"), criterion("list[@at].l[]"),
                    criterion("list[k=b].n", "between", [1, 3], unit="share"), criterion("b", "=", True),
-                   criterion("none"), criterion("'n'"), criterion("$.list[n>=2].n")),
+                   criterion("none"), criterion("'n'"), criterion("$.list[n>=2].n"),
+                   criterion("list[n<2].n"), criterion("list[n<=2].n"), criterion("list[n>1].n"),
+                   criterion("list[n!=1].n"), criterion("list[k!=a].n"), criterion("n.k"), criterion("n[0]"),
+                   criterion("*.k"), criterion("n.*"), criterion("list[7].n"), criterion("list[n=2.5].l[]")),
     "operators": gates(criterion({"ratio": ["n", {"abs": {"difference": [1, "n"]}}]}),
                        criterion({"sum": {"product": ["n", "$.n"]}, "over": "list[]", "where": where}),
                        criterion({"share": where, "over": "list[]", "weight": "n"}),

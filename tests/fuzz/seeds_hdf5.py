@@ -70,11 +70,13 @@ def types(folder):
 
 
 def layouts(folder):
-    with h5py.File(folder / "layouts.h5", "w", libver="latest") as f:
+    with h5py.File(folder / "elsewhere.h5", "w", libver="latest") as f:
         f.create_dataset("other", (3,), "f4", external=[("/nowhere", 0, 12)])
+    with h5py.File(folder / "virtual.h5", "w", libver="latest") as f:
         layout = h5py.VirtualLayout((2,), "f4")
         layout[:] = h5py.VirtualSource("nowhere.h5", "x", (2,))
         f.create_virtual_dataset("virtual", layout)
+    with h5py.File(folder / "layouts.h5", "w", libver="latest") as f:
         f.create_dataset("filter", (4,), "u1", chunks=(4,))
         compact = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         compact.set_layout(h5py.h5d.COMPACT)
