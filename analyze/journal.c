@@ -17,7 +17,7 @@ enum {
     NAME_SIZE = FRAME_BODY_SIZE - FRAME_TEST,
 };
 
-enum { JOURNAL_VERSION = 1 };
+enum { JOURNAL_VERSION = 1, HEAD_JOB = 16 /* offset */ };
 
 /* A crash of the system loses no more than this. */
 static const double sync_seconds = 10.0;
@@ -87,8 +87,9 @@ static enum qins_status keep(struct qn_journal *j, const char *test, const void 
     return QINS_OK;
 }
 
-/* Reads whole frames and cuts off what is behind them. */
-static enum qins_status read_frames(struct qn_journal *j, struct qins_error *err)
+/* Reads whole frames up to *END, where one is not or the file ends; QINS_ERR_FORMAT for the former.
+ */
+static enum qins_status read_frames(struct qn_journal *j, uint64_t *end, struct qins_error *err)
 {
     struct qn_buf body = {0};
     uint8_t head[FRAME_SIZE];
@@ -107,12 +108,28 @@ static enum qins_status read_frames(struct qn_journal *j, struct qins_error *err
             at += FRAME_SIZE + body.size;
     }
     qn_buf_finish(&body);
-    if (st != QINS_OK && st != QINS_ERR_FORMAT)
-        return st;
-    return at < j->file.size ? qn_work_file_cut(&j->file, at, err) : QINS_OK;
+    *end = at;
+    return st;
 }
 
-static enum qins_status open_file(struct qn_journal *j, const char *path, bool resume,
+/* Reads whole frames and cuts off what is behind them. */
+static enum qins_status resume_frames(struct qn_journal *j, struct qins_error *err)
+{
+    uint64_t end;
+    enum qins_status st = read_frames(j, &end, err);
+    if (st != QINS_OK && st != QINS_ERR_FORMAT)
+        return st;
+    return end < j->file.size ? qn_work_file_cut(&j->file, end, err) : QINS_OK;
+}
+
+/* What is done with a journal that is there. */
+enum found {
+    ANEW,
+    RESUME,      /* one of another job is begun anew */
+    RESUME_ONLY, /* one of another job is refused */
+};
+
+static enum qins_status open_file(struct qn_journal *j, const char *path, enum found what,
                                   const struct qn_digest *job, const struct qn_monitor *monitor,
                                   struct qins_error *err)
 {
@@ -123,14 +140,42 @@ static enum qins_status open_file(struct qn_journal *j, const char *path, bool r
         st = qn_work_file_head(&j->file, &found, err);
     if (st != QINS_OK)
         return st;
-    if (resume && memcmp(&found, &head, sizeof found) == 0) {
+    if (what != ANEW && memcmp(&found, &head, sizeof found) == 0) {
         j->mine = true;
-        return read_frames(j, err);
+        return resume_frames(j, err);
     }
-    if (resume && memcmp(&found, head_magic, sizeof head_magic) == 0)
+    if (what == RESUME_ONLY && memcmp(&found, head_magic, sizeof head_magic) == 0 &&
+        qn_work_head_intact(&found))
+        return qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
+                          "is work in progress of another job: other models, texts or options, or "
+                          "another version of qins; remove it");
+    if (what == RESUME && memcmp(&found, head_magic, sizeof head_magic) == 0)
         qn_notice(monitor, "%s is of another validation: begun anew", path);
     st = qn_work_file_begin(&j->file, &head, err);
     j->mine = st == QINS_OK;
+    return st;
+}
+
+static struct qn_journal *create(struct qins_error *err)
+{
+    struct qn_journal *j = calloc(1, sizeof *j);
+    if (!j) {
+        qn_fail_memory(err);
+        return NULL;
+    }
+    j->file.fd = -1;
+    j->synced = qn_seconds();
+    return j;
+}
+
+/* J, or nothing where ST is a failure. */
+static enum qins_status hand_out(struct qn_journal *j, enum qins_status st, struct qn_journal **out)
+{
+    *out = NULL;
+    if (st == QINS_OK)
+        *out = j;
+    else
+        qn_journal_close(j);
     return st;
 }
 
@@ -138,17 +183,53 @@ enum qins_status qn_journal_open(struct qn_journal **out, const char *path, bool
                                  const struct qn_digest *job, const struct qn_monitor *monitor,
                                  struct qins_error *err)
 {
-    struct qn_journal *j = calloc(1, sizeof *j);
-    *out = NULL;
-    if (!j)
-        return qn_fail_memory(err);
-    j->file.fd = -1;
-    j->synced = qn_seconds();
-    enum qins_status st = path ? open_file(j, path, resume, job, monitor, err) : QINS_OK;
+    struct qn_journal *j = create(err);
+    enum qins_status st = j ? QINS_OK : QINS_ERR_MEMORY;
+    if (st == QINS_OK && path)
+        st = open_file(j, path, resume ? RESUME : ANEW, job, monitor, err);
+    return hand_out(j, st, out);
+}
+
+enum qins_status qn_journal_continue(struct qn_journal **out, const char *path,
+                                     const struct qn_digest *job, struct qins_error *err)
+{
+    struct qn_journal *j = create(err);
+    return hand_out(j, j ? open_file(j, path, RESUME_ONLY, job, NULL, err) : QINS_ERR_MEMORY, out);
+}
+
+static enum qins_status read_file(struct qn_journal *j, const char *path, struct qn_digest *job,
+                                  struct qins_error *err)
+{
+    struct qn_work_head found;
+    uint64_t end;
+    enum qins_status st = qn_file_open(&j->file, path, err);
     if (st == QINS_OK)
-        *out = j;
-    else
-        qn_journal_close(j);
+        st = qn_work_file_head(&j->file, &found, err);
+    if (st != QINS_OK)
+        return st;
+    memcpy(job->bytes, found.bytes + HEAD_JOB, sizeof job->bytes);
+    const struct qn_work_head head = qn_work_head(head_magic, JOURNAL_VERSION, job);
+    if (memcmp(&found, &head, sizeof found) != 0)
+        return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
+                          "it is no journal of a validation, or of another version");
+    return qn_error_in_file(err, read_frames(j, &end, err), path);
+}
+
+enum qins_status qn_journal_read(struct qn_journal **out, const char *path, struct qn_digest *job,
+                                 struct qins_error *err)
+{
+    struct qn_journal *j = create(err);
+    const enum qins_status st = j ? read_file(j, path, job, err) : QINS_ERR_MEMORY;
+    if (j)
+        qn_file_close(&j->file);
+    return hand_out(j, st, out);
+}
+
+enum qins_status qn_journal_publish(struct qn_journal *j, const char *path, struct qins_error *err)
+{
+    enum qins_status st = qn_publish(j->file.fd, j->file.path, path, err);
+    if (st == QINS_OK)
+        qn_file_close(&j->file);
     return st;
 }
 
@@ -173,6 +254,16 @@ uint64_t qn_journal_count(const struct qn_journal *j, const char *test)
 {
     const size_t number = find_track(j, test);
     return number < j->n_tracks ? j->tracks[number].n : 0;
+}
+
+size_t qn_journal_tests(const struct qn_journal *j)
+{
+    return j->n_tracks;
+}
+
+const char *qn_journal_test(const struct qn_journal *j, size_t number)
+{
+    return j->tracks[number].name;
 }
 
 uint64_t qn_journal_total(const struct qn_journal *j)

@@ -24,11 +24,24 @@ struct qn_journal;
 enum qins_status qn_journal_open(struct qn_journal **out, const char *path, bool resume,
                                  const struct qn_digest *job, const struct qn_monitor *monitor,
                                  struct qins_error *err);
+/* The same for a part, which goes on in any case: a journal of another job is left as it is,
+ * QINS_ERR_USAGE. */
+enum qins_status qn_journal_continue(struct qn_journal **out, const char *path,
+                                     const struct qn_digest *job, struct qins_error *err);
+/* A journal that nobody writes any more, of any *JOB: QINS_ERR_FORMAT, naming the offset, unless
+ * all of it is whole. */
+enum qins_status qn_journal_read(struct qn_journal **out, const char *path, struct qn_digest *job,
+                                 struct qins_error *err);
+/* Syncs the file and renames it to PATH, beside it; then the journal is in memory alone. */
+enum qins_status qn_journal_publish(struct qn_journal *j, const char *path, struct qins_error *err);
 /* Leaves the file, but for one without a single item; accepts NULL. */
 void qn_journal_close(struct qn_journal *j);
 
 /* Items of TEST (static text of at most 31 bytes) that are there. */
 uint64_t qn_journal_count(const struct qn_journal *j, const char *test);
+/* The number of tests that have items, and the name of each; it lives as long as the journal. */
+size_t qn_journal_tests(const struct qn_journal *j);
+const char *qn_journal_test(const struct qn_journal *j, size_t number);
 /* Of all tests together. */
 uint64_t qn_journal_total(const struct qn_journal *j);
 /* Bytes of an item that is there; they live as long as the journal and are 8-byte aligned. Of a

@@ -95,6 +95,11 @@ static enum qins_status run_both(struct qn_validation *v, struct losses *l, json
     return QINS_OK;
 }
 
+uint64_t qn_perplexity_shared(const struct qn_text_windows *text, const struct qn_text_windows *w)
+{
+    return w->style == text->style || w->bos < 0 ? text->count : 0;
+}
+
 /* What llama-perplexity would score. Without a BOS to put in, its windows are ours but for one at
  * the end that has no token behind it, and the tokens that it scores are among ours. */
 static enum qins_status llama_losses(struct qn_validation *v, const struct qn_text_windows *w,
@@ -102,7 +107,7 @@ static enum qins_status llama_losses(struct qn_validation *v, const struct qn_te
                                      struct qins_error *err)
 {
     const size_t scored = qn_text_windows_scored(w);
-    const uint64_t shared = w->style == v->windows.style || w->bos < 0 ? ours->windows : 0;
+    const uint64_t shared = qn_perplexity_shared(&v->windows, w);
     const size_t all = qn_text_windows_scored(&v->windows), first = w->first - v->windows.first;
     struct qn_pass_cost cost;
     const void **nll = NULL;
@@ -125,12 +130,12 @@ static json_t *llama_figures(const struct qn_validation *v, const struct losses 
     json_t *j = json_object();
     qn_json_put(&j, "context", json_integer((json_int_t)v->context));
     qn_json_put(&j, "windows", json_integer((json_int_t)l->windows));
-    for (int i = 0; i < QN_PREDICTORS && v->models[i]; i++) {
+    for (int i = 0; i <= CANDIDATE && (i == MODEL || v->compares); i++) {
         json_t *figures = json_object();
         qn_put_perplexity(&figures, l->of[i], l->n, 1);
         qn_json_put(&j, qn_validation_keys[i], figures);
     }
-    if (v->models[CANDIDATE])
+    if (v->compares)
         qn_json_put(&j, "difference",
                     qn_perplexity_difference(l->of[MODEL], l->of[CANDIDATE], l->n, 1));
     return j;
@@ -181,8 +186,8 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     enum qins_status st =
         losses_init(&l, windows * qn_text_windows_scored(&v->windows), windows, err);
     if (st == QINS_OK)
-        st = (v->models[CANDIDATE] ? run_both : run_alone)(v, &l, &figures, err);
-    if (st == QINS_OK && v->models[CANDIDATE])
+        st = (v->compares ? run_both : run_alone)(v, &l, &figures, err);
+    if (st == QINS_OK && v->compares)
         judge(&figures);
     else if (st == QINS_OK)
         qn_json_put(&figures, "passed", json_null());
@@ -197,4 +202,19 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     return qn_validation_end(st, j, result, err);
 }
 
-const struct qn_validate_test qn_test_perplexity = {.name = "perplexity", .run = run};
+static enum qins_status collect(struct qn_validation *v, struct qins_error *err)
+{
+    struct qn_text_windows w;
+    struct qn_pass_cost cost;
+    enum qins_status st =
+        v->compares ? qn_validation_collect(v, err)
+                    : qn_validation_collect_nll(v, "nll", &v->windows, 0, &v->positions_cost, err);
+    if (st == QINS_OK && qn_text_windows_init(&w, &v->corpus.ids, v->context, QN_PPL_LLAMA_CPP,
+                                              v->corpus.bos, NULL) == QINS_OK)
+        st = qn_validation_collect_nll(v, "llama.cpp", &w, qn_perplexity_shared(&v->windows, &w),
+                                       &cost, err);
+    return st;
+}
+
+const struct qn_validate_test qn_test_perplexity = {
+    .name = "perplexity", .run = run, .collect = collect};

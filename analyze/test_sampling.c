@@ -10,4 +10,5 @@ static enum qins_status run(struct qn_validation *v, json_t **result, struct qin
     return st == QINS_OK ? qn_sampling_report(&p, result, err) : st;
 }
 
-const struct qn_validate_test qn_test_sampling = {.name = "sampling", .compares = true, .run = run};
+const struct qn_validate_test qn_test_sampling = {
+    .name = "sampling", .compares = true, .run = run, .collect = qn_validation_collect};

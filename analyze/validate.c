@@ -1,6 +1,8 @@
+#include "analyze/validate_part.h"
 #include "analyze/validate_report.h"
 
 #include "analyze/prompts.h"
+#include "core/clock.h"
 #include "core/cpu.h"
 #include "core/file.h"
 
@@ -10,28 +12,28 @@
 
 enum { MODEL, CANDIDATE };
 
-/* In the order in which they run and stand in the report. */
-static const struct qn_validate_test *const tests[] = {
+const struct qn_validate_test *const qn_validate_tests[QN_VALIDATE_TESTS] = {
     &qn_test_consistency, &qn_test_autoregressive, &qn_test_sampling,
     &qn_test_perplexity,  &qn_test_long_context,
 };
-enum { N_TESTS = sizeof tests / sizeof(const struct qn_validate_test *) };
 
 /* Marks the tests that LIST names. */
-static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], struct qins_error *err)
+static enum qins_status choose_tests(const char *list, bool chosen[QN_VALIDATE_TESTS],
+                                     struct qins_error *err)
 {
-    for (int i = 0; i < N_TESTS; i++)
+    for (int i = 0; i < QN_VALIDATE_TESTS; i++)
         chosen[i] = !list;
     while (list) {
         size_t n = strcspn(list, ",");
         int i = 0;
-        while (i < N_TESTS && (strlen(tests[i]->name) != n || memcmp(tests[i]->name, list, n) != 0))
+        while (i < QN_VALIDATE_TESTS && (strlen(qn_validate_tests[i]->name) != n ||
+                                         memcmp(qn_validate_tests[i]->name, list, n) != 0))
             i++;
-        if (i == N_TESTS) {
+        if (i == QN_VALIDATE_TESTS) {
             char known[256] = "";
-            for (int k = 0; k < N_TESTS; k++)
+            for (int k = 0; k < QN_VALIDATE_TESTS; k++)
                 snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", k ? ", " : "",
-                         tests[k]->name);
+                         qn_validate_tests[k]->name);
             return qn_fail(err, QINS_ERR_USAGE, "unknown test '%.*s'; there are: %s", (int)n, list,
                            known);
         }
@@ -43,7 +45,7 @@ static enum qins_status choose_tests(const char *list, bool chosen[N_TESTS], str
 
 enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err)
 {
-    bool chosen[N_TESTS];
+    bool chosen[QN_VALIDATE_TESTS];
     return choose_tests(list, chosen, err);
 }
 
@@ -172,13 +174,13 @@ static enum qins_status identify(const struct qn_validation *v, struct qn_digest
 }
 
 /* Tokens of a page see V of that page as it was computed. */
-static enum qins_status check_pages(struct qn_validation *v, const bool chosen[N_TESTS],
-                                    struct qins_error *err)
+static enum qins_status check_pages(struct qn_validation *v, struct qins_error *err)
 {
     struct qn_kv_layout l;
     bool windows = false;
-    for (int i = 0; i < N_TESTS; i++)
-        windows |= chosen[i] && (tests[i] == &qn_test_sampling || tests[i] == &qn_test_perplexity);
+    for (int i = 0; i < QN_VALIDATE_TESTS; i++)
+        windows |= v->chosen[i] && (qn_validate_tests[i] == &qn_test_sampling ||
+                                    qn_validate_tests[i] == &qn_test_perplexity);
     if (!v->kv[CANDIDATE].bits || !windows)
         return QINS_OK;
     const struct qn_model_config *c = &v->models[CANDIDATE]->config;
@@ -195,22 +197,29 @@ static enum qins_status check_pages(struct qn_validation *v, const bool chosen[N
     return st;
 }
 
-static enum qins_status begin(struct qn_validation *v, struct qins_error *err)
+/* *THERE is whether it is a part that was finished before. */
+static enum qins_status begin(struct qn_validation *v, bool *there, struct qins_error *err)
 {
     const struct qn_validate_options *o = v->options;
     struct qn_digest job;
+    *there = false;
     enum qins_status st = open_models(v, err);
     if (st != QINS_OK)
         return st;
+    v->compares = v->models[CANDIDATE] != NULL;
     v->kv[CANDIDATE] = (struct qn_kv_options){.bits = o->kv_bits, .page_bytes = o->kv_page_bytes};
     v->context = qn_window_size(&v->models[MODEL]->config, o->context, v->monitor);
     st = open_corpus(v, err);
     if (st == QINS_OK)
         st = identify(v, &job, err);
-    if (st == QINS_OK)
+    if (st == QINS_OK && o->shard.count > 0)
+        st = qn_validation_part_job(v, &job, err);
+    if (st == QINS_OK && o->shard.count > 0)
+        st = qn_validation_part_open(v, &job, there, err);
+    else if (st == QINS_OK)
         st = qn_journal_open(&v->journal, o->journal, o->resume, &job, v->monitor, err);
-    if (st == QINS_OK)
-        v->resumed = qn_journal_total(v->journal);
+    if (st == QINS_OK) /* what a part begins with is no result */
+        v->resumed = qn_journal_total(v->journal) - qn_journal_count(v->journal, qn_part_track);
     return st;
 }
 
@@ -227,8 +236,7 @@ static void finish(struct qn_validation *v)
     qn_model_destroy(v->models[MODEL]);
 }
 
-/* Under the test's name in snake_case. */
-static void put_result(json_t **results, const char *name, json_t *result)
+void qn_validation_put_result(json_t **results, const char *name, json_t *result)
 {
     char key[32];
     if (result && !json_object_get(result, "passed")) /* it was skipped */
@@ -239,27 +247,30 @@ static void put_result(json_t **results, const char *name, json_t *result)
     qn_json_put(results, key, result);
 }
 
+json_t *qn_validation_skipped(void)
+{
+    return json_pack("{s:s}", "skipped", "there is no candidate");
+}
+
 static enum qins_status run_test(struct qn_validation *v, const struct qn_validate_test *test,
                                  json_t **result, struct qins_error *err)
 {
-    if (!test->compares || v->models[CANDIDATE])
+    if (!test->compares || v->compares)
         return test->run(v, result, err);
-    return qn_validation_end(QINS_OK, json_pack("{s:s}", "skipped", "there is no candidate"),
-                             result, err);
+    return qn_validation_end(QINS_OK, qn_validation_skipped(), result, err);
 }
 
-static enum qins_status run_tests(struct qn_validation *v, const bool chosen[N_TESTS],
-                                  json_t **results, struct qins_error *err)
+static enum qins_status run_tests(struct qn_validation *v, json_t **results, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
     *results = json_object();
-    for (int i = 0; i < N_TESTS && st == QINS_OK; i++) {
+    for (int i = 0; i < QN_VALIDATE_TESTS && st == QINS_OK; i++) {
         json_t *result = NULL;
-        if (!chosen[i])
+        if (!v->chosen[i])
             continue;
-        st = run_test(v, tests[i], &result, err);
+        st = run_test(v, qn_validate_tests[i], &result, err);
         if (st == QINS_OK)
-            put_result(results, tests[i]->name, result);
+            qn_validation_put_result(results, qn_validate_tests[i]->name, result);
     }
     return st;
 }
@@ -289,17 +300,20 @@ static enum qins_status dump_pages(struct qn_validation *v, struct qins_error *e
 }
 
 static enum qins_status check_options(const struct qn_validate_options *o,
-                                      const bool chosen[N_TESTS], struct qins_error *err)
+                                      const bool chosen[QN_VALIDATE_TESTS], struct qins_error *err)
 {
     bool perplexity = false;
-    for (int i = 0; i < N_TESTS; i++)
-        perplexity |= chosen[i] && tests[i] == &qn_test_perplexity;
+    for (int i = 0; i < QN_VALIDATE_TESTS; i++)
+        perplexity |= chosen[i] && qn_validate_tests[i] == &qn_test_perplexity;
     if (o->save_logits && !perplexity)
         return qn_fail(err, QINS_ERR_USAGE,
                        "logits are saved by test perplexity, which is not run");
     if (o->save_logits && o->journal)
         return qn_fail(err, QINS_ERR_USAGE,
                        "logits are saved by one whole run, not by one that is resumed");
+    if (o->shard.count > 0 && (o->save_logits || o->dump_kv))
+        return qn_fail(err, QINS_ERR_USAGE,
+                       "logits and pages are saved by one whole run, not by a part of one");
     if (o->ids && o->prompts && strcmp(o->prompts, QN_PROMPTS_TEXT) != 0)
         return qn_fail(err, QINS_ERR_USAGE,
                        "'--prompts %s' is text, and with '--ids' there is no tokenizer: '--prompts "
@@ -322,23 +336,29 @@ enum qins_status qn_validate(const struct qn_validate_options *options,
                              struct qins_error *err)
 {
     struct qn_validation v = {.options = options, .monitor = monitor};
-    bool chosen[N_TESTS];
+    const double begun = qn_seconds();
     json_t *results = NULL;
+    bool there = false;
     *report = NULL;
-    enum qins_status st = choose_tests(options->tests, chosen, err);
+    enum qins_status st = choose_tests(options->tests, v.chosen, err);
     if (st == QINS_OK)
-        st = check_options(options, chosen, err);
+        st = check_options(options, v.chosen, err);
     if (st == QINS_OK)
-        st = begin(&v, err);
-    if (st == QINS_OK)
-        st = check_pages(&v, chosen, err);
+        st = begin(&v, &there, err);
+    if (st == QINS_OK && !there)
+        st = check_pages(&v, err);
     if (st == QINS_OK)
         st = open_logits(&v, err);
     if (st == QINS_OK)
         st = dump_pages(&v, err);
     if (st == QINS_OK)
-        st = run_tests(&v, chosen, &results, err);
-    if (st == QINS_OK) {
+        st = options->shard.count == 0 ? run_tests(&v, &results, err)
+             : there                   ? QINS_OK
+                                       : qn_validation_part_run(&v, err);
+    if (st == QINS_OK && options->shard.count > 0) {
+        *report = qn_validation_part_report(&v, there, qn_seconds() - begun);
+        st = *report ? QINS_OK : qn_fail_memory(err);
+    } else if (st == QINS_OK) {
         *report = qn_validation_describe(&v);
         qn_json_put(report, "tests", results);
         results = NULL;

@@ -4,6 +4,7 @@
 
 #include "analyze/perplexity.h"
 #include "core/json.h"
+#include "core/shard.h"
 #include "model/corpus.h"
 #include "model/kv.h"
 
@@ -31,13 +32,16 @@ struct qn_validate_options {
     const char *journal; /* path of the file that makes the run resumable, or NULL. It stays
                             until whoever has saved the report removes it */
     bool resume;         /* goes on behind what the journal has */
-    unsigned threads;    /* >= 1 */
+    struct qn_shard shard; /* which windows, with PART and JOURNAL; a part goes on in any case */
+    const char *part;      /* path of the finished part, which the journal becomes */
+    unsigned threads;      /* >= 1 */
 };
 
-/* *report is docs/schemas/validation.schema.json, owned by the caller; NULL after a failure.
- * QINS_ERR_USAGE for a test that there is not, for saved logits without test perplexity or beside a
- * journal, for prompts of text beside ids, for pages to dump without a coded cache, for fused
- * weights without a candidate or beside a transport;
+/* *report is docs/schemas/validation.schema.json, of a part validation-part.schema.json, owned by
+ * the caller; NULL after a failure. A part of the same job that is there already is left as it is,
+ * with a notice; one of another job is QINS_ERR_USAGE. QINS_ERR_USAGE for a test that there is not,
+ * for saved logits without test perplexity or beside a journal, for prompts of text beside ids, for
+ * pages to dump without a coded cache, for fused weights without a candidate or beside a transport;
  * QINS_ERR_FORMAT for a text shorter than a window, a candidate with another vocabulary, a model
  * whose logits are not finite, a journal's item of another size or with values that sums and sorted
  * figures cannot take; QINS_ERR_IO before the tests for
@@ -54,6 +58,14 @@ struct qn_validate_options {
 enum qins_status qn_validate(const struct qn_validate_options *options,
                              const struct qn_monitor *monitor, json_t **report,
                              struct qins_error *err);
+
+/* Joins all N parts of one job, in any order, to the report of a run that was not cut: figures are
+ * the same to the last bit. QINS_ERR_USAGE where a part is missing, there twice, of another
+ * job or not finished, QINS_ERR_UNSUPPORTED for parts of another version of qins, QINS_ERR_FORMAT
+ * for what is no part or damaged. */
+enum qins_status qn_validate_merge(const char *const *parts, size_t n,
+                                   const struct qn_monitor *monitor, json_t **report,
+                                   struct qins_error *err);
 
 /* QINS_ERR_USAGE for a LIST, as in the options or NULL, with a test that there is not; for who has
  * other work to do before qn_validate(). */

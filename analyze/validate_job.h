@@ -18,12 +18,17 @@ struct qn_pass_cost {
     uint64_t run, resumed; /* windows */
 };
 
+enum { QN_VALIDATE_TESTS = 5 };
+
 struct qn_validation {
     const struct qn_validate_options *options;
     const struct qn_monitor *monitor;
     /* The candidate may be NULL: the model's own figures. Both may be the same object, where a V
      * cache is all that differs. */
     struct qn_model *models[QN_PREDICTORS];
+    bool compares; /* there is a candidate */
+    bool merged;   /* there are no models: everything is in the journal */
+    bool chosen[QN_VALIDATE_TESTS];
     struct qn_transport transport;          /* of the candidate; no layers where there is none */
     struct qn_kv_options kv[QN_PREDICTORS]; /* the model's is off */
     struct qn_corpus corpus;
@@ -39,6 +44,7 @@ struct qn_validation {
     char kv_note[160];          /* what the text's windows cannot show of the V cache, or "" */
     struct qn_kv_dumped dumped; /* with options->dump_kv */
     const void **positions;     /* [windows]: what qn_validation_positions() hands out */
+    bool collected;             /* the part's positions are in the journal */
     struct qn_pass_cost positions_cost;
 };
 
@@ -50,7 +56,12 @@ struct qn_validate_test {
      * "thresholds" (what it was judged by, with their source), its figures; or {"skipped": reason},
      * which gets a "passed" of null. */
     enum qins_status (*run)(struct qn_validation *v, json_t **result, struct qins_error *err);
+    /* Of a test by windows of the text: fills the journal with those of the part. Else NULL, and
+     * one part does it whole. */
+    enum qins_status (*collect)(struct qn_validation *v, struct qins_error *err);
 };
+/* In the order in which they run and stand in the report. */
+extern const struct qn_validate_test *const qn_validate_tests[QN_VALIDATE_TESTS];
 extern const struct qn_validate_test qn_test_consistency, qn_test_autoregressive, qn_test_sampling,
     qn_test_perplexity, qn_test_long_context;
 
@@ -71,6 +82,9 @@ enum qins_status qn_validation_bad_item(const struct qn_validation *v, const cha
 enum qins_status qn_validation_positions(struct qn_validation *v, struct qn_positions *out,
                                          struct qins_error *err);
 
+/* Fills the journal's "windows" with those of the part, as qn_validation_positions() reads them. */
+enum qins_status qn_validation_collect(struct qn_validation *v, struct qins_error *err);
+
 /* NLL of a scored position, in float64; the second one is 0 without a candidate. */
 struct qn_nll {
     double of[QN_PREDICTORS];
@@ -83,6 +97,21 @@ enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    const struct qn_text_windows *windows, uint64_t first,
                                    const void ***nll, struct qn_pass_cost *cost,
                                    struct qins_error *err);
+/* Fills the journal's TEST with those of the part. */
+enum qins_status qn_validation_collect_nll(struct qn_validation *v, const char *test,
+                                           const struct qn_text_windows *windows, uint64_t first,
+                                           struct qn_pass_cost *cost, struct qins_error *err);
+/* Whether RECORDS, a window's in the journal's track TEST, are SIZE bytes that such a pass makes of
+ * windows like WINDOWS; false for tests that are not by windows. */
+bool qn_validation_window_sound(const char *test, const struct qn_text_windows *windows,
+                                const void *records, size_t size);
+/* How many of W, llama-perplexity's windows, are among TEXT's, which test perplexity runs anyway.
+ */
+uint64_t qn_perplexity_shared(const struct qn_text_windows *text, const struct qn_text_windows *w);
+/* Puts a test's part under its name in snake_case. */
+void qn_validation_put_result(json_t **results, const char *name, json_t *result);
+/* What a test that compares comes to without a candidate. */
+json_t *qn_validation_skipped(void);
 
 /* {"value": …, "bar": BAR, "comparison": "<=" …, "passed": …, "source": SOURCE} under NAME of
  * *THRESHOLDS; a value that is not finite does not pass. Returns whether it passed. */

@@ -98,15 +98,23 @@ static json_t *describe_dump(const struct qn_validation *v)
     return j;
 }
 
+json_t *qn_validation_kv(const struct qn_model_config *config, const struct qn_kv_options *kv,
+                         const struct qn_kv_counts *counts, const char *note, bool partial)
+{
+    json_t *j = qn_kv_report(config, kv, counts);
+    if (note[0])
+        qn_json_put(&j, "note", qn_json_text(note));
+    if (partial)
+        qn_json_put(&j, "partial", json_true());
+    return j;
+}
+
 /* The candidate's V cache as it was counted while tests ran. */
 static json_t *describe_kv(const struct qn_validation *v)
 {
     enum { LAST = QN_PREDICTORS - 1 };
-    json_t *j = qn_kv_report(&v->models[LAST]->config, &v->kv[LAST], &v->kv_counts);
-    if (v->kv_note[0])
-        qn_json_put(&j, "note", json_string(v->kv_note));
-    if (v->resumed > 0)
-        qn_json_put(&j, "partial", json_true());
+    json_t *j = qn_validation_kv(&v->models[LAST]->config, &v->kv[LAST], &v->kv_counts, v->kv_note,
+                                 v->resumed > 0);
     if (v->options->dump_kv)
         qn_json_put(&j, "dump", describe_dump(v));
     return j;

@@ -10,6 +10,10 @@ extern const char *const qn_validation_keys[QN_PREDICTORS];
 
 /* The report without its tests; NULL when out of memory. */
 json_t *qn_validation_describe(const struct qn_validation *v);
+/* What the candidate's V cache took; NOTE may be "", PARTIAL is whether what was done before a run
+ * was resumed is not counted. */
+json_t *qn_validation_kv(const struct qn_model_config *config, const struct qn_kv_options *kv,
+                         const struct qn_kv_counts *counts, const char *note, bool partial);
 /* Adds one to the number under NAME of *COUNTS. */
 void qn_count_name(json_t **counts, const char *name);
 /* What forward passes did. */

@@ -20,6 +20,10 @@ struct pass {
     struct qn_position_scratch **scratch; /* [threads], of positions */
 };
 
+/* Of positions. */
+static const char position_track[] = "windows";
+enum { position_doubles = offsetof(struct qn_position, overlap) / sizeof(double) };
+
 static void score_nll(void *ctx, unsigned slot, uint64_t at,
                       const float *const logits[QN_PREDICTORS], uint32_t next, void *record)
 {
@@ -52,16 +56,17 @@ static enum qins_status note(void *ctx, uint64_t window, const void *records,
                          : st;
 }
 
-/* Runs the windows that the journal lacks. */
+/* Runs the windows, those of the part, that the journal lacks. */
 static enum qins_status run(struct pass *p, struct qn_scoring *s, struct qn_pass_cost *cost,
                             struct qins_error *err)
 {
     struct qn_validation *v = p->v;
-    const uint64_t have =
-        qn_min_u64(qn_journal_count(v->journal, p->test), s->windows->count - p->first);
+    uint64_t begin, end;
+    qn_shard_range(&v->options->shard, s->windows->count - p->first, &begin, &end);
+    const uint64_t have = qn_min_u64(qn_journal_count(v->journal, p->test), end - begin);
     const double begun = qn_seconds();
-    s->run.windows = s->windows->count;
-    s->run.skip = p->first + have;
+    s->run.windows = p->first + end;
+    s->run.skip = p->first + begin + have;
     s->run.threads = v->options->threads;
     s->run.monitor = v->monitor;
     for (int i = 0; i < QN_PREDICTORS; i++) {
@@ -83,18 +88,27 @@ static enum qins_status run(struct pass *p, struct qn_scoring *s, struct qn_pass
     return st;
 }
 
-/* Records begin with numbers, and none of them that a run makes is NaN: sums and sorted figures may
- * rely on that, whatever somebody put into a file. */
-static bool sound(const struct pass *p, const uint8_t *records)
+/* Records of RECORD bytes begin with numbers, DOUBLES of them, and none that a run makes is NaN:
+ * sums and sorted figures may rely on that, whatever somebody put into a file. */
+static bool sound(const uint8_t *records, size_t size, size_t record, size_t doubles)
 {
-    for (size_t at = 0; at < p->window_bytes; at += p->record)
-        for (size_t i = 0; i < p->doubles; i++) {
+    for (size_t at = 0; at < size; at += record)
+        for (size_t i = 0; i < doubles; i++) {
             double x;
             memcpy(&x, records + at + i * sizeof x, sizeof x);
             if (isnan(x))
                 return false;
         }
     return true;
+}
+
+bool qn_validation_window_sound(const char *test, const struct qn_text_windows *windows,
+                                const void *records, size_t size)
+{
+    const bool whole = strcmp(test, position_track) == 0;
+    const size_t record = whole ? sizeof(struct qn_position) : sizeof(struct qn_nll);
+    return size == qn_text_windows_scored(windows) * record &&
+           sound(records, size, record, whole ? position_doubles : QN_PREDICTORS);
 }
 
 enum qins_status qn_validation_item(const struct qn_validation *v, const char *test, uint64_t item,
@@ -139,15 +153,45 @@ static enum qins_status make(struct pass *p, struct qn_scoring *s, const void **
     p->record = s->record;
     p->window_bytes = qn_text_windows_scored(s->windows) * s->record;
     *out = NULL;
-    enum qins_status st = windows > 0 ? run(p, s, cost, err) : QINS_OK;
+    enum qins_status st = QINS_OK;
+    if (p->v->merged)
+        *cost = p->v->positions_cost;
+    else if (windows > 0)
+        st = run(p, s, cost, err);
     if (st == QINS_OK)
         st = qn_validation_items(p->v, p->test, windows, p->window_bytes, out, err);
     for (uint64_t i = 0; *out && i < windows && st == QINS_OK; i++)
-        if (!sound(p, (*out)[i]))
+        if (!sound((*out)[i], p->window_bytes, p->record, p->doubles))
             st = qn_validation_bad_item(p->v, p->test, i, err);
     if (st == QINS_OK && p->logits)
         st = qn_logits_file_commit(p->logits, err);
     return st;
+}
+
+/* Runs the windows of the part. */
+static enum qins_status collect(struct pass *p, struct qn_scoring *s, struct qn_pass_cost *cost,
+                                struct qins_error *err)
+{
+    p->record = s->record;
+    p->window_bytes = qn_text_windows_scored(s->windows) * s->record;
+    return s->windows->count > p->first ? run(p, s, cost, err) : QINS_OK;
+}
+
+static struct qn_scoring nll_scoring(const struct qn_text_windows *windows)
+{
+    return (struct qn_scoring){.windows = windows,
+                               .what = "perplexity",
+                               .score = score_nll,
+                               .record = sizeof(struct qn_nll)};
+}
+
+enum qins_status qn_validation_collect_nll(struct qn_validation *v, const char *test,
+                                           const struct qn_text_windows *windows, uint64_t first,
+                                           struct qn_pass_cost *cost, struct qins_error *err)
+{
+    struct pass p = {.v = v, .test = test, .first = first, .doubles = QN_PREDICTORS};
+    struct qn_scoring s = nll_scoring(windows);
+    return collect(&p, &s, cost, err);
 }
 
 enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
@@ -156,10 +200,7 @@ enum qins_status qn_validation_nll(struct qn_validation *v, const char *test,
                                    struct qins_error *err)
 {
     struct pass p = {.v = v, .test = test, .first = first, .doubles = QN_PREDICTORS};
-    struct qn_scoring s = {.windows = windows,
-                           .what = "perplexity",
-                           .score = score_nll,
-                           .record = sizeof(struct qn_nll)};
+    struct qn_scoring s = nll_scoring(windows);
     if (windows == &v->windows) /* logits are of the text's, in the style that was asked for */
         p.logits = v->logits;
     return make(&p, &s, nll, cost, err);
@@ -184,24 +225,36 @@ static void destroy_scratch(struct pass *p)
     free(p->scratch);
 }
 
-enum qins_status qn_validation_positions(struct qn_validation *v, struct qn_positions *out,
-                                         struct qins_error *err)
+/* The pass over positions: what qn_validation_positions() and qn_validation_collect() share. */
+static enum qins_status run_positions(struct qn_validation *v, bool only_collect,
+                                      struct qins_error *err)
 {
-    struct pass pass = {.v = v,
-                        .test = "windows",
-                        .doubles = offsetof(struct qn_position, overlap) / sizeof(double)};
+    struct pass pass = {
+        .v = v, .test = position_track, .doubles = position_doubles, .logits = v->logits};
     struct qn_scoring s = {.windows = &v->windows,
                            .what = "comparing predictions",
                            .score = score_position,
                            .record = sizeof(struct qn_position)};
-    enum qins_status st = QINS_OK;
-    if (!v->positions) {
-        pass.logits = v->logits;
-        st = create_scratch(&pass, err);
-        if (st == QINS_OK)
-            st = make(&pass, &s, &v->positions, &v->positions_cost, err);
-        destroy_scratch(&pass);
-    }
+    enum qins_status st = v->merged ? QINS_OK : create_scratch(&pass, err);
+    if (st == QINS_OK && only_collect)
+        st = collect(&pass, &s, &v->positions_cost, err);
+    else if (st == QINS_OK)
+        st = make(&pass, &s, &v->positions, &v->positions_cost, err);
+    destroy_scratch(&pass);
+    return st;
+}
+
+enum qins_status qn_validation_collect(struct qn_validation *v, struct qins_error *err)
+{
+    const enum qins_status st = v->collected ? QINS_OK : run_positions(v, true, err);
+    v->collected = st == QINS_OK;
+    return st;
+}
+
+enum qins_status qn_validation_positions(struct qn_validation *v, struct qn_positions *out,
+                                         struct qins_error *err)
+{
+    const enum qins_status st = v->positions ? QINS_OK : run_positions(v, false, err);
     *out = (struct qn_positions){.of = v->positions,
                                  .windows = v->windows.count,
                                  .each = qn_text_windows_scored(&v->windows)};

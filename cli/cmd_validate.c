@@ -104,9 +104,25 @@ static enum qins_status print_test(const json_t *report, const struct cli_printe
     return p->print(report, test, err);
 }
 
+/* What a part of a validation holds. */
+static void print_part(const json_t *report)
+{
+    const json_t *test, *whole = json_object_get(report, "whole_tests");
+    size_t i;
+    cli_print("part %.0f of %.0f: %.0f windows of the text", cli_number(report, "part"),
+              cli_number(report, "parts"), cli_number(report, "windows"));
+    json_array_foreach(whole, i, test)
+        cli_print("%s%s", i ? ", " : "; whole tests: ", json_string_value(test));
+    cli_print("\npart: %s\n", cli_string(report, "part_path"));
+}
+
 /* Figures, and verdicts last. */
 static enum qins_status print_tables(const json_t *report, struct qins_error *err)
 {
+    if (json_object_get(report, "part_path")) {
+        print_part(report);
+        return QINS_OK;
+    }
     const json_t *tests = json_object_get(report, "tests");
     enum qins_status st = QINS_OK;
     print_subject(report);
@@ -130,7 +146,7 @@ static void print_outputs(const struct cli *c)
         const char *what;
     } outputs[] = {
         {OPT_SAVE_LOGITS, "logits"}, {OPT_DUMP_KV, "pages of V"}, {OPT_OUTPUT, "report"}};
-    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs && !c->value[OPT_SHARD]; i++)
         if (c->value[outputs[i].option])
             cli_print("%s: %s\n", outputs[i].what, c->value[outputs[i].option]);
 }
@@ -156,13 +172,19 @@ static void outputs_finish(struct outputs *o)
 
 static enum qins_status outputs_init(struct outputs *o, const struct cli *c, struct qins_error *err)
 {
+    struct qn_shard shard;
     const char *report = c->value[OPT_OUTPUT], *pages = c->value[OPT_DUMP_KV],
                *logits = c->value[OPT_SAVE_LOGITS];
     bool good = true;
     *o = (struct outputs){0};
-    if (report)
+    if (cli_shard(c, &shard, err) != QINS_OK)
+        return QINS_ERR_USAGE;
+    if (report && shard.count > 0) {
+        good = (o->path[REPORT] = qn_shard_path(report, &shard, err)) != NULL;
+        good = good && (o->path[JOURNAL] = qn_format(err, "%s.part", o->path[REPORT])) != NULL;
+    } else if (report)
         good = (o->path[REPORT] = qn_strdup(report, err)) != NULL;
-    if (good && report && c->value[OPT_RESUME])
+    if (good && report && c->value[OPT_RESUME] && !o->path[JOURNAL])
         good = (o->path[JOURNAL] = qn_format(err, "%s.part", report)) != NULL;
     if (good && pages)
         good = (o->path[PAGES] = qn_strdup(pages, err)) != NULL;
@@ -221,6 +243,8 @@ static enum qins_status check_outputs(const struct cli *c, const struct outputs 
     const char *logits = c->value[OPT_SAVE_LOGITS];
     if (c->value[OPT_RESUME] && !o->path[REPORT])
         return qn_fail(err, QINS_ERR_USAGE, "'--resume' keeps its work beside the report: give -o");
+    if (c->value[OPT_SHARD] && !o->path[REPORT])
+        return qn_fail(err, QINS_ERR_USAGE, "'--shard' writes beside the report: give -o");
     enum qins_status st = check_distinct(o, err);
     for (int i = 0; i < OUTPUTS && st == QINS_OK; i++)
         if (o->path[i] && (i < LOGITS || qn_exists(logits))) /* a folder is made */
@@ -253,7 +277,9 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
     else if (style && strcmp(style, "qins") != 0)
         return qn_fail(err, QINS_ERR_USAGE, "'--ppl-style %s': 'qins' or 'llama.cpp' is needed",
                        style);
-    enum qins_status st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
+    enum qins_status st = cli_shard(c, &o->shard, err);
+    if (st == QINS_OK)
+        st = cli_unsigned(c, OPT_CONTEXT, 1, CLI_MAX_CONTEXT, &context, err);
     if (st == QINS_OK)
         st = cli_unsigned(c, OPT_TOKENS, 1, CLI_MAX_CONTEXT, &tokens, err);
     if (st == QINS_OK)
@@ -263,7 +289,33 @@ static enum qins_status read_options(const struct cli *c, struct qn_validate_opt
     return st;
 }
 
-static enum qins_status run(struct cli *c, struct qins_error *err)
+/* Parts that were made with --shard; everything else has been said to them. */
+static enum qins_status merge(struct cli *c, struct qins_error *err)
+{
+    static const enum cli_option_id mine[] = {OPT_MERGE, OPT_OUTPUT, OPT_JSON, OPT_QUIET,
+                                              OPT_THREADS};
+    const char *output = c->value[OPT_OUTPUT];
+    for (int i = 0; i < OPT_COUNT; i++) {
+        bool taken = c->value[i] == NULL;
+        for (size_t k = 0; k < sizeof mine / sizeof *mine; k++)
+            taken = taken || mine[k] == (enum cli_option_id)i;
+        if (!taken)
+            return qn_fail(err, QINS_ERR_USAGE, "'--%s' does not go with '--merge'",
+                           cli_option_name((enum cli_option_id)i));
+    }
+    if (c->operand[0])
+        return qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
+    for (size_t i = 0; i < c->n_list && output; i++)
+        if (qn_same_file(c->list[i], output))
+            return qn_fail_at(err, QINS_ERR_USAGE, output, NULL, QN_NO_OFFSET,
+                              "the output is an input; choose another name");
+    enum qins_status st = cli_check_writable(output, err);
+    if (st == QINS_OK)
+        st = qn_validate_merge(c->list, c->n_list, &c->monitor, &c->report, err);
+    return st == QINS_OK && output ? qn_json_save(output, c->report, err) : st;
+}
+
+static enum qins_status validate(struct cli *c, struct qins_error *err)
 {
     struct qn_validate_options options;
     struct outputs out = {0};
@@ -274,11 +326,12 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
         st = check_outputs(c, &out, err);
     const char *output = out.path[REPORT], *journal = out.path[JOURNAL];
     options.journal = journal;
+    options.part = output;
     if (st == QINS_OK)
         st = qn_validate(&options, &c->monitor, &c->report, err);
-    if (st == QINS_OK && output)
+    if (st == QINS_OK && output && options.shard.count == 0)
         st = qn_json_save(output, c->report, err);
-    if (st == QINS_OK && journal)
+    if (st == QINS_OK && journal && options.shard.count == 0)
         unlink(journal);
     if (st == QINS_ERR_INTERRUPTED && journal && qn_exists(journal))
         qn_fail(err, st, "interrupted; go on with the same command");
@@ -286,23 +339,35 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     return st;
 }
 
+static enum qins_status run(struct cli *c, struct qins_error *err)
+{
+    if (c->value[OPT_MERGE])
+        return merge(c, err);
+    return c->operand[0]
+               ? validate(c, err)
+               : qn_fail(err, QINS_ERR_USAGE, "a model is missing: %s", cli_validate.usage);
+}
+
 const struct cli_verb cli_validate = {
     .name = "validate",
     .summary = "Tests how far an archive or candidate is from its model on a text.",
     .usage = "validate MODEL [ARCHIVE] --text FILE [-o OUT.json] [options]",
+    .more_usage = {"validate --merge PART... [-o OUT.json]"},
     .example = "qins validate model/ model.qins --text sample.txt -o validation.json",
     .options = {OPT_TEXT, OPT_OUTPUT, OPT_TESTS, OPT_CONTEXT, OPT_PPL_STYLE, OPT_TOKENIZER, OPT_IDS,
                 OPT_TRANSPORT, OPT_FUSED, OPT_KV_CACHE, OPT_PROMPTS, OPT_TOKENS, OPT_DUMP_KV,
-                OPT_SAVE_LOGITS, OPT_RESUME},
+                OPT_SAVE_LOGITS, OPT_RESUME, OPT_SHARD, OPT_MERGE},
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"},
              {OPT_TESTS, "commas between; qins(1) has the five (default: all)"},
              {OPT_PROMPTS, "JSON or lines; 'text': cut from it (default: ten)"},
              {OPT_TOKENS, "that follow each prompt, at most (default 1000)"},
-             {OPT_RESUME, "keep results in OUT.json.part and go on from them"}},
+             {OPT_RESUME, "keep results in OUT.json.part and go on from them"},
+             {OPT_MERGE, "make the report of all parts that --shard made"}},
     .n_operands = 2,
-    .optional_operands = 1,
+    .optional_operands = 2,
+    .many = OPT_MERGE,
     .run = run,
     .print = print_tables,
     .print_outputs = print_outputs,

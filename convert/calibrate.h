@@ -43,8 +43,8 @@ enum qins_status qn_calibrate_corpus(const struct qn_model *m, const struct qn_c
                                      struct qins_error *err);
 
 /* Joins calibrations of one model with one set of options; QINS_ERR_UNSUPPORTED for others,
- * naming what differs. Where files are parts, all of them must be, of one job (else
- * QINS_ERR_UNSUPPORTED), and each part must be there once (else QINS_ERR_USAGE); what comes of them
+ * naming what differs. Where files are parts, all of them must be, of one job, and each
+ * part must be there once (else QINS_ERR_USAGE); what comes of them
  * is what a run that was not cut would have made. */
 enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const char *out,
                                     const struct qn_monitor *monitor, json_t **report,

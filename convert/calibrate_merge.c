@@ -263,11 +263,13 @@ static enum qins_status open_all(struct merging *m, const char *out,
         if (st == QINS_OK)
             st = qn_calibration_open(&m->files[i], m->names[i], QN_CALIBRATION_PARTS_TOO, monitor,
                                      err);
-        if (st == QINS_OK)
-            st = qn_calibration_compare(&m->files[0].c, m->names[0], &m->files[i].c, m->names[i],
-                                        QINS_ERR_UNSUPPORTED, err);
     }
-    return st == QINS_OK ? qn_calibrate_parts_check(m->files, m->names, m->n, &m->parts, err) : st;
+    if (st == QINS_OK)
+        st = qn_calibrate_parts_check(m->files, m->names, m->n, &m->parts, err);
+    for (size_t i = 1; i < m->n && st == QINS_OK && !m->parts; i++)
+        st = qn_calibration_compare(&m->files[0].c, m->names[0], &m->files[i].c, m->names[i],
+                                    QINS_ERR_UNSUPPORTED, err);
+    return st;
 }
 
 static void finish(struct merging *m)

@@ -4,107 +4,86 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file and what it is called. */
-struct named {
-    struct qn_calibration_file file;
-    const char *name;
-};
-
-static const struct qn_calibration_part *part_of(const struct named *n)
-{
-    return &n->file.c.part;
-}
-
-static int compare_parts(const void *a, const void *b)
-{
-    const unsigned x = part_of(a)->shard.index, y = part_of(b)->shard.index;
-    return x < y ? -1 : x > y;
-}
-
-/* Whether B is a part of what A, a part, is of. */
-static enum qins_status check_job(const struct named *a, const struct named *b,
+/* Whether B, called B_NAME, is a part of what A, a part, is of; says what differs. */
+static enum qins_status check_job(const struct qn_calibration *a, const char *a_name,
+                                  const struct qn_calibration *b, const char *b_name,
                                   struct qins_error *err)
 {
-    const struct qn_calibration_part *x = part_of(a), *y = part_of(b);
-    if (y->shard.count == 0)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED,
+    if (b->part.shard.count == 0)
+        return qn_fail(err, QINS_ERR_USAGE,
                        "%.150s is a part of a calibration, %.150s a whole one: parts are joined "
                        "by themselves",
-                       a->name, b->name);
-    if (x->shard.count != y->shard.count)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED, "%.150s is one of %u parts, %.150s one of %u",
-                       a->name, x->shard.count, b->name, y->shard.count);
-    if (memcmp(&x->job, &y->job, sizeof x->job) != 0 || x->windows != y->windows)
-        return qn_fail(err, QINS_ERR_UNSUPPORTED,
-                       "%.150s and %.150s are parts of different jobs: other texts, options or "
-                       "version of qins",
-                       a->name, b->name);
-    return QINS_OK;
+                       a_name, b_name);
+    enum qins_status st = qn_calibration_compare(a, a_name, b, b_name, QINS_ERR_USAGE, err);
+    if (st == QINS_OK && a->part.shard.count == b->part.shard.count &&
+        (memcmp(&a->part.job, &b->part.job, sizeof a->part.job) != 0 ||
+         a->part.windows != b->part.windows))
+        st = qn_fail(err, QINS_ERR_USAGE,
+                     "%.150s and %.150s are parts of different jobs: other texts, options or "
+                     "version of qins",
+                     a_name, b_name);
+    return st;
 }
 
-/* PARTS are in order. */
-static enum qins_status check_complete(const struct named *parts, size_t n, struct qins_error *err)
+static enum qins_status check_windows(const struct qn_calibration_file *files, size_t n,
+                                      struct qins_error *err)
 {
-    const unsigned count = part_of(parts)->shard.count;
+    const uint64_t want = files[0].c.part.windows;
     uint64_t windows = 0;
-    for (size_t i = 0; i < n; i++) {
-        const unsigned index = part_of(&parts[i])->shard.index;
-        if (i > 0 && part_of(&parts[i - 1])->shard.index == index)
-            return qn_fail(err, QINS_ERR_USAGE, "%.150s and %.150s are the same part, %u of %u",
-                           parts[i - 1].name, parts[i].name, index, count);
-        if (index != i + 1)
-            break;
-        windows += parts[i].file.c.windows;
-    }
-    for (unsigned i = 0; i < count; i++)
-        if (i >= n || part_of(&parts[i])->shard.index != i + 1)
-            return qn_fail(err, QINS_ERR_USAGE, "part %u of %u is missing", i + 1, count);
-    if (windows != part_of(parts)->windows)
-        return qn_fail(err, QINS_ERR_FORMAT,
-                       "the parts have %llu windows together, and should %llu",
-                       (unsigned long long)windows, (unsigned long long)part_of(parts)->windows);
-    return QINS_OK;
+    for (size_t i = 0; i < n; i++)
+        windows += files[i].c.windows;
+    return windows == want
+               ? QINS_OK
+               : qn_fail(err, QINS_ERR_FORMAT, "the parts have %llu windows together, not %llu",
+                         (unsigned long long)windows, (unsigned long long)want);
 }
 
-static enum qins_status check_all(struct named *all, size_t n, struct qins_error *err)
+static enum qins_status sort(struct qn_calibration_file *files, const char **names, size_t n,
+                             struct qins_error *err)
 {
-    size_t first = 0;
-    enum qins_status st = QINS_OK;
-    while (part_of(&all[first])->shard.count == 0)
-        first++;
+    struct qn_shard *shards = calloc(n, sizeof *shards);
+    size_t *order = calloc(n, sizeof *order);
+    struct qn_calibration_file *sorted = calloc(n, sizeof *sorted);
+    const char **called = calloc(n, sizeof(const char *));
+    enum qins_status st = shards && order && sorted && called ? QINS_OK : qn_fail_memory(err);
     for (size_t i = 0; i < n && st == QINS_OK; i++)
-        st = check_job(&all[first], &all[i], err);
+        shards[i] = files[i].c.part.shard;
+    if (st == QINS_OK)
+        st = qn_shard_order(shards, names, n, order, err);
     if (st == QINS_OK) {
-        qsort(all, n, sizeof *all, compare_parts);
-        st = check_complete(all, n, err);
+        for (size_t i = 0; i < n; i++) {
+            sorted[i] = files[order[i]];
+            called[i] = names[order[i]];
+        }
+        memcpy(files, sorted, n * sizeof *files);
+        memcpy(names, called, n * sizeof *names);
     }
+    free(shards);
+    free(order);
+    free(sorted);
+    free(called);
     return st;
 }
 
 enum qins_status qn_calibrate_parts_check(struct qn_calibration_file *files, const char **names,
                                           size_t n, bool *parts, struct qins_error *err)
 {
-    *parts = false;
-    for (size_t i = 0; i < n; i++)
-        *parts = *parts || files[i].c.part.shard.count > 0;
+    size_t first = 0;
+    while (first < n && files[first].c.part.shard.count == 0)
+        first++;
+    *parts = first < n;
     if (!*parts)
         return n > 1 ? QINS_OK
                      : qn_fail(err, QINS_ERR_USAGE,
                                "%.300s is a whole calibration: '--merge' takes two or more, or all "
                                "parts of one",
                                names[0]);
-    struct named *all = calloc(n, sizeof *all);
-    if (!all)
-        return qn_fail_memory(err);
-    for (size_t i = 0; i < n; i++)
-        all[i] = (struct named){files[i], names[i]};
-    const enum qins_status st = check_all(all, n, err);
-    for (size_t i = 0; i < n; i++) {
-        files[i] = all[i].file;
-        names[i] = all[i].name;
-    }
-    free(all);
-    return st;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < n && st == QINS_OK; i++)
+        st = check_job(&files[first].c, names[first], &files[i].c, names[i], err);
+    if (st == QINS_OK)
+        st = sort(files, names, n, err);
+    return st == QINS_OK ? check_windows(files, n, err) : st;
 }
 
 /* Appends what FROM measured. */

@@ -114,3 +114,41 @@ bool qn_shard_of_path(const char *path, struct qn_shard *s, size_t *stem)
         *stem = length - SUFFIX;
     return true;
 }
+
+static int compare_order(const void *a, const void *b, void *parts)
+{
+    const struct qn_shard *s = parts;
+    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    if (s[x].index != s[y].index)
+        return s[x].index < s[y].index ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+static enum qins_status fail_missing(unsigned index, unsigned count, size_t rest,
+                                     struct qins_error *err)
+{
+    return rest > 0 ? qn_fail(err, QINS_ERR_USAGE, "part %u of %u is missing, and %zu more", index,
+                              count, rest)
+                    : qn_fail(err, QINS_ERR_USAGE, "part %u of %u is missing", index, count);
+}
+
+enum qins_status qn_shard_order(const struct qn_shard *parts, const char *const *names, size_t n,
+                                size_t *order, struct qins_error *err)
+{
+    const unsigned count = parts[0].count;
+    for (size_t i = 0; i < n; i++) {
+        order[i] = i;
+        if (parts[i].count != count)
+            return qn_fail(err, QINS_ERR_USAGE, "%.150s is one of %u parts, %.150s one of %u",
+                           names[0], count, names[i], parts[i].count);
+    }
+    qsort_r(order, n, sizeof *order, compare_order, (void *)(uintptr_t)parts);
+    for (size_t i = 1; i < n; i++)
+        if (parts[order[i]].index == parts[order[i - 1]].index)
+            return qn_fail(err, QINS_ERR_USAGE, "%.150s and %.150s are the same part, %u of %u",
+                           names[order[i - 1]], names[order[i]], parts[order[i]].index, count);
+    for (size_t i = 0; i < count; i++)
+        if (i == n || parts[order[i]].index != i + 1)
+            return fail_missing((unsigned)i + 1, count, count - n - 1, err);
+    return QINS_OK;
+}

@@ -29,4 +29,10 @@ char *qn_shard_path(const char *out, const struct qn_shard *s, struct qins_error
 /* Whether PATH is such a name; *STEM is the length of OUT. Either output may be NULL. */
 bool qn_shard_of_path(const char *path, struct qn_shard *s, size_t *stem);
 
+/* Whether N files, called NAMES, are all parts of one work, each once: QINS_ERR_USAGE where they
+ * are of different numbers of parts, or a part is missing or there twice. ORDER[N] gets the number
+ * of the file of each part, from part 1 on. */
+enum qins_status qn_shard_order(const struct qn_shard *parts, const char *const *names, size_t n,
+                                size_t *order, struct qins_error *err);
+
 #endif

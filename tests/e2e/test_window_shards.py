@@ -8,6 +8,7 @@ import subprocess
 import time
 import unittest
 
+import jsonschema
 import numpy as np
 
 import model_fixtures
@@ -21,6 +22,7 @@ def part_path(out, i, n):
     return pathlib.Path(f"{out}-{i:05}-of-{n:05}")
 
 
+@unittest.skipIf(support.SANITIZER == "thread", "nothing that threads do")
 class Sharded(Folder):
     """What is asked of both verbs."""
     @classmethod
@@ -188,10 +190,10 @@ class Calibrated(Sharded):
         target = ("-o", self.dir / "wrong.h5")
         for code, files, words in (
                 (2, (parts[0], parts[2]), ("part 2 of 3 is missing",)),
-                (2, (parts[1],), ("part 1 of 3 is missing",)),
+                (2, (parts[1],), ("part 1 of 3 is missing, and 1 more",)),
                 (2, (*parts, parts[1]), ("same part, 2 of 3", parts[1].name)),
-                (3, (*parts[:2], others[2]), ("different jobs", others[2].name)),
-                (3, (*parts[:2], self.whole_short(command)), ("by themselves", "whole-short.h5"))):
+                (2, (*parts[:2], others[2]), ("different jobs", others[2].name)),
+                (2, (*parts[:2], self.whole_short(command)), ("by themselves", "whole-short.h5"))):
             self.refused(code, *words, arguments=("calibrate", "--merge", *files, *target))
         self.refused(2, "--shard", arguments=("calibrate", "--merge", *parts, *target, "--shard",
                                               "1/2"))
@@ -203,6 +205,152 @@ class Calibrated(Sharded):
         path = self.dir / "whole-short.h5"
         support.run_qins(*command, "-o", path, "--quiet", check=0)
         return path
+
+
+PART_SCHEMA = json.loads(
+    (support.SOURCE_ROOT / "docs/schemas/validation-part.schema.json").read_text())
+SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
+
+
+def figures(value, without=()):
+    """A report without times, and without what is named."""
+    if isinstance(value, dict):
+        return {k: figures(v, without) for k, v in value.items()
+                if k not in ("seconds", "tokens_per_s", *without) and
+                not k.endswith(("_seconds", "_ms", "_ms_per_page"))}
+    return [figures(v, without) for v in value] if isinstance(value, list) else value
+
+
+class Validated(Sharded):
+    OPTIONS = ("--context", 16, "--tokens", 12, "--threads", 2)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model, cls.archive = cls.dir / "model", cls.dir / "model.qins"
+        model_fixtures.write_folder(cls.model, *model_fixtures.make("llama", num_hidden_layers=2))
+        support.run_qins("convert", cls.model, "-o", cls.archive, "--bits", 5, "--quiet", check=0)
+        cls.few = cls.save_ids("few", model_fixtures.random_ids(16 * 13 + 5))
+        cls.command = ("validate", cls.model, cls.archive, "--ids", cls.few, *cls.OPTIONS)
+        cls.whole = cls.report(*cls.command)
+
+    @classmethod
+    def report(cls, *arguments):
+        done = support.run_qins(*arguments, "--json", "--quiet", check=0)
+        report = json.loads(done.stdout)
+        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        return report
+
+    def merge(self, *parts):
+        out = self.dir / "merged.json"
+        report = self.report("validate", "--merge", *parts, "-o", out)
+        self.assertEqual(json.loads(out.read_text()), report)
+        return report
+
+    def test_parts_are_the_whole(self):
+        """Every test, with as many parts as windows and more, too."""
+        for n in (1, 3, 8, 15):
+            parts = self.run_parts(self.dir / f"of{n}.json", n, *self.command,
+                                   order=list(range(n, 0, -1)))
+            self.assertEqual(figures(self.merge(*parts[::-1])), figures(self.whole))
+        self.assertEqual(self.whole["tests"]["perplexity"]["model"]["windows"], 13)
+
+    def test_variants(self):
+        """Whatever the candidate is, or none; and both conventions."""
+        for i, (model, more) in enumerate((
+                ((self.model, self.archive), ("--fused", "--tests", "perplexity,consistency")),
+                ((self.model, self.archive), ("--kv-cache", 8, "--tests",
+                                              "sampling,perplexity,autoregressive")),
+                ((self.model, self.archive), ("--ppl-style", "llama.cpp", "--tests", "perplexity")),
+                ((self.model,), ()))):
+            command = ("validate", *model, "--ids", self.few, *self.OPTIONS, *more)
+            parts = self.run_parts(self.dir / f"variant{i}.json", 3, *command)
+            self.assertEqual(figures(self.merge(*parts)), figures(self.report(*command)), more)
+
+    def test_transport(self):
+        calibration, transport = self.dir / "t-calibration.h5", self.dir / "t.h5"
+        support.run_qins("calibrate", self.model, "--ids", self.few, "--context", 16, "--gram",
+                         "--keep-rows", 150, "-o", calibration, check=0)
+        support.run_qins("transport", self.model, "--calibration", calibration, "--layers",
+                         "v_proj", "-o", transport, check=0)
+        command = ("validate", self.model, "--transport", transport, "--ids", self.few,
+                   *self.OPTIONS, "--tests", "sampling,perplexity")
+        parts = self.run_parts(self.dir / "native.json", 2, *command)
+        self.assertEqual(figures(self.merge(*parts)), figures(self.report(*command)))
+
+    def test_again(self):
+        out = self.dir / "again.json"
+        path = part_path(out, 2, 3)
+        command = (*self.command, "-o", out, "--json", "--shard")
+        for there in (False, True):
+            done = support.run_qins(*command, "2/3", check=0)
+            report = json.loads(done.stdout)
+            jsonschema.validate(report, PART_SCHEMA, cls=jsonschema.Draft202012Validator)
+            self.assertEqual((report["was_there"], report["windows"], report["whole_tests"]),
+                             (there, 4, ["autoregressive"]))
+            self.assertEqual("is there already" in done.stderr, there)
+        before = path.read_bytes()
+        for more in (("--kv-cache", 8), ("--tests", "perplexity"), ("--ppl-style", "llama.cpp")):
+            self.refused(2, path.name, "another job", arguments=(*command, "2/3", *more))
+        for more in (("--save-logits", self.dir / "logits"),
+                     ("--kv-cache", 8, "--dump-kv", self.dir / "pages.h5")):
+            self.refused(2, "one whole run", arguments=(*command, "1/3", *more))
+        self.refused(2, "give -o", arguments=(*self.command, "--shard", "1/3"))
+        self.assertEqual(path.read_bytes(), before)
+
+    def test_ended(self):
+        """By the system and by a person, and begun once more; two at a time."""
+        out = self.dir / "ended.json"
+        path = part_path(out, 2, 2)
+        work = pathlib.Path(f"{path}.part")
+        archive = self.dir / "slow.qins"
+        support.run_qins("convert", MODEL, "-o", archive, "--bits", 4, "--quiet", check=0)
+        slow = ("validate", MODEL, archive, "--text", self.text, "--context", 32, "--tests",
+                "perplexity")
+        command = (*slow, "-o", out, "--shard")
+        self.assertEqual(self.end_once((*command, "2/2"), work, signal.SIGKILL), -signal.SIGKILL)
+        self.refused(2, work.name, "another job",
+                     arguments=(*slow, "-o", out, "--shard", "2/2", "--ppl-style", "llama.cpp"))
+        self.assertEqual(self.end_once((*command, "2/2"), work, signal.SIGTERM), 130)
+        self.assertFalse(path.exists())
+        parts = self.run_parts(out, 2, *slow)
+        without = ("compute", "partial")
+        self.assertEqual(figures(self.merge(*parts), without), figures(self.report(*slow), without))
+
+    def test_slurm_and_wrong_parts(self):
+        out, target = self.dir / "array.json", ("-o", self.dir / "wrong.json")
+        command = (*self.command, "--tests", "perplexity", "-o", out, "--shard", "slurm", "--quiet")
+        for task in (10, 15, 20):
+            support.run_qins(*command, check=0,
+                             env={**os.environ, **SLURM, "SLURM_ARRAY_TASK_ID": str(task)})
+        self.refused(2, "SLURM_ARRAY_TASK_ID", arguments=command)
+        parts = [part_path(out, i, 3) for i in (1, 2, 3)]
+        self.assertEqual(figures(self.merge(*parts)["tests"]["perplexity"]),
+                         figures(self.whole["tests"]["perplexity"]))
+        others = self.run_parts(self.dir / "other.json", 3, *self.command, "--tests", "perplexity",
+                                "--ppl-style", "llama.cpp")
+        pieces = self.run_parts(self.dir / "halves.json", 2, *self.command, "--tests", "perplexity")
+        whole = parts[0].read_bytes()
+        torn, damaged, foreign = (self.dir / name for name in ("torn", "damaged", "foreign"))
+        torn.write_bytes(whole[:-1])
+        cut = whole.rfind(b"QJRN")  # the last record is gone: it was never complete
+        (self.dir / "cut").write_bytes(whole[:cut])
+        damaged.write_bytes(whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:])
+        foreign.write_bytes(b"my notes")
+        for code, files, words in (
+                (2, (parts[0], parts[2]), ("part 2 of 3 is missing",)),
+                (2, (*parts, parts[1]), ("same part, 2 of 3", parts[1].name)),
+                (2, (*parts[:2], others[2]), ("different jobs", others[2].name)),
+                (2, (*parts[:2], pieces[1]), ("one of 3 parts", "one of 2")),
+                (3, (torn, *parts[1:]), ("torn", "offset")),
+                (3, (self.dir / "cut", *parts[1:]), ("not complete",)),
+                (3, (damaged, *parts[1:]), ("damaged", "offset")),
+                (3, (foreign, *parts[1:]), ("foreign",)),
+                (2, (*parts, "--context", 16), ("--context",))):
+            self.refused(code, *words, arguments=("validate", "--merge", *files, *target))
+        self.refused(2, "no model", arguments=("validate", self.model, "--merge", *parts))
+        self.refused(2, "a model is missing", arguments=("validate", "--ids", self.few))
+        self.assertFalse((self.dir / "wrong.json").exists())
 
 
 if __name__ == "__main__":

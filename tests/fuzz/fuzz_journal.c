@@ -1,15 +1,28 @@
-/* Journals of validations whose frames have the right hashes: what is read, is read again. */
+/* Journals of validations whose frames have the right hashes: what is read, is read again. And the
+ * same as the one part of a validation, which makes a report. */
 #include "analyze/journal.h"
+#include "analyze/validate.h"
 #include "tests/fuzz/work_file_fuzzing.h"
 
 /* Bytes of a frame (analyze/journal.h). */
 enum { FRAME = 64, BODY_SIZE_AT = 40 };
+
+static void merge(const char *path)
+{
+    struct qins_error err = {.status = QINS_OK};
+    json_t *report = NULL;
+    const bool good = qn_validate_merge(&path, 1, NULL, &report, &err) == QINS_OK;
+    if (good != (report != NULL) || good != (err.message[0] == '\0'))
+        abort();
+    json_decref(report);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const tests[] = {"windows", "nll", "a"};
     const char *path = fuzz_work_file(data, size, FRAME, BODY_SIZE_AT);
     struct qn_journal *j = NULL;
+    merge(path);
     if (qn_journal_open(&j, path, true, &fuzz_job, NULL, NULL) != QINS_OK)
         return 0;
     struct qn_journal *other = NULL;

@@ -234,6 +234,42 @@ static void many_tests(void **state)
     qn_journal_close(j);
 }
 
+/* Goes on with its own work alone, and becomes a file of another name that is read but not changed.
+ */
+static void part(void **state)
+{
+    char final[sizeof path + 8];
+    struct qn_journal *j;
+    struct qn_digest found;
+    struct qins_error err;
+    (void)state;
+    snprintf(final, sizeof final, "%s-done", path);
+    check_ok(qn_journal_continue(&j, path, &job, &e_));
+    fill(j);
+    qn_journal_close(j);
+    assert_int_equal(qn_journal_continue(&j, path, &other_job, &err), QINS_ERR_USAGE);
+    check_ok(qn_journal_continue(&j, path, &job, &e_));
+    check_filled(j);
+    check_ok(qn_journal_publish(j, final, &e_));
+    assert_false(qn_exists(path));
+    add(j, "c", "in memory alone");
+    qn_journal_close(j);
+    check_ok(qn_journal_read(&j, final, &found, &e_));
+    check_filled(j);
+    assert_memory_equal(found.bytes, job.bytes, sizeof job.bytes);
+    assert_int_equal(qn_journal_tests(j), 2);
+    assert_string_equal(qn_journal_test(j, 1), "b");
+    qn_journal_close(j);
+    /* A torn one is refused, and stays as it is. */
+    assert_int_equal(truncate(final, HEAD + 2 * FRAME), 0);
+    assert_int_equal(qn_journal_read(&j, final, &found, &err), QINS_ERR_FORMAT);
+    assert_int_equal(err.offset, HEAD + FRAME + (int)strlen("one"));
+    check_ok(qn_journal_open(&j, final, true, &job, &monitor, &e_));
+    assert_int_equal(qn_journal_total(j), 1);
+    qn_journal_close(j);
+    unlink(final);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(not_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(torn_and_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(zeros, setup, teardown),
+        cmocka_unit_test_setup_teardown(part, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,13 +115,46 @@ static void names(void **state)
         assert_false(qn_shard_of_path(others[i], &s, &stem));
 }
 
+/* Whatever order files come in, and each way in which they are not all parts of one work. */
+static void orders(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "d"};
+    static const struct {
+        size_t n;
+        struct qn_shard parts[4];
+        enum qins_status status;
+        const char *text;
+        size_t order[4];
+    } cases[] = {
+        {1, {{1, 1}}, QINS_OK, "", {0}},
+        {3, {{3, 3}, {1, 3}, {2, 3}}, QINS_OK, "", {1, 2, 0}},
+        {2, {{3, 3}, {1, 3}}, QINS_ERR_USAGE, "part 2 of 3 is missing", {0}},
+        {2, {{8, 8}, {8, 8}}, QINS_ERR_USAGE, "a and b are the same part, 8 of 8", {0}},
+        {2, {{8, 8}, {1, 8}}, QINS_ERR_USAGE, "part 2 of 8 is missing, and 5 more", {0}},
+        {4,
+         {{1, 3}, {2, 3}, {3, 3}, {2, 3}},
+         QINS_ERR_USAGE,
+         "b and d are the same part, 2 of 3",
+         {0}},
+        {2, {{1, 2}, {2, 3}}, QINS_ERR_USAGE, "a is one of 2 parts, b one of 3", {0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct qins_error err = {.status = QINS_OK};
+        size_t order[4];
+        assert_int_equal(qn_shard_order(cases[i].parts, names, cases[i].n, order, &err),
+                         cases[i].status);
+        assert_string_equal(err.message, cases[i].text);
+        for (size_t k = 0; k < cases[i].n && cases[i].status == QINS_OK; k++)
+            assert_int_equal(order[k], cases[i].order[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses),
-        cmocka_unit_test(reads_the_array),
-        cmocka_unit_test(ranges),
-        cmocka_unit_test(names),
+        cmocka_unit_test(parses), cmocka_unit_test(reads_the_array), cmocka_unit_test(ranges),
+        cmocka_unit_test(orders), cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
