@@ -34,20 +34,32 @@ static void fuzz_reseal(uint8_t *p, size_t size, size_t frame, size_t size_at)
     }
 }
 
-/* The path of a file of the input so put right; it is the same file every time. */
-static const char *fuzz_work_file(const uint8_t *data, size_t size, size_t frame, size_t size_at)
+/* Makes FILE, a zeroed one at first, hold DATA so put right, and by AND_THEN (may be NULL), too.
+ * Returns its path, which is the same every time. */
+static inline const char *fuzz_work_file_in(struct test_memory_file *file, const uint8_t *data,
+                                            size_t size, size_t frame, size_t size_at,
+                                            void (*and_then)(uint8_t *image, size_t size))
 {
-    static struct test_memory_file file = {.fd = -1};
     uint8_t *image = malloc(size + 1);
-    if (!image || (file.fd < 0 && !test_memory_file_open(&file)))
+    if (!image || (!file->path[0] && !test_memory_file_open(file)))
         abort();
     if (size)
         memcpy(image, data, size);
     fuzz_reseal(image, size, frame, size_at);
-    if (!test_memory_file_set(&file, image, size))
+    if (and_then)
+        and_then(image, size);
+    if (!test_memory_file_set(file, image, size))
         abort();
     free(image);
-    return file.path;
+    return file->path;
+}
+
+/* The same with one file for all. */
+static inline const char *fuzz_work_file(const uint8_t *data, size_t size, size_t frame,
+                                         size_t size_at)
+{
+    static struct test_memory_file file;
+    return fuzz_work_file_in(&file, data, size, frame, size_at, NULL);
 }
 
 #endif
