@@ -272,10 +272,11 @@ enum qins_status qn_merge(const char *const *parts, size_t n_parts, const char *
     if (st == QINS_OK) {
         m.outputs = calloc(options->index ? m.parts.n : 1, sizeof *m.outputs);
         m.weight_map = json_object();
-        st = m.outputs && m.weight_map ? QINS_OK : qn_fail_memory(err);
+        if (!m.outputs || !m.weight_map)
+            st = qn_fail_memory(err);
+        else
+            st = replay_parts(&m, err);
     }
-    if (st == QINS_OK)
-        st = replay_parts(&m, err);
     if (st == QINS_OK)
         st = publish(&m, err);
     m.ended = qn_seconds();

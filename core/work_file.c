@@ -155,7 +155,7 @@ enum qins_status qn_work_file_read(const struct qn_file *f, const struct qn_work
                                    uint64_t at, uint8_t *head, struct qn_buf *body,
                                    struct qins_error *err)
 {
-    const size_t body_hash_at = frame->size - 2 * HASH_SIZE;
+    const size_t hash_at = frame->size - HASH_SIZE, body_hash_at = hash_at - HASH_SIZE;
     uint64_t size = 0;
     enum qins_status st = qn_work_file_read_head(f, frame, at, head, &size, err);
     if (st != QINS_OK)

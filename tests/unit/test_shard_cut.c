@@ -58,6 +58,7 @@ static void walk(const struct qn_tensor_list *list, const struct qn_part_range *
     struct qn_part_place at = r->begin;
     while (at.tensor < r->end.tensor || (at.tensor == r->end.tensor && at.chunk < r->end.chunk)) {
         assert_true(at.tensor < list->count);
+        assert_non_null(list->items);
         const struct qn_tensor *t = &list->items[at.tensor];
         struct qn_layout l;
         qn_layout_init(&l, t->rank, t->shape);
@@ -110,7 +111,7 @@ static void random_lists(void **state)
     for (size_t k = 0; k < (test_briefly() ? LISTS / 10 : LISTS); k++) {
         static const unsigned counts[] = {1, 2, 3, 8, 64, 1000};
         struct qn_tensor_list list = {0};
-        make_list(&list, below(MAX_TENSORS));
+        make_list(&list, 1 + below(MAX_TENSORS));
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             check_shards(&list, counts[i]);
         qn_tensor_list_finish(&list);
