@@ -130,7 +130,7 @@ struct cli_verb {
 
 extern const struct cli_verb cli_inspect, cli_convert, cli_verify, cli_restore, cli_pipeline,
     cli_generate, cli_calibrate, cli_validate, cli_bench, cli_analyze, cli_plan, cli_transport,
-    cli_gate, cli_batch, cli_merge;
+    cli_gate, cli_batch, cli_merge, cli_status;
 
 /* Fills c->value and c->operand from what follows the verb. QINS_ERR_USAGE with one line. */
 enum qins_status cli_parse(const struct cli_verb *verb, int argc, char **argv, struct cli *c,

@@ -12,9 +12,9 @@
 enum { EXIT_INTERRUPTED = 130 };
 
 static const struct cli_verb *const verbs[] = {
-    &cli_inspect,  &cli_convert,   &cli_verify,   &cli_restore, &cli_pipeline,
-    &cli_generate, &cli_calibrate, &cli_validate, &cli_bench,   &cli_analyze,
-    &cli_plan,     &cli_transport, &cli_gate,     &cli_batch,   &cli_merge,
+    &cli_inspect,   &cli_convert,  &cli_verify, &cli_restore, &cli_pipeline, &cli_generate,
+    &cli_calibrate, &cli_validate, &cli_bench,  &cli_analyze, &cli_plan,     &cli_transport,
+    &cli_gate,      &cli_batch,    &cli_merge,  &cli_status,
 };
 enum { N_VERBS = sizeof verbs / sizeof(const struct cli_verb *) };
 

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Offsets in a head, in bytes. */
@@ -30,6 +32,20 @@ bool qn_work_head_intact(const struct qn_work_head *head)
     return qn_load64(head->bytes + HEAD_HASH) == qn_hash64(head->bytes, HEAD_HASH);
 }
 
+/* Somebody may only be looking (qn_work_file_look()): what is held for longer than this is held. */
+enum { LOCK_TRIES = 10, LOCK_PAUSE = 20000000 /* ns */ };
+
+static bool lock(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE};
+    bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    for (int i = 1; i < LOCK_TRIES && !locked && errno == EWOULDBLOCK; i++) {
+        nanosleep(&pause, NULL);
+        locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    }
+    return locked;
+}
+
 /* *gone is set if another process removed the file in between. */
 static enum qins_status open_locked(struct qn_file *f, const char *path, bool *gone,
                                     struct qins_error *err)
@@ -41,7 +57,7 @@ static enum qins_status open_locked(struct qn_file *f, const char *path, bool *g
         return qn_fail_errno(err, path, "cannot open");
     if (!S_ISREG(mine.st_mode))
         return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is not a regular file");
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock(f->fd)) {
         if (errno != EWOULDBLOCK)
             return qn_fail_errno(err, path, "cannot lock");
         return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET,
@@ -66,6 +82,45 @@ enum qins_status qn_work_file_open(struct qn_file *f, const char *path, struct q
     }
     if (st != QINS_OK)
         qn_file_close(f);
+    return st;
+}
+
+/* Whether a lock on another machine would show here: not where a file system of a cluster may be
+ * mounted with local locks alone. */
+static bool has_wide_locks(int fd)
+{
+    static const unsigned long local[] = {0xEF53 /* ext */,
+                                          0x58465342 /* XFS */,
+                                          0x9123683E /* btrfs */,
+                                          0x01021994 /* tmpfs */,
+                                          0x794C7630 /* overlay */,
+                                          0x2FC12FC1 /* ZFS */,
+                                          0xF2F52010 /* F2FS */};
+    struct statfs info;
+    if (fstatfs(fd, &info) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if ((unsigned long)info.f_type == local[i])
+            return true;
+    return false;
+}
+
+enum qins_status qn_work_file_look(const char *path, enum qn_work_holder *holder,
+                                   struct qn_work_head *found, struct qins_error *err)
+{
+    struct qn_file f;
+    enum qins_status st = qn_file_open(&f, path, err);
+    if (st != QINS_OK)
+        return st;
+    const bool locked = flock(f.fd, LOCK_SH | LOCK_NB) == 0;
+    *holder = !locked && errno == EWOULDBLOCK  ? QN_WORK_HELD
+              : locked && has_wide_locks(f.fd) ? QN_WORK_FREE
+                                               : QN_WORK_UNKNOWN;
+    if (locked)
+        flock(f.fd, LOCK_UN);
+    if (found)
+        st = qn_work_file_head(&f, found, err);
+    qn_file_close(&f);
     return st;
 }
 

@@ -33,6 +33,12 @@ bool qn_work_head_intact(const struct qn_work_head *head);
 /* Opens or creates PATH, with an exclusive lock (flock) until qn_file_close(). QINS_ERR_IO where
  * another process has it, or it is no regular file. */
 enum qins_status qn_work_file_open(struct qn_file *f, const char *path, struct qins_error *err);
+/* Whether a process has PATH, a work file, open. QN_WORK_UNKNOWN where locks cannot tell: the file
+ * system has none, or may have them for each machine apart. Never waits; holds a lock of its own
+ * for an instant, for which qn_work_file_open() waits. *FOUND, which may be NULL, is the head. */
+enum qn_work_holder { QN_WORK_FREE, QN_WORK_HELD, QN_WORK_UNKNOWN };
+enum qins_status qn_work_file_look(const char *path, enum qn_work_holder *holder,
+                                   struct qn_work_head *found, struct qins_error *err);
 /* The head that is there; all zeros where the file is shorter. */
 enum qins_status qn_work_file_head(const struct qn_file *f, struct qn_work_head *found,
                                    struct qins_error *err);

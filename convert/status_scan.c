@@ -1,0 +1,224 @@
+#include "convert/status_scan.h"
+
+#include "convert/status.h"
+#include "core/buf.h"
+#include "core/file.h"
+#include "core/work_file.h"
+#include "formats/archive/part.h"
+#include "formats/archive/userblock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char hdf5_magic[QN_WORK_MAGIC_SIZE] = {(char)0x89, 'H',  'D',  'F',
+                                                    '\r',       '\n', 0x1a, '\n'};
+
+static enum qn_work_kind kind_of(const struct qn_work_head *head)
+{
+    static const struct {
+        const char magic[QN_WORK_MAGIC_SIZE];
+        enum qn_work_kind kind;
+    } kinds[] = {{"QINSPRT", QN_WORK_CONVERT},
+                 {"QINSCAL", QN_WORK_CALIBRATE},
+                 {"QINSVAL", QN_WORK_VALIDATE}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (memcmp(head->bytes, kinds[i].magic, sizeof kinds[i].magic) == 0)
+            return kinds[i].kind;
+    return memcmp(head->bytes, hdf5_magic, sizeof hdf5_magic) == 0 ? QN_WORK_CALIBRATE
+                                                                   : QN_WORK_OTHER;
+}
+
+/* What a part of a conversion says of itself. */
+static void read_part(struct qn_status_part *p)
+{
+    struct qn_part_info info = {0};
+    if (qn_part_read_info(p->path, p->work, &info, NULL) != QINS_OK) {
+        p->state = p->work ? p->state : QN_PART_DAMAGED;
+        return;
+    }
+    p->source = info.source;
+    info.source = NULL;
+    p->source_digest = info.source_digest;
+    p->counts = true;
+    p->chunks = qn_part_chunks(&info);
+    p->chunks_done = info.chunks_done;
+    if (!p->work && !info.complete)
+        p->state = QN_PART_DAMAGED;
+    qn_part_info_finish(&info);
+}
+
+/* Work in progress: running or interrupted. */
+static void judge_work(struct qn_status_part *p, enum qn_work_holder holder)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const bool fresh = now.tv_sec - p->changed.tv_sec < QN_STATUS_HEARTBEAT;
+    p->state = holder == QN_WORK_HELD || (holder == QN_WORK_UNKNOWN && fresh) ? QN_PART_RUNNING
+                                                                              : QN_PART_INTERRUPTED;
+}
+
+/* Whether the archive is whole, as far as its head and its size tell. */
+static void judge_archive(struct qn_status_part *p)
+{
+    struct qn_file f;
+    struct qn_userblock u;
+    uint8_t head[QN_USERBLOCK_SIZE];
+    const bool good = qn_file_open(&f, p->path, NULL) == QINS_OK && f.size >= sizeof head &&
+                      qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
+                      qn_userblock_unpack(head, sizeof head, f.size, &u, NULL) == QINS_OK;
+    p->state = good ? QN_PART_DONE : QN_PART_DAMAGED;
+    p->kind = QN_WORK_CONVERT;
+    qn_file_close(&f);
+}
+
+static void judge(struct qn_status_part *p)
+{
+    struct qn_work_head head = {{0}};
+    enum qn_work_holder holder = QN_WORK_UNKNOWN;
+    if (p->finished) {
+        judge_archive(p);
+        return;
+    }
+    p->state = QN_PART_DAMAGED;
+    if (qn_work_file_look(p->path, &holder, &head, NULL) != QINS_OK)
+        return;
+    p->kind = kind_of(&head);
+    p->has_job = qn_work_head_intact(&head);
+    if (p->has_job)
+        memcpy(p->job.bytes, head.bytes + QN_WORK_JOB_AT, sizeof p->job.bytes);
+    if (p->work)
+        judge_work(p, holder);
+    else if (p->kind == QN_WORK_CALIBRATE || (p->has_job && p->kind != QN_WORK_OTHER))
+        p->state = QN_PART_DONE;
+    if (p->kind == QN_WORK_CONVERT && p->shard.count > 0)
+        read_part(p);
+}
+
+/* Whether NAME ends like qn_output_create()'s: ".tmp-XXXXXX". */
+static bool is_temporary(const char *name)
+{
+    enum { RANDOM = 6, SUFFIX = 5 + RANDOM };
+    const size_t n = strlen(name);
+    return n > SUFFIX && memcmp(name + n - SUFFIX, ".tmp-", SUFFIX - RANDOM) == 0;
+}
+
+/* Whether NAME is of work that status tells of; *length is that of its output's name. */
+static bool classify(const char *name, struct qn_status_part *p, size_t *length)
+{
+    size_t n = strlen(name);
+    char whole[NAME_MAX + 1];
+    p->work = qn_has_suffix(name, ".part") && n > 5;
+    n -= p->work ? 5 : 0;
+    snprintf(whole, sizeof whole, "%.*s", (int)n, name);
+    if (qn_shard_of_path(whole, &p->shard, length))
+        return true;
+    *length = n;
+    p->finished = !p->work && qn_has_suffix(name, ".qins");
+    return p->work || p->finished;
+}
+
+static enum qins_status add(struct qn_status_files *out, const struct qn_status_part *p,
+                            struct qins_error *err)
+{
+    if (out->n == QN_STATUS_MOST)
+        return qn_fail(err, QINS_ERR_UNSUPPORTED, "the folder has more than %d files of work",
+                       QN_STATUS_MOST);
+    if (out->n == out->capacity) {
+        const size_t capacity = out->capacity ? out->capacity * 2 : 64;
+        struct qn_status_part *items = realloc(out->items, capacity * sizeof *items);
+        if (!items)
+            return qn_fail_memory(err);
+        out->items = items;
+        out->capacity = capacity;
+    }
+    out->items[out->n++] = *p;
+    return QINS_OK;
+}
+
+static void finish_part(struct qn_status_part *p)
+{
+    free(p->output);
+    free(p->path);
+    free(p->source);
+}
+
+static enum qins_status look_at(const char *dir, const char *name, struct qn_status_files *out,
+                                struct qins_error *err)
+{
+    struct qn_status_part p = {.kind = QN_WORK_OTHER};
+    struct stat info;
+    size_t length = 0;
+    const bool temporary = is_temporary(name);
+    if (!temporary && !classify(name, &p, &length))
+        return QINS_OK;
+    p.path = qn_path_join(dir, name, err);
+    if (!p.path)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = QINS_OK;
+    if (stat(p.path, &info) != 0 || !S_ISREG(info.st_mode)) {
+        finish_part(&p);
+        return QINS_OK;
+    }
+    if (temporary) {
+        out->leftovers++;
+        out->leftover_bytes += (uint64_t)info.st_size;
+        finish_part(&p);
+        return QINS_OK;
+    }
+    p.output = qn_strndup(p.path, strlen(p.path) - strlen(name) + length, err);
+    p.bytes = (uint64_t)info.st_size;
+    p.changed = info.st_mtim;
+    judge(&p);
+    /* What is called .part may be anybody's. */
+    if (p.output && p.shard.count == 0 && p.kind == QN_WORK_OTHER) {
+        finish_part(&p);
+        return QINS_OK;
+    }
+    st = p.output ? add(out, &p, err) : QINS_ERR_MEMORY;
+    if (st != QINS_OK)
+        finish_part(&p);
+    return st;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct qn_status_part *p = a, *q = b;
+    const int text = strcmp(p->output, q->output);
+    if (text != 0)
+        return text;
+    if (p->shard.count != q->shard.count)
+        return p->shard.count < q->shard.count ? -1 : 1;
+    if (p->shard.index != q->shard.index)
+        return p->shard.index < q->shard.index ? -1 : 1;
+    return p->work - q->work;
+}
+
+enum qins_status qn_status_scan(const char *dir, struct qn_status_files *out,
+                                struct qins_error *err)
+{
+    *out = (struct qn_status_files){0};
+    DIR *d = opendir(dir);
+    if (!d)
+        return qn_fail_errno(err, dir, "cannot open");
+    enum qins_status st = QINS_OK;
+    errno = 0;
+    for (const struct dirent *e = readdir(d); e && st == QINS_OK; errno = 0, e = readdir(d))
+        st = look_at(dir, e->d_name, out, err);
+    if (st == QINS_OK && errno != 0)
+        st = qn_fail_errno(err, dir, "cannot read");
+    closedir(d);
+    if (out->n > 1)
+        qsort(out->items, out->n, sizeof *out->items, by_place);
+    return st;
+}
+
+void qn_status_files_finish(struct qn_status_files *files)
+{
+    for (size_t i = 0; i < files->n; i++)
+        finish_part(&files->items[i]);
+    free(files->items);
+    *files = (struct qn_status_files){0};
+}
