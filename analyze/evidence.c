@@ -1,5 +1,6 @@
 #include "analyze/evidence.h"
 
+#include "analyze/limits.h"
 #include "core/file.h"
 
 #include <dirent.h>
@@ -13,7 +14,7 @@ enum {
     MAX_ENTRIES = 1 << 16, /* of a folder */
 };
 /* An entropy_analysis.json of a model of 70e9 weights is some 20 MB. */
-static const uint64_t max_file = 1u << 28, max_total = 1u << 30; /* bytes */
+enum { MAX_FILE = 1 << 28, MAX_TOTAL = 1 << 30 }; /* bytes */
 
 /* Gates and reviews of them are no evidence. */
 static const char ours[] = "qins/", not_these[] = "qins/gate";
@@ -95,10 +96,10 @@ static enum qins_status take_file(struct walk *w, const char *path, struct qins_
                           "evidence: more than %d JSON files", MAX_FILES);
     enum qins_status st = qn_check_stop(w->monitor, err);
     if (st == QINS_OK)
-        st = qn_read_whole(path, max_file, &text, err);
-    if (st == QINS_OK && text.size > max_total - e->bytes)
+        st = qn_read_whole(path, MAX_FILE, &text, err);
+    if (st == QINS_OK && text.size > MAX_TOTAL - e->bytes)
         st = qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
-                        "evidence: more than %u MiB of JSON files", (unsigned)(max_total >> 20));
+                        "evidence: more than %u MiB of JSON files", (unsigned)(MAX_TOTAL >> 20));
     if (st == QINS_OK) {
         e->bytes += text.size;
         st = take_text(e, path, &text, err);
@@ -210,3 +211,12 @@ void qn_evidence_finish(struct qn_evidence *e)
     json_decref(e->notes);
     *e = (struct qn_evidence){0};
 }
+
+const struct qn_limit qn_evidence_limits[] = {
+    {"evidence", "folder_depth", MAX_DEPTH, "levels", "the stack, from folders in folders"},
+    {"evidence", "files", MAX_FILES, "files", "time"},
+    {"evidence", "entries", MAX_ENTRIES, "entries", "memory for a folder's list"},
+    {"evidence", "file", MAX_FILE, "bytes", "memory that the JSON takes"},
+    {"evidence", "all_files", MAX_TOTAL, "bytes", "the same, of all files"},
+    {0},
+};

@@ -1,11 +1,12 @@
 #include "analyze/gate.h"
 
 #include "analyze/gate_internal.h"
+#include "analyze/limits.h"
 #include "core/file.h"
 
 #include <stdlib.h>
 
-static const uint64_t max_gates = 1u << 20; /* bytes */
+enum { MAX_GATES = 1 << 20 }; /* bytes */
 
 /* gates.json, which the build turns into these two. */
 extern const char qn_gates_json[];
@@ -14,7 +15,7 @@ extern const size_t qn_gates_json_size;
 static enum qins_status load_spec(struct qn_gate_job *job, const char *path, struct qins_error *err)
 {
     struct qn_buf text = {0};
-    enum qins_status st = path ? qn_read_whole(path, max_gates, &text, err)
+    enum qins_status st = path ? qn_read_whole(path, MAX_GATES, &text, err)
                                : qn_buf_append(&text, qn_gates_json, qn_gates_json_size, err);
     job->spec_path = path;
     if (st == QINS_OK) {
@@ -78,3 +79,9 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
     qn_gate_job_finish(&job);
     return st;
 }
+
+const struct qn_limit qn_gate_limits[] = {
+    {"gates", "file", MAX_GATES, "bytes", "memory that the JSON takes"},
+    {"gates", "items", QN_GATES_MAX, "items", "gates, criteria of one, rules of a list"},
+    {0},
+};

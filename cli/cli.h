@@ -221,6 +221,9 @@ void cli_note(struct cli_table *t, const char *text);
 /* Prints and frees. */
 enum qins_status cli_table_print(struct cli_table *t, struct qins_error *err);
 
+/* qins --limits: all that files may ask for at most. */
+enum qins_status cli_show_limits(bool as_json, struct qins_error *err);
+
 /* "1.5 MiB"; returns buf. */
 char *cli_bytes(double bytes, char *buf, size_t size);
 /* "8.263 bits a weight" of a report, or "no float weights". */

@@ -68,6 +68,7 @@ static void print_overview(void)
         cli_print("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     cli_print("\n  qins VERB --help   options of a verb\n"
               "  qins --version     version, libraries, processor\n"
+              "  qins --limits      what is taken from files at most (--json)\n"
               "\nexample:\n  qins convert model/ -o model.qins\n");
 }
 
@@ -155,6 +156,8 @@ static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
         return help ? run_verb(*verb, 1, asks, err) : run_verb(*verb, argc - 2, argv + 2, err);
     if (strcmp(name, "--version") == 0)
         return print_version(as_json, err);
+    if (strcmp(name, "--limits") == 0)
+        return cli_show_limits(as_json, err);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         if (as_json)
             return print_json(cli_describe(verbs, N_VERBS), err);

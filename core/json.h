@@ -13,6 +13,13 @@
  * the caller (json_decref); NULL on failure. */
 json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struct qins_error *err);
 
+/* Bytes that parsing TEXT takes, within a fifth; at most 80 for each byte of it. */
+uint64_t qn_json_memory(const void *text, size_t size);
+/* Whether JSON that PACKED bytes of a file unfold to may be parsed: what is not packed always may.
+ */
+enum { QN_JSON_ALWAYS = 64 << 20, QN_JSON_PER_BYTE = 96 };
+bool qn_json_fits(const void *text, size_t size, uint64_t packed);
+
 /* Parses a file of at most LIMIT bytes. */
 json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err);
 

@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "core/limit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -214,3 +215,9 @@ char *qn_shape_format(unsigned rank, const uint64_t *shape, char *buf, size_t si
     }
     return buf;
 }
+
+const struct qn_limit qn_tensor_limits[] = {
+    {"tensor", "rank", QINS_MAX_RANK, "axes", "arrays of extents"},
+    {"tensor", "name", MAX_NAME, "bytes", "listings and messages"},
+    {0},
+};

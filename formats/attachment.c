@@ -1,11 +1,12 @@
 #include "core/file.h"
 #include "formats/checkpoint.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_NAME = 255 };
-static const uint64_t max_model_file = 64u << 20; /* bytes; tokenizers reach 20 MiB */
+enum { MAX_MODEL_FILE = 64 << 20 }; /* bytes; tokenizers reach 20 MiB */
 
 void qn_attachment_list_finish(struct qn_attachment_list *list)
 {
@@ -74,7 +75,7 @@ static enum qins_status attach_file(struct qn_attachment_list *list, const char 
         return QINS_ERR_MEMORY;
     enum qins_status st = QINS_OK;
     if (qn_is_regular(path)) {
-        st = qn_read_whole(path, max_model_file, &data, err);
+        st = qn_read_whole(path, MAX_MODEL_FILE, &data, err);
         if (st == QINS_OK)
             st = qn_attachment_add(list, name, data.data, data.size, err);
         if (st == QINS_OK) {
@@ -112,3 +113,9 @@ enum qins_status qn_attach_model_files(struct qn_attachment_list *list, const ch
             st = attach_file(list, dir, model_files[i], err);
     return st;
 }
+
+const struct qn_limit qn_attachment_limits[] = {
+    {"attachment", "file", MAX_MODEL_FILE, "bytes", "memory: config and tokenizer are held whole"},
+    {"attachment", "name", MAX_NAME, "bytes", "paths that restore makes"},
+    {0},
+};

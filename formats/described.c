@@ -1,7 +1,9 @@
 #include "formats/described.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum qins_status qn_described_add(struct qn_tensor_list *list, json_t *paths, const char *path,
                                   enum qins_dtype dtype, unsigned rank, const uint64_t *shape,
@@ -74,16 +76,30 @@ uint64_t qn_described_bytes(const struct qn_described *d)
     return sum;
 }
 
+static enum qins_status file_bytes(const char *path, uint64_t *bytes, struct qins_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return qn_fail_errno(err, path, "cannot look at");
+    *bytes = (uint64_t)info.st_size;
+    return QINS_OK;
+}
+
 static enum qins_status read_meta(struct qn_described *d, struct qins_error *err)
 {
     const struct qn_tensor *t = find(d, QN_META);
     if (!t || t->dtype != QINS_U8 || t->rank != 1 || t->n_bytes > QN_MAX_META)
         return qn_fail(err, QINS_ERR_FORMAT, "it is no %s: there is no /%s", d->what, QN_META);
     const size_t size = (size_t)t->n_bytes;
+    uint64_t packed = 0;
     enum qins_status st = qn_buf_reserve(&d->meta, size + 1, err);
     if (st == QINS_OK)
         st = qn_checkpoint_read(d->ck, (size_t)(t - d->ck->tensors.items), 0, d->meta.data, size,
                                 err);
+    if (st == QINS_OK)
+        st = file_bytes(d->ck->path, &packed, err);
+    if (st == QINS_OK && !qn_json_fits(d->meta.data, size, packed))
+        st = qn_fail(err, QINS_ERR_FORMAT, "its /%s would take too much memory", QN_META);
     if (st == QINS_OK)
         d->meta.size = size;
     return st;
@@ -115,3 +131,9 @@ enum qins_status qn_described_match(const struct qn_described *d, const struct q
     *tensor = (size_t)(t - d->ck->tensors.items);
     return QINS_OK;
 }
+
+const struct qn_limit qn_described_limits[] = {
+    {"hdf5_of_qins", "meta", QN_MAX_META, "bytes",
+     "memory that a calibration's or transport's JSON takes"},
+    {0},
+};

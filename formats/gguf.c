@@ -2,13 +2,14 @@
 #include "formats/gguf.h"
 
 #include "core/file.h"
+#include "formats/limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 /* The part before the data is read in steps, each twice the one before, until it parses; larger
  * than the second figure no vocabulary comes near. */
-static const uint64_t first_read = 1u << 20, max_description = 1u << 29;
+enum { FIRST_READ = 1 << 20, MAX_DESCRIPTION = 1 << 29 };
 
 struct gguf {
     struct qn_checkpoint base;
@@ -180,7 +181,7 @@ static enum qins_status load(struct gguf *g, const struct qn_monitor *monitor,
     const uint64_t whole = g->file.size - QN_GGUF_HEADER_SIZE;
     struct qn_buf b = {0};
     enum qins_status st = QINS_OK;
-    for (uint64_t want = first_read; st == QINS_OK; want *= 2) {
+    for (uint64_t want = FIRST_READ; st == QINS_OK; want *= 2) {
         size_t size = (size_t)qn_min_u64(want, whole);
         st = qn_buf_reserve(&b, size + 1, err);
         if (st == QINS_OK)
@@ -193,7 +194,7 @@ static enum qins_status load(struct gguf *g, const struct qn_monitor *monitor,
         st = parse(g, &c, monitor, err);
         if (st == QINS_OK || !c.bad || b.size == whole)
             break;
-        if (want >= max_description) {
+        if (want >= MAX_DESCRIPTION) {
             st = qn_fail(err, QINS_ERR_UNSUPPORTED,
                          "keys and tensor descriptions take more than 512 MiB");
             break;
@@ -238,4 +239,10 @@ const struct qn_checkpoint_ops qn_gguf_ops = {
     .open = open_file,
     .read = read_tensor,
     .destroy = destroy,
+};
+
+const struct qn_limit qn_gguf_limits[] = {
+    {"gguf", "description", MAX_DESCRIPTION, "bytes", "memory: keys and tensors are held whole"},
+    {"gguf", "rank", QN_GGUF_MAX_RANK, "axes", "arrays of extents"},
+    {0},
 };

@@ -1,4 +1,5 @@
 #include "formats/gguf.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -199,3 +200,10 @@ enum qins_status qn_gguf_scan_keys(struct qn_cursor *c, uint64_t count, struct q
     free(list.items);
     return st;
 }
+
+const struct qn_limit qn_gguf_keys_limits[] = {
+    {"gguf", "array_depth", MAX_DEPTH, "levels", "the stack, from nested arrays"},
+    {"gguf", "key", MAX_KEY, "bytes", "messages"},
+    {"gguf", "alignment", MAX_ALIGNMENT, "bytes", "padding between tensors"},
+    {0},
+};

@@ -1,6 +1,7 @@
 /* Runs in the child only: text attributes of an object. */
 #include "core/bytes.h"
 #include "formats/hdf5_serve.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -145,3 +146,8 @@ enum qins_status qn_hdf5_list_attributes(hid_t object, const char *path, uint64_
         a.status = qn_hdf5_fail(err, QINS_ERR_FORMAT, "its attributes cannot be listed");
     return a.status;
 }
+
+const struct qn_limit qn_hdf5_attribute_limits[] = {
+    {"hdf5", "strings", MAX_STRINGS, "strings", "memory for an attribute"},
+    {0},
+};

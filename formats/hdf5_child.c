@@ -2,6 +2,7 @@
 
 #include "core/bytes.h"
 #include "formats/hdf5_serve.h"
+#include "formats/limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +30,10 @@
 #define SANITIZED 0
 #endif
 
+enum { LIST_SECONDS = 60, READ_SECONDS = 60, MEMORY = 1 << 30 /* bytes */ };
+
 const struct qn_hdf5_limits qn_hdf5_default_limits = {
-    .list_seconds = 60, .read_seconds = 60, .memory = 1u << 30};
+    .list_seconds = LIST_SECONDS, .read_seconds = READ_SECONDS, .memory = MEMORY};
 
 enum {
     CHILD_SOCKET = 3,   /* its descriptor in the child */
@@ -397,3 +400,10 @@ enum qins_status qn_hdf5_child_read(struct qn_hdf5_child *c, size_t tensor, uint
         *err = detail;
     return st;
 }
+
+const struct qn_limit qn_hdf5_child_limits[] = {
+    {"hdf5", "child_memory", MEMORY, "bytes", "memory that libhdf5 takes, in a child"},
+    {"hdf5", "list_time", LIST_SECONDS, "seconds", "time that libhdf5 takes to list a file"},
+    {"hdf5", "read_time", READ_SECONDS, "seconds", "time that libhdf5 takes for one read"},
+    {0},
+};

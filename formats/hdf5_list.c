@@ -1,6 +1,7 @@
 /* Runs in the child only: walks the groups of a file. */
 #include "core/bytes.h"
 #include "formats/hdf5_serve.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -299,3 +300,9 @@ enum qins_status qn_hdf5_list(hid_t file, uint64_t file_size, struct qn_hdf5_sen
     free(w.path);
     return st;
 }
+
+const struct qn_limit qn_hdf5_list_limits[] = {
+    {"hdf5", "group_depth", MAX_DEPTH, "levels", "the stack, from nested groups"},
+    {"hdf5", "path", MAX_PATH, "bytes", "names made of groups"},
+    {0},
+};

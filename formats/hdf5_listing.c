@@ -1,17 +1,18 @@
 /* The parent's view of a file's listing: see hdf5_protocol.h. */
 #include "core/bytes.h"
 #include "formats/hdf5_protocol.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
 /* A tensor may be larger than its file only as far as a filter can have shrunk it. Deflate's
  * bound is 1032:1 (zlib's technical notes, "Maximum Compression Factor"); 16 MiB more let small
  * files hold constant or unwritten tensors. */
-static const uint64_t max_ratio = 1100, slack = 16u << 20;
+enum { MAX_RATIO = 1100, SLACK = 16 << 20 };
 
 /* A listed object costs more bytes in the file than its record does here, except that records
  * repeat the names of the groups above; 4 times the file is far beyond any honest one. */
-static const uint64_t listing_ratio = 4, listing_slack = 1u << 20, listing_max = 256u << 20;
+enum { LISTING_RATIO = 4, LISTING_SLACK = 1 << 20, LISTING_MAX = 256 << 20 };
 
 enum { MAX_NOTICES = 10 };
 
@@ -20,11 +21,11 @@ enum qins_status qn_hdf5_listing_init(struct qn_hdf5_listing *l, struct qn_check
                                       struct qins_error *err)
 {
     *l = (struct qn_hdf5_listing){.ck = ck, .monitor = monitor};
-    if (!qn_mul_u64(file_size, max_ratio, &l->logical_left) ||
-        !qn_add_u64(l->logical_left, slack, &l->logical_left))
+    if (!qn_mul_u64(file_size, MAX_RATIO, &l->logical_left) ||
+        !qn_add_u64(l->logical_left, SLACK, &l->logical_left))
         l->logical_left = UINT64_MAX;
-    l->budget = qn_min_u64(file_size, listing_max) * listing_ratio + listing_slack;
-    l->budget = qn_min_u64(l->budget, listing_max);
+    l->budget = qn_min_u64(file_size, LISTING_MAX) * LISTING_RATIO + LISTING_SLACK;
+    l->budget = qn_min_u64(l->budget, LISTING_MAX);
     l->paths = json_object();
     l->attributes = json_object();
     return l->paths && l->attributes ? QINS_OK : qn_fail_memory(err);
@@ -305,3 +306,13 @@ enum qins_status qn_hdf5_listing_take(struct qn_hdf5_listing *l, uint32_t kind,
         *err = detail;
     return st;
 }
+
+const struct qn_limit qn_hdf5_listing_limits[] = {
+    {"hdf5", "unfolded_per_byte", MAX_RATIO, "bytes",
+     "time and disk: data that a byte of file may unfold to"},
+    {"hdf5", "unfolded_always", SLACK, "bytes", "the same, in a small file"},
+    {"hdf5", "listing_per_byte", LISTING_RATIO, "bytes",
+     "memory for the child's listing, for a byte of file"},
+    {"hdf5", "listing_always", LISTING_SLACK, "bytes", "the same, of a small file"},
+    {0},
+};

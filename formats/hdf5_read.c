@@ -1,11 +1,12 @@
 /* Runs in the child only: elements of one dataset. */
 #include "core/bytes.h"
 #include "formats/hdf5_serve.h"
+#include "formats/limits.h"
 
 /* Chunks that stay decoded between requests, unless a single one is larger. Above this, a band of
  * chunks across a wide dataset is decoded once for each request; docs/formats.md says what memory
  * it makes. */
-static const uint64_t max_cache = 64u << 20; /* bytes */
+enum { MAX_CACHE = 64 << 20 }; /* bytes */
 
 static bool extents(hid_t space, unsigned *rank, hsize_t *dims)
 {
@@ -95,7 +96,7 @@ static uint64_t cache_size(unsigned rank, const hsize_t *dims, const hsize_t *ch
         if (!qn_mul_u64(bytes, extent, &bytes))
             bytes = UINT64_MAX;
     }
-    uint64_t most = one > max_cache ? one : max_cache;
+    uint64_t most = one > MAX_CACHE ? one : MAX_CACHE;
     return qn_min_u64(bytes < (1u << 20) ? 1u << 20 : bytes, most);
 }
 
@@ -271,3 +272,9 @@ enum qins_status qn_hdf5_dataset_read(const struct qn_hdf5_dataset *d, uint64_t 
         reverse_elements(dst, (size_t)count, element);
     return st;
 }
+
+const struct qn_limit qn_hdf5_read_limits[] = {
+    {"hdf5", "chunk", QN_HDF5_MAX_CHUNK, "bytes", "memory for a decoded chunk"},
+    {"hdf5", "chunk_cache", MAX_CACHE, "bytes", "memory for decoded chunks"},
+    {0},
+};

@@ -1,6 +1,7 @@
 /* Folders as the Hugging Face hub keeps them: sharded safetensors with an index, one safetensors
  * file, or one file of another format that qins reads, with config and tokenizer beside it. */
 #include "core/bytes.h"
+#include "formats/limits.h"
 #include "formats/safetensors.h"
 
 #include <dirent.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 
 /* Indexes of the largest public models are some 10 MB. */
-static const uint64_t max_index = 256u << 20;
+enum { MAX_INDEX = 256 << 20 }; /* bytes */
 
 struct names {
     char **items;
@@ -277,7 +278,7 @@ static enum qins_status open_index(struct qn_checkpoint **out, const char *dir, 
         return QINS_ERR_MEMORY;
     enum qins_status st = qn_buf_reserve(&text, 1, err);
     if (st == QINS_OK)
-        st = qn_read_whole(path, max_index, &text, err);
+        st = qn_read_whole(path, MAX_INDEX, &text, err);
     if (st == QINS_OK) {
         struct qins_error detail;
         index = qn_json_parse(text.data, text.size, 0, &detail);
@@ -325,4 +326,9 @@ const struct qn_checkpoint_ops qn_hf_folder_ops = {
     .open = open_folder,
     .read = qn_safetensors_read,
     .destroy = qn_safetensors_destroy,
+};
+
+const struct qn_limit qn_hf_folder_limits[] = {
+    {"folder", "index", MAX_INDEX, "bytes", "memory that the JSON takes"},
+    {0},
 };

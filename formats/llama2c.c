@@ -1,6 +1,7 @@
 #include "core/bytes.h"
 #include "core/file.h"
 #include "formats/checkpoint.h"
+#include "formats/limits.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -261,3 +262,8 @@ static enum qins_status read_llama2c(struct qn_checkpoint *ck, size_t tensor, ui
 
 const struct qn_checkpoint_ops qn_llama2c_ops = {"llama2c", probe, open_llama2c, read_llama2c,
                                                  destroy};
+
+const struct qn_limit qn_llama2c_limits[] = {
+    {"llama2c", "layers", MAX_LAYERS, "layers", "memory for descriptions"},
+    {0},
+};

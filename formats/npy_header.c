@@ -1,6 +1,7 @@
 #include "formats/npy_header.h"
 
 #include "core/bytes.h"
+#include "formats/limits.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -259,3 +260,8 @@ enum qins_status qn_npy_header_write(struct qn_buf *out, enum qins_dtype dtype, 
     enum qins_status st = qn_buf_append(out, prefix, sizeof prefix, err);
     return st == QINS_OK ? qn_buf_append(out, text, (size_t)n, err) : st;
 }
+
+const struct qn_limit qn_npy_limits[] = {
+    {"numpy", "header", QN_NPY_MAX_HEADER, "bytes", "memory: the header is held whole"},
+    {0},
+};

@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -544,3 +545,8 @@ bool qn_pickle_is_text(const struct qn_pickle_node *node, const char *text)
 {
     return node->type == QN_PICKLE_TEXT && equal(text, node->as.bytes, node->size);
 }
+
+const struct qn_limit qn_pickle_limits[] = {
+    {"torch", "pickle", QN_PICKLE_MAX, "bytes", "memory: the pickle is held whole"},
+    {0},
+};

@@ -1,11 +1,14 @@
 #include "formats/plan.h"
 
 #include "core/bytes.h"
+#include "formats/limits.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_PLAN = 256 << 20 }; /* bytes; candidates are most of it */
 
 static void tensor_finish(struct qn_plan_tensor *t)
 {
@@ -187,9 +190,8 @@ enum qins_status qn_plan_check(const struct qn_plan *p, const char *plan_path,
 
 enum qins_status qn_plan_load(const char *path, struct qn_plan *out, struct qins_error *err)
 {
-    static const uint64_t limit = 256u << 20; /* bytes; candidates are most of it */
     *out = (struct qn_plan){0};
-    json_t *j = qn_json_load(path, limit, err);
+    json_t *j = qn_json_load(path, MAX_PLAN, err);
     if (!j)
         return err ? err->status : QINS_ERR_FORMAT;
     enum qins_status st = qn_plan_from_json(j, out, err);
@@ -206,3 +208,9 @@ enum qins_status qn_plan_save(const char *path, const struct qn_plan *p, struct 
     json_decref(j);
     return st;
 }
+
+const struct qn_limit qn_plan_limits[] = {
+    {"plan", "file", MAX_PLAN, "bytes", "memory that the JSON takes"},
+    {"plan", "blocks", QN_MAX_BLOCKS, "blocks", "memory for lines of one tensor"},
+    {0},
+};

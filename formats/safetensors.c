@@ -1,6 +1,7 @@
 #include "formats/safetensors.h"
 
 #include "core/bytes.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -280,4 +281,9 @@ const struct qn_checkpoint_ops qn_safetensors_ops = {
     .open = open_file,
     .read = qn_safetensors_read,
     .destroy = qn_safetensors_destroy,
+};
+
+const struct qn_limit qn_safetensors_limits[] = {
+    {"safetensors", "header", QN_SAFETENSORS_MAX_HEADER, "bytes", "memory that the JSON takes"},
+    {0},
 };

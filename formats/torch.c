@@ -1,6 +1,7 @@
 #include "core/bytes.h"
 #include "core/file.h"
 #include "formats/checkpoint.h"
+#include "formats/limits.h"
 #include "formats/strided.h"
 #include "formats/torch_walk.h"
 
@@ -22,8 +23,7 @@ static const char pickle_suffix[] = "/data.pkl";
 
 /* Bytes of pickle for one of it packed, and of memory for its objects for one of the file: what
  * any stored pickle needs. The floors are always allowed. */
-enum { PICKLE_RATIO = 64, MEMORY_RATIO = 64 };
-static const uint64_t pickle_floor = 1u << 20, memory_floor = 16u << 20;
+enum { PICKLE_RATIO = 64, PICKLE_FLOOR = 1 << 20, MEMORY_RATIO = 64, MEMORY_FLOOR = 16 << 20 };
 
 static bool is_legacy(const uint8_t *head, size_t size)
 {
@@ -116,7 +116,7 @@ static enum qins_status name_entry(struct qins_error *err, enum qins_status st, 
 static enum qins_status check_ratio(const struct qn_zip *zip, size_t entry, struct qins_error *err)
 {
     uint64_t packed = qn_zip_packed_size(zip, entry); /* at most the file's size */
-    if (qn_zip_size(zip, entry) > PICKLE_RATIO * packed + pickle_floor)
+    if (qn_zip_size(zip, entry) > PICKLE_RATIO * packed + PICKLE_FLOOR)
         return qn_fail(err, QINS_ERR_UNSUPPORTED,
                        "the pickle unpacks to more than qins allows of its packed size");
     return QINS_OK;
@@ -127,7 +127,7 @@ static enum qins_status list_tensors(struct torch_checkpoint *t, size_t entry, c
 {
     struct qn_buf data = {0};
     struct qn_pickle pickle = {0};
-    uint64_t skipped = 0, memory = memory_floor + MEMORY_RATIO * qn_zip_file_size(t->zip);
+    uint64_t skipped = 0, memory = MEMORY_FLOOR + MEMORY_RATIO * qn_zip_file_size(t->zip);
     enum qins_status st = check_ratio(t->zip, entry, err);
     if (st == QINS_OK)
         st = qn_zip_head(t->zip, entry, (size_t)QN_PICKLE_MAX + 1, &data, err);
@@ -225,3 +225,13 @@ static enum qins_status read_torch(struct qn_checkpoint *ck, size_t tensor, uint
 }
 
 const struct qn_checkpoint_ops qn_torch_ops = {"torch", probe, open_torch, read_torch, destroy};
+
+const struct qn_limit qn_torch_limits[] = {
+    {"torch", "pickle_per_byte", PICKLE_RATIO, "bytes",
+     "bombs: pickle that a packed byte may unfold to"},
+    {"torch", "pickle_always", PICKLE_FLOOR, "bytes", "the same, in a small file"},
+    {"torch", "objects_per_byte", MEMORY_RATIO, "bytes",
+     "memory for objects of the pickle, for a byte of file"},
+    {"torch", "objects_always", MEMORY_FLOOR, "bytes", "the same, of a small file"},
+    {0},
+};

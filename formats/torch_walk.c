@@ -1,6 +1,7 @@
 #include "formats/torch_walk.h"
 
 #include "core/bytes.h"
+#include "formats/limits.h"
 #include "formats/strided.h"
 
 #include <inttypes.h>
@@ -10,7 +11,7 @@
 enum { MAX_DEPTH = 100, MAX_NAME = 1024, MAX_KEY = 255, STEPS_A_CELL = 4, FREE_STEPS = 1024 };
 /* torch writes 100-200 bytes of pickle a tensor; packed, no less than TENSOR_BYTES. */
 enum { MAX_TENSORS = 1 << 20, FREE_TENSORS = 1024, TENSOR_BYTES = 8 };
-static const uint64_t max_name_bytes = 64u << 20;
+enum { MAX_NAME_BYTES = 64 << 20 };
 
 enum scalar {
     FLOAT64,
@@ -331,7 +332,7 @@ static enum qins_status check_place(struct walker *w)
     if (w->name_size > MAX_NAME)
         return fail(w, QINS_ERR_UNSUPPORTED, "a tensor's dotted name is longer than 1024 bytes");
     w->name_bytes += w->name_size;
-    if (w->name_bytes > max_name_bytes || w->tensors->count >= MAX_TENSORS ||
+    if (w->name_bytes > MAX_NAME_BYTES || w->tensors->count >= MAX_TENSORS ||
         w->tensors->count >= FREE_TENSORS + qn_zip_file_size(w->zip) / TENSOR_BYTES)
         return fail(w, QINS_ERR_UNSUPPORTED, "there are more tensors than qins lists");
     return QINS_OK;
@@ -457,3 +458,13 @@ enum qins_status qn_torch_walk(const struct qn_pickle *pickle, const struct qn_z
     *skipped = w.skipped;
     return st;
 }
+
+const struct qn_limit qn_torch_walk_limits[] = {
+    {"torch", "depth", MAX_DEPTH, "levels", "the stack, from objects that hold themselves"},
+    {"torch", "steps_per_cell", STEPS_A_CELL, "steps",
+     "time, from objects that are held many times"},
+    {"torch", "name", MAX_NAME, "bytes", "names made of keys"},
+    {"torch", "all_names", MAX_NAME_BYTES, "bytes", "memory for names"},
+    {"torch", "tensors", MAX_TENSORS, "tensors", "memory for descriptions"},
+    {0},
+};

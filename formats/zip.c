@@ -2,6 +2,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
+#include "formats/limits.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,8 +11,8 @@
 #include <zip.h>
 #include <zlib.h>
 
-static const uint64_t unpacked_floor = UINT64_C(1) << 30; /* bytes: always allowed */
-enum { UNPACKED_RATIO = 200, PIECE = 64 << 10 };
+/* UNPACKED_FLOOR bytes are always allowed. */
+enum { UNPACKED_FLOOR = 1 << 30, UNPACKED_RATIO = 200, PIECE = 64 << 10 };
 enum { LOCAL_HEADER = 30 }; /* bytes without name and extra field: APPNOTE.TXT 4.3.7 */
 
 /* Where an entry's bytes can be read in place. */
@@ -185,7 +186,7 @@ uint64_t qn_zip_limit(const struct qn_zip *z)
     uint64_t limit;
     if (!qn_mul_u64(z->file.size, UNPACKED_RATIO, &limit))
         return UINT64_MAX;
-    return limit > unpacked_floor ? limit : unpacked_floor;
+    return limit > UNPACKED_FLOOR ? limit : UNPACKED_FLOOR;
 }
 
 struct totals {
@@ -553,3 +554,10 @@ enum qins_status qn_zip_read(struct qn_zip *z, size_t entry, uint64_t offset, vo
         return fail_entry(z, &e, QINS_ERR_FORMAT, "is shorter than what is sought in it", err);
     return qn_file_read(e.place == IN_FILE ? &z->file : &z->scratch, e.at + offset, dst, size, err);
 }
+
+const struct qn_limit qn_zip_limits[] = {
+    {"zip", "unfolded_per_byte", UNPACKED_RATIO, "bytes",
+     "bombs: data that a byte of file may unfold to"},
+    {"zip", "unfolded_always", UNPACKED_FLOOR, "bytes", "the same, in a small file"},
+    {0},
+};

@@ -1,4 +1,5 @@
 #include "model/config_keys.h"
+#include "model/limits.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -247,3 +248,10 @@ unsigned qn_config_arch_bit(const struct qn_arch *arch)
             return bits[i].bit;
     return 0;
 }
+
+const struct qn_limit qn_config_limits[] = {
+    {"config", "extent", MAX_EXTENT, "elements", "products of sizes, in 64 bits"},
+    {"config", "layers", MAX_LAYERS, "layers", "memory for descriptions"},
+    {"config", "experts", MAX_EXPERTS, "experts", "memory for descriptions"},
+    {0},
+};

@@ -2,12 +2,13 @@
 
 #include "core/file.h"
 #include "core/tensor.h"
+#include "model/limits.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t MAX_TEXT_BYTES = UINT64_C(1) << 32;
+#define MAX_TEXT_BYTES (UINT64_C(1) << 32)
 
 /* What is open while a corpus is made. */
 struct reading {
@@ -176,3 +177,8 @@ uint32_t qn_window_size(const struct qn_model_config *config, uint32_t given,
                   given, made_for);
     return given;
 }
+
+const struct qn_limit qn_corpus_limits[] = {
+    {"text", "file", MAX_TEXT_BYTES, "bytes", "memory: texts are held whole"},
+    {0},
+};

@@ -1,5 +1,6 @@
 #include "model/normalize.h"
 
+#include "model/limits.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -267,3 +268,10 @@ enum qins_status qn_normalize(const struct qn_normalizer *n, struct qn_matcher *
     qn_buf_finish(&from);
     return st;
 }
+
+const struct qn_limit qn_normalize_limits[] = {
+    {"tokenizer", "text_per_byte", GROWTH, "bytes",
+     "bombs: text that normalizers may make of a byte"},
+    {"tokenizer", "text_always", SLACK, "bytes", "the same, of a short text"},
+    {0},
+};

@@ -1,5 +1,6 @@
 #include "model/pattern.h"
 
+#include "model/limits.h"
 #include "model/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -202,3 +203,14 @@ enum qins_status qn_search_next(struct qn_search *s, struct qins_error *err)
         }
     }
 }
+
+const struct qn_limit qn_pattern_limits[] = {
+    {"tokenizer", "pattern", PATTERN_LIMIT, "bytes", "time to compile a regular expression"},
+    {"tokenizer", "pattern_steps_per_byte", STEPS_A_BYTE, "steps",
+     "time of a search, for a byte of text"},
+    {"tokenizer", "pattern_steps_always", STEPS_AT_LEAST, "steps", "the same, in a short text"},
+    {"tokenizer", "pattern_stack", JIT_STACK_LIMIT, "bytes", "memory of a search"},
+    {"tokenizer", "pattern_heap", (uint64_t)HEAP_LIMIT_KIB << 10, "bytes",
+     "memory of a search without compiled code"},
+    {0},
+};

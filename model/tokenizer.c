@@ -1,6 +1,7 @@
 #include "model/tokenizer_impl.h"
 
 #include "core/file.h"
+#include "model/limits.h"
 #include "model/utf8.h"
 
 #include <inttypes.h>
@@ -221,3 +222,8 @@ enum qins_status qn_tokenizer_decode(const struct qn_tokenizer *t, const uint32_
     qn_pieces_finish(&pieces);
     return st;
 }
+
+const struct qn_limit qn_tokenizer_limits[] = {
+    {"tokenizer", "file", FILE_LIMIT, "bytes", "memory that the JSON and the tables take"},
+    {0},
+};

@@ -1,6 +1,7 @@
 /* tokenizer.bin of llama2.c by A. Karpathy (tokenizer.py writes it, run.c reads it): int32
  * max_token_length, then for each token float32 score, int32 length and the text. */
 #include "core/bytes.h"
+#include "model/limits.h"
 #include "model/tokenizer_impl.h"
 
 #include <inttypes.h>
@@ -165,3 +166,8 @@ enum qins_status qn_tokenizer_read_bin(struct qn_tokenizer *t, const void *data,
         st = qn_decoder_init_bytes(&t->decoder, err);
     return st == QINS_OK ? qn_ids_append(&t->prefix, &bos, 1, err) : st;
 }
+
+const struct qn_limit qn_tokenizer_bin_limits[] = {
+    {"tokenizer", "token", LENGTH_LIMIT, "bytes", "memory for a token of tokenizer.bin"},
+    {0},
+};

@@ -1,5 +1,6 @@
 /* tokenizer.json of Hugging Face's tokenizers library: the file and its vocabulary. "truncation"
  * and "padding" are ignored: they say how batches are made, not what a text's ids are. */
+#include "model/limits.h"
 #include "model/tokenizer_impl.h"
 #include "model/tokenizer_parts.h"
 
@@ -214,3 +215,8 @@ enum qins_status qn_tokenizer_read_json(struct qn_tokenizer *t, const void *data
     json_decref(root);
     return st;
 }
+
+const struct qn_limit qn_tokenizer_json_limits[] = {
+    {"tokenizer", "unused_ids", GAPS_ALLOWED, "ids", "memory for tokens that there are not"},
+    {0},
+};

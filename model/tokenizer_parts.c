@@ -1,4 +1,5 @@
 #include "model/tokenizer_parts.h"
+#include "model/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -104,3 +105,10 @@ void *qn_step_add(struct qn_step_list *list, size_t size, struct qins_error *err
     list->items = grown;
     return memset(grown + list->count++ * size, 0, size);
 }
+
+const struct qn_limit qn_tokenizer_parts_limits[] = {
+    {"tokenizer", "sequence_depth", DEPTH_LIMIT, "levels",
+     "the stack, from sequences of sequences"},
+    {"tokenizer", "sequence_steps", STEPS_LIMIT, "steps", "time for a text"},
+    {0},
+};

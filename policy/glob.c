@@ -1,6 +1,7 @@
 /* Globs over tensor names, matched as a nondeterministic automaton: time is linear in the name
  * whatever the pattern, so that a policy from anywhere can be tried on every tensor. */
 #include "model/utf8.h"
+#include "policy/limits.h"
 #include "policy/policy.h"
 
 #include <string.h>
@@ -195,3 +196,8 @@ bool qn_glob_match(const char *glob, const char *name)
     }
     return states[now][g.n];
 }
+
+const struct qn_limit qn_glob_limits[] = {
+    {"policy", "glob", MAX_TOKENS, "characters", "time of one comparison"},
+    {0},
+};

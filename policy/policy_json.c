@@ -3,6 +3,7 @@
 #include "core/buf.h"
 #include "formats/plan.h"
 #include "policy/defaults.h"
+#include "policy/limits.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -285,3 +286,9 @@ enum qins_status qn_policy_from_json(const json_t *j, struct qn_policy *p, struc
                     p->cold_touches, p->hot_touches);
     return st;
 }
+
+const struct qn_limit qn_policy_limits[] = {
+    {"policy", "rules", MAX_RULES, "rules", "time: each tensor is held against each rule"},
+    {"policy", "globs", MAX_GLOBS, "globs", "the same, of one rule"},
+    {0},
+};

@@ -3,6 +3,7 @@
 #include "core/bytes.h"
 #include "formats/archive/manifest_json.h"
 #include "formats/archive/userblock.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 #include <zlib.h>
@@ -13,7 +14,7 @@ static const char schema[] = "qins-archive-manifest-1";
  * digests do not compress further, and a bomb stays small. pack() stores what would not
  * fit. */
 enum { SLACK = 1 << 20, MAX_RATIO = 64 };
-static const uint64_t max_inflated = 1u << 30;
+enum { MAX_INFLATED = 1 << 30 };
 
 /* Their names are checked pair by pair. */
 enum { MAX_FILES = 1024 };
@@ -140,7 +141,7 @@ static uint64_t inflation_limit(uint64_t size)
     uint64_t limit;
     if (!qn_mul_u64(size, MAX_RATIO, &limit) || !qn_add_u64(limit, SLACK, &limit))
         limit = UINT64_MAX;
-    return qn_min_u64(limit, max_inflated);
+    return qn_min_u64(limit, MAX_INFLATED);
 }
 
 /* Appends the zlib stream of TEXT to *out. */
@@ -168,12 +169,13 @@ enum qins_status qn_manifest_pack(const struct qn_manifest *m, struct qn_buf *ou
     enum qins_status st;
     if (!text) {
         st = qn_fail_memory(err);
-    } else if (strlen(text) > max_inflated) {
+    } else if (strlen(text) > MAX_INFLATED) {
         st = qn_fail(err, QINS_ERR_UNSUPPORTED, "the manifest would exceed 1 GiB");
     } else {
         size_t size = strlen(text);
         st = deflate_text(text, size, Z_BEST_COMPRESSION, out, err);
-        if (st == QINS_OK && size > inflation_limit(out->size - start)) {
+        if (st == QINS_OK && (size > inflation_limit(out->size - start) ||
+                              !qn_json_fits(text, size, out->size - start))) {
             out->size = start;
             st = deflate_text(text, size, Z_NO_COMPRESSION, out, err);
         }
@@ -215,6 +217,8 @@ static enum qins_status inflate_text(const void *data, size_t size, struct qn_bu
     if (st == QINS_OK && z.avail_in != 0)
         st = qn_fail(err, QINS_ERR_FORMAT, "%s", damaged);
     inflateEnd(&z);
+    if (st == QINS_OK && !qn_json_fits(out->data, out->size, size))
+        st = qn_fail(err, QINS_ERR_FORMAT, "the manifest would take too much memory");
     return st;
 }
 
@@ -328,3 +332,13 @@ struct qn_digest qn_fingerprint_finish(struct qn_fingerprint *f)
     qn_buf_finish(&f->leaves);
     return d;
 }
+
+const struct qn_limit qn_archive_limits[] = {
+    {"archive", "manifest", MAX_INFLATED, "bytes", "memory that the inflated JSON takes"},
+    {"archive", "manifest_per_byte", MAX_RATIO, "bytes",
+     "bombs: manifest that a packed byte may inflate to"},
+    {"archive", "manifest_always", SLACK, "bytes", "the same, of a small manifest"},
+    {"archive", "files", MAX_FILES, "files", "time: names are compared with each other"},
+    {"archive", "chunk", QN_CHUNK_MAX, "elements", "memory for a decoded chunk"},
+    {0},
+};

@@ -308,6 +308,25 @@ static void bomb(void **state)
     free(text);
 }
 
+/* Objects take far more memory than text. */
+static void bomb_of_objects(void **state)
+{
+    (void)state;
+    enum { COUNT = 3 << 20, SIZE = 3 * COUNT + 1 };
+    static const char object[] = "{},";
+    char *text = malloc(SIZE);
+    assert_non_null(text);
+    text[0] = '[';
+    for (size_t i = 0; i < COUNT; i++)
+        memcpy(text + 1 + 3 * i, object, 3);
+    text[SIZE - 1] = ']';
+    assert_true(qn_json_memory(text, SIZE) > (uint64_t)COUNT * 200);
+    assert_true(qn_json_memory(text, SIZE) < (uint64_t)SIZE * 80);
+    assert_true(qn_json_fits(text, SIZE, SIZE));
+    assert_false(qn_json_fits(text, SIZE, SIZE / 64));
+    free(text);
+}
+
 /* What compresses better than a reader accepts is stored. */
 static void compressible_manifest(void **state)
 {
@@ -382,6 +401,7 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(deep_nesting),
         cmocka_unit_test(bomb),
+        cmocka_unit_test(bomb_of_objects),
         cmocka_unit_test(compressible_manifest),
         cmocka_unit_test(extents_beyond_json),
         cmocka_unit_test(userblock),
