@@ -360,7 +360,7 @@ const struct cli_verb cli_validate = {
     .help = {{OPT_TEXT, "text that is to be predicted"},
              {OPT_OUTPUT, "write the report there, too"},
              {OPT_TRANSPORT, "run natively as FILE says, whatever ARCHIVE carries"},
-             {OPT_TESTS, "commas between; qins(1) has the five (default: all)"},
+             {OPT_TESTS, "of five, with commas between: see qins-validate(1)"},
              {OPT_PROMPTS, "JSON or lines; 'text': cut from it (default: ten)"},
              {OPT_TOKENS, "that follow each prompt, at most (default 1000)"},
              {OPT_RESUME, "keep results in OUT.json.part and go on from them"},

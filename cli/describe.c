@@ -16,6 +16,8 @@ static const char *const values[OPT_COUNT] = {
     [OPT_CODERS] = ("memcpy store bitpack huffman rle rle-huffman zstd tans libzstd-1 libzstd-3 "
                     "libzstd-literals shuffle-libzstd-1 shuffle-libzstd-3"),
     [OPT_LAYERS] = "v_proj o_proj down_proj gate_proj up_proj q_proj k_proj all",
+    [OPT_EMIT] = "slurm parallel snakemake",
+    [OPT_SHARD] = "slurm",
     [OPT_METHOD] = "split ridge decode jacobian-literal jacobian-tangent all",
 };
 

@@ -107,7 +107,7 @@ def zsh_action(option):
         return f"_values -s , value {values}" if values else " "
     path = {"file": "_files", "folder": "_files -/"}.get(option["kind"])
     if path and values:
-        return f"_alternative 'names:name:({values})' 'files:file:{path}'"
+        return f" _alternative 'names\\:name\\:({values})' 'files\\:file\\:{path}'"
     return path or (f"({values})" if values else " ")
 
 

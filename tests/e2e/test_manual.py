@@ -101,6 +101,7 @@ class Completion(support.Folder):
         self.assertEqual(self.offered("validate", "--tests", "perplexity,c"), ["perplexity,consistency"])
         self.assertEqual(self.offered("restore", "a", "--dtype", "bf"), ["bf16"])
         self.assertEqual(self.offered("bench", "hot"), ["hot-path"])
+        self.assertEqual(self.offered("batch", "jobs.json", "--emit", "s"), ["slurm", "snakemake"])
         self.assertEqual(self.offered("convert", "--bits", ""), [])
         self.assertEqual(self.offered("inspect", "--codec", "z"), [])
 
