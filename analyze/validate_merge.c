@@ -66,25 +66,31 @@ static enum qins_status read_part(struct part *p, const char *path, struct qins_
     return QINS_OK;
 }
 
-/* Brings them in order. */
+/* Brings the parts in order, with room for as many of each. */
+static enum qins_status sort_with(struct merging *m, struct qn_shard *shards, const char **names,
+                                  size_t *order, struct part *sorted, struct qins_error *err)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        shards[i] = (struct qn_shard){m->parts[i].head.index, m->parts[i].head.count};
+        names[i] = m->parts[i].path;
+    }
+    const enum qins_status st = qn_shard_order(shards, names, m->n, order, err);
+    for (size_t i = 0; i < m->n && st == QINS_OK; i++)
+        sorted[i] = m->parts[order[i]];
+    if (st == QINS_OK)
+        memcpy(m->parts, sorted, m->n * sizeof *sorted);
+    return st;
+}
+
 static enum qins_status sort(struct merging *m, struct qins_error *err)
 {
     struct qn_shard *shards = calloc(m->n, sizeof *shards);
     const char **names = calloc(m->n, sizeof(const char *));
     size_t *order = calloc(m->n, sizeof *order);
     struct part *sorted = calloc(m->n, sizeof *sorted);
-    enum qins_status st = shards && names && order && sorted ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < m->n && st == QINS_OK; i++) {
-        shards[i] = (struct qn_shard){m->parts[i].head.index, m->parts[i].head.count};
-        names[i] = m->parts[i].path;
-    }
-    if (st == QINS_OK)
-        st = qn_shard_order(shards, names, m->n, order, err);
-    if (st == QINS_OK) {
-        for (size_t i = 0; i < m->n; i++)
-            sorted[i] = m->parts[order[i]];
-        memcpy(m->parts, sorted, m->n * sizeof *sorted);
-    }
+    const enum qins_status st = shards && names && order && sorted
+                                    ? sort_with(m, shards, names, order, sorted, err)
+                                    : qn_fail_memory(err);
     free(shards);
     free(names);
     free(order);

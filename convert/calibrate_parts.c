@@ -38,30 +38,41 @@ static enum qins_status check_windows(const struct qn_calibration_file *files, s
                          (unsigned long long)windows, (unsigned long long)want);
 }
 
+/* A file and what it is called. */
+struct named {
+    struct qn_calibration_file file;
+    const char *name;
+};
+
+/* Brings the files in order, with room for as many of each. */
+static enum qins_status sort_with(struct qn_calibration_file *files, const char **names, size_t n,
+                                  struct qn_shard *shards, size_t *order, struct named *sorted,
+                                  struct qins_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        shards[i] = files[i].c.part.shard;
+    const enum qins_status st = qn_shard_order(shards, names, n, order, err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++)
+        sorted[i] = (struct named){files[order[i]], names[order[i]]};
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        files[i] = sorted[i].file;
+        names[i] = sorted[i].name;
+    }
+    return st;
+}
+
 static enum qins_status sort(struct qn_calibration_file *files, const char **names, size_t n,
                              struct qins_error *err)
 {
     struct qn_shard *shards = calloc(n, sizeof *shards);
     size_t *order = calloc(n, sizeof *order);
-    struct qn_calibration_file *sorted = calloc(n, sizeof *sorted);
-    const char **called = calloc(n, sizeof(const char *));
-    enum qins_status st = shards && order && sorted && called ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++)
-        shards[i] = files[i].c.part.shard;
-    if (st == QINS_OK)
-        st = qn_shard_order(shards, names, n, order, err);
-    if (st == QINS_OK) {
-        for (size_t i = 0; i < n; i++) {
-            sorted[i] = files[order[i]];
-            called[i] = names[order[i]];
-        }
-        memcpy(files, sorted, n * sizeof *files);
-        memcpy(names, called, n * sizeof *names);
-    }
+    struct named *sorted = calloc(n, sizeof *sorted);
+    const enum qins_status st = shards && order && sorted
+                                    ? sort_with(files, names, n, shards, order, sorted, err)
+                                    : qn_fail_memory(err);
     free(shards);
     free(order);
     free(sorted);
-    free(called);
     return st;
 }
 
