@@ -449,10 +449,10 @@ static enum qins_status read_jobs(const json_t *j, struct qn_jobs *out, struct q
     const json_t *list = json_object_get(j, "jobs");
     const size_t n = json_array_size(list);
     enum qins_status st = check_top(j, err);
-    if (st == QINS_OK && (!json_is_array(list) || n == 0 || n > QN_MAX_JOBS))
-        st = qn_fail(err, QINS_ERR_USAGE, "\"jobs\" must be a list of 1 to %d jobs", QN_MAX_JOBS);
     if (st != QINS_OK)
         return st;
+    if (n == 0 || n > QN_MAX_JOBS)
+        return qn_fail(err, QINS_ERR_USAGE, "\"jobs\" must be a list of 1 to %d jobs", QN_MAX_JOBS);
     out->items = calloc(n, sizeof *out->items);
     if (!out->items)
         return qn_fail_memory(err);

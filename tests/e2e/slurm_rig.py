@@ -140,7 +140,7 @@ class Slurm:
 
     def logs(self):
         """The ends of all logs."""
-        return "\n".join(f"{p.name}: {p.read_text(errors='replace')[-800:]}"
+        return "\n".join(f"{p.name}: {p.read_text(errors='replace')[-300:]}"
                          for p in sorted(self.dir.glob("slurm*.log")))
 
     def run(self, *command, env=None, check=True, **options):
@@ -172,16 +172,14 @@ class Slurm:
         self._wait(done, seconds, f"job {job_id} is not over after {seconds} s: {found}")
         return found
 
-    def processes_of(self, job_id=None):
-        """(pid, environment) of all that Slurm runs for a job (as its task's SLURM_JOB_ID has it), or at all."""
+    def everything(self):
+        """All that this Slurm runs, itself included."""
+        mark = f"SLURM_CONF={self.conf}".encode()
         for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            with contextlib.suppress(OSError):
-                pairs = (p.split(b"=", 1) for p in (entry / "environ").read_bytes().split(b"\0") if b"=" in p)
-                env = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in pairs}
-                if env.get("SLURM_CONF") == str(self.conf) and job_id in (None, env.get("SLURM_JOB_ID")):
-                    yield int(entry.name), env
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                        yield int(entry.name)
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
@@ -194,7 +192,7 @@ class Slurm:
                 process.kill()
                 process.wait()
         # Steps outlive their slurmd.
-        for pid, _ in list(self.processes_of()):
+        for pid in list(self.everything()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.folder.cleanup()

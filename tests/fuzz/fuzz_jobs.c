@@ -16,5 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 abort();
         }
     qn_jobs_finish(&jobs);
+    /* No such file: what a path adds to the above. */
+    (void)qn_jobs_load("/nonexistent/jobs.json", &jobs, NULL);
+    qn_jobs_finish(&jobs);
     return 0;
 }
