@@ -156,8 +156,10 @@ static enum qins_status run(int argc, char **argv, const struct cli_verb **verb,
         return help ? run_verb(*verb, 1, asks, err) : run_verb(*verb, argc - 2, argv + 2, err);
     if (strcmp(name, "--version") == 0)
         return print_version(as_json, err);
-    if (strcmp(name, "--limits") == 0)
+    if (strcmp(name, "--limits") == 0 && (argc == 2 || (argc == 3 && as_json)))
         return cli_show_limits(as_json, err);
+    if (strcmp(name, "--limits") == 0)
+        return qn_fail(err, QINS_ERR_USAGE, "--limits is followed by nothing, or --json");
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         if (as_json)
             return print_json(cli_describe(verbs, N_VERBS), err);

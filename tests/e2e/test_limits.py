@@ -273,7 +273,7 @@ class Bounded(support.Folder):
         deep = self.write("deep.json", b"[" * MEGA)
         glob = self.write("glob.json", json.dumps({
             **json.loads((support.SOURCE_ROOT / "policy/default.json").read_text()), "rules": [
-            {"component": "x", "tensors": ["*a" * 120 + "b"], "treatment": "lossless"}] * 900}).encode())
+            {"component": "x", "tensors": ["*a" * 120 + "b"], "treatment": "lossless"}] * 300}).encode())
         for name, *arguments in (
                 ("deep plan", "convert", model, "-o", self.dir / "o.qins", "--plan", deep),
                 ("deep policy", "plan", model, "--policy", deep, "-o", self.dir / "p.json"),
