@@ -294,26 +294,33 @@ static enum qins_status report(struct merging *m, json_t *results, json_t **out,
     return j ? QINS_OK : qn_fail_memory(err);
 }
 
+static enum qins_status join(struct merging *m, const char *const *paths, json_t **out,
+                             struct qins_error *err)
+{
+    json_t *results = NULL;
+    enum qins_status st = read_parts(m, paths, err);
+    if (st == QINS_OK)
+        st = begin(m, err);
+    if (st == QINS_OK)
+        st = add_parts(m, err);
+    if (st == QINS_OK)
+        st = run_tests(m, &results, err);
+    if (st == QINS_OK)
+        st = report(m, results, out, err);
+    json_decref(results);
+    return st;
+}
+
 enum qins_status qn_validate_merge(const char *const *parts, size_t n,
                                    const struct qn_monitor *monitor, json_t **out,
                                    struct qins_error *err)
 {
     struct merging m = {.n = n, .v = {.monitor = monitor}, .options = {.threads = 1}};
-    json_t *results = NULL;
     *out = NULL;
     m.v.options = &m.options;
     m.options.journal = parts[0];
     m.parts = calloc(n, sizeof *m.parts);
-    enum qins_status st = m.parts ? read_parts(&m, parts, err) : qn_fail_memory(err);
-    if (st == QINS_OK)
-        st = begin(&m, err);
-    if (st == QINS_OK)
-        st = add_parts(&m, err);
-    if (st == QINS_OK)
-        st = run_tests(&m, &results, err);
-    if (st == QINS_OK)
-        st = report(&m, results, out, err);
-    json_decref(results);
+    const enum qins_status st = m.parts ? join(&m, parts, out, err) : qn_fail_memory(err);
     json_decref(m.results);
     for (size_t i = 0; i < n && m.parts; i++)
         qn_journal_close(m.parts[i].journal);
