@@ -1,5 +1,6 @@
 #include "convert/jobs.h"
 
+#include "convert/limits.h"
 #include "core/buf.h"
 #include "core/file.h"
 #include "formats/codec/codec.h"
@@ -505,3 +506,9 @@ void qn_jobs_finish(struct qn_jobs *jobs)
     free(jobs->items);
     *jobs = (struct qn_jobs){0};
 }
+
+const struct qn_limit qn_jobs_limits[] = {
+    {"batch", "file", QN_MAX_JOBS_SIZE, "bytes", "memory that the JSON takes"},
+    {"batch", "jobs", QN_MAX_JOBS, "jobs", "time and memory for lists of jobs"},
+    {0},
+};

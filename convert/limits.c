@@ -25,6 +25,7 @@ static const struct qn_limit *const tables[] = {
     qn_npy_limits,
     qn_llama2c_limits,
     qn_archive_limits,
+    qn_spool_limits,
     qn_described_limits,
     qn_plan_limits,
     qn_policy_limits,
@@ -39,12 +40,14 @@ static const struct qn_limit *const tables[] = {
     qn_corpus_limits,
     qn_gate_limits,
     qn_evidence_limits,
+    qn_jobs_limits,
 };
+enum { N_TABLES = sizeof tables / sizeof(const struct qn_limit *) };
 
 json_t *qn_limits_report(struct qins_error *err)
 {
     json_t *report = qn_report_begin("qins/limits/1"), *list = json_array();
-    for (size_t i = 0; list && i < sizeof tables / sizeof *tables; i++)
+    for (size_t i = 0; list && i < N_TABLES; i++)
         for (const struct qn_limit *l = tables[i]; l->name; l++) {
             json_t *j = json_object();
             qn_json_put(&j, "area", json_string(l->area));

@@ -4,6 +4,9 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/limit.h"
+
+extern const struct qn_limit qn_jobs_limits[]; /* ends with an entry without a name */
 
 /* docs/schemas/limits.schema.json. NULL when out of memory. */
 json_t *qn_limits_report(struct qins_error *err);

@@ -21,6 +21,7 @@ extern const struct qn_limit qn_npy_limits[];
 extern const struct qn_limit qn_pickle_limits[];
 extern const struct qn_limit qn_plan_limits[];
 extern const struct qn_limit qn_safetensors_limits[];
+extern const struct qn_limit qn_spool_limits[];
 extern const struct qn_limit qn_torch_limits[];
 extern const struct qn_limit qn_torch_walk_limits[];
 extern const struct qn_limit qn_zip_limits[];

@@ -1,6 +1,7 @@
 #include "formats/archive/spool_frame.h"
 
 #include "core/bytes.h"
+#include "formats/limits.h"
 
 #include <stdlib.h>
 
@@ -319,3 +320,9 @@ enum qins_status qn_spool_scan(const struct qn_file *file, struct qn_spool_track
     qn_buf_finish(&body);
     return st;
 }
+
+const struct qn_limit qn_spool_limits[] = {
+    {"spool", "description", QN_MAX_DESCRIPTION, "bytes", "memory that a tensor's JSON takes"},
+    {"spool", "part_record", QN_MAX_PART_RECORD, "bytes", "memory that a part's JSON takes"},
+    {0},
+};
