@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *path = fuzz_work_file(data, size, FRAME, BODY_SIZE_AT);
     struct qn_sink sink = fuzz_sink();
     struct qn_spool *s = NULL;
+    const struct qn_digest other = {{1}};
     struct qn_spool_state state, again;
     if (qn_spool_open(&s, path, &fuzz_job, true, NULL, &state, NULL) != QINS_OK)
         return 0;
@@ -23,5 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         again.tensor_open != state.tensor_open)
         abort();
     qn_spool_destroy(s, false);
+    if (qn_spool_open(&s, path, &other, true, NULL, &again, NULL) != QINS_ERR_USAGE)
+        abort(); /* somebody else's work */
     return 0;
 }

@@ -3,6 +3,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +15,14 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size,
                                                      unsigned seed);
 
+/* clang's counters of -fprofile-instr-generate; NULL in other builds. */
+extern const uint64_t first_counter[] __asm__("__start___llvm_prf_cnts") __attribute__((weak));
+extern const uint64_t last_counter[] __asm__("__stop___llvm_prf_cnts") __attribute__((weak));
+
 enum { MOST_GROWTH = 1 << 12 };
 
 static unsigned mutants;
+static bool names_new;
 static uint32_t state; /* of LLVMFuzzerMutate */
 
 /* In place of libFuzzer's: one byte changed, or the last bytes left out or added to. */
@@ -60,8 +66,18 @@ static int run_mutant(const uint8_t *data, size_t size, unsigned seed)
     return failed;
 }
 
+/* Counters that are not zero. */
+static size_t reached(void)
+{
+    size_t n = 0;
+    for (const uint64_t *c = first_counter; c < last_counter; c++)
+        n += *c != 0;
+    return n;
+}
+
 static int replay_file(const char *path)
 {
+    static size_t before;
     FILE *file = fopen(path, "rb");
     struct stat status;
     uint8_t *data = NULL;
@@ -79,6 +95,10 @@ static int replay_file(const char *path)
         goto out;
     }
     LLVMFuzzerTestOneInput(data, size);
+    if (names_new && reached() > before) {
+        before = reached();
+        printf("%s\n", path);
+    }
     failed = 0;
     for (unsigned seed = 0; seed < mutants && LLVMFuzzerCustomMutator && !failed; seed++)
         failed = run_mutant(data, size, seed);
@@ -127,6 +147,10 @@ int main(int argc, char **argv)
             mutants = (unsigned)strtoul(argv[++i], NULL, 10);
             continue;
         }
+        if (strcmp(argv[i], "-n") == 0) {
+            names_new = true;
+            continue;
+        }
         struct stat status;
         if (!stat(argv[i], &status) && S_ISDIR(status.st_mode)) {
             failed |= replay_folder(argv[i], &replayed);
@@ -135,6 +159,6 @@ int main(int argc, char **argv)
             replayed++;
         }
     }
-    printf("%u inputs replayed\n", replayed);
+    fprintf(names_new ? stderr : stdout, "%u inputs replayed\n", replayed);
     return failed || !replayed;
 }

@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.join(sys.argv[1], "tests", "tools", "codec_tool")
 FOLDER = os.path.join(HERE, "corpus", "chunk")
 CODECS = ("store", "bitpack", "huffman", "rle", "rle-huffman", "zstd", "tans")
-TYPES = {"F32": 2, "BF16": 4, "I16": 9, "F64": 1, "U8": 14}
+TYPES = {"F32": 2, "BF16": 4, "I16": 9, "F64": 1, "U8": 14, "F8_E4M3": 5}
 
 
 def word(x):
@@ -70,6 +70,7 @@ def main():
     few = (rng.laplace(size=1200).astype("<f4").view("<u4") >> 16).astype("<u2")
     payload = seed("bf16-tans", few.tobytes(), 1, "BF16", "tans", 7, 0.0, 1, 0, 60, 60)
     assert payload[15] == CODECS.index("tans")
+    seed("f8", np.arange(90, dtype="u1").tobytes(), 0, "F8_E4M3", "rle", 0, 0, 1, 0, 1, 1)
     seed("u8", np.arange(90, dtype="u1").tobytes(), 0, "U8", "huffman", 0, 0, 1, 0, 1, 1)
     seed("f64", np.ones(60).tobytes(), 0, "F64", "rle-huffman", 0, 0, 1, 0, 1, 1)
 

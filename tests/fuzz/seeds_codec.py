@@ -26,8 +26,9 @@ def sources(rng):
         yield what, b"".join(b"\0" * rng.randrange(100, 200) +
                              bytes(rng.randrange(1, top) for _ in range(rng.randrange(60, 120)))
                              for _ in range(count))
-    # Raw bits below the symbols, in interleaved streams.
-    yield "noisy", bytes(max(0, min(255, round(rng.gauss(128, 40)))) for _ in range(6000))
+    # A raw bit below the symbols, in interleaved streams.
+    yield "coins", bytes(128 + (rng.random() < 0.2) * 2 * rng.randrange(-20, 20) | rng.randrange(2)
+                         for _ in range(32800))
     # Enough for Huffman's table of three symbols a look-up.
     yield "longer", bytes(126 - min(9, int(rng.expovariate(1.5))) for _ in range(16500))
 
@@ -41,7 +42,7 @@ def main():
             symbols = data
             if name.startswith("bitpack"):
                 symbols = b"".join((b % 64).to_bytes(2, "little") for b in data)
-            if what in ("runs", "many", "spans", "stretches", "noisy") and name != "tans":
+            if what in ("runs", "many", "spans", "stretches", "coins") and name != "tans":
                 continue
             if what == "longer" and name != "huffman":
                 continue

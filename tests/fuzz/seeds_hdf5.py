@@ -124,6 +124,7 @@ def conversations(folder):
     seeds = {
         "reads": two + texts + notice(b"/t", b"text") + end(2, 1) + record(6, bytes(24)),
         "fails": tensor(14, (4,), b"/y") + end(1) + record(7, struct.pack("<I", 3) + b"damaged"),
+        "memory": record(7, struct.pack("<I", 6) + b"no memory"),
         "empty": end(0),
         "refused": record(7, struct.pack("<I", 4) + b"'/b': it is a soft link"),
         "wrong_count": tensor(14, (4,), b"/y") + end(7),
