@@ -5,14 +5,6 @@
 
 #include <stdlib.h>
 
-static int compare_parts(const void *a, const void *b)
-{
-    const struct qn_merge_part *x = a, *y = b;
-    if (x->info.shard.index != y->info.shard.index)
-        return x->info.shard.index < y->info.shard.index ? -1 : 1;
-    return strcmp(x->path, y->path);
-}
-
 static enum qins_status fail_of(const struct qn_merge_part *p, enum qins_status st,
                                 const char *text, struct qins_error *err)
 {
@@ -32,10 +24,6 @@ static enum qins_status check_part(const struct qn_merge_part *first, const stru
     if (strcmp(b->version, qins_version()) != 0)
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, p->path, NULL, QN_NO_OFFSET,
                           "qins %s made it, and this is %s", b->version, qins_version());
-    if (a->shard.count != b->shard.count)
-        return qn_fail_at(err, QINS_ERR_USAGE, p->path, NULL, QN_NO_OFFSET,
-                          "is one of %u parts, %s one of %u", b->shard.count, first->path,
-                          a->shard.count);
     if (memcmp(&a->job, &b->job, sizeof a->job) != 0)
         return qn_fail_at(err, QINS_ERR_USAGE, p->path, NULL, QN_NO_OFFSET,
                           "is of another conversion than %s: their sources or options differ",
@@ -45,30 +33,29 @@ static enum qins_status check_part(const struct qn_merge_part *first, const stru
     return QINS_OK;
 }
 
-/* Part INDEX of COUNT has no file; is it the only one? */
-static enum qins_status fail_missing(unsigned index, unsigned count, size_t given,
+/* Every part once, from the first on. */
+static enum qins_status put_in_order(struct qn_merge_parts *p, const char *const *paths,
                                      struct qins_error *err)
 {
-    const unsigned long long rest = count > given ? count - given : 1;
-    if (rest > 1)
-        return qn_fail(err, QINS_ERR_USAGE, "part %u of %u is missing, and %llu more", index, count,
-                       rest - 1);
-    return qn_fail(err, QINS_ERR_USAGE, "part %u of %u is missing", index, count);
-}
-
-/* Every part once: they are in order. */
-static enum qins_status check_numbers(const struct qn_merge_parts *p, struct qins_error *err)
-{
-    const unsigned count = p->items[0].info.shard.count;
-    for (size_t i = 1; i < p->n; i++)
-        if (p->items[i].info.shard.index == p->items[i - 1].info.shard.index)
-            return qn_fail_at(err, QINS_ERR_USAGE, p->items[i].path, NULL, QN_NO_OFFSET,
-                              "is part %u of %u, as %s is", p->items[i].info.shard.index, count,
-                              p->items[i - 1].path);
-    for (size_t i = 0; i < p->n; i++)
-        if (p->items[i].info.shard.index != i + 1)
-            return fail_missing((unsigned)i + 1, count, p->n, err);
-    return p->n == count ? QINS_OK : fail_missing((unsigned)p->n + 1, count, p->n, err);
+    struct qn_merge_part *sorted = calloc(p->n, sizeof *sorted);
+    struct qn_shard *shards = calloc(p->n, sizeof *shards);
+    size_t *order = calloc(p->n, sizeof *order);
+    enum qins_status st = sorted && shards && order ? QINS_OK : qn_fail_memory(err);
+    for (size_t i = 0; i < p->n && st == QINS_OK; i++)
+        shards[i] = p->items[i].info.shard;
+    if (st == QINS_OK)
+        st = qn_shard_order(shards, paths, p->n, order, err);
+    if (st == QINS_OK) {
+        struct qn_merge_part *given = p->items;
+        for (size_t i = 0; i < p->n; i++)
+            sorted[i] = given[order[i]];
+        p->items = sorted;
+        sorted = given;
+    }
+    free(sorted);
+    free(shards);
+    free(order);
+    return st;
 }
 
 /* Each begins where the one before ends, and the last one with a whole tensor. */
@@ -103,10 +90,8 @@ enum qins_status qn_merge_parts_open(struct qn_merge_parts *p, const char *const
         p->bytes += p->items[i].info.part_bytes;
         st = check_part(&p->items[0], &p->items[i], err);
     }
-    if (st == QINS_OK) {
-        qsort(p->items, p->n, sizeof *p->items, compare_parts);
-        st = check_numbers(p, err);
-    }
+    if (st == QINS_OK)
+        st = put_in_order(p, paths, err);
     return st == QINS_OK ? check_ranges(p, err) : st;
 }
 

@@ -168,15 +168,18 @@ enum qins_status qn_part_info_from_text(const void *text, size_t size, struct qn
     return st;
 }
 
-/* Head and first frame, which the chain of *K begins with; *AT is the end of that frame. */
-static enum qins_status read_start(const struct qn_file *file, struct qn_part_info *p,
-                                   struct qn_spool_track *k, uint64_t *at, struct qins_error *err)
+/* Opens the file and reads head and first frame, which the chain of *K begins with; *AT is the end
+ * of that frame. */
+static enum qins_status open_part(const char *path, struct qn_file *file, struct qn_part_info *p,
+                                  struct qn_spool_track *k, uint64_t *at, struct qins_error *err)
 {
     struct qn_work_head found, want;
     struct qn_digest job;
     struct qn_buf body = {0};
     struct qn_spool_frame f;
-    enum qins_status st = qn_work_file_head(file, &found, err);
+    enum qins_status st = qn_file_open(file, path, err);
+    if (st == QINS_OK)
+        st = qn_work_file_head(file, &found, err);
     if (st != QINS_OK)
         return st;
     memcpy(&job, found.bytes + QN_WORK_JOB_AT, sizeof job);
@@ -242,9 +245,7 @@ enum qins_status qn_part_read_info(const char *path, bool scan, struct qn_part_i
     struct qn_part_info p = {.complete = false};
     struct qn_file file;
     uint64_t at = 0;
-    enum qins_status st = qn_file_open(&file, path, err);
-    if (st == QINS_OK)
-        st = read_start(&file, &p, &k, &at, err);
+    enum qins_status st = open_part(path, &file, &p, &k, &at, err);
     if (st == QINS_OK)
         st = read_end(&file, at, &p, err);
     if (st == QINS_OK && scan && !p.complete)
@@ -269,9 +270,7 @@ enum qins_status qn_part_replay(const char *path, const struct qn_part_info *inf
     struct qn_part_info p = {.complete = false};
     struct qn_file file;
     uint64_t at = 0;
-    enum qins_status st = qn_file_open(&file, path, err);
-    if (st == QINS_OK)
-        st = read_start(&file, &p, &k, &at, err);
+    enum qins_status st = open_part(path, &file, &p, &k, &at, err);
     if (st == QINS_OK && !qn_part_same(&p, info))
         st = qn_fail(err, QINS_ERR_FORMAT, "it changed while it was read");
     if (st == QINS_OK)

@@ -278,7 +278,7 @@ class Wrong(Folder):
             self.merge(2, "part 2 of 3 is missing", parts=(one, three), options=options)
             self.merge(2, "part 1 of 3 is missing, and 1 more", parts=(three,), options=options)
             self.merge(2, "part 3 of 3 is missing", parts=(one, two), options=options)
-            self.merge(2, two, "is part 2 of 3, as", parts=(one, two, two, three), options=options)
+            self.merge(2, two, "are the same part, 2 of 3", parts=(one, two, two, three), options=options)
             self.merge(4, "no.such", parts=(one, two, self.dir / "no.such"), options=options)
             self.merge(3, self.source, "is no part", parts=(one, two, self.source), options=options)
 
@@ -291,7 +291,7 @@ class Wrong(Folder):
         self.convert(support.MODEL, other, "--shard", "3/3")
         self.merge(2, "other.qins", "another conversion", parts=(one, two, part_path(other, 3, 3)))
         self.convert(self.source, other, "--shard", "2/2")
-        self.merge(2, "is one of 2 parts", parts=(one, two, part_path(other, 2, 2)))
+        self.merge(2, "is one of 3 parts", "one of 2", parts=(one, two, part_path(other, 2, 2)))
 
     def test_output_is_an_input(self):
         good = self.parts[1].read_bytes()
