@@ -133,7 +133,8 @@ class Batch(support.Folder):
         shutil.copytree(MODEL, model)
         out.parent.mkdir()
         path = self.manifest([
-            {"name": "one", "model": model.name, "output": f"out/{out.name}", "bits": 5},
+            {"name": "one", "model": model.name, "output": f"out/{out.name}", "bits": 5,
+             "shards": 3},
             {"model": "small.safetensors", "output": "planned.qins", "plan": {"target_bits": 5.5},
              "verify": False}])
         support.write_safetensors(self.here / "small.safetensors", {"w": ("F32", [64, 64], [SMALL])})
