@@ -313,12 +313,12 @@ static void bomb_of_objects(void **state)
 {
     (void)state;
     enum { COUNT = 3 << 20, SIZE = 3 * COUNT + 1 };
-    static const char object[] = "{},";
+    static const char object[3] = {'{', '}', ','};
     char *text = malloc(SIZE);
     assert_non_null(text);
     text[0] = '[';
     for (size_t i = 0; i < COUNT; i++)
-        memcpy(text + 1 + 3 * i, object, 3);
+        memcpy(text + 1 + sizeof object * i, object, sizeof object);
     text[SIZE - 1] = ']';
     assert_true(qn_json_memory(text, SIZE) > (uint64_t)COUNT * 200);
     assert_true(qn_json_memory(text, SIZE) < (uint64_t)SIZE * 80);
