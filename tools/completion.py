@@ -5,6 +5,9 @@ import pathlib
 import shlex
 import sys
 
+# What the program is asked without a verb; each may be followed by --json.
+QUESTIONS = ["--help", "--version", "--limits"]
+
 BASH = r"""# bash completion of qins, made from its own help by tools/completion.py.
 
 # The words that begin like $cur.
@@ -49,13 +52,13 @@ _qins()
         prev=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        _qins_words '@VERBS@ help --help --version'
+        _qins_words '@VERBS@ help @QUESTIONS@'
         return
     fi
     _qins_value "$verb" "$prev" && return
     case $verb in
     help) [ "$COMP_CWORD" -eq 2 ] && _qins_words '@VERBS@' ;;
-    --help | --version) _qins_words --json ;;
+    --*) _qins_words --json ;;
 @OPERANDS@
     esac
 }
@@ -92,7 +95,7 @@ def bash(verbs):
         operands.append(f"    {verb['name']})\n        case $cur in\n        -*) _qins_words '{options}' ;;\n"
                         f"        *) {files} ;;\n        esac ;;")
     return (BASH.replace("@VALUES@", "\n".join(values)).replace("@OPERANDS@", "\n".join(operands))
-            .replace("@VERBS@", " ".join(v["name"] for v in verbs)))
+            .replace("@VERBS@", " ".join(v["name"] for v in verbs)).replace("@QUESTIONS@", " ".join(QUESTIONS)))
 
 
 def zsh_text(words):
@@ -125,9 +128,9 @@ def zsh(verbs):
              "_qins() {", "  local -a verbs", "  verbs=("]
     lines += ["    " + shlex.quote(f"{v['name']}:{zsh_text(v['summary'])}") for v in verbs]
     lines += ["  )", "  if (( CURRENT == 2 )); then", "    _describe -t verbs verb verbs",
-              "    compadd -- help --help --version", "    return", "  fi", "  local verb=$words[2]",
+              "    compadd -- help " + " ".join(QUESTIONS), "    return", "  fi", "  local verb=$words[2]",
               "  shift words", "  (( CURRENT-- ))", "  case $verb in",
-              "  help) _describe -t verbs verb verbs ;;", "  --help|--version) compadd -- --json ;;"]
+              "  help) _describe -t verbs verb verbs ;;", "  --*) compadd -- --json ;;"]
     for verb in verbs:
         specs = [spec for option in verb["options"] for spec in zsh_option(option)]
         if verb["words"]:
@@ -142,7 +145,7 @@ def fish(verbs):
     every = " ".join(v["name"] for v in verbs)
     start = f"complete -c qins -n 'not __fish_seen_subcommand_from {every}'"
     lines = ["# fish completion of qins, made from its own help by tools/completion.py.", "",
-             f"{start} -f -l version -d 'version, libraries, processor'", f"{start} -f -s h -l help -d 'show the verbs'"]
+             *(f"{start} -f -l {question[2:]}" for question in QUESTIONS)]
     for verb in verbs:
         lines.append(f"{start} -f -a {verb['name']} -d {shlex.quote(verb['summary'])}")
         seen = f"complete -c qins -n '__fish_seen_subcommand_from {verb['name']}'"

@@ -87,7 +87,10 @@ class Completion(support.Folder):
         jsonschema.validate(described(), schema, cls=jsonschema.Draft202012Validator)
 
     def test_verbs_and_options(self):
-        self.assertEqual(self.offered(""), [*self.verbs, "help", "--help", "--version"])
+        self.assertEqual(self.offered(""), [*self.verbs, "help", "--help", "--version", "--limits"])
+        for question in ("--help", "--version", "--limits"):
+            self.assertEqual(self.offered(question, ""), ["--json"])
+            json.loads(support.run_qins(question, "--json", check=0).stdout)
         self.assertEqual(self.offered("con"), ["convert"])
         for verb in self.verbs.values():
             self.assertEqual(self.offered(verb["name"], "-"), ["--" + o["name"] for o in verb["options"]])
