@@ -2,8 +2,8 @@
 
 #include "analyze/limits.h"
 #include "core/file.h"
+#include "core/folder.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -153,9 +153,13 @@ static enum qins_status list(const char *dir, struct names *l, struct qins_error
     DIR *d = opendir(dir);
     if (!d)
         return qn_fail_errno(err, dir, "cannot open the folder");
-    for (const struct dirent *item; st == QINS_OK && (item = readdir(d));)
-        if (item->d_name[0] != '.')
-            st = names_add(l, dir, item->d_name, err);
+    for (const char *name = ""; st == QINS_OK;) {
+        st = qn_folder_next(d, dir, &name, err);
+        if (st != QINS_OK || !name)
+            break;
+        if (name[0] != '.')
+            st = names_add(l, dir, name, err);
+    }
     closedir(d);
     if (l->n > 1)
         qsort(l->of, l->n, sizeof(char *), compare_names);

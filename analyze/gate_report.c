@@ -73,7 +73,7 @@ static json_t *others(const struct qn_gate_job *job, const json_t *criterion, co
 static char *key_text(const json_t *expr)
 {
     const char *path = json_string_value(expr);
-    return path ? qn_strdup(path, NULL) : json_dumps(expr, JSON_ENCODE_ANY | JSON_COMPACT);
+    return path ? qn_strdup(path, NULL) : qn_json_dump(expr, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
 /* The number that EXPR is, or null. */

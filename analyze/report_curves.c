@@ -107,7 +107,7 @@ enum qins_status qn_curves_add(struct qn_curves *c, const char *group, const cha
 static enum qins_status attach(struct qn_attachment_list *list, const char *name, const json_t *j,
                                struct qins_error *err)
 {
-    char *text = json_dumps(j, JSON_COMPACT);
+    char *text = qn_json_dump(j, JSON_COMPACT);
     enum qins_status st =
         text ? qn_attachment_add(list, name, text, strlen(text), err) : qn_fail_memory(err);
     free(text);

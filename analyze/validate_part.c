@@ -110,7 +110,7 @@ static enum qins_status add_json(struct qn_validation *v, const char *track, jso
                                  struct qins_error *err)
 {
     /* All digits: figures are rounded once, when the report is written. */
-    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     const enum qins_status st =
         text ? qn_journal_add(v->journal, track, text, strlen(text), err) : qn_fail_memory(err);
     free(text);

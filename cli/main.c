@@ -3,6 +3,7 @@
 #include "analyze/child.h"
 #include "convert/features.h"
 #include "core/file.h"
+#include "core/json.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -179,6 +180,7 @@ int main(int argc, char **argv)
 {
     struct qins_error err = {.offset = QN_NO_OFFSET}, flush_err = {.offset = QN_NO_OFFSET};
     const struct cli_verb *verb;
+    qn_json_watch_memory();
     enum qins_status st = run(argc, argv, &verb, &err);
     if (st != QINS_OK)
         cli_print_error(&err, verb ? verb->name : NULL);

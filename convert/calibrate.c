@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/linalg.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,10 @@
 char *qn_calibrate_model_name(const char *path, struct qins_error *err)
 {
     char *real = realpath(path, NULL);
+    if (!real && errno == ENOMEM) { /* else it would be called otherwise then */
+        qn_fail_memory(err);
+        return NULL;
+    }
     char *name = qn_strdup(real ? qn_path_base(real) : path, err);
     free(real);
     if (name && !qn_utf8_valid(name, strlen(name)))
@@ -31,10 +36,10 @@ enum qins_status qn_calibrate_identify(struct qn_calibration *c, const struct qn
     c->model_name = qn_calibrate_model_name(m->path ? m->path : "model", err);
     if (!c->model_name)
         return QINS_ERR_MEMORY;
-    c->has_archive = m->path && qn_path_is_archive(m->path);
-    if (!c->has_archive)
-        return QINS_OK;
-    enum qins_status st = qn_archive_open(&archive, m->path, err);
+    enum qins_status st = m->path ? qn_path_is_archive(m->path, &c->has_archive, err) : QINS_OK;
+    if (st != QINS_OK || !c->has_archive)
+        return st;
+    st = qn_archive_open(&archive, m->path, err);
     if (st == QINS_OK)
         c->archive = archive->body_hash;
     qn_archive_destroy(archive);

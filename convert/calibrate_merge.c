@@ -47,7 +47,7 @@ static int compare_merged(const void *a, const void *b)
 static enum qins_status begin(struct merging *m, struct qins_error *err)
 {
     json_t *j = qn_calibration_to_json(&m->files[0].c);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT) : NULL;
     enum qins_status st = text
                               ? qn_calibration_from_json(text, strlen(text), UINT64_MAX, &m->c, err)
                               : qn_fail_memory(err);

@@ -102,7 +102,8 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
     for (size_t i = 0; i < c->n_points && good; i++)
         good = json_array_append_new(points, point_report(&c->points[i])) == 0;
     qn_json_put(&j, "output", qn_json_text(out));
-    qn_json_put(&j, "output_bytes", count(stat(out, &info) == 0 ? (uint64_t)info.st_size : 0));
+    qn_json_put(&j, "output_bytes",
+                stat(out, &info) == 0 ? count((uint64_t)info.st_size) : json_null());
     qn_json_put(&j, "model", c->model_name ? qn_json_text(c->model_name) : json_null());
     qn_json_put(&j, "model_fingerprint", c->model_name ? qn_json_digest(&c->model) : json_null());
     qn_json_put(&j, "archive_hash", c->has_archive ? qn_json_digest(&c->archive) : json_null());

@@ -192,8 +192,11 @@ enum qins_status qn_convert(const char *path, const char *out,
                             struct qins_error *err)
 {
     struct qn_conversion c = {.path = path, .out = out, .options = options, .monitor = monitor};
+    bool is_archive = false;
     enum qins_status st = qn_plan_options_check(&options->plan, err);
-    if (st == QINS_OK && qn_path_is_archive(path))
+    if (st == QINS_OK)
+        st = qn_path_is_archive(path, &is_archive, err);
+    if (st == QINS_OK && is_archive)
         st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET,
                         "is an archive already; restore it first to convert it anew");
     if (st == QINS_OK)

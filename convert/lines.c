@@ -214,7 +214,7 @@ static enum qins_status add_plan(struct qn_hasher *h, const char *file, struct q
     if (st != QINS_OK)
         return st;
     json_t *j = qn_plan_to_json(&plan);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT) : NULL;
     if (text)
         qn_hasher_add(h, text, strlen(text));
     else

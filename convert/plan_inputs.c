@@ -107,7 +107,10 @@ enum qins_status qn_plan_work_open(struct qn_plan_work *w, struct qins_error *er
     enum qins_status st = read_policy(o->policy, &w->policy, err);
     if (st == QINS_OK)
         st = read_costs(o->costs, &w->costs, err);
-    if (st == QINS_OK && qn_path_is_archive(w->path))
+    bool is_archive = false;
+    if (st == QINS_OK)
+        st = qn_path_is_archive(w->path, &is_archive, err);
+    if (st == QINS_OK && is_archive)
         st = qn_fail_at(err, QINS_ERR_UNSUPPORTED, w->path, NULL, QN_NO_OFFSET,
                         "is an archive; a plan is made for a checkpoint");
     if (st == QINS_OK)

@@ -152,11 +152,12 @@ enum qins_status qn_inspect(const char *path, const struct qn_monitor *monitor, 
                             struct qins_error *err)
 {
     struct qn_checkpoint *ck = NULL;
-    enum qins_status st;
+    bool is_archive = false;
+    enum qins_status st = qn_path_is_archive(path, &is_archive, err);
     *report = NULL;
-    if (qn_path_is_archive(path)) {
+    if (st == QINS_OK && is_archive) {
         st = inspect_archive(path, report, err);
-    } else {
+    } else if (st == QINS_OK) {
         st = qn_checkpoint_open(&ck, path, monitor, err);
         if (st == QINS_OK)
             *report = checkpoint_report(ck);

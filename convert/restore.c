@@ -4,9 +4,9 @@
 #include "convert/sources.h"
 #include "convert/work.h"
 #include "core/bytes.h"
+#include "core/folder.h"
 #include "formats/tensor_writer.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -305,14 +305,17 @@ static enum qins_status refuse_other_weights(const char *dir_path, struct qins_e
     DIR *dir = opendir(dir_path);
     if (!dir)
         return errno == ENOENT ? QINS_OK : qn_fail_errno(err, dir_path, "cannot open the folder");
-    for (struct dirent *e; st == QINS_OK && (e = readdir(dir));) {
-        bool shard = qn_has_suffix(e->d_name, ".safetensors") &&
-                     strcmp(e->d_name, model_name) != 0 && e->d_name[0] != '.';
-        if (shard || qn_has_suffix(e->d_name, ".safetensors.index.json"))
+    for (const char *name = ""; st == QINS_OK;) {
+        st = qn_folder_next(dir, dir_path, &name, err);
+        if (st != QINS_OK || !name)
+            break;
+        const bool shard =
+            qn_has_suffix(name, ".safetensors") && strcmp(name, model_name) != 0 && name[0] != '.';
+        if (shard || qn_has_suffix(name, ".safetensors.index.json"))
             st = qn_fail_at(err, QINS_ERR_USAGE, dir_path, NULL, QN_NO_OFFSET,
                             "the folder holds '%s', which would be taken for a part of the model: "
                             "remove it or choose another folder",
-                            e->d_name);
+                            name);
     }
     closedir(dir);
     return st;

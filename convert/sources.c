@@ -39,7 +39,10 @@ enum qins_status qn_refuse_model_input(const char *model, const char *const *fil
         st = refuse_same(files[i], output, err);
     if (st == QINS_OK)
         st = refuse_same(model, output, err);
-    if (st == QINS_OK && !qn_path_is_archive(model))
+    bool is_archive = false;
+    if (st == QINS_OK)
+        st = qn_path_is_archive(model, &is_archive, err);
+    if (st == QINS_OK && !is_archive)
         st = qn_checkpoint_open(&ck, model, NULL, err);
     in.checkpoint = ck;
     if (st == QINS_OK)

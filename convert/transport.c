@@ -179,10 +179,10 @@ static enum qins_status fit_group(struct qn_transport_job *j, const struct qn_tr
 static enum qins_status fit_all(struct qn_transport_job *j, struct qins_error *err)
 {
     enum qins_status st = QINS_OK;
-    j->t.n_inputs = j->n_groups;
-    j->t.n_layers = j->layers.n;
     j->t.inputs = calloc(j->n_groups, sizeof *j->t.inputs);
     j->t.layers = calloc(j->layers.n, sizeof *j->t.layers);
+    j->t.n_inputs = j->t.inputs ? j->n_groups : 0;
+    j->t.n_layers = j->t.layers ? j->layers.n : 0;
     j->inputs = json_array();
     j->reports = json_array();
     if (!j->t.inputs || !j->t.layers || !j->inputs || !j->reports)
@@ -257,9 +257,9 @@ static enum qins_status tell(const struct qn_transport_job *j, const char *out, 
 {
     struct stat info;
     json_t *r = json_copy(j->t.study);
-    const uint64_t bytes = stat(out, &info) == 0 ? (uint64_t)info.st_size : 0;
     qn_json_put(&r, "output", qn_json_text(out));
-    qn_json_put(&r, "output_bytes", json_integer((json_int_t)bytes));
+    qn_json_put(&r, "output_bytes",
+                stat(out, &info) == 0 ? json_integer((json_int_t)info.st_size) : json_null());
     qn_json_put(&r, "seconds", qn_json_real(seconds));
     qn_json_put(&r, "threads", json_integer(j->o.threads));
     *report = r;
@@ -277,7 +277,12 @@ static enum qins_status check_report(const char *path, struct qins_error *err)
     qn_output_abandon(&o);
     if (stat(path, &info) != 0)
         return QINS_OK;
-    json_t *there = qn_json_load(path, MAX_REPORT, NULL);
+    struct qins_error unread = {.status = QINS_OK};
+    json_t *there = qn_json_load(path, MAX_REPORT, &unread);
+    if (unread.status == QINS_ERR_MEMORY || unread.status == QINS_ERR_IO) {
+        *err = unread;
+        return unread.status;
+    }
     const char *schema = json_string_value(json_object_get(there, "schema"));
     if (!schema || strcmp(schema, REPORT_SCHEMA) != 0)
         st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,

@@ -5,10 +5,11 @@
 #include "core/tensor.h"
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *fail_json(const json_error_t *je, uint64_t base, struct qins_error *err)
+static void fail_json(const json_error_t *je, uint64_t base, struct qins_error *err)
 {
     if (json_error_code(je) == json_error_out_of_memory)
         qn_fail_memory(err);
@@ -16,6 +17,37 @@ static json_t *fail_json(const json_error_t *je, uint64_t base, struct qins_erro
         qn_fail_at(err, QINS_ERR_FORMAT, NULL, NULL, (int64_t)base + je->position, "JSON: %s",
                    json_error_code(je) == json_error_null_character ? "a text with \\u0000 in it"
                                                                     : je->text);
+}
+
+/* Where a parse of this thread goes on when memory is short. */
+static _Thread_local jmp_buf *parsing;
+
+static void *watched_malloc(size_t size)
+{
+    void *p = malloc(size);
+    if (!p && parsing)
+        longjmp(*parsing, 1);
+    return p;
+}
+
+void qn_json_watch_memory(void)
+{
+    json_set_alloc_funcs(watched_malloc, free);
+}
+
+/* What jansson had made by then is lost with the memory that it takes. */
+static json_t *load(const void *text, size_t size, json_error_t *je, bool *memory_short)
+{
+    jmp_buf back;
+    *memory_short = false;
+    parsing = &back;
+    if (setjmp(back) == 0) {
+        json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES, je);
+        parsing = NULL;
+        return v;
+    }
+    parsing = NULL;
+    *memory_short = true;
     return NULL;
 }
 
@@ -28,8 +60,38 @@ json_t *qn_json_parse(const void *text, size_t size, uint64_t base_offset, struc
                    base_offset ? "JSON: no text at all" : "it is empty, not JSON");
         return NULL;
     }
-    json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &je);
-    return v ? v : fail_json(&je, base_offset, err);
+    bool memory_short;
+    json_t *v = load(text, size, &je, &memory_short);
+    if (memory_short)
+        qn_fail_memory(err);
+    else if (!v)
+        fail_json(&je, base_offset, err);
+    return v;
+}
+
+/* jansson does not look at every result of this; DUMP remembers the failure. */
+struct dump {
+    struct qn_buf text;
+    enum qins_status status;
+};
+
+static int append_text(const char *text, size_t size, void *ctx)
+{
+    struct dump *d = ctx;
+    if (d->status == QINS_OK)
+        d->status = qn_buf_append(&d->text, text, size, NULL);
+    return d->status == QINS_OK ? 0 : -1;
+}
+
+char *qn_json_dump(const json_t *value, size_t flags)
+{
+    struct dump d = {{0}, QINS_OK};
+    int failed = json_dump_callback(value, append_text, &d, flags);
+    if (failed == 0)
+        failed = append_text("", 1, &d);
+    if (failed != 0 || d.status != QINS_OK)
+        qn_buf_finish(&d.text);
+    return (char *)d.text.data;
 }
 
 uint64_t qn_json_memory(const void *text, size_t size)
@@ -75,7 +137,7 @@ json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err)
 
 enum qins_status qn_json_write(struct qn_output *o, const json_t *value, struct qins_error *err)
 {
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    char *text = qn_json_dump(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     enum qins_status st = text ? qn_output_write(o, text, strlen(text), err) : qn_fail_memory(err);
     free(text);
     return st == QINS_OK ? qn_output_write(o, "\n", 1, err) : st;

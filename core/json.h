@@ -23,6 +23,16 @@ bool qn_json_fits(const void *text, size_t size, uint64_t packed);
 /* Parses a file of at most LIMIT bytes. */
 json_t *qn_json_load(const char *path, uint64_t limit, struct qins_error *err);
 
+/* VALUE as text, with jansson's JSON_ flags; heap, NULL where memory is short. Not json_dumps(),
+ * which loses parts of the text then and calls it a success. */
+char *qn_json_dump(const json_t *value, size_t flags);
+
+/* jansson's parser loses characters where it has no memory for them, or crashes. After this call,
+ * which a program makes before its first thread, qn_json_parse() and qn_json_load() end there
+ * instead, with QINS_ERR_MEMORY. It replaces jansson's allocation functions in the whole process,
+ * so a library has no business calling it. */
+void qn_json_watch_memory(void);
+
 /* Writes VALUE, indented, keys in insertion order, with a final newline, atomically. Steals no
  * reference. */
 enum qins_status qn_json_save(const char *path, const json_t *value, struct qins_error *err);

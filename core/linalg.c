@@ -42,14 +42,16 @@ static bool find(void *library, const char *name, void *function)
     return address != NULL;
 }
 
-static void choose_core_type(void)
+/* Another core type would compute other last digits. */
+static bool choose_core_type(void)
 {
-    setenv("OPENBLAS_NUM_THREADS", "1", 0);
-    setenv("OMP_NUM_THREADS", "1", 0); /* the OpenMP build */
+    bool set = setenv("OPENBLAS_NUM_THREADS", "1", 0) == 0 &&
+               setenv("OMP_NUM_THREADS", "1", 0) == 0; /* the OpenMP build */
 #if defined(__x86_64__)
     static const char *const core_types[] = {"Prescott", "Haswell", "SkylakeX"};
-    setenv("OPENBLAS_CORETYPE", core_types[qn_cpu_level()], 0);
+    set = set && setenv("OPENBLAS_CORETYPE", core_types[qn_cpu_level()], 0) == 0;
 #endif
+    return set;
 }
 
 static void describe(void *library)
@@ -69,7 +71,10 @@ static void describe(void *library)
 
 static void load(void)
 {
-    choose_core_type();
+    if (!choose_core_type()) {
+        blas.status = qn_fail_memory(&blas.error);
+        return;
+    }
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *why = dlerror();

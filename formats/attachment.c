@@ -1,4 +1,5 @@
 #include "core/file.h"
+#include "core/folder.h"
 #include "formats/checkpoint.h"
 #include "formats/limits.h"
 
@@ -73,8 +74,9 @@ static enum qins_status attach_file(struct qn_attachment_list *list, const char 
     char *path = qn_path_join(dir, name, err);
     if (!path)
         return QINS_ERR_MEMORY;
-    enum qins_status st = QINS_OK;
-    if (qn_is_regular(path)) {
+    bool there;
+    enum qins_status st = qn_find_regular(path, &there, err);
+    if (st == QINS_OK && there) {
         st = qn_read_whole(path, MAX_MODEL_FILE, &data, err);
         if (st == QINS_OK)
             st = qn_attachment_add(list, name, data.data, data.size, err);

@@ -65,6 +65,8 @@ static const struct qn_checkpoint_ops *find_format(const struct qn_probe *p)
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i]->probe(p))
             return formats[i];
+        else if (p->err->status != QINS_OK)
+            break;
     return NULL;
 }
 
@@ -72,7 +74,9 @@ static enum qins_status identify(const char *path, const struct qn_checkpoint_op
                                  struct qins_error *err)
 {
     uint8_t head[HEAD_SIZE];
-    struct qn_probe p = {.path = path, .is_directory = qn_is_directory(path), .head = head};
+    struct qins_error failure = {.status = QINS_OK};
+    struct qn_probe p = {
+        .path = path, .is_directory = qn_is_directory(path), .head = head, .err = &failure};
     if (!p.is_directory) {
         struct qn_file f;
         enum qins_status st = qn_file_open(&f, path, err);
@@ -86,6 +90,10 @@ static enum qins_status identify(const char *path, const struct qn_checkpoint_op
             return st;
     }
     *ops = find_format(&p);
+    if (failure.status != QINS_OK && err)
+        *err = failure;
+    if (failure.status != QINS_OK)
+        return failure.status;
     if (!*ops)
         return qn_fail_at(err, QINS_ERR_UNSUPPORTED, path, NULL, QN_NO_OFFSET, "%s",
                           p.is_directory ? "the folder holds no checkpoint that qins knows"

@@ -39,6 +39,7 @@ struct qn_probe {
     const uint8_t *head; /* first bytes of a file */
     size_t head_size;    /* up to 4096 */
     uint64_t file_size;
+    struct qins_error *err; /* a probe that cannot look fills it, and says false */
 };
 
 struct qn_checkpoint_ops {

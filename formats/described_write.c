@@ -7,7 +7,7 @@ enum qins_status qn_described_describe(struct qn_described_writer *w, json_t *me
                                        struct qins_error *err)
 {
     free(w->meta);
-    w->meta = meta ? json_dumps(meta, JSON_INDENT(1)) : NULL;
+    w->meta = meta ? qn_json_dump(meta, JSON_INDENT(1)) : NULL;
     json_decref(meta);
     if (!w->meta)
         return qn_fail_memory(err);
@@ -22,7 +22,7 @@ enum qins_status qn_described_describe(struct qn_described_writer *w, json_t *me
 enum qins_status qn_described_create(struct qn_described_writer *w, const char *path,
                                      const json_t *paths, struct qins_error *err)
 {
-    char *text = json_dumps(paths, JSON_COMPACT);
+    char *text = qn_json_dump(paths, JSON_COMPACT);
     enum qins_status st =
         text ? qn_attachment_add(&w->attachments, "hdf5.paths", text, strlen(text), err)
              : qn_fail_memory(err);

@@ -249,7 +249,7 @@ static enum qins_status attach_json(struct qn_hdf5_listing *l, const char *name,
 {
     if (json_object_size(value) == 0)
         return QINS_OK;
-    char *text = json_dumps(value, JSON_COMPACT);
+    char *text = qn_json_dump(value, JSON_COMPACT);
     if (!text)
         return qn_fail_memory(err);
     enum qins_status st = qn_attachment_add(&l->ck->attachments, name, text, strlen(text), err);

@@ -1,10 +1,10 @@
 /* Folders as the Hugging Face hub keeps them: sharded safetensors with an index, one safetensors
  * file, or one file of another format that qins reads, with config and tokenizer beside it. */
 #include "core/bytes.h"
+#include "core/folder.h"
 #include "formats/limits.h"
 #include "formats/safetensors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -64,12 +64,15 @@ static enum qins_status list_files(const char *path, struct names *out, struct q
     DIR *dir = opendir(path);
     if (!dir)
         return qn_fail_errno(err, path, "cannot open the folder");
-    for (struct dirent *e; st == QINS_OK && (e = readdir(dir));) {
-        char *file = qn_path_join(path, e->d_name, err);
+    for (const char *name = ""; st == QINS_OK;) {
+        st = qn_folder_next(dir, path, &name, err);
+        if (st != QINS_OK || !name)
+            break;
+        char *file = qn_path_join(path, name, err);
         if (!file)
             st = QINS_ERR_MEMORY;
         else if (!qn_is_directory(file))
-            st = names_add(out, e->d_name, err);
+            st = names_add(out, name, err);
         free(file);
     }
     closedir(dir);
@@ -177,11 +180,12 @@ static enum qins_status open_shards(struct qn_safetensors *s, const char *dir,
         char *path = qn_path_join(dir, shards->items[i], err);
         if (!path)
             return QINS_ERR_MEMORY;
-        enum qins_status st = QINS_OK;
-        if (!qn_exists(path))
+        bool there;
+        enum qins_status st = qn_find_regular(path, &there, err);
+        if (st == QINS_OK && !there)
             st = qn_fail(err, QINS_ERR_FORMAT, "shard '%s' of the index is missing",
                          shards->items[i]);
-        else
+        if (st == QINS_OK)
             st = qn_file_open(&s->files[i], path, err);
         if (st == QINS_OK)
             st = qn_checkpoint_add_file(&s->base, path, err);

@@ -221,7 +221,7 @@ enum qins_status qn_safetensors_attach_metadata(struct qn_safetensors *s, const 
 {
     if (!metadata)
         return QINS_OK;
-    char *text = json_dumps(metadata, JSON_COMPACT);
+    char *text = qn_json_dump(metadata, JSON_COMPACT);
     if (!text)
         return qn_fail_memory(err);
     enum qins_status st =

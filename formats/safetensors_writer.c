@@ -100,7 +100,7 @@ static enum qins_status write_header(struct qn_placed_writer *w, const json_t *h
 {
     uint8_t prefix[8];
     static const char spaces[] = "        ";
-    char *text = json_dumps(header, JSON_COMPACT);
+    char *text = qn_json_dump(header, JSON_COMPACT);
     if (!text)
         return qn_fail_memory(err);
     size_t size = strlen(text), padding = (8 - size % 8) % 8;

@@ -44,9 +44,15 @@ static size_t find_pickle(const struct qn_zip *zip)
 static bool probe(const struct qn_probe *p)
 {
     struct qn_zip *zip;
+    struct qins_error err;
     if (p->is_directory || is_legacy(p->head, p->head_size))
         return !p->is_directory;
-    if (!qn_zip_has_magic(p->head, p->head_size) || qn_zip_open(&zip, p->path, NULL) != QINS_OK)
+    if (!qn_zip_has_magic(p->head, p->head_size))
+        return false;
+    const enum qins_status st = qn_zip_open(&zip, p->path, &err);
+    if (st == QINS_ERR_IO || st == QINS_ERR_MEMORY)
+        *p->err = err;
+    if (st != QINS_OK)
         return false;
     bool found = find_pickle(zip) != SIZE_MAX;
     qn_zip_close(zip);

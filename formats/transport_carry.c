@@ -107,7 +107,7 @@ static enum qins_status add_description(struct qn_attachment_list *list,
     struct qn_transport bare = *t;
     bare.study = NULL;
     json_t *j = qn_transport_to_json(&bare);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT) : NULL;
     enum qins_status st =
         text ? qn_attachment_add(list, QN_TRANSPORT_ATTACHMENT, text, strlen(text), err)
              : qn_fail_memory(err);

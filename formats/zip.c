@@ -39,6 +39,7 @@ struct qn_zip {
     uint64_t position;    /* of libzip in the file */
     uint64_t first_read;  /* where libzip's first read since this was UINT64_MAX began */
     enum qins_status bad; /* how our own read failed, if it did */
+    int bad_errno;        /* where that is QINS_ERR_IO */
     pthread_mutex_t lock; /* guards all above but `file`, and the entries from `at` on */
     pthread_cond_t checked;
     struct entry *entries;
@@ -53,6 +54,7 @@ static zip_int64_t source_read(struct qn_zip *z, void *dst, uint64_t size)
         z->first_read = z->position;
     z->bad = qn_file_read(&z->file, z->position, dst, (size_t)n, NULL);
     if (z->bad != QINS_OK) {
+        z->bad_errno = errno;
         zip_error_set(&z->error, ZIP_ER_READ, 0);
         return -1;
     }
@@ -116,11 +118,12 @@ static zip_int64_t source(void *ctx, void *data, zip_uint64_t size, zip_source_c
 static enum qins_status fail_zip(const struct qn_zip *z, zip_error_t *error, const char *entry,
                                  struct qins_error *err)
 {
-    enum qins_status st = QINS_ERR_FORMAT;
-    if (z->bad != QINS_OK)
-        st = z->bad;
-    else if (zip_error_code_zip(error) == ZIP_ER_MEMORY)
-        st = QINS_ERR_MEMORY;
+    enum qins_status st = z->bad != QINS_OK ? z->bad : QINS_ERR_FORMAT;
+    errno = z->bad_errno;
+    if (z->bad == QINS_ERR_IO)
+        return qn_fail_errno(err, z->file.path, "read");
+    if (z->bad == QINS_OK && zip_error_code_zip(error) == ZIP_ER_MEMORY)
+        return qn_error_in_file(err, qn_fail_memory(err), z->file.path);
     return qn_fail_at(err, st, z->file.path, NULL, QN_NO_OFFSET, "ZIP %s%s%s: %s",
                       entry ? "entry '" : "archive", entry ? entry : "", entry ? "'" : "",
                       zip_error_strerror(error));

@@ -76,9 +76,10 @@ enum qins_status qn_source_open(struct qn_source **out, const char *path,
     if (!s)
         return qn_fail_memory(err);
     s->path = qn_strdup(path, err);
-    enum qins_status st = s->path ? QINS_OK : QINS_ERR_MEMORY;
+    bool is_archive = false;
+    enum qins_status st = s->path ? qn_path_is_archive(path, &is_archive, err) : QINS_ERR_MEMORY;
     if (st == QINS_OK)
-        st = qn_path_is_archive(path) ? open_archive(s, err) : open_checkpoint(s, monitor, err);
+        st = is_archive ? open_archive(s, err) : open_checkpoint(s, monitor, err);
     if (st == QINS_OK)
         st = sort_tensors(s, err);
     if (st == QINS_OK)

@@ -36,8 +36,11 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t fapl, haddr_t
     (void)name;
     (void)flags;
     (void)maxaddr;
-    if (!f)
+    if (!f) {
+        if (info)
+            info->channel->error = ENOMEM;
         return NULL;
+    }
     f->channel = info->channel;
     return &f->base;
 }

@@ -165,7 +165,7 @@ enum qins_status qn_manifest_pack(const struct qn_manifest *m, struct qn_buf *ou
     size_t start = out->size;
     json_t *j = manifest_to_json(m);
     /* Nine digits name a binary32 value exactly. */
-    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     enum qins_status st;
     if (!text) {
         st = qn_fail_memory(err);

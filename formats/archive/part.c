@@ -76,7 +76,7 @@ char *qn_part_info_to_text(const struct qn_part_info *p, struct qins_error *err)
     qn_json_put(&j, "source_format", qn_json_text(p->source_format));
     qn_json_put(&j, "source_digest", qn_json_digest(&p->source_digest));
     qn_json_put(&j, "output", qn_json_text(p->output));
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (!text)
         qn_fail_memory(err);

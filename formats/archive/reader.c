@@ -12,16 +12,20 @@ bool qn_is_archive(const void *head, size_t size)
     return qn_userblock_has_magic(head, size);
 }
 
-bool qn_path_is_archive(const char *path)
+enum qins_status qn_path_is_archive(const char *path, bool *yes, struct qins_error *err)
 {
     uint8_t head[16];
     struct qn_file f;
-    if (qn_is_directory(path) || qn_file_open(&f, path, NULL) != QINS_OK)
-        return false;
-    bool yes = f.size >= sizeof head && qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
-               qn_is_archive(head, sizeof head);
+    *yes = false;
+    if (qn_is_directory(path))
+        return QINS_OK;
+    enum qins_status st = qn_file_open(&f, path, err);
+    if (st == QINS_OK && f.size >= sizeof head) {
+        st = qn_file_read(&f, 0, head, sizeof head, err);
+        *yes = st == QINS_OK && qn_is_archive(head, sizeof head);
+    }
     qn_file_close(&f);
-    return yes;
+    return st;
 }
 
 /* SIZE bytes of the file that must have HASH, appended to *out. The caller has checked the

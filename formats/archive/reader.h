@@ -21,8 +21,9 @@ struct qn_archive {
 
 /* True if HEAD (>= 16 bytes) begins with the user block's magic. */
 bool qn_is_archive(const void *head, size_t size);
-/* True if PATH is a file that begins like an archive. */
-bool qn_path_is_archive(const char *path);
+/* *YES: PATH is a file that begins like an archive. Fails where that cannot be told: QINS_ERR_IO,
+ * QINS_ERR_MEMORY. */
+enum qins_status qn_path_is_archive(const char *path, bool *yes, struct qins_error *err);
 
 /* Checks the user block, its own hash, the file's length, the manifest and every offset. The
  * whole-file hash is qn_archive_check_hash()'s affair. */

@@ -36,7 +36,7 @@ static enum qins_status spool_begin(struct qn_sink *sink, const struct qn_archiv
     struct qn_archive_tensor copy;
     struct qn_spool_frame f = {.type = QN_FRAME_BEGIN};
     json_t *j = qn_archive_tensor_to_json(t);
-    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = j ? qn_json_dump(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     enum qins_status st = qn_archive_tensor_copy(&copy, t, err);
     if (st == QINS_OK && !text)
         st = qn_fail_memory(err);

@@ -1,0 +1,18 @@
+/* Looking into folders. What cannot be looked at is a failure, not the same as absent: a file that
+ * is left out of an archive because its disk has an error would be missed only later. */
+#ifndef QINS_CORE_FOLDER_H
+#define QINS_CORE_FOLDER_H
+
+#include "core/error.h"
+
+#include <dirent.h>
+
+/* *NAME: of the next entry of DIR, which is open on PATH, valid until the next call; NULL at the
+ * end. */
+enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
+                                struct qins_error *err);
+
+/* *THERE: PATH is a regular file; links are followed. */
+enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err);
+
+#endif

@@ -1,0 +1,152 @@
+"""Small jobs of every verb, with what each needs. A job's folder holds copies of its inputs; what it
+writes is compared, byte for byte, with what an undisturbed run wrote."""
+import pathlib
+import re
+import shutil
+
+import numpy as np
+
+import gate_evidence
+import model_fixtures
+import support
+
+# What differs between two runs that did the same.
+TIMES = re.compile(rb'"\w*(?:seconds|_per_s|_ms)\w*": [-+.\de]+|[\d.]+ s \([^)]*\)|in [\d.]+ s\b')
+
+
+# A size that could not be asked for; the file is compared itself.
+SIZE = re.compile(rb'"output_bytes": (?:null|\d+)')
+
+
+def timeless(data):
+    return SIZE.sub(b"", TIMES.sub(b"", data))
+
+
+PARTS = ["s.qins-00001-of-00002", "s.qins-00002-of-00002"]
+
+
+class Job:
+    """NAME: arguments, in which {} is the folder. INPUTS: names in it. OUTPUTS: what it makes, files or
+    folders. WORK: what may stay where it did not end with 0, to go on from. OLDER: whether there may
+    be something of that name before. SWEPT: whether every allocation and call of it is to fail once;
+    signals, kills and clocks come to all of them."""
+
+    def __init__(self, name, arguments, inputs, outputs=(), work=(), older=True, environment=None,
+                 swept=True):
+        self.name, self.arguments = name, arguments.split()
+        self.inputs, self.outputs, self.work = inputs.split(), tuple(outputs), tuple(work)
+        self.older, self.environment, self.swept = older, environment, swept
+
+    def command(self, folder):
+        return [a.replace("{}", str(folder)) for a in self.arguments] + ["--threads", "1"]
+
+    def is_output(self, name):
+        return any(name == o or (o.endswith("/") and name.startswith(o)) for o in self.outputs)
+
+    def tells_of_runs(self, name):
+        """Of how much was kept of an earlier run."""
+        return name == "o.json" or name.startswith("run/") and not name.endswith((".qins", "plan.json"))
+
+    def is_work(self, name):
+        return any(name == w or (w.endswith("/") and name.startswith(w)) for w in self.work)
+
+
+class Inputs:
+    """Everything that jobs start from, made once, in one folder."""
+
+    def __init__(self, folder):
+        self.dir = pathlib.Path(folder)
+        self.checkpoints()
+        self.model()
+        self.evidence()
+
+    def qins(self, *arguments):
+        support.run_qins(*arguments, "--threads", "1", "--quiet", check=0,
+                         env=support.without_gnuplot(self.dir))
+
+    def checkpoints(self):
+        rng = np.random.default_rng(5)
+        matrix = rng.standard_normal((16, 24)).astype("<f4")
+        support.write_safetensors(self.dir / "m.safetensors", {
+            "up.weight": ("F32", (16, 24), [matrix.tobytes()]),
+            "norm": ("BF16", (24,), [np.full(24, 0x3f80, "<u2").tobytes()]),
+            "ids": ("I32", (5,), [np.arange(5, dtype="<i4").tobytes()])})
+        model_fixtures.write_npz(self.dir / "m.npz", {"up": matrix, "norm": np.ones(24, "f4")})
+        self.h5 = model_fixtures.write_hdf5(self.dir / "m.h5", {"up": matrix})
+        self.torch = model_fixtures.write_torch(self.dir / "m.pt", {"up": matrix})
+        (self.dir / "hf").mkdir()
+        shutil.copy(self.dir / "m.safetensors", self.dir / "hf" / "model.safetensors")
+        (self.dir / "hf" / "config.json").write_text('{"model_type": "llama", "hidden_size": 24}')
+        (self.dir / "hf" / "tokenizer.json").write_text("{}")
+        m = self.dir / "m.safetensors"
+        self.qins("convert", m, "-o", self.dir / "m.qins")
+        self.qins("convert", self.dir / "hf", "-o", self.dir / "hf.qins")
+        for i in ("1", "2"):
+            self.qins("convert", m, "-o", self.dir / "s.qins", "--shard", i + "/2")
+        self.qins("plan", m, "-o", self.dir / "p.json")
+
+    def model(self):
+        config, tensors = model_fixtures.make(
+            "llama", hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1)
+        tiny = self.dir / "tiny"
+        model_fixtures.write_folder(tiny, config, tensors)
+        np.save(self.dir / "ids.npy", model_fixtures.random_ids(241))
+        np.save(self.dir / "few.npy", model_fixtures.random_ids(9))
+        self.qins("convert", tiny, "-o", self.dir / "tiny.qins")
+        self.qins("calibrate", tiny, "--ids", self.dir / "ids.npy", "--context", "8",
+                  "--keep-rows", "512", "--gram", "-o", self.dir / "c.h5")
+        self.qins("calibrate", tiny, "--ids", self.dir / "few.npy", "-o", self.dir / "c1.h5")
+        self.qins("transport", tiny, "--calibration", self.dir / "c.h5", "-o", self.dir / "t.h5")
+
+    def evidence(self):
+        gate_evidence.write(self.dir / "evidence", gate_evidence.reports())
+        (self.dir / "text").write_text("In the beginning")
+
+    def jobs(self):
+        plain = {"environment": {"PATH": str(self.dir)}}  # without gnuplot
+        return [
+            Job("convert", "convert {}/m.safetensors -o {}/o.qins", "m.safetensors", ["o.qins"]),
+            Job("convert --resume", "convert {}/m.safetensors -o {}/o.qins --resume --json",
+                "m.safetensors", ["o.qins"], ["o.qins.part"]),
+            Job("convert --plan", "convert {}/m.safetensors --plan {}/p.json -o {}/o.qins -q",
+                "m.safetensors p.json", ["o.qins"]),
+            Job("convert a folder", "convert {}/hf -o {}/o.qins --json", "hf", ["o.qins"]),
+            Job("convert .npz", "convert {}/m.npz -o {}/o.qins -q", "m.npz", ["o.qins"]),
+            *([Job("convert .h5", "convert {}/m.h5 -o {}/o.qins -q", "m.h5", ["o.qins"])]
+              if self.h5 else []),
+            *([Job("convert .pt", "convert {}/m.pt -o {}/o.qins -q", "m.pt", ["o.qins"])]
+              if self.torch else []),
+            Job("convert --shard", "convert {}/m.safetensors -o {}/o.qins --shard 1/2 -q",
+                "m.safetensors", ["o.qins-00001-of-00002"],
+                ["o.qins-00001-of-00002.part"], older=False),
+            Job("merge", f"merge {{}}/{PARTS[0]} {{}}/{PARTS[1]} -o {{}}/o.qins -q",
+                " ".join(PARTS), ["o.qins"]),
+            Job("verify", "verify {}/m.qins --against {}/m.safetensors",
+                "m.qins m.safetensors"),
+            Job("restore .safetensors", "restore {}/m.qins -o {}/o.safetensors --json", "m.qins",
+                ["o.safetensors"]),
+            Job("restore .gguf", "restore {}/m.qins -o {}/o.gguf -q", "m.qins", ["o.gguf"]),
+            Job("restore .h5", "restore {}/m.qins -o {}/o.h5 -q", "m.qins", ["o.h5"]),
+            Job("restore to a folder", "restore {}/hf.qins -o {}/made/ -q", "hf.qins", ["made/"]),
+            Job("inspect", "inspect {}/hf", "hf"),
+            Job("inspect an archive", "inspect {}/m.qins --json", "m.qins"),
+            Job("plan", "plan {}/m.safetensors -o {}/o.json --json", "m.safetensors", ["o.json"]),
+            Job("generate", "generate {}/tiny --ids {}/few.npy --tokens 3 --json",
+                "tiny few.npy"),
+            Job("calibrate", "calibrate {}/tiny --ids {}/ids.npy --context 8 --tokens 16 -o {}/o.h5 --json",
+                "tiny ids.npy", ["o.h5"], ["o.h5.part"]),
+            Job("calibrate --merge", "calibrate --merge {}/c1.h5 {}/c1.h5 -o {}/o.h5 -q", "c1.h5",
+                ["o.h5"]),
+            Job("transport", "transport {}/tiny --calibration {}/c.h5 -o {}/o.h5 -q", "tiny c.h5",
+                ["o.h5", "o.json"]),
+            Job("validate", "validate {}/tiny {}/tiny.qins --ids {}/ids.npy --context 40 --resume "
+                "--tests perplexity -o {}/o.json -q", "tiny tiny.qins ids.npy", ["o.json"],
+                ["o.json.part"]),
+            Job("gate", "gate --evidence {}/evidence -o {}/review -q", "evidence", ["review/"], swept=False, **plain),
+            Job("analyze", "analyze {}/m.safetensors -o {}/study -q", "m.safetensors", ["study/"],
+                swept=False, **plain),
+            Job("pipeline", "pipeline {}/m.safetensors --text {}/text -o {}/run -q",
+                "m.safetensors text", ["run/"], ["run/"], older=False, swept=False, **plain),
+        ]
+

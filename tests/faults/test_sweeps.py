@@ -1,0 +1,62 @@
+"""Every allocation and every system call of a small job of each verb fails once; docs/faults.md has
+the rules. QINS_FAULTS=all: of every verb every one, which takes an hour or so."""
+import collections
+import os
+import pathlib
+import unittest
+
+import jobs
+import server
+import support
+import sweep
+
+ALL = os.environ.get("QINS_FAULTS") == "all"
+EVERY = 1 << 40
+# Of these every one always; of the others so many of each target.
+WHOLE = {"convert", "verify", "restore .safetensors", "merge"}
+SOME = {"own": 40, "library": 15, "loader": 4, "hdf5": 15, "blas": 4, "call": 40}
+
+
+def most(job, target):
+    if ALL or (job.name in WHOLE and target in ("own", "library", "call")):
+        return EVERY
+    return SOME[target]
+
+
+@unittest.skipUnless(support.SANITIZER == "none", "a sanitizer has an allocator of its own")
+class Sweeps(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = server.new_folder("sweeps")
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = pathlib.Path(folder.name)
+        (cls.dir / "in").mkdir()
+        cls.inputs = jobs.Inputs(cls.dir / "in")
+
+    def test_sweeps(self):
+        total, of_all, crashes = collections.Counter(), collections.Counter(), 0
+        for number, job in enumerate(job for job in self.inputs.jobs() if job.swept):
+            with self.subTest(job.name):
+                s = sweep.Sweep(job, self.inputs, self.dir / str(number))
+                try:
+                    for target in SOME:
+                        s.run_all(s.calls(most(job, target)) if target == "call"
+                                  else s.allocations(target, most(job, target)))
+                finally:
+                    s.close()
+                total.update(s.injected)
+                of_all.update({t: s.counts[t] for t in SOME})
+                crashes += s.crashes
+                print(f"{job.name}: {sum(s.injected.values())} faults: " + ", ".join(
+                    f"{t} {s.injected[t]} ({s.counts[t]} in a run)" for t in SOME if s.counts[t]),
+                    flush=True)
+                self.assertEqual([], [f"{plan}: {text}; stderr {o.stderr[-300:]!r}"
+                                      for plan, o, text in s.problems][:20])
+        print(f"faults injected: {sum(total.values())} in all, "
+              + ", ".join(f"{t} {total[t]}" for t in SOME)
+              + f"; of them {crashes} crashes inside libhdf5 that was refused memory")
+        self.assertGreater(sum(total.values()), 1000)
+
+
+if __name__ == "__main__":
+    support.main()
