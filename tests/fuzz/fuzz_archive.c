@@ -155,7 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (qn_archive_open(&a, file.path, NULL) == QINS_OK) {
         if (qn_archive_check_hash(a, 1, NULL, NULL) != QINS_OK)
             abort();
-        if (!qn_path_is_archive(file.path))
+        bool yes = false;
+        if (qn_path_is_archive(file.path, &yes, NULL) != QINS_OK || !yes)
             abort();
         decode_some(a);
         decode_across(a);
