@@ -63,14 +63,15 @@ static size_t count_runs(const struct trial *t, size_t in)
     struct qn_part_walk walk;
     struct qins_error err;
     bool more = true;
+    enum qins_status st;
     size_t n = 0;
     qn_part_walk_init(&walk, &t->header, t->payload);
-    while (qn_part_next(&walk, &more, &err) == QINS_OK && more) {
+    while ((st = qn_part_next(&walk, &more, &err)) == QINS_OK && more) {
         if (!qn_packed_takes(&walk.part, in))
             return 0;
         n++;
     }
-    return more ? 0 : n;
+    return st == QINS_OK ? n : 0;
 }
 
 static enum qins_status add_runs(struct trial *t, size_t in, bool looked_up)
