@@ -18,8 +18,16 @@ TIMES = re.compile(rb'"\w*(?:seconds|_per_s|_ms)\w*": [-+.\de]+|[\d.]+ s \([^)]*
 SIZE = re.compile(rb'"output_bytes": (?:null|\d+)')
 
 
-def timeless(data):
-    return SIZE.sub(b"", TIMES.sub(b"", data))
+# Reviews name their evidence by size and hash, and times stand in that.
+EVIDENCE = {
+    "gate_review.json": re.compile(rb'"(?:fingerprint|job)": "[0-9a-f]{32}"|"bytes": \d+'),
+    "index.html": re.compile(rb"<code>[0-9a-f]{32}"),
+}
+
+
+def timeless(data, name):
+    data, own = SIZE.sub(b"", TIMES.sub(b"", data)), EVIDENCE.get(pathlib.PurePath(name).name)
+    return own.sub(b"", data) if own and "review/" in name else data
 
 
 PARTS = ["s.qins-00001-of-00002", "s.qins-00002-of-00002"]

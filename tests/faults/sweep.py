@@ -73,9 +73,10 @@ def restore(folder, wanted):
             path.mkdir(exist_ok=True) if data is None else path.write_bytes(data)
 
 
-def same(a, b):
-    """Whether two files are, but for the seconds that a run took."""
-    return a == b or (a is not None and b is not None and jobs.timeless(a) == jobs.timeless(b))
+def same(a, b, name=""):
+    """Whether two files called NAME are, but for the seconds that a run took."""
+    return a == b or (a is not None and b is not None and
+                      jobs.timeless(a, name) == jobs.timeless(b, name))
 
 
 class Worker:
@@ -159,7 +160,7 @@ class Sweep:
             elif plan.action == "vanish" and name not in after:
                 fine = True
             elif self.job.is_output(name) and name in w.good:
-                fine = same(now, w.good[name]) or (now == old and o.code != 0)
+                fine = same(now, w.good[name], name) or (now == old and o.code != 0)
             elif self.job.is_work(name) or name in self.job.work:
                 fine = name not in after or o.code != 0 or cannot_remove(plan)
             else:
@@ -183,7 +184,7 @@ class Sweep:
             self.injected[plan.target] += bool(o.fired)
             if self.job.work and o.code != 0 and plan.action not in AROUND:
                 again, now = w.program.run(Plan()), files(w.folder)
-                if again.code != 0 or any(not same(now.get(n), d) for n, d in w.good.items()
+                if again.code != 0 or any(not same(now.get(n), d, n) for n, d in w.good.items()
                                           if not self.job.tells_of_runs(n)):
                     self.problems.append((plan, o, f"the next run: exit {again.code}, "
                                           f"{again.stderr[:200]!r}, {sorted(now)}"))
