@@ -36,7 +36,8 @@ enum qins_status qn_calibrate_identify(struct qn_calibration *c, const struct qn
     c->model_name = qn_calibrate_model_name(m->path ? m->path : "model", err);
     if (!c->model_name)
         return QINS_ERR_MEMORY;
-    enum qins_status st = m->path ? qn_path_is_archive(m->path, &c->has_archive, err) : QINS_OK;
+    enum qins_status st =
+        m->path && !m->synthetic ? qn_path_is_archive(m->path, &c->has_archive, err) : QINS_OK;
     if (st != QINS_OK || !c->has_archive)
         return st;
     st = qn_archive_open(&archive, m->path, err);

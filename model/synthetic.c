@@ -101,6 +101,7 @@ enum qins_status qn_model_create_random(struct qn_model **out, const struct qn_m
     if (!k.m)
         return qn_fail_memory(err);
     k.m->config = *config;
+    k.m->synthetic = true;
     k.m->path = qn_strdup("random weights", err);
     enum qins_status st = k.m->path ? qn_weights_allocate(k.m, err) : QINS_ERR_MEMORY;
     if (st == QINS_OK)

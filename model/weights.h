@@ -50,7 +50,8 @@ struct qn_fused_figures {
 
 /* Read-only once it is open: any number of sessions may share it. */
 struct qn_model {
-    char *path;
+    char *path;     /* where it was read from, or what it is */
+    bool synthetic; /* there is no such file */
     struct qn_model_config config;
     struct qn_matrix embedding; /* rows are looked up; as `head` where they are tied */
     struct qn_matrix positions; /* name NULL where there are none */
