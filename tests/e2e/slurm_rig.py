@@ -107,7 +107,7 @@ class Slurm:
         self._daemon("munged", "--foreground", f"--key-file={key}", f"--socket={munge}/socket",
                      f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
                      "--num-threads=2")
-        self._wait(lambda: (munge / "socket").exists(), 10, "munged does not listen")
+        self._wait(lambda: (munge / "socket").exists(), 10, lambda: "munged does not listen")
         ports = free_ports(self.nodes + 1)
         names = [f"n{i + 1}" for i in range(self.nodes)]
         lines = [f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} "
@@ -117,7 +117,7 @@ class Slurm:
         for name in names:
             (self.dir / f"spool-{name}").mkdir()
             self._daemon("slurmd", "-D", "-N", name, "-f", self.conf)
-        self._wait(self._all_idle, 30, "the nodes do not come up")
+        self._wait(self._all_idle, 30, lambda: "the nodes do not come up")
 
     def _all_idle(self):
         done = subprocess.run(["sinfo", "-h", "-N", "-o", "%T"], env=self.env, capture_output=True, text=True,
@@ -135,7 +135,7 @@ class Slurm:
         until = time.monotonic() + seconds
         while not done():
             if time.monotonic() > until:
-                raise RuntimeError(f"{what}:\n{self.logs()}")
+                raise RuntimeError(f"{what()}:\n{self.logs()}")
             time.sleep(0.05)
 
     def logs(self):
@@ -169,7 +169,7 @@ class Slurm:
         def done():
             found[:] = self.states(job_id)
             return found and set(found) <= over
-        self._wait(done, seconds, f"job {job_id} is not over after {seconds} s: {found}")
+        self._wait(done, seconds, lambda: f"job {job_id} is not over after {seconds} s: {found}")
         return found
 
     def everything(self):
