@@ -101,8 +101,8 @@ part="$OUT-0000$SLURM_ARRAY_TASK_ID-of-0000{TASKS}.part"
 until [ -s "$part" ] || ! kill -0 $! 2>/dev/null; do :; done
 sleep {HELD_AFTER}
 kill -STOP $!
-echo $! >"$OUT.held"
-mv "$OUT.held" "$OUT.held-$SLURM_ARRAY_TASK_ID"
+echo $! >"$OUT.holding-$SLURM_ARRAY_TASK_ID"
+mv "$OUT.holding-$SLURM_ARRAY_TASK_ID" "$OUT.held-$SLURM_ARRAY_TASK_ID"
 wait $!
 """)
         path.chmod(0o755)
