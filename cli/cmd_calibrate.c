@@ -126,6 +126,8 @@ static enum qins_status merge(const struct cli *c, json_t **report, struct qins_
     enum qins_status st = refuse(c, "merge", others, err);
     if (st == QINS_OK && c->operand[0])
         st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
+    if (st == QINS_OK && c->n_list < 2 && !qn_shard_of_path(c->list[0], NULL, NULL))
+        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes two files or more, or all parts of one");
     return st == QINS_OK ? qn_calibrate_merge(c->list, c->n_list, c->value[OPT_OUTPUT], &c->monitor,
                                               report, err)
                          : st;

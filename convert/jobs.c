@@ -374,6 +374,36 @@ static enum qins_status take_job(struct reading *r, struct qins_error *err)
     return st == QINS_OK ? take_verify(r, err) : st;
 }
 
+/* A plan says all that these would ('qins convert' refuses both): a job that has the one does not
+ * want the others from the defaults, and the other way round. */
+static bool default_yields(const json_t *own, const char *name)
+{
+    static const char *const codings[] = {"bits", "codec", "group",    "kappa",
+                                          "clip", "grid",  "rounding", "lossless"};
+    const bool plan = strcmp(name, "plan") == 0;
+    bool coding = false, has_coding = false;
+    for (size_t i = 0; i < sizeof codings / sizeof *codings; i++) {
+        coding = coding || strcmp(name, codings[i]) == 0;
+        has_coding = has_coding || json_object_get(own, codings[i]);
+    }
+    return (coding && json_object_get(own, "plan")) || (plan && has_coding);
+}
+
+/* Adds to WHOLE, a copy of OWN, what the defaults say and it does not. */
+static enum qins_status add_defaults(json_t *whole, const json_t *own, const json_t *defaults,
+                                     struct qins_error *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)defaults, name, value)
+    {
+        if (!json_object_get(own, name) && !default_yields(own, name) &&
+            json_object_set(whole, name, value) != 0)
+            return qn_fail_memory(err);
+    }
+    return QINS_OK;
+}
+
 /* Job I, with what the defaults say and it does not. */
 static enum qins_status read_job(struct qn_job *job, size_t i, const json_t *own,
                                  const json_t *defaults, struct qins_error *err)
@@ -386,9 +416,8 @@ static enum qins_status read_job(struct qn_job *job, size_t i, const json_t *own
         return qn_fail(err, QINS_ERR_USAGE, "%smust be an object", r.place);
     json_t *whole = json_copy((json_t *)(uintptr_t)own);
     enum qins_status st = whole ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK && defaults &&
-        json_object_update_missing(whole, (json_t *)(uintptr_t)defaults) != 0)
-        st = qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = add_defaults(whole, own, defaults, err);
     r.object = whole;
     if (st == QINS_OK)
         st = take_job(&r, err);

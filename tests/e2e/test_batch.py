@@ -71,6 +71,20 @@ class Batch(support.Folder):
         self.assertEqual([j["status"] for j in self.batch(path)["jobs"]], ["done", "kept"])
         self.assertNotEqual(out.read_bytes(), self.whole.read_bytes())
 
+    def test_defaults_yield_to_what_a_job_says(self):
+        plan = self.here / "plan.json"
+        run_qins("plan", MODEL, "--target-bits", 5.5, "-o", plan, check=0)
+        jobs = [{"model": str(MODEL), "output": str(self.here / "planned.qins"), "plan": str(plan)},
+                {"model": str(MODEL), "output": str(self.here / "plain.qins"), "bits": 5}]
+        for defaults, plain in (({"bits": 4, "codec": "huffman"}, ["--codec", "huffman"]),
+                                ({"plan": str(plan)}, [])):
+            report = self.batch(self.manifest(jobs, defaults))
+            self.assertEqual({j["status"] for j in report["jobs"]} - {"done", "kept"}, set())
+            for name, options in (("planned", ["--plan", plan]), ("plain", ["--bits", 5, *plain])):
+                run_qins("convert", MODEL, *options, "-o", self.here / "wanted.qins", check=0)
+                self.assertEqual((self.here / f"{name}.qins").read_bytes(),
+                                 (self.here / "wanted.qins").read_bytes(), name)
+
     def test_a_failure_does_not_stop_the_others(self):
         out = self.here / "b.qins"
         jobs = [{"name": "gone", "model": "/no/such", "output": str(self.here / "a.qins")},
