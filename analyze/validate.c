@@ -206,7 +206,7 @@ static enum qins_status begin(struct qn_validation *v, bool *there, struct qins_
     enum qins_status st = open_models(v, err);
     if (st != QINS_OK)
         return st;
-    v->compares = v->models[CANDIDATE] != NULL;
+    v->compares = o->candidate || o->transport || o->kv_bits;
     v->kv[CANDIDATE] = (struct qn_kv_options){.bits = o->kv_bits, .page_bytes = o->kv_page_bytes};
     v->context = qn_window_size(&v->models[MODEL]->config, o->context, v->monitor);
     st = open_corpus(v, err);

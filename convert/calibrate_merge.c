@@ -298,10 +298,12 @@ enum qins_status qn_calibrate_merge(const char *const *files, size_t n, const ch
                         .monitor = monitor,
                         .files = calloc(n, sizeof *m.files)};
     const struct qn_large_source source = {read_large, &m};
-    enum qins_status st = m.files && m.names ? QINS_OK : qn_fail_memory(err);
-    if (st == QINS_OK) {
+    enum qins_status st;
+    if (m.files && m.names) {
         memcpy(m.names, files, n * sizeof *files);
         st = open_all(&m, out, monitor, err);
+    } else {
+        st = qn_fail_memory(err);
     }
     if (st == QINS_OK)
         st = begin(&m, err);
