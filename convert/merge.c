@@ -248,7 +248,7 @@ static enum qins_status make_report(const struct merge *m, json_t **report, stru
 
 static void finish(struct merge *m)
 {
-    for (size_t i = 0; i < m->n_outputs; i++) {
+    for (size_t i = 0; m->outputs && i < m->n_outputs; i++) {
         qn_archive_writer_destroy(m->outputs[i].writer);
         free(m->outputs[i].path);
     }
@@ -257,6 +257,16 @@ static void finish(struct merge *m)
     qn_attachment_list_finish(&m->attachments);
     qn_part_join_finish(&m->join);
     qn_merge_parts_close(&m->parts);
+}
+
+/* With room for the outputs. */
+static enum qins_status run(struct merge *m, json_t **report, struct qins_error *err)
+{
+    enum qins_status st = replay_parts(m, err);
+    if (st == QINS_OK)
+        st = publish(m, err);
+    m->ended = qn_seconds();
+    return st == QINS_OK && report ? make_report(m, report, err) : st;
 }
 
 enum qins_status qn_merge(const char *const *parts, size_t n_parts, const char *out,
@@ -272,16 +282,8 @@ enum qins_status qn_merge(const char *const *parts, size_t n_parts, const char *
     if (st == QINS_OK) {
         m.outputs = calloc(options->index ? m.parts.n : 1, sizeof *m.outputs);
         m.weight_map = json_object();
-        if (!m.outputs || !m.weight_map)
-            st = qn_fail_memory(err);
-        else
-            st = replay_parts(&m, err);
+        st = m.outputs && m.weight_map ? run(&m, report, err) : qn_fail_memory(err);
     }
-    if (st == QINS_OK)
-        st = publish(&m, err);
-    m.ended = qn_seconds();
-    if (st == QINS_OK && report)
-        st = make_report(&m, report, err);
     finish(&m);
     return st;
 }

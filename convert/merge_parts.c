@@ -33,6 +33,22 @@ static enum qins_status check_part(const struct qn_merge_part *first, const stru
     return QINS_OK;
 }
 
+/* The rooms are of p->n each; SORTED takes the parts for a while. */
+static enum qins_status sort_parts(struct qn_merge_parts *p, const char *const *paths,
+                                   struct qn_merge_part *sorted, struct qn_shard *shards,
+                                   size_t *order, struct qins_error *err)
+{
+    for (size_t i = 0; i < p->n; i++)
+        shards[i] = p->items[i].info.shard;
+    enum qins_status st = qn_shard_order(shards, paths, p->n, order, err);
+    if (st != QINS_OK)
+        return st;
+    for (size_t i = 0; i < p->n; i++)
+        sorted[i] = p->items[order[i]];
+    memcpy(p->items, sorted, p->n * sizeof *sorted);
+    return QINS_OK;
+}
+
 /* Every part once, from the first on. */
 static enum qins_status put_in_order(struct qn_merge_parts *p, const char *const *paths,
                                      struct qins_error *err)
@@ -40,18 +56,9 @@ static enum qins_status put_in_order(struct qn_merge_parts *p, const char *const
     struct qn_merge_part *sorted = calloc(p->n, sizeof *sorted);
     struct qn_shard *shards = calloc(p->n, sizeof *shards);
     size_t *order = calloc(p->n, sizeof *order);
-    enum qins_status st = sorted && shards && order ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < p->n && st == QINS_OK; i++)
-        shards[i] = p->items[i].info.shard;
-    if (st == QINS_OK)
-        st = qn_shard_order(shards, paths, p->n, order, err);
-    if (st == QINS_OK) {
-        struct qn_merge_part *given = p->items;
-        for (size_t i = 0; i < p->n; i++)
-            sorted[i] = given[order[i]];
-        p->items = sorted;
-        sorted = given;
-    }
+    enum qins_status st = sorted && shards && order
+                              ? sort_parts(p, paths, sorted, shards, order, err)
+                              : qn_fail_memory(err);
     free(sorted);
     free(shards);
     free(order);

@@ -16,7 +16,8 @@ static const struct qn_checkpoint_ops *const formats[] = {
 
 const char *qn_checkpoint_format(size_t i)
 {
-    return i < sizeof formats / sizeof *formats ? formats[i]->format : NULL;
+    return i < sizeof formats / sizeof(const struct qn_checkpoint_ops *) ? formats[i]->format
+                                                                         : NULL;
 }
 
 enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
