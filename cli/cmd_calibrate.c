@@ -127,7 +127,7 @@ static enum qins_status merge(const struct cli *c, json_t **report, struct qins_
     if (st == QINS_OK && c->operand[0])
         st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes no model");
     if (st == QINS_OK && c->n_list < 2 && !qn_shard_of_path(c->list[0], NULL, NULL))
-        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes two files or more, or all parts of one");
+        st = qn_fail(err, QINS_ERR_USAGE, "'--merge' takes two or more files, or all parts of one");
     return st == QINS_OK ? qn_calibrate_merge(c->list, c->n_list, c->value[OPT_OUTPUT], &c->monitor,
                                               report, err)
                          : st;
