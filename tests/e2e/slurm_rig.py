@@ -62,6 +62,8 @@ def missing():
         return f"no {', '.join(gone)}: packages slurm-wlm and munge"
     if os.geteuid() != 0:
         return "slurmd starts tasks for users, which takes root"
+    if not any(pathlib.Path("/sys/fs/cgroup").glob("*")):
+        return "slurmd does not start where no cgroups are mounted"
     return ""
 
 

@@ -184,3 +184,13 @@ int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
     }
     return next(main, argc, argv, init, fini, end, stack);
 }
+
+void shim_find(void *function, const char *name)
+{
+    if (*(void **)function)
+        return;
+    const bool busy = shim_busy;
+    shim_busy = true;
+    *(void **)function = dlsym(RTLD_NEXT, name);
+    shim_busy = busy;
+}

@@ -89,4 +89,8 @@ enum shim_target shim_owner(const void *address, uintptr_t *place);
 extern struct shim_plan shim_plan;
 extern _Thread_local bool shim_busy __attribute__((tls_model("initial-exec"))); /* nothing counts */
 
+/* The function NAME that stands behind the wrapper, into the pointer to a function *FUNCTION, once.
+ */
+void shim_find(void *function, const char *name);
+
 #endif

@@ -24,16 +24,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static void find(void *function, const char *name)
-{
-    if (*(void **)function)
-        return;
-    const bool busy = shim_busy;
-    shim_busy = true;
-    *(void **)function = dlsym(RTLD_NEXT, name);
-    shim_busy = busy;
-}
-
 /* Of the file QINS_FAULT_VICTIM, as its owner might while qins reads it. */
 static void change_victim(bool cut)
 {
@@ -116,7 +106,7 @@ static bool act(enum shim_kind kind, const void *caller)
     RESULT NAME PARAMETERS                                                                         \
     {                                                                                              \
         static RESULT(*next) PARAMETERS;                                                           \
-        find(&next, #NAME);                                                                        \
+        shim_find(&next, #NAME);                                                                   \
         if (!act(KIND, CALLER))                                                                    \
             return next ARGUMENTS;                                                                 \
         if (shim_plan.action == ACTION_LATE)                                                       \
@@ -130,7 +120,7 @@ static bool act(enum shim_kind kind, const void *caller)
     ssize_t NAME PARAMETERS                                                                        \
     {                                                                                              \
         static ssize_t(*next) PARAMETERS;                                                          \
-        find(&next, #NAME);                                                                        \
+        shim_find(&next, #NAME);                                                                   \
         if (!act(KIND, CALLER))                                                                    \
             return next ARGUMENTS;                                                                 \
         if (shim_plan.action == ACTION_END)                                                        \
@@ -147,7 +137,7 @@ static bool act(enum shim_kind kind, const void *caller)
     {                                                                                              \
         static int(*next) PARAMETERS;                                                              \
         mode_t mode = 0;                                                                           \
-        find(&next, #NAME);                                                                        \
+        shim_find(&next, #NAME);                                                                   \
         if (flags & O_CREAT) {                                                                     \
             va_list rest;                                                                          \
             va_start(rest, flags);                                                                 \
@@ -210,7 +200,7 @@ int unlink(const char *path)
 {
     static int (*next)(const char *path);
     char hidden[4096];
-    find(&next, "unlink");
+    shim_find(&next, "unlink");
     if (!act(KIND_UNLINK, CALLER))
         return next(path);
     if (shim_plan.action != ACTION_HIDE)
@@ -262,7 +252,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 {
     static int (*next)(clockid_t clock, struct timespec * now);
     static atomic_int swings;
-    find(&next, "clock_gettime");
+    shim_find(&next, "clock_gettime");
     const int done = next(clock, now);
     const enum shim_kind kind = clock == CLOCK_REALTIME ? KIND_REAL_CLOCK : KIND_STEADY_CLOCK;
     if (!shim_due(SHIM_CLOCK, kind, 0))
