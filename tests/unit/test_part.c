@@ -2,6 +2,7 @@
 #include "formats/archive/part.h"
 #include "formats/archive/spool.h"
 #include "tests/unit/archive_testing.h"
+#include "tests/unit/sink_record.h"
 
 /* "big" has three chunks, and is cut behind each. */
 static const struct test_tensor tensors[] = {
@@ -111,37 +112,6 @@ static void make_part(unsigned i, unsigned limit)
     }
     qn_attachment_list_finish(&list);
     free(path);
-}
-
-/* What replaying all parts tells a sink. */
-struct record {
-    struct qn_sink sink;
-    struct qn_buf heard;
-};
-
-static enum qins_status record_begin(struct qn_sink *s, const struct qn_archive_tensor *t,
-                                     struct qins_error *err)
-{
-    struct record *r = (struct record *)(void *)s;
-    return qn_buf_append(&r->heard, t->tensor.name, strlen(t->tensor.name), err);
-}
-
-static enum qins_status record_chunk(struct qn_sink *s, const void *payload, size_t size,
-                                     const struct qn_digest *leaf, struct qins_error *err)
-{
-    struct record *r = (struct record *)(void *)s;
-    enum qins_status st = qn_buf_append(&r->heard, leaf->bytes, sizeof leaf->bytes, err);
-    return st == QINS_OK ? qn_buf_append(&r->heard, payload, size, err) : st;
-}
-
-static enum qins_status record_end(struct qn_sink *s, struct qins_error *err)
-{
-    return qn_buf_append(&((struct record *)(void *)s)->heard, "END", 3, err);
-}
-
-static struct record record_new(void)
-{
-    return (struct record){{record_begin, record_chunk, record_end}, {0}};
 }
 
 static enum qins_status replay_all(struct record *got, struct qn_attachment_list *list,

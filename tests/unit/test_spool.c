@@ -1,5 +1,6 @@
 #include "formats/archive/spool.h"
 #include "tests/unit/archive_testing.h"
+#include "tests/unit/sink_record.h"
 
 static const struct test_tensor tensors[] = {
     {"one", QINS_F32, 2, {5, 7}, {0}},
@@ -10,42 +11,6 @@ static const struct test_tensor tensors[] = {
 enum { N_TENSORS = sizeof tensors / sizeof *tensors };
 
 static const struct qn_digest job = {{1, 2, 3}}, other_job = {{1, 2, 4}};
-
-/* A sink that writes down what it is told. */
-struct record {
-    struct qn_sink sink;
-    struct qn_buf heard;
-};
-
-static enum qins_status record_begin(struct qn_sink *s, const struct qn_archive_tensor *t,
-                                     struct qins_error *err)
-{
-    struct record *r = (struct record *)(void *)s;
-    json_t *j = qn_archive_tensor_to_json(t);
-    char *text = json_dumps(j, JSON_COMPACT);
-    enum qins_status st = qn_buf_append(&r->heard, text, strlen(text), err);
-    free(text);
-    json_decref(j);
-    return st;
-}
-
-static enum qins_status record_chunk(struct qn_sink *s, const void *payload, size_t size,
-                                     const struct qn_digest *leaf, struct qins_error *err)
-{
-    struct record *r = (struct record *)(void *)s;
-    enum qins_status st = qn_buf_append(&r->heard, leaf->bytes, sizeof leaf->bytes, err);
-    return st == QINS_OK ? qn_buf_append(&r->heard, payload, size, err) : st;
-}
-
-static enum qins_status record_end(struct qn_sink *s, struct qins_error *err)
-{
-    return qn_buf_append(&((struct record *)(void *)s)->heard, "END", 3, err);
-}
-
-static struct record record_new(void)
-{
-    return (struct record){{record_begin, record_chunk, record_end}, {0}};
-}
 
 static struct qn_spool *open_spool(const char *path, bool resume, struct qn_spool_state *state)
 {
