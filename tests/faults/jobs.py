@@ -1,5 +1,7 @@
 """Small jobs of every verb, with what each needs. A job's folder holds copies of its inputs; what it
 writes is compared, byte for byte, with what an undisturbed run wrote."""
+import fnmatch
+import os
 import pathlib
 import re
 import shutil
@@ -28,6 +30,12 @@ EVIDENCE = {
 def timeless(data, name):
     data, own = SIZE.sub(b"", TIMES.sub(b"", data)), EVIDENCE.get(pathlib.PurePath(name).name)
     return own.sub(b"", data) if own and "review/" in name else data
+
+
+def chosen(name):
+    """Whether the job NAME is among those of QINS_FAULTS_JOBS: names with commas between, or patterns."""
+    wanted = os.environ.get("QINS_FAULTS_JOBS")
+    return not wanted or any(fnmatch.fnmatchcase(name, w) for w in wanted.split(","))
 
 
 PARTS = ["s.qins-00001-of-00002", "s.qins-00002-of-00002"]

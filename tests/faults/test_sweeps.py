@@ -1,5 +1,6 @@
 """Every allocation and every system call of a small job of each verb fails once; docs/faults.md has
-the rules. QINS_FAULTS=all: of every verb every one, which takes an hour or so."""
+the rules. QINS_FAULTS=all: of every verb every one, which takes an hour or so; QINS_FAULTS_JOBS=NAME,NAME:
+of these jobs only."""
 import collections
 import os
 import pathlib
@@ -35,7 +36,9 @@ class Sweeps(unittest.TestCase):
 
     def test_sweeps(self):
         total, of_all, crashes = collections.Counter(), collections.Counter(), 0
-        for number, job in enumerate(job for job in self.inputs.jobs() if job.swept):
+        for number, job in enumerate(self.inputs.jobs()):
+            if not job.swept or not jobs.chosen(job.name):
+                continue
             with self.subTest(job.name):
                 s = sweep.Sweep(job, self.inputs, self.dir / str(number))
                 try:
@@ -55,7 +58,7 @@ class Sweeps(unittest.TestCase):
         print(f"faults injected: {sum(total.values())} in all, "
               + ", ".join(f"{t} {total[t]}" for t in SOME)
               + f"; of them {crashes} crashes inside libhdf5 that was refused memory")
-        self.assertGreater(sum(total.values()), 1000)
+        self.assertGreater(sum(total.values()), 0 if os.environ.get("QINS_FAULTS_JOBS") else 1000)
 
 
 if __name__ == "__main__":
