@@ -1,7 +1,9 @@
 #include "cli/cli.h"
 
 #include "convert/jobs.h"
+#include "core/file.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A command of a job, run like one that was typed. */
@@ -88,6 +90,25 @@ static enum qins_status print_emitted(const json_t *report)
     return QINS_OK;
 }
 
+/* What is to be said of a job beside its figures. */
+static void note(struct cli_table *t, const json_t *job)
+{
+    const json_t *path, *edited = json_object_get(job, "edited");
+    char text[1024] = "edited, used as it is: ";
+    size_t i;
+    if (cli_string(job, "error")[0])
+        cli_note(t, cli_string(job, "error"));
+    if (json_array_size(edited) == 0)
+        return;
+    json_array_foreach(edited, i, path)
+    {
+        const size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%s%s", i ? ", " : "",
+                 qn_path_base(json_string_value(path)));
+    }
+    cli_note(t, text);
+}
+
 static enum qins_status print_report(const json_t *report, struct qins_error *err)
 {
     static const char *const heads[] = {"job", "status", "seconds", "archive", "bits/weight"};
@@ -110,8 +131,7 @@ static enum qins_status print_report(const json_t *report, struct qins_error *er
             cli_cell(&t, "%.3f", cli_number(job, "bits_per_weight"));
         else
             cli_cell(&t, "-");
-        if (cli_string(job, "error")[0])
-            cli_note(&t, cli_string(job, "error"));
+        note(&t, job);
     }
     enum qins_status st = cli_table_print(&t, err);
     cli_print("%.0f done, %.0f kept, %.0f failed, %.0f not run, %.1f s\n",

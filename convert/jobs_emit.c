@@ -117,17 +117,36 @@ static enum qins_status put_here(struct qn_buf *b, const struct emission *e, str
     return st == QINS_OK ? put_quoted(b, e->here, err) : st;
 }
 
-static enum qins_status put_prepare(struct qn_buf *b, const struct emission *e,
-                                    const struct qn_job *job, struct qins_error *err)
+/* { [ MADE -nt BEFORE ] || qins ...; }: what is newer than what it is made by stands, so that a job
+ * that is submitted again does not begin with another calibration, of which its parts are not. */
+static enum qins_status put_unless_newer(struct qn_buf *b, const struct qn_command *c,
+                                         const char *before, struct qins_error *err)
 {
-    enum qins_status st = put_here(b, e, err);
+    const char *const texts[] = {" && { [ ", c->words[2], " -nt ", before, " ] || ", NULL};
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; texts[i] && st == QINS_OK; i++)
+        st = i % 2 ? put_quoted(b, texts[i], err) : put(b, texts[i], err);
+    if (st == QINS_OK)
+        st = put_command(b, c, " --quiet", err);
+    return st == QINS_OK ? put(b, "; }", err) : st;
+}
+
+/* LIST: the name of the file that this goes into. */
+static enum qins_status put_prepare(struct qn_buf *b, const struct emission *e,
+                                    const struct qn_job *job, const char *list,
+                                    struct qins_error *err)
+{
+    char *path = qn_path_join(e->dir, list, err);
+    const char *before = path;
+    enum qins_status st = path ? put_here(b, e, err) : QINS_ERR_MEMORY;
     for (int step = QN_JOB_CALIBRATE; step <= QN_JOB_PLAN && st == QINS_OK; step++) {
-        if (job->steps[step].n == 0)
+        const struct qn_command *c = &job->steps[step];
+        if (c->n == 0)
             continue;
-        st = put(b, " && ", err);
-        if (st == QINS_OK)
-            st = put_command(b, &job->steps[step], " --quiet", err);
+        st = put_unless_newer(b, c, before, err);
+        before = c->words[2];
     }
+    free(path);
     return st;
 }
 
@@ -160,14 +179,14 @@ static size_t lines_of(const struct qn_job *job, enum list list)
     }
 }
 
-/* Line I, from 0 on, of a job in LIST. */
+/* Line I, from 0 on, of a job in LIST, whose file is called NAME. */
 static enum qins_status put_line(struct qn_buf *b, const struct emission *e,
-                                 const struct qn_job *job, enum list list, size_t i,
-                                 struct qins_error *err)
+                                 const struct qn_job *job, enum list list, const char *name,
+                                 size_t i, struct qins_error *err)
 {
     char more[48] = " --resume --quiet";
     if (list == L_PREPARE)
-        return put_prepare(b, e, job, err);
+        return put_prepare(b, e, job, name, err);
     enum qins_status st = put_here(b, e, err);
     if (st == QINS_OK && list == L_MERGE)
         return put_merge(b, job, err);
@@ -201,6 +220,7 @@ static enum qins_status emit_list(struct emission *e, enum list list, bool table
     struct qn_buf b = {0};
     char name[32], number[24];
     enum qins_status st = QINS_OK;
+    snprintf(name, sizeof name, "%s.%s", list_names[list], table ? "tsv" : "txt");
     for (size_t k = 0; k < e->jobs->n && st == QINS_OK; k++) {
         const struct qn_job *job = &e->jobs->items[k];
         const size_t n = lines_of(job, list);
@@ -208,13 +228,12 @@ static enum qins_status emit_list(struct emission *e, enum list list, bool table
         for (size_t i = 0; i < n && st == QINS_OK; i++) {
             st = put(&b, table ? number : "", err);
             if (st == QINS_OK)
-                st = put_line(&b, e, job, list, i, err);
+                st = put_line(&b, e, job, list, name, i, err);
             if (st == QINS_OK)
                 st = put(&b, "\n", err);
         }
         e->tasks += n;
     }
-    snprintf(name, sizeof name, "%s.%s", list_names[list], table ? "tsv" : "txt");
     if (st == QINS_OK)
         st = save(e, name, b.data ? (const void *)b.data : "", b.size, err);
     qn_buf_finish(&b);
@@ -239,7 +258,7 @@ static enum qins_status emit_prepare(struct emission *e, size_t k, char *name, s
     enum qins_status st =
         put(&b, "#!/bin/bash\n#SBATCH --job-name=qins-prepare\n#SBATCH --requeue\n", err);
     if (st == QINS_OK)
-        st = put_prepare(&b, e, &e->jobs->items[k], err);
+        st = put_prepare(&b, e, &e->jobs->items[k], name, err);
     if (st == QINS_OK)
         st = put(&b, "\n", err);
     if (st == QINS_OK)

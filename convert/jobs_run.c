@@ -4,13 +4,15 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/folder.h"
 #include "formats/archive/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* OUTPUT.job.json: {"schema", "qins_version", "job", "steps": those that are done, "archive_hash"}
- */
+/* OUTPUT.job.json: {"schema", "qins_version", "job", "steps": those that are done, "made": hashes
+ * of what they made, "used": of what later steps were done with}. These differ where a file was
+ * edited in between. */
 #define RECORD_SCHEMA "qins/job/1"
 enum { MAX_RECORD = 1 << 16 }; /* bytes */
 
@@ -22,8 +24,9 @@ struct work {
     char digest[33]; /* of all that decides what comes out */
     char *record_path;
     json_t *record;
-    json_t *entry; /* of the report */
-    bool ran;      /* any step */
+    json_t *entry;             /* of the report */
+    bool ran;                  /* any step */
+    bool edited[QN_JOB_STEPS]; /* what it made is there, and has been edited since */
 };
 
 static void add_text(struct qn_hasher *h, const char *text)
@@ -65,38 +68,21 @@ static enum qins_status set_digest(struct work *w, struct qins_error *err)
     return st;
 }
 
-/* What OUTPUT's user block says is its hash; false where there is no archive. */
-static bool archive_hash(const char *output, char hex[33])
+/* What OUTPUT's user block says is its hash; "" where no archive can be opened, which is as good as
+ * none. */
+static void archive_hash(const char *output, char hex[33])
 {
     struct qn_archive *a = NULL;
-    const bool opened = qn_exists(output) && qn_archive_open(&a, output, NULL) == QINS_OK;
-    if (opened)
+    hex[0] = '\0';
+    if (qn_exists(output) && qn_archive_open(&a, output, NULL) == QINS_OK)
         qn_digest_hex(&a->body_hash, hex);
     qn_archive_destroy(a);
-    return opened;
 }
 
 static bool says(const json_t *object, const char *key, const char *text)
 {
     const char *found = json_string_value(json_object_get(object, key));
     return found && strcmp(found, text) == 0;
-}
-
-/* The record of an earlier run of the same job, or a new one. */
-static enum qins_status open_record(struct work *w, struct qins_error *err)
-{
-    w->record_path = qn_format(err, "%s.job.json", w->job->output);
-    if (!w->record_path)
-        return QINS_ERR_MEMORY;
-    w->record = qn_exists(w->record_path) ? qn_json_load(w->record_path, MAX_RECORD, NULL) : NULL;
-    if (says(w->record, "schema", RECORD_SCHEMA) && says(w->record, "job", w->digest) &&
-        json_is_array(json_object_get(w->record, "steps")))
-        return QINS_OK;
-    json_decref(w->record);
-    w->record = qn_report_begin(RECORD_SCHEMA);
-    qn_json_put(&w->record, "job", json_string(w->digest));
-    qn_json_put(&w->record, "steps", json_array());
-    return w->record ? QINS_OK : qn_fail_memory(err);
 }
 
 static bool is_done(const struct work *w, enum qn_job_step step)
@@ -112,28 +98,178 @@ static bool is_done(const struct work *w, enum qn_job_step step)
     return false;
 }
 
-/* Whether what STEP made is still what was made. */
-static bool stands(const struct work *w, enum qn_job_step step)
+/* The step whose file STEP looks at. */
+static const char *maker(enum qn_job_step step)
 {
-    const struct qn_command *c = &w->job->steps[step];
-    char hex[33];
-    if (!is_done(w, step))
-        return false;
-    if (step == QN_JOB_CALIBRATE || step == QN_JOB_PLAN)
-        return qn_exists(c->words[2]);
-    return archive_hash(w->job->output, hex) && says(w->record, "archive_hash", hex);
+    return qn_job_step_name(step == QN_JOB_VERIFY ? QN_JOB_CONVERT : step);
+}
+
+/* Whether HEX is what the record says that STEP made, or was "used" of it. */
+static bool recorded(const json_t *record, const char *which, enum qn_job_step step,
+                     const char *hex)
+{
+    return says(json_object_get(record, which), maker(step), hex);
+}
+
+static enum qins_status note_hash(struct work *w, const char *which, enum qn_job_step step,
+                                  const char *hex, struct qins_error *err)
+{
+    json_t *hashes = json_object_get(w->record, which);
+    return json_object_set_new(hashes, maker(step), json_string(hex)) == 0 ? QINS_OK
+                                                                           : qn_fail_memory(err);
+}
+
+/* A file that is there to be edited between steps. */
+static bool is_intermediate(enum qn_job_step step)
+{
+    return step == QN_JOB_CALIBRATE || step == QN_JOB_PLAN;
+}
+
+/* The hash of the file that STEP makes or looks at, "" where there is none. A calibration or a plan
+ * that cannot be read is a failure, not absent: it may have been edited. */
+static enum qins_status file_hash(const struct qn_job *job, enum qn_job_step step, char hex[33],
+                                  struct qins_error *err)
+{
+    struct qn_digest d;
+    const char *path = job->steps[step].words[2];
+    bool there = false;
+    hex[0] = '\0';
+    if (!is_intermediate(step)) {
+        archive_hash(job->output, hex);
+        return QINS_OK;
+    }
+    enum qins_status st = qn_find_regular(path, &there, err);
+    if (st != QINS_OK || !there)
+        return st;
+    st = qn_hash_file(path, &d, err);
+    if (st == QINS_OK)
+        qn_digest_hex(&d, hex);
+    return st;
+}
+
+/* *EDITED: the plan that RECORD tells of is there, and another than was made. */
+static enum qins_status is_plan_edited(const json_t *record, const struct qn_job *job, bool *edited,
+                                       struct qins_error *err)
+{
+    char hex[33] = "";
+    enum qins_status st = QINS_OK;
+    if (job->steps[QN_JOB_PLAN].n > 0 &&
+        json_object_get(json_object_get(record, "made"), maker(QN_JOB_PLAN)))
+        st = file_hash(job, QN_JOB_PLAN, hex, err);
+    *edited = hex[0] && !recorded(record, "made", QN_JOB_PLAN, hex);
+    return st;
+}
+
+static void forget(struct work *w, enum qn_job_step step)
+{
+    json_t *steps = json_object_get(w->record, "steps");
+    for (size_t i = json_array_size(steps); i-- > 0;) {
+        const char *text = json_string_value(json_array_get(steps, i));
+        if (text && strcmp(text, qn_job_step_name(step)) == 0)
+            json_array_remove(steps, i);
+    }
+}
+
+/* Steps behind STEP, whose file is HEX now, are to be done again, but a plan that was edited is
+ * kept. */
+static enum qins_status use(struct work *w, enum qn_job_step step, const char *hex,
+                            struct qins_error *err)
+{
+    bool edited;
+    if (recorded(w->record, "used", step, hex))
+        return QINS_OK;
+    enum qins_status st = is_plan_edited(w->record, w->job, &edited, err);
+    if (st != QINS_OK)
+        return st;
+    for (int later = step + 1; later < QN_JOB_STEPS; later++)
+        if (later != QN_JOB_PLAN || !edited)
+            forget(w, (enum qn_job_step)later);
+    return note_hash(w, "used", step, hex, err);
+}
+
+/* *STANDS: what STEP made is there, and an archive is the one that was made. Calibration and plan
+ * may have been edited since: then they are used as they are, and what follows is done again. */
+static enum qins_status look(struct work *w, enum qn_job_step step, bool *stands,
+                             struct qins_error *err)
+{
+    char hex[33] = "";
+    enum qins_status st = is_done(w, step) ? file_hash(w->job, step, hex, err) : QINS_OK;
+    const bool made = recorded(w->record, "made", step, hex);
+    *stands = hex[0] && (made || is_intermediate(step));
+    w->edited[step] = *stands && !made;
+    return st == QINS_OK && *stands ? use(w, step, hex, err) : st;
 }
 
 static enum qins_status note_done(struct work *w, enum qn_job_step step, struct qins_error *err)
 {
     char hex[33];
     json_t *steps = json_object_get(w->record, "steps");
-    if (!is_done(w, step) && json_array_append_new(steps, json_string(qn_job_step_name(step))) != 0)
-        return qn_fail_memory(err);
-    if (step == QN_JOB_CONVERT && archive_hash(w->job->output, hex) &&
-        json_object_set_new(w->record, "archive_hash", json_string(hex)) != 0)
-        return qn_fail_memory(err);
-    return qn_json_save(w->record_path, w->record, err);
+    enum qins_status st = file_hash(w->job, step, hex, err);
+    if (st == QINS_OK && step != QN_JOB_VERIFY)
+        st = use(w, step, hex, err);
+    if (st == QINS_OK && step != QN_JOB_VERIFY)
+        st = note_hash(w, "made", step, hex, err);
+    if (st == QINS_OK && !is_done(w, step) &&
+        json_array_append_new(steps, json_string(qn_job_step_name(step))) != 0)
+        st = qn_fail_memory(err);
+    return st == QINS_OK ? qn_json_save(w->record_path, w->record, err) : st;
+}
+
+/* A plan that was edited is not made anew for another job: that would lose what was edited. */
+static enum qins_status check_edited(const json_t *record, const struct qn_job *job,
+                                     struct qins_error *err)
+{
+    bool edited;
+    enum qins_status st = is_plan_edited(record, job, &edited, err);
+    if (st != QINS_OK || !edited)
+        return st;
+    return qn_error_in_file(
+        err,
+        qn_fail(err, QINS_ERR_USAGE,
+                "was edited, and the job has changed since: name it as the job's \"plan\" under "
+                "another name, or remove it"),
+        job->steps[QN_JOB_PLAN].words[2]);
+}
+
+/* One that is no JSON is none. */
+static enum qins_status load_record(struct work *w, struct qins_error *err)
+{
+    struct qins_error bad = {.offset = QN_NO_OFFSET};
+    bool there = false;
+    enum qins_status st = qn_find_regular(w->record_path, &there, err);
+    if (st != QINS_OK || !there)
+        return st;
+    w->record = qn_json_load(w->record_path, MAX_RECORD, &bad);
+    if (w->record || bad.status == QINS_ERR_FORMAT)
+        return QINS_OK;
+    if (err)
+        *err = bad;
+    return bad.status;
+}
+
+/* The record of an earlier run of the same job, or a new one. */
+static enum qins_status open_record(struct work *w, struct qins_error *err)
+{
+    w->record_path = qn_format(err, "%s.job.json", w->job->output);
+    if (!w->record_path)
+        return QINS_ERR_MEMORY;
+    enum qins_status st = load_record(w, err);
+    if (st != QINS_OK)
+        return st;
+    const bool known = says(w->record, "schema", RECORD_SCHEMA) &&
+                       json_is_array(json_object_get(w->record, "steps")) &&
+                       json_is_object(json_object_get(w->record, "made")) &&
+                       json_is_object(json_object_get(w->record, "used"));
+    if (known && says(w->record, "job", w->digest))
+        return QINS_OK;
+    st = known ? check_edited(w->record, w->job, err) : QINS_OK;
+    json_decref(w->record);
+    w->record = qn_report_begin(RECORD_SCHEMA);
+    qn_json_put(&w->record, "job", json_string(w->digest));
+    qn_json_put(&w->record, "steps", json_array());
+    qn_json_put(&w->record, "made", json_object());
+    qn_json_put(&w->record, "used", json_object());
+    return st != QINS_OK || w->record ? st : qn_fail_memory(err);
 }
 
 /* Figures of the archive, of a report of `convert` or `verify`. */
@@ -151,8 +287,11 @@ static enum qins_status run_step(struct work *w, enum qn_job_step step, struct q
 {
     const struct qn_command *c = &w->job->steps[step];
     json_t *report = NULL;
+    bool stands = c->n == 0;
     enum qins_status st = qn_check_stop(w->monitor, err);
-    if (st != QINS_OK || c->n == 0 || stands(w, step))
+    if (st == QINS_OK && !stands)
+        st = look(w, step, &stands, err);
+    if (st != QINS_OK || stands)
         return st;
     w->ran = true;
     st = w->runner->run(w->runner->ctx, c, &report, err);
@@ -162,6 +301,18 @@ static enum qins_status run_step(struct work *w, enum qn_job_step step, struct q
     return st == QINS_OK ? note_done(w, step, err) : st;
 }
 
+/* Names in the entry what was edited and used as it is. */
+static void tell_edited(struct work *w)
+{
+    json_t *paths = json_array();
+    for (int step = 0; step < QN_JOB_STEPS; step++)
+        if (w->edited[step])
+            qn_json_append(&paths, qn_json_text(w->job->steps[step].words[2]));
+    if (!paths || json_array_size(paths) > 0)
+        qn_json_put(&w->entry, "edited", json_incref(paths));
+    json_decref(paths);
+}
+
 static enum qins_status run_steps(struct work *w, struct qins_error *err)
 {
     enum qins_status st = set_digest(w, err);
@@ -169,6 +320,7 @@ static enum qins_status run_steps(struct work *w, struct qins_error *err)
         st = open_record(w, err);
     for (int step = 0; step < QN_JOB_STEPS && st == QINS_OK; step++)
         st = run_step(w, (enum qn_job_step)step, err);
+    tell_edited(w);
     return st;
 }
 

@@ -71,6 +71,56 @@ class Batch(support.Folder):
         self.assertEqual([j["status"] for j in self.batch(path)["jobs"]], ["done", "kept"])
         self.assertNotEqual(out.read_bytes(), self.whole.read_bytes())
 
+    def small_model(self):
+        """One layer of the example: plans for all of it take too long."""
+        model = self.here / "model"
+        shutil.copytree(MODEL, model)
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+        tensors = support.read_safetensors(MODEL / "model.safetensors")
+        support.write_safetensors(model / "model.safetensors", {
+            name: ("F32", values.shape, [values.tobytes()]) for name, values in tensors.items()
+            if "layers" not in name or ".layers.0." in name})
+        return model
+
+    def test_what_was_edited_is_used_as_it_is(self):
+        model, out, wanted = self.small_model(), self.here / "a.qins", self.here / "wanted.qins"
+        calibration, plan = (out.with_name(f"a.qins.{end}") for end in ("calibration.h5", "plan.json"))
+        job = {"model": str(model), "output": str(out), "calibrate": {"text": str(self.text), "context": 64},
+               "plan": {"target_bits": 5.5}}
+
+        def run(path, status, edited, made_of):
+            report = self.batch(path)["jobs"][0]
+            self.assertEqual((report["status"], report.get("edited", [])), (status, [str(e) for e in edited]))
+            run_qins("convert", model, "--plan", made_of, "-o", wanted, check=0)
+            self.assertEqual(out.read_bytes(), wanted.read_bytes())
+
+        path = self.manifest([job])
+        run(path, "done", [], plan)
+        # Another calibration: another plan is made of it.
+        first = plan.read_bytes()
+        run_qins("calibrate", model, "--text", self.text, "--context", 128, "-o", calibration, check=0)
+        run(path, "done", [calibration], plan)
+        self.assertNotEqual(plan.read_bytes(), first)
+        run(path, "kept", [calibration], plan)
+        # A plan of other hands, which a third calibration does not replace.
+        mine = self.here / "mine.json"
+        run_qins("plan", model, "--target-bits", 4.5, "-o", mine, check=0)
+        shutil.copy(mine, plan)
+        run(path, "done", [calibration, plan], mine)
+        run_qins("calibrate", model, "--text", self.text, "--context", 32, "-o", calibration, check=0)
+        run(path, "done", [calibration, plan], mine)
+        run(path, "kept", [calibration, plan], mine)
+        self.assertIn(f"edited, used as it is: {calibration.name}, {plan.name}\n",
+                      run_qins("batch", path, check=0).stdout)
+        # Nor does another job.
+        path = self.manifest([{**job, "plan": {"target_bits": 6}}])
+        report = self.batch(path, check=1)["jobs"][0]
+        self.assertIn("a.qins.plan.json: was edited, and the job has changed since: name it", report["error"])
+        self.assertEqual(plan.read_bytes(), mine.read_bytes())
+        plan.unlink()
+        run(path, "done", [], plan)
+
     def test_defaults_yield_to_what_a_job_says(self):
         plan = self.here / "plan.json"
         run_qins("plan", MODEL, "--target-bits", 5.5, "-o", plan, check=0)
@@ -165,15 +215,27 @@ class Batch(support.Folder):
         env = {**os.environ, "QINS": str(PROGRAM)}
         subprocess.run(["bash", folder / "run.sh"], check=True, env=env, timeout=240, capture_output=True)
         self.assertEqual(out.read_bytes(), self.whole.read_bytes())
-        self.assertTrue((self.here / "planned.qins").exists())
+        # A plan that stands is not made again, nor is one of other hands.
+        plan = self.here / "planned.qins.plan.json"
+        planned, time = (self.here / "planned.qins").read_bytes(), plan.stat().st_mtime_ns
+        run_qins("plan", self.here / "small.safetensors", "--target-bits", 4.5, "-o", plan, check=0)
+        mine = plan.read_bytes()
         # Line by line, where there is no such program.
         out.unlink()
         bare = self.here / "bin"
         bare.mkdir()
         for name in ("bash", "dirname", "readlink", "grep"):
             (bare / name).symlink_to(shutil.which(name))
-        subprocess.run(["bash", folder / "run.sh"], check=True, env={**env, "PATH": str(bare)}, timeout=240)
+        bare_env = {**env, "PATH": str(bare)}
+        subprocess.run(["bash", folder / "run.sh"], check=True, env=bare_env, timeout=240)
         self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        self.assertEqual(plan.read_bytes(), mine)
+        self.assertNotEqual((self.here / "planned.qins").read_bytes(), planned)
+        # Where it is older than the list, it is of another manifest.
+        os.utime(plan, ns=(time, (folder / "prepare.txt").stat().st_mtime_ns))
+        subprocess.run(["bash", folder / "run.sh"], check=True, env=bare_env, timeout=240)
+        self.assertNotEqual(plan.read_bytes(), mine)
+        self.assertEqual((self.here / "planned.qins").read_bytes(), planned)
 
     @unittest.skipUnless(shutil.which("snakemake"), "no snakemake")
     def test_a_snakefile(self):
