@@ -147,7 +147,7 @@ static json_t *describe_archive(const struct qn_report_builder *b)
 }
 
 /* Bits a weight that each tensor really takes in the archive: its payloads. */
-static void put_archived(const struct qn_report_builder *b)
+static enum qins_status put_archived(const struct qn_report_builder *b, struct qins_error *err)
 {
     const struct qn_archive *a = b->archive;
     for (size_t i = 0; a && i < qn_manifest_own_tensors(&a->manifest); i++) {
@@ -159,9 +159,11 @@ static void put_archived(const struct qn_report_builder *b)
         if (index == SIZE_MAX)
             continue;
         /* weights stand in the report in the order of the source */
-        json_object_set_new(json_array_get(b->tensors, index), "archived_bits",
-                            qn_json_real(8.0 * bytes / (double)t->tensor.n_elements));
+        if (json_object_set_new(json_array_get(b->tensors, index), "archived_bits",
+                                qn_json_real(8.0 * bytes / (double)t->tensor.n_elements)) != 0)
+            return qn_fail_memory(err);
     }
+    return QINS_OK;
 }
 
 /* The whole archive as the plan itself predicts it, else its tensors' payloads. */
@@ -181,7 +183,8 @@ static enum qins_status assemble(struct qn_report_builder *b, const char *path, 
     enum qins_status st = qn_report_access(b, &access, err);
     if (st == QINS_OK)
         st = qn_report_transport(b, &transport, err);
-    put_archived(b);
+    if (st == QINS_OK)
+        st = put_archived(b, err);
     json_t *j = qn_report_begin(QN_ENTROPY_SCHEMA);
     qn_json_put(&j, "model", describe_model(b, path, layers));
     qn_json_put(&j, "calibration", describe_file(b->options->calibration, b->calibration.c.tokens));

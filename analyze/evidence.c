@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
     MAX_DEPTH = 8,         /* of folders */
@@ -166,6 +165,29 @@ static enum qins_status list(const char *dir, struct names *l, struct qins_error
     return st;
 }
 
+static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
+                                    struct qins_error *err);
+
+/* PATH in a folder at DEPTH; links to folders could lead in a circle. */
+static enum qins_status take_entry(struct walk *w, const char *path, int depth,
+                                   struct qins_error *err)
+{
+    enum qn_entry what;
+    enum qins_status st = qn_find(path, false, &what, err);
+    const bool linked = what == QN_ENTRY_LINK, named = qn_has_suffix(path, suffix);
+    if (st == QINS_OK && linked && named)
+        st = qn_find(path, true, &what, err);
+    if (st != QINS_OK)
+        return st;
+    if (what == QN_ENTRY_FOLDER)
+        return linked ? QINS_OK : take_folder(w, path, depth + 1, err);
+    if (!named)
+        return QINS_OK;
+    if (what == QN_ENTRY_REGULAR)
+        return take_file(w, path, err);
+    return add_note(w->e, qn_format(err, "%s is no file that can be read: passed over", path), err);
+}
+
 /* The folder itself may be a link: somebody named it. */
 static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
                                     struct qins_error *err)
@@ -176,17 +198,8 @@ static enum qins_status take_folder(struct walk *w, const char *dir, int depth,
                           "evidence: folders nest deeper than %d", MAX_DEPTH);
     enum qins_status st = list(dir, &l, err);
     for (size_t i = 0; i < l.n && st == QINS_OK; i++) {
-        struct stat s;
         char *path = qn_path_join(dir, l.of[i], err);
-        if (!path)
-            st = QINS_ERR_MEMORY;
-        else if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode))
-            st = take_folder(w, path, depth + 1, err);
-        else if (qn_has_suffix(l.of[i], suffix) && qn_is_regular(path))
-            st = take_file(w, path, err);
-        else if (qn_has_suffix(l.of[i], suffix) && !qn_is_directory(path))
-            st = add_note(w->e, qn_format(err, "%s is no file that can be read: passed over", path),
-                          err);
+        st = path ? take_entry(w, path, depth, err) : QINS_ERR_MEMORY;
         free(path);
     }
     names_finish(&l);
@@ -199,9 +212,13 @@ enum qins_status qn_evidence_load(struct qn_evidence *e, const char *const *path
     struct walk w = {.e = e, .monitor = monitor};
     *e = (struct qn_evidence){.notes = json_array()};
     enum qins_status st = e->notes ? QINS_OK : qn_fail_memory(err);
-    for (size_t i = 0; i < n && st == QINS_OK; i++)
-        st = qn_is_directory(paths[i]) ? take_folder(&w, paths[i], 0, err)
-                                       : take_file(&w, paths[i], err);
+    for (size_t i = 0; i < n && st == QINS_OK; i++) {
+        enum qn_entry what;
+        st = qn_find(paths[i], true, &what, err);
+        if (st == QINS_OK)
+            st = what == QN_ENTRY_FOLDER ? take_folder(&w, paths[i], 0, err)
+                                         : take_file(&w, paths[i], err);
+    }
     return st;
 }
 

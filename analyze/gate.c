@@ -52,9 +52,9 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
                                 const struct qn_monitor *monitor, json_t **review,
                                 struct qins_error *err)
 {
-    uint64_t budget = QN_EXPR_BUDGET;
+    struct qn_steps steps = {.left = QN_EXPR_STEPS};
     struct qn_gate_job job = {.monitor = monitor,
-                              .budget = &budget,
+                              .steps = &steps,
                               .conflicts = json_array(),
                               .contradictions = json_array()};
     *review = NULL;
@@ -66,7 +66,7 @@ enum qins_status qn_gate_review(const struct qn_gate_options *options,
         st = qn_gates_judge(&job, err);
     if (st == QINS_OK) {
         *review = qn_gate_report(&job, err);
-        st = qn_gates_check_budget(&job, err);
+        st = qn_gates_check_steps(&job, err);
     }
     if (st == QINS_OK) {
         st = *review ? qn_gate_add_history(*review, options->previous, options->output, err)

@@ -1,5 +1,6 @@
 /* Commands that make evidence anew, as it was made, of what it was made of. */
 #include "analyze/gate_internal.h"
+#include "core/text_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,11 +31,11 @@ static char *keys_of(const json_t *object, struct qins_error *err)
 
 /* What stands at PATH of REPORT, to stand behind an option; "" where nothing is that a shell takes
  * as it is. */
-static char *argument(const json_t *report, const char *text, uint64_t *budget,
+static char *argument(const json_t *report, const char *text, struct qn_steps *steps,
                       struct qins_error *err)
 {
     struct qn_path path;
-    struct qn_path_found found = {.budget = budget};
+    struct qn_path_found found = {.steps = steps};
     char *out = NULL;
     const bool there = qn_path_parse(text, &path, NULL) == QINS_OK &&
                        qn_path_find(&path, report, &found) && found.n == 1;
@@ -47,6 +48,8 @@ static char *argument(const json_t *report, const char *text, uint64_t *budget,
         out = qn_format(err, "%.15g", json_number_value(v));
     else
         out = qn_strdup("", err);
+    if (!out)
+        qn_steps_end_for_memory(steps);
     if (out && (out[strspn(out, safe)] || *out == '-'))
         *out = '\0';
     qn_path_found_finish(&found);
@@ -76,7 +79,7 @@ static char *common_argument(const struct qn_gate_job *job, const char *schema, 
     for (size_t i = 0; i < job->evidence.n; i++) {
         const struct qn_evidence_file *f = &job->evidence.files[i];
         char *value =
-            strcmp(f->schema, schema) == 0 ? argument(f->report, path, job->budget, err) : NULL;
+            strcmp(f->schema, schema) == 0 ? argument(f->report, path, job->steps, err) : NULL;
         const bool other = value && *value && common && strcmp(value, common) != 0;
         if (other)
             *common = '\0';
@@ -105,7 +108,7 @@ static char *options_text(const struct qn_gate_job *job, const char *command, co
         char *value = !out || strstr(command, option) ? NULL
                       : file == QN_NO_FILE
                           ? common_argument(job, schema, at, err)
-                          : argument(job->evidence.files[file].report, at, job->budget, err);
+                          : argument(job->evidence.files[file].report, at, job->steps, err);
         if (value && *value) {
             char *longer = qn_format(err, "%s %s %s", out, option, value);
             free(out);
@@ -191,19 +194,10 @@ static void put_command(FILE *to, const struct qn_gate_job *job, int file, const
 
 char *qn_gate_name_words(const struct qn_gate_job *job, const char *text, struct qins_error *err)
 {
-    char *out = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&out, &size);
-    if (to) {
-        put_command(to, job, QN_NO_FILE, text, strlen(text));
-        if (fclose(to) != 0) {
-            free(out);
-            out = NULL;
-        }
-    }
-    if (!out)
-        qn_fail_memory(err);
-    return out;
+    struct qn_text_writer w;
+    if (qn_text_writer_init(&w, err) == QINS_OK)
+        put_command(w.to, job, QN_NO_FILE, text, strlen(text));
+    return qn_text_writer_finish(&w, NULL, err);
 }
 
 char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, int file,
@@ -214,8 +208,7 @@ char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, in
     const char *schema = text_of(selector, "schema");
     /* what was not judged may still say what it is of */
     const int own = job->selected[qn_gate_selector(job, name)].file;
-    char *out = NULL;
-    size_t size = 0;
+    struct qn_text_writer w;
     if (!command)
         return qn_strdup("", err);
     /* what was not enough, or not there, is to be made otherwise, but like the others */
@@ -223,20 +216,15 @@ char *qn_gate_command(const struct qn_gate_job *job, const json_t *criterion, in
         job, command,
         json_object_get(file == QN_NO_FILE ? identity_of(job, schema) : selector, "options"), own,
         schema, err);
-    FILE *to = options ? open_memstream(&out, &size) : NULL;
-    if (to) {
+    if (!options)
+        return NULL;
+    if (qn_text_writer_init(&w, err) == QINS_OK) {
         const char *into = strstr(command, " > ");
         const size_t n = into ? (size_t)(into - command) : strlen(command);
-        put_command(to, job, own, command, n);
-        fputs(options, to);
-        put_command(to, job, own, command + n, strlen(command + n));
-        if (fclose(to) != 0) {
-            free(out);
-            out = NULL;
-        }
+        put_command(w.to, job, own, command, n);
+        fputs(options, w.to);
+        put_command(w.to, job, own, command + n, strlen(command + n));
     }
-    if (!out)
-        qn_fail_memory(err);
     free(options);
-    return out;
+    return qn_text_writer_finish(&w, NULL, err);
 }

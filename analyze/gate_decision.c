@@ -128,14 +128,14 @@ static size_t criterion_of(const struct qn_gate_result *g, const char *id, size_
 }
 
 static bool rule_holds(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                       const json_t *rule)
+                       const json_t *rule, bool unblocked)
 {
     const char *id = text_of(rule, "gate"), *criterion = text_of(rule, "criterion"),
                *status = text_of(rule, "status"), *alone = text_of(rule, "alone");
     const struct qn_gate_result *g = id ? gate_of(job, id, strlen(id)) : gate;
     if (!criterion)
         return strcmp(status ? status : alone,
-                      qn_gate_status_names[status ? g->status : g->alone]) == 0;
+                      qn_gate_status_names[status && !unblocked ? g->status : g->alone]) == 0;
     const struct qn_verdict *v = &g->verdicts[criterion_of(g, criterion, strlen(criterion))];
     char why[QN_REASON_BYTES];
     if (status)
@@ -145,10 +145,10 @@ static bool rule_holds(const struct qn_gate_job *job, const struct qn_gate_resul
 }
 
 bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                        const json_t *rules)
+                        const json_t *rules, bool unblocked)
 {
     for (size_t i = 0; i < json_array_size(rules); i++)
-        if (!rule_holds(job, gate, json_array_get(rules, i)))
+        if (!rule_holds(job, gate, json_array_get(rules, i), unblocked))
             return false;
     return true;
 }
@@ -328,7 +328,7 @@ static const json_t *decision_of(const struct qn_gate_job *job, const struct qn_
     const json_t *list = json_object_get(gate ? gate->spec : job->spec, "decisions");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *d = json_array_get(list, i);
-        if (qn_gate_rules_hold(job, gate, json_object_get(d, "when")))
+        if (qn_gate_rules_hold(job, gate, json_object_get(d, "when"), false))
             return d;
     }
     return NULL;

@@ -13,14 +13,14 @@ static bool none(struct qn_expr_scope *s, const char *what)
     return false;
 }
 
-/* One step of the budget. */
+/* One step. */
 static bool spend(struct qn_expr_scope *s)
 {
     if (qn_check_stop(s->monitor, NULL) != QINS_OK)
-        *s->budget = 0;
-    if (*s->budget == 0)
+        s->steps->left = 0;
+    if (s->steps->left == 0)
         return none(s, "more steps than a review may take");
-    --*s->budget;
+    s->steps->left--;
     return true;
 }
 
@@ -28,12 +28,11 @@ static bool spend(struct qn_expr_scope *s)
 static bool find(const char *text, struct qn_expr_scope *s, struct qn_path *path,
                  struct qn_path_found *f)
 {
-    *f = (struct qn_path_found){.budget = s->budget};
+    *f = (struct qn_path_found){.steps = s->steps};
     if (qn_path_parse(text, path, NULL) != QINS_OK) /* was checked before */
         return none(s, "a path that is none");
     if (qn_path_find(path, path->root ? s->report : s->element, f))
         return true;
-    s->memory = s->memory || f->memory;
     return none(s, f->why);
 }
 
@@ -165,7 +164,6 @@ static bool for_each(const json_t *expr, const char *text, struct qn_expr_scope 
         inner.element = found.values[i];
         const enum qn_truth holds = where ? qn_condition_eval(where, &inner) : QN_TRUE;
         ok = holds == QN_FALSE || (holds == QN_TRUE && visit(ctx, &inner));
-        s->memory = s->memory || inner.memory;
     }
     qn_path_found_finish(&found);
     return ok;
@@ -386,7 +384,7 @@ static enum qn_truth is_there(const json_t *expr, struct qn_expr_scope *s)
 static enum qn_truth presence(const json_t *condition, bool wanted, struct qn_expr_scope *s)
 {
     const enum qn_truth there = is_there(json_object_get(condition, "value"), s);
-    if (*s->budget == 0 || s->memory)
+    if (s->steps->left == 0)
         return QN_UNKNOWN;
     return (there == QN_TRUE) == wanted ? QN_TRUE : QN_FALSE;
 }

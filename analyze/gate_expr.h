@@ -26,7 +26,7 @@ enum {
 
 /* Steps of a whole review (expressions, conditions, values looked at): those of the shipped gates
  * on a model of some thousand tensors are about a million. */
-#define QN_EXPR_BUDGET ((uint64_t)50000000)
+#define QN_EXPR_STEPS ((uint64_t)50000000)
 
 enum qn_figure_kind { QN_FIGURE_NUMBER, QN_FIGURE_BOOL, QN_FIGURE_TEXT };
 
@@ -39,10 +39,9 @@ struct qn_figure {
 /* What expressions are evaluated on. */
 struct qn_expr_scope {
     const json_t *report, *element; /* the same outside of "over" */
-    uint64_t *budget;               /* of steps; 0 once the monitor stopped it, too */
+    struct qn_steps *steps;         /* none left once the monitor stopped it, too */
     const struct qn_monitor *monitor;
     char *why; /* [QN_REASON_BYTES]: why there is no figure */
-    bool memory;
 };
 
 enum qn_truth { QN_FALSE, QN_TRUE, QN_UNKNOWN };

@@ -98,7 +98,7 @@ enum qins_status qn_gates_find_contradictions(struct qn_gate_job *job, struct qi
                 st = compare_reports(job, a, b, err);
         }
         if (st == QINS_OK)
-            st = qn_gates_check_budget(job, err);
+            st = qn_gates_check_steps(job, err);
     }
     return st;
 }

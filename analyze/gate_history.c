@@ -175,7 +175,7 @@ enum qins_status qn_gate_add_history(json_t *review, const char *previous, const
         st = load(previous, &old, &digest, &file, err);
     if (st == QINS_OK && old) {
         (void)qn_json_u64(json_object_get(old, "number"), &number);
-        history = json_copy(json_object_get(old, "history"));
+        history = qn_json_copy(json_object_get(old, "history"));
         if (json_array_size(history) == MAX_HISTORY)
             json_array_remove(history, 0);
         qn_json_append(&history, review_digest(old, &digest));

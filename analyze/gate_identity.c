@@ -20,7 +20,7 @@ static const char *text_at(const struct qn_gate_job *job, const json_t *report, 
                            const char *wanted)
 {
     struct qn_path path;
-    struct qn_path_found found = {.budget = job->budget};
+    struct qn_path_found found = {.steps = job->steps};
     const char *out = NULL;
     const bool there =
         qn_path_parse(text, &path, NULL) == QINS_OK && qn_path_find(&path, report, &found);

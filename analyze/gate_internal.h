@@ -53,8 +53,8 @@ struct qn_gate_result {
 
 struct qn_gate_job {
     const struct qn_monitor *monitor;
-    uint64_t *budget; /* of all expressions together */
-    json_t *spec;     /* checked */
+    struct qn_steps *steps; /* of all expressions together */
+    json_t *spec;           /* checked */
     struct qn_digest spec_digest;
     const char *spec_path; /* NULL: the shipped one */
     struct qn_evidence evidence;
@@ -72,8 +72,9 @@ enum qins_status qn_gates_check(const json_t *spec, struct qins_error *err);
 /* Selects evidence, evaluates criteria, refuses mixed evidence, and decides on statuses.
  * QINS_ERR_FORMAT when that takes more steps than a review may. */
 enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err);
-/* Whether the review was stopped, or its budget is used up: then nothing that was found holds. */
-enum qins_status qn_gates_check_budget(const struct qn_gate_job *job, struct qins_error *err);
+/* Whether the review was stopped, memory is short, or no steps are left: then nothing that was
+ * found holds. */
+enum qins_status qn_gates_check_steps(const struct qn_gate_job *job, struct qins_error *err);
 /* Evaluates EXPR on evidence FILE. */
 bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
                     struct qn_figure *out, char *why);
@@ -112,9 +113,10 @@ char *qn_gate_name_words(const struct qn_gate_job *job, const char *text, struct
  * NULL: there is none. */
 char *qn_gate_decide(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                      const json_t **chosen, struct qins_error *err);
-/* Rules (a list; all hold) on results. */
+/* Rules (a list; all hold) on results; UNBLOCKED: or hold but for gates that are shut by others
+ * before them. */
 bool qn_gate_rules_hold(const struct qn_gate_job *job, const struct qn_gate_result *gate,
-                        const json_t *rules);
+                        const json_t *rules, bool unblocked);
 /* {criterion} and {gate/criterion} in TEXT become figures. */
 char *qn_gate_fill(const struct qn_gate_job *job, const struct qn_gate_result *gate,
                    const char *text, struct qins_error *err);

@@ -28,7 +28,7 @@ static struct qn_expr_scope scope(const struct qn_gate_job *job, int file, char 
     const json_t *report = job->evidence.files[file].report;
     return (struct qn_expr_scope){.report = report,
                                   .element = report,
-                                  .budget = job->budget,
+                                  .steps = job->steps,
                                   .monitor = job->monitor,
                                   .why = why};
 }
@@ -40,13 +40,15 @@ bool qn_gate_figure(const struct qn_gate_job *job, int file, const json_t *expr,
     return qn_expr_eval(expr, &s, out);
 }
 
-enum qins_status qn_gates_check_budget(const struct qn_gate_job *job, struct qins_error *err)
+enum qins_status qn_gates_check_steps(const struct qn_gate_job *job, struct qins_error *err)
 {
     const enum qins_status st = qn_check_stop(job->monitor, err);
-    if (st != QINS_OK || *job->budget > 0)
+    if (st != QINS_OK || job->steps->left > 0)
         return st;
+    if (job->steps->memory_short)
+        return qn_fail_memory(err);
     return qn_fail(err, QINS_ERR_FORMAT, "gates: on this evidence they take more than %.0f steps",
-                   (double)QN_EXPR_BUDGET);
+                   (double)QN_EXPR_STEPS);
 }
 
 /* A report that lacks what "where" compares is not meant. */
@@ -142,7 +144,7 @@ static enum qins_status select_all(struct qn_gate_job *job, struct qins_error *e
     {
         (void)key;
         select_one(job, value, &job->selected[i++]);
-        const enum qins_status st = qn_gates_check_budget(job, err);
+        const enum qins_status st = qn_gates_check_steps(job, err);
         if (st != QINS_OK)
             return st;
     }
@@ -163,6 +165,8 @@ static bool is_enough(const struct qn_gate_job *job, const json_t *criterion, st
         if (t == QN_TRUE)
             continue;
         char *bar = qn_gate_bar_text(need, "", NULL);
+        if (!bar)
+            qn_steps_end_for_memory(job->steps);
         if (t == QN_UNKNOWN)
             snprintf(v->reason, sizeof v->reason, "%s: %s", text_of(need, "name"), why);
         else
@@ -327,7 +331,7 @@ enum qins_status qn_gates_judge(struct qn_gate_job *job, struct qins_error *err)
         g->n = json_array_size(g->criteria);
         for (size_t k = 0; k < g->n; k++)
             judge(job, json_array_get(g->criteria, k), &g->verdicts[k]);
-        st = qn_gates_check_budget(job, err);
+        st = qn_gates_check_steps(job, err);
     }
     if (st == QINS_OK)
         st = qn_gates_refuse_mixed(job, err);

@@ -210,7 +210,7 @@ static bool keep(const json_t *value, struct qn_path_found *f)
         const size_t capacity = f->capacity ? 2 * f->capacity : 16;
         const json_t **grown = realloc((void *)f->values, capacity * sizeof(const json_t *));
         if (!grown) {
-            f->memory = true;
+            qn_steps_end_for_memory(f->steps);
             snprintf(f->why, sizeof f->why, "out of memory");
             return false;
         }
@@ -242,8 +242,8 @@ static bool walk_array(const struct qn_path *path, size_t step, const json_t *at
     }
     for (size_t i = 0; i < json_array_size(at); i++) {
         const json_t *v = json_array_get(at, i);
-        if (*f->budget > 0 && s->kind == QN_PATH_FILTER && !filter_holds(s, v))
-            --*f->budget;
+        if (f->steps->left > 0 && s->kind == QN_PATH_FILTER && !filter_holds(s, v))
+            f->steps->left--;
         else if (!walk(path, step + 1, v, holder, f))
             return false;
     }
@@ -272,11 +272,11 @@ static bool walk_members(const struct qn_path *path, size_t step, const json_t *
 static bool walk(const struct qn_path *path, size_t step, const json_t *at, const json_t *holder,
                  struct qn_path_found *f)
 {
-    if (*f->budget == 0) {
+    if (f->steps->left == 0) {
         snprintf(f->why, sizeof f->why, "%.80s: more steps than a review may take", path->text);
         return false;
     }
-    --*f->budget;
+    f->steps->left--;
     if (step == path->n)
         return keep(at, f);
     const struct qn_path_step *s = &path->steps[step];
@@ -286,6 +286,11 @@ static bool walk(const struct qn_path *path, size_t step, const json_t *at, cons
     }
     return s->kind == QN_PATH_MEMBERS ? walk_members(path, step, at, f)
                                       : walk_array(path, step, at, holder, f);
+}
+
+void qn_steps_end_for_memory(struct qn_steps *steps)
+{
+    *steps = (struct qn_steps){.memory_short = true};
 }
 
 bool qn_path_find(const struct qn_path *path, const json_t *from, struct qn_path_found *f)

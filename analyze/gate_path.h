@@ -38,19 +38,25 @@ struct qn_path {
     size_t n;
 };
 
-/* What was found, and how much more may be looked at: hostile gates shall not take forever. */
+/* What a review may still take: hostile gates shall not take forever. */
+struct qn_steps {
+    uint64_t left;
+    bool memory_short; /* none are left because memory was short */
+};
+/* Nothing that is found from now on holds. */
+void qn_steps_end_for_memory(struct qn_steps *steps);
+
 struct qn_path_found {
     const json_t **values; /* borrowed from the report */
     size_t n, capacity;
-    uint64_t *budget;          /* of steps that are left */
+    struct qn_steps *steps;
     char why[QN_REASON_BYTES]; /* where there is no value */
-    bool memory;               /* there was none left */
 };
 
 /* QINS_ERR_FORMAT, naming the place in the text, for what is no path. */
 enum qins_status qn_path_parse(const char *text, struct qn_path *path, struct qins_error *err);
 /* All values that PATH names, from FROM on. False, with why, where a key or an element is missing
- * or the budget is used up. An empty list has no values: true. */
+ * or no steps are left. An empty list has no values: true. */
 bool qn_path_find(const struct qn_path *path, const json_t *from, struct qn_path_found *found);
 void qn_path_found_finish(struct qn_path_found *found);
 

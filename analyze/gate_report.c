@@ -255,25 +255,6 @@ static json_t *gate_json(const struct qn_gate_job *job, const struct qn_gate_res
     return j;
 }
 
-/* Whether RULES hold but for gates that are shut by others before them. */
-static bool is_blocked(const struct qn_gate_job *job, const json_t *rules)
-{
-    json_t *as_if = json_deep_copy(rules), *rule;
-    size_t i;
-    json_array_foreach(as_if, i, rule)
-    {
-        json_t *status = json_object_get(rule, "status");
-        if (!status || json_object_get(rule, "criterion"))
-            continue;
-        if (json_object_set(rule, "alone", status) != 0 || json_object_del(rule, "status") != 0)
-            break;
-    }
-    const bool blocked =
-        as_if && i == json_array_size(as_if) && qn_gate_rules_hold(job, NULL, as_if);
-    json_decref(as_if);
-    return blocked;
-}
-
 /* Whether RULES are about a gate whose evidence contradicts itself. */
 static bool is_contradicted(const struct qn_gate_job *job, const json_t *rules)
 {
@@ -293,15 +274,17 @@ static json_t *ship_json(const struct qn_gate_job *job)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *spec = json_array_get(list, i), *when = json_object_get(spec, "when"),
                      *unknown = json_object_get(spec, "unknown_when");
-        const bool holds = qn_gate_rules_hold(job, NULL, when),
-                   open = !holds && unknown && qn_gate_rules_hold(job, NULL, unknown),
-                   contradicted = !open && is_contradicted(job, when) && is_blocked(job, when),
+        const bool holds = qn_gate_rules_hold(job, NULL, when, false),
+                   open = !holds && unknown && qn_gate_rules_hold(job, NULL, unknown, false),
+                   contradicted = !open && is_contradicted(job, when) &&
+                                  qn_gate_rules_hold(job, NULL, when, true),
                    ready = holds && !contradicted;
         json_t *j = json_object();
         qn_json_put(&j, "id", copy(spec, "id"));
         qn_json_put(&j, "name", copy(spec, "name"));
         qn_json_put(&j, "ready", open ? json_null() : json_boolean(ready));
-        qn_json_put(&j, "blocked", json_boolean(!ready && !open && is_blocked(job, when)));
+        qn_json_put(&j, "blocked",
+                    json_boolean(!ready && !open && qn_gate_rules_hold(job, NULL, when, true)));
         const char *says = contradicted
                                ? "Not on evidence that contradicts itself."
                                : json_string_value(json_object_get(spec, ready  ? "ready"
@@ -411,7 +394,7 @@ static void note_same_text(const struct qn_gate_job *job, size_t file, json_t **
 
 static json_t *notes_json(const struct qn_gate_job *job)
 {
-    json_t *out = json_copy(job->evidence.notes);
+    json_t *out = qn_json_copy(job->evidence.notes);
     for (size_t i = 0; i < job->evidence.n && out; i++) {
         const struct qn_evidence_file *f = &job->evidence.files[i];
         const char *version = json_string_value(json_object_get(f->report, "qins_version"));
@@ -429,7 +412,7 @@ static json_t *notes_json(const struct qn_gate_job *job)
 /* Evidence that was not judged because of it, then what was. */
 static json_t *conflicts_json(const struct qn_gate_job *job)
 {
-    json_t *out = json_copy(job->conflicts);
+    json_t *out = qn_json_copy(job->conflicts);
     for (size_t i = 0; i < json_array_size(job->contradictions); i++) {
         const char *text = json_string_value(json_array_get(job->contradictions, i));
         char *said = qn_format(NULL, "the evidence contradicts itself: %s", text);

@@ -1,5 +1,6 @@
 /* Whether the reports of a gate were measured alike. */
 #include "analyze/gate_internal.h"
+#include "core/text_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,36 +58,33 @@ static bool differs(const struct qn_gate_job *job, const struct qn_gate_result *
     return false;
 }
 
-/* Names of settings, each once, that differ; *OUT is the caller's. */
-static bool find_differences(const struct qn_gate_job *job, const struct qn_gate_result *g,
-                             json_t **out)
+/* Names of settings, each once, that differ; the caller's. NULL: out of memory. */
+static json_t *find_differences(const struct qn_gate_job *job, const struct qn_gate_result *g)
 {
     const char *name;
-    json_t *path;
-    *out = json_object();
+    json_t *path, *out = json_object();
     for (size_t i = 0; i < job->evidence.n; i++) {
         if (!is_of_gate(g, i))
             continue;
         json_object_foreach((json_t *)(uintptr_t)settings_of(job, i), name, path)
         {
             (void)path;
-            if (!json_object_get(*out, name) && differs(job, g, name))
-                qn_json_put(out, name, json_true());
+            if (out && !json_object_get(out, name) && differs(job, g, name))
+                qn_json_put(&out, name, json_true());
         }
     }
-    return json_object_size(*out) > 0;
+    return out;
 }
 
 /* "context 256, tokens of text 14080"; heap, NULL when out of memory. */
 static char *describe(const struct qn_gate_job *job, size_t file, const json_t *names)
 {
     enum { WHOLE = 16, PART = 12 }; /* of a text, such as a fingerprint */
-    char *text = NULL;
-    size_t size = 0, n = 0;
+    struct qn_text_writer w;
+    size_t n = 0;
     const char *name;
     json_t *unused;
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
+    if (qn_text_writer_init(&w, NULL) != QINS_OK)
         return NULL;
     json_object_foreach((json_t *)(uintptr_t)names, name, unused)
     {
@@ -94,58 +92,52 @@ static char *describe(const struct qn_gate_job *job, size_t file, const json_t *
         (void)unused;
         if (!has_setting(job, file, name, &f))
             continue;
-        fprintf(to, "%s%s ", n++ ? ", " : "", name);
+        fprintf(w.to, "%s%s ", n++ ? ", " : "", name);
         if (f.kind != QN_FIGURE_TEXT)
-            fprintf(to, "%.15g", f.number);
+            fprintf(w.to, "%.15g", f.number);
         else if (strlen(f.text) <= WHOLE)
-            fputs(f.text, to);
+            fputs(f.text, w.to);
         else
-            fprintf(to, "%.*s\xe2\x80\xa6", PART, f.text);
+            fprintf(w.to, "%.*s\xe2\x80\xa6", PART, f.text);
     }
-    if (fclose(to) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return qn_text_writer_finish(&w, NULL, NULL);
 }
 
 /* Reports of one setting behind its description, one setting after the other. */
 static char *list_reports(const struct qn_gate_job *job, char *const *described)
 {
-    char *text = NULL;
-    size_t size = 0, n = 0;
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
+    struct qn_text_writer w;
+    size_t n = 0;
+    if (qn_text_writer_init(&w, NULL) != QINS_OK)
         return NULL;
     fputs("its reports were not measured alike, so each figure stands against its own bar but not "
           "beside those of the others: ",
-          to);
+          w.to);
     for (size_t i = 0; i < job->evidence.n; i++) {
         bool told = !described[i] || !*described[i];
         for (size_t k = 0; k < i && !told; k++)
             told = described[k] && strcmp(described[k], described[i]) == 0;
         if (told)
             continue;
-        fprintf(to, "%s%s in %s", n++ ? "; " : "", described[i], job->evidence.files[i].path);
+        fprintf(w.to, "%s%s in %s", n++ ? "; " : "", described[i], job->evidence.files[i].path);
         for (size_t k = i + 1; k < job->evidence.n; k++)
             if (described[k] && strcmp(described[k], described[i]) == 0)
-                fprintf(to, ", %s", job->evidence.files[k].path);
+                fprintf(w.to, ", %s", job->evidence.files[k].path);
     }
-    if (fclose(to) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return qn_text_writer_finish(&w, NULL, NULL);
 }
 
 json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_gate_result *g)
 {
-    json_t *notes = json_array(), *names = NULL;
+    json_t *notes = json_array(), *names = find_differences(job, g);
     char **described = calloc(job->evidence.n + 1, sizeof *described);
-    if (described && find_differences(job, g, &names)) {
-        for (size_t i = 0; i < job->evidence.n; i++)
+    bool lost = !names || !described;
+    if (!lost && json_object_size(names) > 0) {
+        for (size_t i = 0; i < job->evidence.n && !lost; i++) {
             described[i] = is_of_gate(g, i) ? describe(job, i, names) : NULL;
-        char *text = list_reports(job, described);
+            lost = is_of_gate(g, i) && !described[i];
+        }
+        char *text = lost ? NULL : list_reports(job, described);
         qn_json_append(&notes, text ? qn_json_text(text) : NULL);
         free(text);
     }
@@ -153,5 +145,9 @@ json_t *qn_gate_settings_notes(const struct qn_gate_job *job, const struct qn_ga
         free(described[i]);
     free(described);
     json_decref(names);
+    if (lost) {
+        json_decref(notes);
+        notes = NULL;
+    }
     return notes;
 }

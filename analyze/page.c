@@ -12,7 +12,12 @@ enum { PICTURE_LIMIT = 8 << 20 }; /* bytes */
 
 void qn_page_text(FILE *to, const char *text)
 {
-    while (*text) {
+    qn_page_part(to, text, strlen(text));
+}
+
+void qn_page_part(FILE *to, const char *text, size_t n)
+{
+    for (const char *end = text + n; text < end;) {
         size_t unsafe = qn_text_unsafe(text);
         if (unsafe > 0) {
             fputs("\xef\xbf\xbd", to); /* the replacement character */
@@ -120,11 +125,17 @@ static void put_base64(FILE *to, const uint8_t *data, size_t size)
     }
 }
 
-void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot *plot)
+void qn_page_picture(struct qn_text_writer *page, const struct qn_plotter *p,
+                     const struct qn_plot *plot)
 {
+    FILE *to = page->to;
     struct qn_buf svg = {0};
-    char *path = qn_format(NULL, "%s/%s.svg", p->placed ? p->folder : p->stage.path, plot->name);
-    if (path && qn_read_whole(path, PICTURE_LIMIT, &svg, NULL) == QINS_OK) {
+    char *path =
+        qn_format(&page->error, "%s/%s.svg", p->placed ? p->folder : p->stage.path, plot->name);
+    const enum qins_status st =
+        path ? qn_read_whole(path, PICTURE_LIMIT, &svg, &page->error) : QINS_ERR_MEMORY;
+    page->status = page->status == QINS_OK ? st : page->status;
+    if (st == QINS_OK) {
         fprintf(to, "<figure id=\"%s\">", plot->name);
         if (*plot->caption)
             fprintf(to, "<figcaption>%s</figcaption>", plot->caption);
@@ -138,14 +149,15 @@ void qn_page_picture(FILE *to, const struct qn_plotter *p, const struct qn_plot 
 }
 
 /* Those of NAMES, ended by NULL, that were drawn. */
-static void put_pictures(FILE *to, const struct qn_plotter *p, const char *const *names)
+static void put_pictures(struct qn_text_writer *page, const struct qn_plotter *p,
+                         const char *const *names)
 {
-    fputs("<div class=\"figures\">\n", to);
+    fputs("<div class=\"figures\">\n", page->to);
     for (; *names; names++)
         for (size_t i = 0; i < p->n_plots; i++)
             if (strcmp(p->plots[i].name, *names) == 0 && p->plots[i].drawn)
-                qn_page_picture(to, p, &p->plots[i]);
-    fputs("</div>\n", to);
+                qn_page_picture(page, p, &p->plots[i]);
+    fputs("</div>\n", page->to);
 }
 
 void qn_page_head(FILE *to, const char *verb, const char *name, const char *style)
@@ -211,8 +223,9 @@ static void put_title(FILE *to, const json_t *report)
           to);
 }
 
-static void put_page(FILE *to, const void *ctx)
+static void put_page(struct qn_text_writer *page, const void *ctx)
 {
+    FILE *to = page->to;
     const struct study *study = ctx;
     const json_t *report = study->report;
     const struct qn_plotter *p = study->plotter;
@@ -226,35 +239,33 @@ static void put_page(FILE *to, const void *ctx)
     qn_page_tiles(to, report);
     qn_page_finding(to, report);
     fputs("<h2 id=\"rates\">Rate and distortion</h2>\n", to);
-    put_pictures(to, p, rates);
+    put_pictures(page, p, rates);
     qn_page_comparison(to, report);
     fputs("<h2 id=\"sizes\">Sizes</h2>\n", to);
-    put_pictures(to, p, sizes);
+    put_pictures(page, p, sizes);
     qn_page_extra(to, report);
     qn_page_access(to, report);
-    put_pictures(to, p, access);
-    qn_page_transport(to, report, p);
-    qn_page_kv(to, report, p);
+    put_pictures(page, p, access);
+    qn_page_transport(page, report, p);
+    qn_page_kv(page, report, p);
     fputs("<h2 id=\"kinds\">Kinds of tensors</h2>\n", to);
-    put_pictures(to, p, kinds);
+    put_pictures(page, p, kinds);
     qn_page_kinds(to, report);
     qn_page_remarks(to, report);
-    qn_page_tensors(to, report, p);
+    qn_page_tensors(page, report, p);
     qn_page_foot(to);
 }
 
-enum qins_status qn_page_save(const char *path, void (*put)(FILE *to, const void *ctx),
+enum qins_status qn_page_save(const char *path,
+                              void (*put)(struct qn_text_writer *page, const void *ctx),
                               const void *ctx, struct qins_error *err)
 {
-    char *text = NULL;
+    struct qn_text_writer w;
     size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
-        return qn_fail_memory(err);
-    put(to, ctx);
-    bool bad = ferror(to) != 0;
-    bad = fclose(to) != 0 || bad;
-    enum qins_status st = bad ? qn_fail_memory(err) : qn_write_whole(path, text, size, err);
+    if (qn_text_writer_init(&w, err) == QINS_OK)
+        put(&w, ctx);
+    char *text = qn_text_writer_finish(&w, &size, err);
+    const enum qins_status st = text ? qn_write_whole(path, text, size, err) : w.status;
     free(text);
     return st;
 }

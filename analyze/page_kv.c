@@ -100,8 +100,9 @@ static const char head[] =
     "<th class=\"n\">coded, \xc3\x97 under float16</th>"
     "<th class=\"n\">\xc3\x97 under float32</th></tr></thead><tbody>\n";
 
-void qn_page_kv(FILE *to, const json_t *report, const struct qn_plotter *p)
+void qn_page_kv(struct qn_text_writer *page, const json_t *report, const struct qn_plotter *p)
 {
+    FILE *to = page->to;
     const json_t *kv = json_object_get(report, "kv"), *tensor;
     size_t i;
     if (!json_is_object(kv))
@@ -122,7 +123,7 @@ void qn_page_kv(FILE *to, const json_t *report, const struct qn_plotter *p)
     fputs("</p></div>\n<div class=\"figures\">\n", to);
     for (size_t k = 0; k < p->n_plots; k++)
         if (strncmp(p->plots[k].name, "kv-", strlen("kv-")) == 0 && p->plots[k].drawn)
-            qn_page_picture(to, p, &p->plots[k]);
+            qn_page_picture(page, p, &p->plots[k]);
     fprintf(to, "</div>\n%s", head);
     json_array_foreach(json_object_get(report, "tensors"), i, tensor)
     {

@@ -143,8 +143,9 @@ static size_t count_curves(const json_t *tensors)
     return n;
 }
 
-void qn_page_tensors(FILE *to, const json_t *report, const struct qn_plotter *p)
+void qn_page_tensors(struct qn_text_writer *page, const json_t *report, const struct qn_plotter *p)
 {
+    FILE *to = page->to;
     const json_t *tensors = json_object_get(report, "tensors"), *tensor;
     size_t i, pictures = 0;
     fprintf(to,
@@ -175,7 +176,7 @@ void qn_page_tensors(FILE *to, const json_t *report, const struct qn_plotter *p)
         fprintf(to, "<details data-tensor=\"%zu\"><summary>", i);
         qn_page_text(to, qn_report_text(tensor, "name"));
         fputs("</summary>", to);
-        qn_page_picture(to, p, picture);
+        qn_page_picture(page, p, picture);
         fputs("</details>\n", to);
     }
 }

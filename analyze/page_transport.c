@@ -163,8 +163,10 @@ static void put_layers(FILE *to, const json_t *report, const json_t *layers, dou
         to);
 }
 
-void qn_page_transport(FILE *to, const json_t *report, const struct qn_plotter *p)
+void qn_page_transport(struct qn_text_writer *page, const json_t *report,
+                       const struct qn_plotter *p)
 {
+    FILE *to = page->to;
     const json_t *transport = json_object_get(report, "transport"),
                  *study = json_object_get(transport, "study"),
                  *layers = json_object_get(study, "layers");
@@ -189,7 +191,7 @@ void qn_page_transport(FILE *to, const json_t *report, const struct qn_plotter *
     fputs("</p></div>\n<div class=\"figures\">\n", to);
     for (size_t i = 0; i < p->n_plots; i++)
         if (strncmp(p->plots[i].name, "transport-", strlen("transport-")) == 0 && p->plots[i].drawn)
-            qn_page_picture(to, p, &p->plots[i]);
+            qn_page_picture(page, p, &p->plots[i]);
     fputs("</div>\n", to);
     if (s.layers > 0)
         put_layers(to, report, layers, bits);

@@ -127,7 +127,8 @@ static void put_label(struct qn_plotter *p, const char *text, size_t most)
 
 void qn_plot_text(struct qn_plotter *p, const char *text)
 {
-    put_label(p, text, MAX_LABEL);
+    p->lost = p->lost || !text;
+    put_label(p, text ? text : "", MAX_LABEL);
 }
 
 void qn_plot_name(struct qn_plotter *p, const char *name)
@@ -175,6 +176,8 @@ enum qins_status qn_plot_end(struct qn_plotter *p, const struct qn_plot *plot, s
     va_list arguments;
     enum qins_status st = close_file(p->data, p->stage.path, err);
     p->data = NULL;
+    if (st == QINS_OK && p->lost)
+        st = qn_fail_memory(err);
     if (st == QINS_OK && shown == 0)
         return drop(p, plot->name, err);
     if (st == QINS_OK && p->n_plots == p->capacity) {

@@ -25,6 +25,7 @@ struct qn_plotter {
     struct qn_plot *plots;
     size_t n_plots, capacity;
     FILE *data; /* of the plot that is being described */
+    bool lost;  /* something of that is not in it */
 };
 
 /* Makes the stage, in DIR, which must be there. */
@@ -35,7 +36,8 @@ void qn_plotter_finish(struct qn_plotter *p); /* removes what was not moved */
  * starts another line of a curve, two blank lines another block. */
 enum qins_status qn_plot_begin(struct qn_plotter *p, const char *name, struct qins_error *err);
 /* A text as a column: what gnuplot could take for syntax (quotes, control characters, backslashes)
- * is replaced by what looks like it; the middle of a long one is left out. */
+ * is replaced by what looks like it; the middle of a long one is left out. NULL: there was no
+ * memory for it, which qn_plot_end() tells. */
 void qn_plot_text(struct qn_plotter *p, const char *text);
 /* The same of the name of a kind, shorter: it takes room from what is beside it. */
 void qn_plot_name(struct qn_plotter *p, const char *name);

@@ -127,7 +127,8 @@ static struct grid_figures search(const struct cells *c, unsigned levels, bool u
 static void put_rates(const struct cells *c, json_t **j)
 {
     const double signal = c->square[QN_CALIBRATION_CELLS];
-    json_t *entropy = json_object(), *coded = json_object(), *rates = json_array(), *chosen = NULL;
+    json_t *entropy = json_object(), *coded = json_object(), *rates = json_array(),
+           *chosen = signal > 0.0 ? NULL : json_null();
     for (unsigned bits = MIN_BITS; bits <= MAX_BITS && signal > 0.0; bits++) {
         const unsigned levels = (1U << (bits - 1)) - 1;
         struct grid_figures qins = search(c, levels, false), clip = search(c, levels, true),
@@ -157,18 +158,18 @@ static void put_rates(const struct cells *c, json_t **j)
         qn_json_put(&entropy, key, qn_json_real(qins.entropy));
         qn_json_put(&coded, key, coders);
         if (bits == 8)
-            chosen = json_copy(best);
+            chosen = qn_json_copy(best);
         json_decref(best);
-        json_array_append_new(rates, row);
+        qn_json_append(&rates, row);
     }
-    if (chosen) {
+    if (signal > 0.0) {
         qn_json_put(&chosen, "from", json_string("8 bits"));
         qn_json_put(&chosen, "bits_per_weight", qn_json_real(8.0));
     }
     qn_json_put(j, "entropy_bits", entropy);
     qn_json_put(j, "coded_bits", coded);
     qn_json_put(j, "fixed_rates", rates);
-    qn_json_put(j, "chosen", chosen ? chosen : json_null());
+    qn_json_put(j, "chosen", chosen);
 }
 
 /* On the grid on which layers take them as codes, where a transport says so. */
@@ -232,8 +233,8 @@ static json_t *describe(const struct qn_report_builder *b, const struct qn_calib
     snprintf(component, sizeof component, "input of %s", qn_tap_kind_name(p->kind));
     if (p->kind == QN_TAP_VALUE || p->kind == QN_TAP_CAPTURED)
         snprintf(component, sizeof component, "%s", qn_tap_kind_name(p->kind));
-    json_array_append_new(shape, json_integer((json_int_t)p->rows));
-    json_array_append_new(shape, json_integer(p->channels));
+    qn_json_append(&shape, json_integer((json_int_t)p->rows));
+    qn_json_append(&shape, json_integer(p->channels));
     qn_json_put(&j, "name", qn_json_text(p->name));
     qn_json_put(&j, "kind", json_string("activation"));
     qn_json_put(&j, "component", json_string(component));

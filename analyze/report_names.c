@@ -119,7 +119,7 @@ static void add_coded(struct kind *k, const json_t *bits, double n)
     json_object_foreach((json_t *)(uintptr_t)bits, coder, value)
     {
         double sum = json_number_value(json_object_get(k->coded, coder));
-        json_object_set_new(k->coded, coder, json_real(sum + json_number_value(value) * n));
+        qn_json_put(&k->coded, coder, json_real(sum + json_number_value(value) * n));
     }
     k->coded_elements += n;
 }
@@ -156,6 +156,10 @@ static json_t *kind_to_json(const struct kind *k)
     qn_json_put(&j, "elements", qn_json_real(k->elements));
     qn_json_put(&j, "bytes", qn_json_real(k->bytes));
     qn_json_put(&j, "entropy_bits", qn_mean_to_json(&k->entropy));
+    if (!k->coded) { /* a figure was lost */
+        json_decref(coded);
+        coded = NULL;
+    }
     qn_json_put(&j, "coded_bits", coded);
     return j;
 }
@@ -189,12 +193,13 @@ json_t *qn_report_kinds(const json_t *tensors, long *layers)
             if (k == n) {
                 kinds[n] = (struct kind){
                     .name = name, .matter = matter_of(t), .coded = json_object(), .order = n};
-                json_object_set_new(index, name, json_integer((json_int_t)n++));
+                qn_json_put(&index, name, json_integer((json_int_t)n++));
             }
             add_tensor(&kinds[k], t);
             if (layer >= 0.0 && layer + 1.0 > (double)*layers)
                 *layers = (long)layer + 1;
         }
+    good = good && index;
     if (n > 0)
         qsort(kinds, n, sizeof *kinds, compare);
     for (size_t k = 0; k < n; k++) {

@@ -225,10 +225,10 @@ enum qins_status qn_report_transport(struct qn_report_builder *b, json_t **out,
     for (size_t i = 0; i < t->n_inputs && st == QINS_OK; i++) {
         json_t *input;
         st = describe_input(b, i, &input, err);
-        json_array_append_new(inputs, input);
+        qn_json_append(&inputs, input);
     }
     for (size_t i = 0; i < t->n_layers; i++)
-        json_array_append_new(layers, describe_layer(&t->layers[i]));
+        qn_json_append(&layers, describe_layer(&t->layers[i]));
     qn_json_put(&j, "inputs", inputs);
     qn_json_put(&j, "layers", layers);
     qn_json_put(&j, "stages", b->stages ? json_incref(b->stages) : json_array());

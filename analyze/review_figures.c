@@ -3,6 +3,7 @@
 #include "analyze/review_parts.h"
 
 #include "core/file.h"
+#include "core/text_writer.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -105,12 +106,16 @@ static json_t *count_native(const struct qn_evidence_file *f, double *layers)
         qn_json_put(&numbers, number, json_true());
     }
     *layers = fmax(*layers, (double)json_object_size(numbers));
+    if (!numbers) {
+        json_decref(parts);
+        parts = NULL;
+    }
     json_decref(numbers);
     return parts;
 }
 
 /* Layers on coded inputs: "v_proj", or several kinds, or how many; in how many layers. */
-static void put_native(FILE *to, const struct qn_evidence_file *f)
+static void put_native(struct qn_text_writer *w, const struct qn_evidence_file *f)
 {
     enum { NAMED = 3 }; /* more would be cut off beside a picture */
     double layers;
@@ -118,6 +123,9 @@ static void put_native(FILE *to, const struct qn_evidence_file *f)
     const size_t count = json_object_size(parts);
     const char *key;
     size_t n = 0;
+    FILE *to = w->to;
+    if (!parts)
+        w->status = qn_fail_memory(&w->error);
     fputs("native", to);
     if (count > NAMED)
         fprintf(to, " %zu kinds", count);
@@ -133,7 +141,8 @@ static void put_native(FILE *to, const struct qn_evidence_file *f)
     json_decref(parts);
 }
 
-char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f)
+char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f,
+                      struct qins_error *err)
 {
     const json_t *candidate = json_object_get(f->report, "candidate"),
                  *kv = json_object_get(f->report, "kv_cache");
@@ -145,11 +154,10 @@ char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *
     const bool native = json_is_true(json_object_get(candidate, "native")) ||
                         json_is_object(json_object_get(f->report, "transport")) ||
                         strcmp(f->schema, QN_TRANSPORT_REPORT) == 0;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
+    struct qn_text_writer w;
+    if (qn_text_writer_init(&w, err) != QINS_OK)
         return NULL;
+    FILE *to = w.to;
     if (size_in_bits > 0.0) {
         fprintf(to, "archive, %.2f bits a weight", size_in_bits);
     } else if (!native && !(bits > 0.0)) {
@@ -158,24 +166,20 @@ char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *
     }
     if (native) {
         fputs(size_in_bits > 0.0 ? ", " : "", to);
-        put_native(to, f);
+        put_native(&w, f);
     }
     if (bits > 0.0)
         fprintf(to, "%sV cache %.0f bit", size_in_bits > 0.0 || native ? ", " : "FP32, ", bits);
     if (number > 0)
         fprintf(to, " [%zu]", number);
-    if (fclose(to) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return qn_text_writer_finish(&w, NULL, err);
 }
 
 void qn_review_plot_label(struct qn_plotter *p, const struct qn_review *r,
                           const struct qn_evidence_file *f)
 {
-    char *label = qn_review_label(r, f);
-    qn_plot_text(p, label ? label : "");
+    char *label = qn_review_label(r, f, NULL);
+    qn_plot_text(p, label);
     free(label);
 }
 

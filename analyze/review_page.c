@@ -68,13 +68,19 @@ const char *qn_review_status(const json_t *criterion)
     return strcmp(status, "pass") == 0 ? "met" : strcmp(status, "fail") == 0 ? "missed" : status;
 }
 
-static void put_paragraph(FILE *to, const char *class, const char *text)
+/* The first N bytes of TEXT. */
+static void put_part(FILE *to, const char *class, const char *text, size_t n)
 {
-    if (!*text)
+    if (n == 0)
         return;
     fprintf(to, "<p class=\"%s\">", class);
-    qn_page_text(to, text);
+    qn_page_part(to, text, n);
     fputs("</p>\n", to);
+}
+
+static void put_paragraph(FILE *to, const char *class, const char *text)
+{
+    put_part(to, class, text, strlen(text));
 }
 
 /* What the seeds attach to OBJECT's decision, where it is not to go on. */
@@ -94,11 +100,9 @@ static void put_fallback(FILE *to, const json_t *object)
 /* What it comes to in large letters, and the rest. */
 static void put_first_sentence(FILE *to, const char *text)
 {
-    const char *end = strstr(text, ". "), *rest = end ? end + 2 : "";
-    char *first = end ? qn_format(NULL, "%.*s", (int)(end + 1 - text), text) : NULL;
-    put_paragraph(to, "decision", first ? first : text);
-    put_paragraph(to, "", first ? rest : "");
-    free(first);
+    const char *end = strstr(text, ". ");
+    put_part(to, "decision", text, end ? (size_t)(end + 1 - text) : strlen(text));
+    put_paragraph(to, "", end ? end + 2 : "");
 }
 
 static void put_decision(FILE *to, const json_t *review)
@@ -215,12 +219,14 @@ static void put_gate(FILE *to, struct qn_review_shown *shown, const json_t *gate
     fputs("</section>\n", to);
 }
 
-static void put_page(FILE *to, const void *ctx)
+static void put_page(struct qn_text_writer *page, const void *ctx)
 {
     const struct qn_review_shown *given = ctx;
     struct qn_review_shown shown = *given;
+    FILE *to = page->to;
     const json_t *review = shown.review->json, *gates = json_object_get(review, "gates"), *gate;
     size_t i;
+    shown.page = page;
     qn_page_head(to, "gate", subject_name(review, "models"), qn_asset_review_css);
     fputs(symbols, to);
     put_top(to, shown.review);

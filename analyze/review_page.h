@@ -2,10 +2,12 @@
 #ifndef QINS_ANALYZE_REVIEW_PAGE_H
 #define QINS_ANALYZE_REVIEW_PAGE_H
 
+#include "analyze/page.h"
 #include "analyze/review_parts.h"
 
 /* What the page has shown so far. */
 struct qn_review_shown {
+    struct qn_text_writer *page;
     const struct qn_review *review;
     const struct qn_plotter *plotter;
     bool *placed; /* of the plotter's plots */

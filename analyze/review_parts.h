@@ -26,7 +26,8 @@ size_t qn_review_number(const struct qn_review *r, const char *path);
 bool qn_review_draws(const struct qn_review *r, size_t file, size_t drawn);
 /* What a report is of, short, with that number: "archive, 6.49 bits a weight [3]", "native v_proj,
  * 6 layers [4]", "FP32, V cache 8 bit [5]". Heap; NULL where memory is short. */
-char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f);
+char *qn_review_label(const struct qn_review *r, const struct qn_evidence_file *f,
+                      struct qins_error *err);
 /* The same as a column of data. */
 void qn_review_plot_label(struct qn_plotter *p, const struct qn_review *r,
                           const struct qn_evidence_file *f);

@@ -3,6 +3,7 @@
 #include "analyze/review.h"
 
 #include "core/file.h"
+#include "core/text_writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,25 +23,19 @@ static char *file_address(const char *path, struct qins_error *err)
 {
     static const char plain[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
-    char *whole = realpath(path, NULL), *address = NULL;
-    size_t size = 0;
-    FILE *to = whole ? open_memstream(&address, &size) : NULL;
-    if (!whole)
+    struct qn_text_writer w;
+    char *whole = realpath(path, NULL);
+    if (!whole) {
         qn_fail_errno(err, path, "find the file");
-    else if (!to)
-        qn_fail_memory(err);
-    if (to) {
-        fputs("file://", to);
+        return NULL;
+    }
+    if (qn_text_writer_init(&w, err) == QINS_OK) {
+        fputs("file://", w.to);
         for (const char *c = whole; *c; c++)
-            fprintf(to, strchr(plain, *c) ? "%c" : "%%%02X", (unsigned char)*c);
-        if (fclose(to) != 0) {
-            free(address);
-            address = NULL;
-            qn_fail_memory(err);
-        }
+            fprintf(w.to, strchr(plain, *c) ? "%c" : "%%%02X", (unsigned char)*c);
     }
     free(whole);
-    return address;
+    return qn_text_writer_finish(&w, NULL, err);
 }
 
 /* The time of printing would make each PDF another: (D:20260131120000+00'00') at NAME becomes the

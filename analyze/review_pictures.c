@@ -75,9 +75,13 @@ static void put_title(FILE *to, const struct qn_review_shown *s, enum qn_review_
 {
     fprintf(to, "<h3>%s", about[kind].title);
     if (kind < QN_REVIEW_ALL_FILES) {
-        char *label = qn_review_label(s->review, &s->review->evidence->files[file]);
+        char *label =
+            qn_review_label(s->review, &s->review->evidence->files[file], &s->page->error);
         fputs(": ", to);
-        qn_page_text(to, label ? label : "");
+        if (label)
+            qn_page_text(to, label);
+        else
+            s->page->status = QINS_ERR_MEMORY;
         free(label);
     }
     fputs("</h3>\n", to);
@@ -94,7 +98,7 @@ static void put_plot(FILE *to, struct qn_review_shown *s, const struct qn_plot *
     fputs("<div class=\"picture\">\n", to);
     put_title(to, s, kind, file);
     if (plot->drawn)
-        qn_page_picture(to, s->plotter, plot);
+        qn_page_picture(s->page, s->plotter, plot);
     else
         fprintf(to,
                 "<div class=\"missing\" id=\"%s\"><p>gnuplot did not draw this picture. "
@@ -110,16 +114,19 @@ static bool is_exact(enum qn_review_kind kind, const json_t *criterion)
 }
 
 /* COMMAND with TEST among what "--tests" lists; without that option all tests are run. */
-static void put_command_of(FILE *to, const char *command, const char *test)
+static void put_command_of(struct qn_text_writer *page, const char *command, const char *test)
 {
     static const char option[] = " --tests ";
     const char *at = strstr(command, option);
     const size_t before = at ? (size_t)(at - command) + strlen(option) : 0,
                  n = at ? strcspn(command + before, " ") : 0;
-    char *made = at && n > 0 ? qn_format(NULL, "%.*s,%s%s", (int)(before + n), command, test,
-                                         command + before + n)
-                             : NULL;
-    qn_review_put_command(to, made ? made : command);
+    char *made = at && n > 0 ? qn_format(&page->error, "%.*s,%s%s", (int)(before + n), command,
+                                         test, command + before + n)
+                             : qn_strdup(command, &page->error);
+    if (made)
+        qn_review_put_command(page->to, made);
+    else
+        page->status = QINS_ERR_MEMORY;
     free(made);
 }
 
@@ -161,7 +168,7 @@ static void put_missing(FILE *to, struct qn_review_shown *s, enum qn_review_kind
         fputs(about[kind].missing, to);
     fputs("</p><p>To have it: ", to);
     if (kind < QN_REVIEW_ALL_FILES && *command)
-        put_command_of(to, command, about[kind].test);
+        put_command_of(s->page, command, about[kind].test);
     else
         qn_review_put_command(to, about[kind].command);
     fputs("</p></div></div>\n", to);

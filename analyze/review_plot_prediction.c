@@ -90,15 +90,16 @@ static enum qins_status plot_kl(struct qn_plotter *p, const struct qn_review *r,
         const json_t *kl = divergence_of(&r->evidence->files[i]);
         if (!json_is_object(kl))
             continue;
-        char *label = qn_review_label(r, &r->evidence->files[i]);
+        char *label = qn_review_label(r, &r->evidence->files[i], NULL);
         const double context =
             qn_report_number(qn_review_test(&r->evidence->files[i], "perplexity"), "context");
         char windows[32] = "";
         if (context > 0.0 && context < 1e9)
             snprintf(windows, sizeof windows, ", windows of %.0f", context);
-        char *title = qn_format(NULL, "%s%s%s", label ? label : "", windows,
-                                qn_report_number(kl, "max") == 0.0 ? ", exactly 0" : "");
-        qn_plot_text(p, title ? title : "");
+        char *title = label ? qn_format(NULL, "%s%s%s", label, windows,
+                                        qn_report_number(kl, "max") == 0.0 ? ", exactly 0" : "")
+                            : NULL;
+        qn_plot_text(p, title);
         qn_plot_end_row(p);
         qn_plot_end_block(p, 1, 1);
         free(title);
@@ -249,10 +250,10 @@ static enum qins_status plot_perplexity(struct qn_plotter *p, const struct qn_re
             left_out += test != NULL;
             continue;
         }
-        char *label = qn_review_label(r, f);
+        char *label = qn_review_label(r, f, NULL);
         const size_t length = label ? strlen(label) : 0;
         longest = length > longest ? length : longest;
-        qn_plot_text(p, label ? label : "");
+        qn_plot_text(p, label);
         free(label);
         put_perplexity(p, json_object_get(test, "candidate"), test);
         rows++;

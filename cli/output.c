@@ -3,6 +3,7 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/text_writer.h"
 
 #include <errno.h>
 #include <math.h>
@@ -176,17 +177,10 @@ void cli_table_begin(struct cli_table *t, const char *align, const char *const *
 /* TEXT, control characters escaped, on the heap; or NULL. */
 static char *escaped(const char *raw)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
-        return NULL;
-    put_escaped(to, raw, false);
-    if (fclose(to) != 0) {
-        free(text);
-        text = NULL;
-    }
-    return text;
+    struct qn_text_writer w;
+    if (qn_text_writer_init(&w, NULL) == QINS_OK)
+        put_escaped(w.to, raw, false);
+    return qn_text_writer_finish(&w, NULL, NULL);
 }
 
 static bool has_room(struct cli_table *t)

@@ -414,7 +414,7 @@ static enum qins_status read_job(struct qn_job *job, size_t i, const json_t *own
              name ? name : "", name ? ")" : "");
     if (!json_is_object(own))
         return qn_fail(err, QINS_ERR_USAGE, "%smust be an object", r.place);
-    json_t *whole = json_copy((json_t *)(uintptr_t)own);
+    json_t *whole = qn_json_copy(own);
     enum qins_status st = whole ? QINS_OK : qn_fail_memory(err);
     if (st == QINS_OK)
         st = add_defaults(whole, own, defaults, err);

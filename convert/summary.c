@@ -1,6 +1,7 @@
 /* The page of a pipeline run: self-contained, without scripts. */
 #include "convert/pipeline.h"
 #include "core/file.h"
+#include "core/text_writer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -232,15 +233,18 @@ static int larger_first(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-/* Heap, *N of them; NULL where there is none, or no memory. */
-static struct ranked *rank(const json_t *items, double (*figure)(const json_t *item), size_t *n)
+/* Heap, *N of them; NULL where there is none, or no memory, as PAGE tells then. */
+static struct ranked *rank(struct qn_text_writer *page, const json_t *items,
+                           double (*figure)(const json_t *item), size_t *n)
 {
     struct ranked *ranked = calloc(json_array_size(items) + 1, sizeof *ranked);
     const json_t *item;
     size_t i;
     *n = 0;
-    if (!ranked)
+    if (!ranked) {
+        page->status = qn_fail_memory(&page->error);
         return NULL;
+    }
     json_array_foreach(items, i, item)
     {
         double value = figure(item);
@@ -268,11 +272,12 @@ static double width(const json_t *point)
 }
 
 /* What the layers saw. */
-static void put_calibration(FILE *to, const json_t *calibrate)
+static void put_calibration(struct qn_text_writer *page, const json_t *calibrate)
 {
+    FILE *to = page->to;
     const json_t *points = json_object_get(calibrate, "points");
     size_t n;
-    struct ranked *widest = rank(points, width, &n);
+    struct ranked *widest = rank(page, points, width, &n);
     size_t rows = n < N_WIDE ? n : N_WIDE;
     if (calibrate)
         fprintf(to,
@@ -352,10 +357,11 @@ static double bytes_of(const json_t *tensor)
 }
 
 /* The largest tensors: what they were, and what the archive holds of them. */
-static void put_chart(FILE *to, const json_t *convert)
+static void put_chart(struct qn_text_writer *page, const json_t *convert)
 {
+    FILE *to = page->to;
     size_t n;
-    struct ranked *order = rank(json_object_get(convert, "tensors"), bytes_of, &n);
+    struct ranked *order = rank(page, json_object_get(convert, "tensors"), bytes_of, &n);
     size_t bars = n < N_BARS ? n : N_BARS;
     if (!order)
         return;
@@ -452,8 +458,9 @@ static void put_verdict(FILE *to, const json_t *review)
     fputs(" <a href=\"review/index.html\">The review</a></p>\n", to);
 }
 
-static void put_page(FILE *to, const struct qn_summary *s)
+static void put_page(struct qn_text_writer *page, const struct qn_summary *s)
 {
+    FILE *to = page->to;
     fputs(head, to);
     fputs("<title>qins: ", to);
     put_text(to, s->name);
@@ -474,9 +481,9 @@ static void put_page(FILE *to, const struct qn_summary *s)
     put_links(to, s);
     put_prediction(to, s->validate, &archive);
     put_native(to, s->transport, s->native);
-    put_calibration(to, s->calibrate);
+    put_calibration(page, s->calibrate);
     put_skipped(to, s->pipeline);
-    put_chart(to, s->convert);
+    put_chart(page, s->convert);
     put_table(to, s->convert, s->verify);
     fputs("<p>SQNR: squared weights over squared errors. Relative error: |x \xe2\x88\x92 y| / "
           "(|x| + 1e-8). Made by qins ",
@@ -488,15 +495,12 @@ static void put_page(FILE *to, const struct qn_summary *s)
 enum qins_status qn_write_summary(const char *path, const struct qn_summary *summary,
                                   struct qins_error *err)
 {
-    char *page = NULL;
+    struct qn_text_writer w;
     size_t size = 0;
-    FILE *to = open_memstream(&page, &size);
-    if (!to)
-        return qn_fail_memory(err);
-    put_page(to, summary);
-    bool failed = ferror(to) != 0;
-    failed = fclose(to) != 0 || failed;
-    enum qins_status st = failed ? qn_fail_memory(err) : qn_write_whole(path, page, size, err);
+    if (qn_text_writer_init(&w, err) == QINS_OK)
+        put_page(&w, summary);
+    char *page = qn_text_writer_finish(&w, &size, err);
+    const enum qins_status st = page ? qn_write_whole(path, page, size, err) : w.status;
     free(page);
     return st;
 }

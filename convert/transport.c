@@ -256,7 +256,7 @@ static enum qins_status tell(const struct qn_transport_job *j, const char *out, 
                              json_t **report, struct qins_error *err)
 {
     struct stat info;
-    json_t *r = json_copy(j->t.study);
+    json_t *r = qn_json_copy(j->t.study);
     qn_json_put(&r, "output", qn_json_text(out));
     qn_json_put(&r, "output_bytes",
                 stat(out, &info) == 0 ? json_integer((json_int_t)info.st_size) : json_null());

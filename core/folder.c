@@ -12,13 +12,24 @@ enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
     return e || errno == 0 ? QINS_OK : qn_fail_errno(err, path, "cannot read the folder");
 }
 
-enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err)
+enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what, struct qins_error *err)
 {
     struct stat info;
-    *there = false;
-    if (stat(path, &info) == 0)
-        *there = S_ISREG(info.st_mode);
-    else if (errno != ENOENT && errno != ENOTDIR)
-        return qn_fail_errno(err, path, "cannot look at");
+    *what = QN_ENTRY_NONE;
+    if ((follow ? stat(path, &info) : lstat(path, &info)) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? QINS_OK
+                                                   : qn_fail_errno(err, path, "cannot look at");
+    *what = S_ISREG(info.st_mode)   ? QN_ENTRY_REGULAR
+            : S_ISDIR(info.st_mode) ? QN_ENTRY_FOLDER
+            : S_ISLNK(info.st_mode) ? QN_ENTRY_LINK
+                                    : QN_ENTRY_OTHER;
     return QINS_OK;
+}
+
+enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err)
+{
+    enum qn_entry what;
+    const enum qins_status st = qn_find(path, true, &what, err);
+    *there = what == QN_ENTRY_REGULAR;
+    return st;
 }

@@ -12,6 +12,11 @@
 enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
                                 struct qins_error *err);
 
+enum qn_entry { QN_ENTRY_NONE, QN_ENTRY_REGULAR, QN_ENTRY_FOLDER, QN_ENTRY_LINK, QN_ENTRY_OTHER };
+/* *WHAT is at PATH; FOLLOW: where it is a link, behind it, which may be nothing. */
+enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what,
+                         struct qins_error *err);
+
 /* *THERE: PATH is a regular file; links are followed. */
 enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err);
 

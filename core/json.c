@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +228,17 @@ void qn_json_append(json_t **j, json_t *value)
         json_decref(*j);
         *j = NULL;
     }
+}
+
+json_t *qn_json_copy(const json_t *value)
+{
+    json_t *copy = json_copy((json_t *)(uintptr_t)value);
+    if (json_array_size(copy) != json_array_size(value) ||
+        json_object_size(copy) != json_object_size(value)) {
+        json_decref(copy);
+        copy = NULL;
+    }
+    return copy;
 }
 
 json_t *qn_report_begin(const char *schema)

@@ -63,6 +63,10 @@ void qn_json_put(json_t **j, const char *key, json_t *value);
 /* The same for the end of the array *J. */
 void qn_json_append(json_t **j, json_t *value);
 
+/* A copy of a list or an object that shares what is in it; NULL where memory is short. Not
+ * json_copy(), which leaves out what it has no memory for. */
+json_t *qn_json_copy(const json_t *value);
+
 /* {"schema": SCHEMA, "qins_version": ...} */
 json_t *qn_report_begin(const char *schema);
 

@@ -159,7 +159,7 @@ class Inputs:
             Job("validate", "validate {}/tiny {}/tiny.qins --ids {}/ids.npy --context 40 --resume "
                 "--tests perplexity -o {}/o.json -q", "tiny tiny.qins ids.npy", ["o.json"],
                 ["o.json.part"]),
-            Job("gate", "gate --evidence {}/evidence -o {}/review -q", "evidence", ["review/"], swept=False, **plain),
+            Job("gate", "gate --evidence {}/evidence -o {}/review -q", "evidence", ["review/"], **plain),
             Job("analyze", "analyze {}/m.safetensors -o {}/study -q", "m.safetensors", ["study/"],
                 swept=False, **plain),
             Job("pipeline", "pipeline {}/m.safetensors --text {}/text -o {}/run -q",

@@ -13,9 +13,9 @@ static void judge(json_t *spec, json_t *report)
     struct qn_evidence_file file = {.path = (char *)(uintptr_t) "report.json",
                                     .schema = json_string_value(json_object_get(report, "schema")),
                                     .report = report};
-    uint64_t budget = 1u << 20; /* a text that is small takes no more */
+    struct qn_steps steps = {.left = 1u << 20}; /* a text that is small takes no more */
     struct qn_gate_job job = {.spec = spec,
-                              .budget = &budget,
+                              .steps = &steps,
                               .conflicts = json_array(),
                               .contradictions = json_array(),
                               .evidence = {.files = &file, .n = 1, .notes = json_array()}};

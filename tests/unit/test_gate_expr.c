@@ -35,8 +35,8 @@ static json_t *parse(const char *text)
 static bool eval(const json_t *expr, struct qn_figure *f, char *why)
 {
     json_t *report = parse(report_text);
-    uint64_t budget = QN_EXPR_BUDGET;
-    struct qn_expr_scope s = {.report = report, .element = report, .budget = &budget, .why = why};
+    struct qn_steps steps = {.left = QN_EXPR_STEPS};
+    struct qn_expr_scope s = {.report = report, .element = report, .steps = &steps, .why = why};
     check_ok(qn_expr_check(expr, "value", &e_));
     const bool ok = qn_expr_eval(expr, &s, f);
     f->text = NULL; /* of the report, which goes */
@@ -251,8 +251,8 @@ static void test_depth(void **state)
     }
 }
 
-/* Loops over loops end with the budget. */
-static void test_budget(void **state)
+/* Loops over loops end with the steps. */
+static void test_steps(void **state)
 {
     (void)state;
     json_t *list = json_array(), *expr = json_integer(1);
@@ -260,9 +260,9 @@ static void test_budget(void **state)
         json_array_append_new(list, json_integer(i));
     for (int i = 0; i < 6; i++)
         expr = json_pack("{so,ss}", "sum", expr, "over", "$[]");
-    uint64_t budget = 100000;
+    struct qn_steps steps = {.left = 100000};
     char why[QN_REASON_BYTES] = "";
-    struct qn_expr_scope s = {.report = list, .element = list, .budget = &budget, .why = why};
+    struct qn_expr_scope s = {.report = list, .element = list, .steps = &steps, .why = why};
     struct qn_figure f;
     check_ok(qn_expr_check(expr, "value", &e_));
     assert_false(qn_expr_eval(expr, &s, &f));
@@ -286,19 +286,20 @@ static void test_constants_cost(void **state)
     struct qn_figure f;
     check_ok(qn_expr_check(expr, "value", &e_));
     /* An operator, a path of 1 + 100 values, and 100 times an operator of 32 constants. */
-    const uint64_t steps = 1 + 101 + 100 * 33;
-    for (uint64_t budget = steps - 1, i = 0; i < 2; i++, budget = steps) {
-        struct qn_expr_scope s = {.report = list, .element = list, .budget = &budget, .why = why};
+    const uint64_t needed = 1 + 101 + 100 * 33;
+    for (uint64_t i = 0; i < 2; i++) {
+        struct qn_steps steps = {.left = needed - 1 + i};
+        struct qn_expr_scope s = {.report = list, .element = list, .steps = &steps, .why = why};
         assert_int_equal(qn_expr_eval(expr, &s, &f), i == 1);
-        assert_int_equal(budget, 0);
+        assert_int_equal(steps.left, 0);
     }
     atomic_bool stop = true;
     const struct qn_monitor monitor = {.stop = &stop};
-    uint64_t budget = QN_EXPR_BUDGET;
+    struct qn_steps steps = {.left = QN_EXPR_STEPS};
     struct qn_expr_scope s = {
-        .report = list, .element = list, .budget = &budget, .monitor = &monitor, .why = why};
+        .report = list, .element = list, .steps = &steps, .monitor = &monitor, .why = why};
     assert_false(qn_expr_eval(expr, &s, &f));
-    assert_int_equal(budget, 0);
+    assert_int_equal(steps.left, 0);
     json_decref(expr);
     json_decref(list);
 }
@@ -333,10 +334,9 @@ static void test_unknown(void **state)
     };
     json_t *report = parse(report_text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint64_t budget = QN_EXPR_BUDGET;
+        struct qn_steps steps = {.left = QN_EXPR_STEPS};
         char why[QN_REASON_BYTES] = "";
-        struct qn_expr_scope s = {
-            .report = report, .element = report, .budget = &budget, .why = why};
+        struct qn_expr_scope s = {.report = report, .element = report, .steps = &steps, .why = why};
         json_t *condition = parse(cases[i].condition);
         check_ok(qn_condition_check(condition, "where", &e_));
         if (qn_condition_eval(condition, &s) != cases[i].truth)
@@ -351,7 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_figures),        cmocka_unit_test(test_quoted_key),
         cmocka_unit_test(test_reasons),        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_depth),          cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_depth),          cmocka_unit_test(test_steps),
         cmocka_unit_test(test_constants_cost), cmocka_unit_test(test_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
