@@ -3,7 +3,6 @@ import json
 import shutil
 import unittest
 
-import jsonschema
 import numpy as np
 
 import support
@@ -19,7 +18,6 @@ except ImportError:  # python3-regex
 
 MODEL = support.MODEL
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/calibrate.schema.json").read_text())
 ALL = 1 << 20  # rows to keep: every one
 CONTEXT = 64
 
@@ -78,7 +76,7 @@ class Folder(support.Folder):
         if check:
             return out, done.stderr
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "calibrate")
         self.assertEqual(report["output_bytes"], out.stat().st_size)
         return out, report
 

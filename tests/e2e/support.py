@@ -1,4 +1,6 @@
-"""What the end-to-end tests share: where things are, running the program, exit status."""
+"""What the end-to-end tests share: where things are, running the program, schemas, exit status."""
+import functools
+import json
 import os
 import pathlib
 import subprocess
@@ -47,9 +49,23 @@ def run_qins(*arguments, check=None, program=PROGRAM, **options):
     return done
 
 
+@functools.cache
+def validator(name):
+    """Of docs/schemas/NAME.schema.json, once: to check a schema takes longer than to check a report."""
+    from jsonschema import Draft202012Validator
+    schema = json.loads((SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def validate(report, name):
+    """REPORT, which is what docs/schemas/NAME.schema.json says."""
+    validator(name).validate(report)
+    return report
+
+
 def write_safetensors(path, tensors):
     """TENSORS: name -> (dtype name, shape, iterable of bytes-like pieces)."""
-    import json
     header, offset = {}, 0
     size_of = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "F64": 8}
     for name, (dtype, shape, _) in tensors.items():
@@ -69,7 +85,6 @@ def write_safetensors(path, tensors):
 
 def read_safetensors(path):
     """name -> numpy array; BF16 as uint16."""
-    import json
     import numpy as np
     types = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1",
              "F64": "<f8"}

@@ -8,13 +8,11 @@ import unittest
 import xml.etree.ElementTree
 
 import h5py
-import jsonschema
 import numpy as np
 
-from support import (MODEL, SANITIZER, SOURCE_ROOT, main, read_safetensors, run_qins, without_gnuplot,
-                     write_safetensors)
+from support import (MODEL, SANITIZER, SOURCE_ROOT, main, read_safetensors, run_qins, validate,
+                     without_gnuplot, write_safetensors)
 
-SCHEMA = SOURCE_ROOT / "docs" / "schemas" / "entropy_analysis.schema.json"
 GNUPLOT = shutil.which("gnuplot")
 # Under sanitizers some pictures do: gnuplot takes most of the time, and draws the same.
 DRAWN = GNUPLOT and SANITIZER == "none"
@@ -39,15 +37,10 @@ def copy_two_layers(folder):
         if ".layers." not in name or int(name.split(".")[2]) < 2})
 
 
-def validate(report):
-    with open(SCHEMA) as f:
-        jsonschema.Draft202012Validator(json.load(f)).validate(report)
-
-
 def load(folder):
     with open(folder / "entropy_analysis.json") as f:
         report = json.load(f)
-    validate(report)
+    validate(report, "entropy_analysis")
     return report
 
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import time
 
-import jsonschema
 import numpy as np
 
 import reference_models
@@ -18,8 +17,6 @@ import support
 MODEL = support.MODEL
 SHARED = support.SHARED
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
-SCHEMA = json.loads((SCHEMAS / "validation.schema.json").read_text())
 GREEDY = json.loads((MODEL / "reference.json").read_text())["greedy_from_first_16"]
 SHIPPED = json.loads((support.SOURCE_ROOT / "examples" / "prompts.json").read_text())
 NEAR = 1e-3  # logits closer than this may change places between float32 and float64
@@ -82,7 +79,7 @@ class Folder(support.Folder):
         done = support.run_qins("validate", *arguments, "--tests", test, "--json", "--quiet",
                                 *(() if "--context" in arguments else ("--context", 16)), check=0)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "validation")
         return report["tests"][test.replace("-", "_")]
 
 
@@ -294,8 +291,7 @@ class Same(Folder):
 
 class Prompts(Folder):
     def test_shipped(self):
-        schema = json.loads((SCHEMAS / "prompts.schema.json").read_text())
-        jsonschema.validate(SHIPPED, schema, cls=jsonschema.Draft202012Validator)
+        support.validate(SHIPPED, "prompts")
         kinds = collections.Counter(p["kind"] for p in SHIPPED["prompts"])
         self.assertEqual(kinds, {k: 2 for k in ("news", "code", "maths", "dialogue", "reasoning")})
         found = self.validate(MODEL, self.other, "--text", TEXT, "--tokens", 8)

@@ -4,24 +4,16 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
-import jsonschema
 import numpy as np
 
 import support
 from support import MODEL, PROGRAM, run_qins
 
-SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
 SMALL = np.sin(np.arange(4096, dtype="<f4")).tobytes()
 ODD = "it's \"a\" $name\n\t`of` a \\ model"
-
-
-def valid(report, name):
-    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
-    return report
 
 
 class Batch(support.Folder):
@@ -40,14 +32,14 @@ class Batch(support.Folder):
     def manifest(self, jobs, defaults=None, check=True):
         content = {"schema": "qins/jobs/1", "defaults": defaults or {}, "jobs": jobs}
         if check:
-            valid(content, "jobs")
+            support.validate(content, "jobs")
         path = self.here / "jobs.json"
         path.write_text(json.dumps(content))
         return path
 
     def batch(self, *arguments, check=0, **options):
         done = run_qins("batch", *arguments, "--json", check=check, **options)
-        return valid(json.loads(done.stdout), "batch")
+        return support.validate(json.loads(done.stdout), "batch")
 
     def test_jobs_are_run_and_kept(self):
         out, planned = self.here / "a.qins", self.here / "planned.qins"
@@ -142,7 +134,7 @@ class Batch(support.Folder):
         saved = self.here / "report.json"
         done = run_qins("batch", self.manifest(jobs), "--save", saved, check=1)
         self.assertIn("qins: 1 of 2 jobs failed", done.stderr)
-        report = valid(json.loads(saved.read_text()), "batch")
+        report = support.validate(json.loads(saved.read_text()), "batch")
         self.assertEqual([j["status"] for j in report["jobs"]], ["failed", "done"])
         self.assertIn("/no/such", report["jobs"][0]["error"])
         self.assertEqual(out.read_bytes(), self.whole.read_bytes())
@@ -181,7 +173,7 @@ class Batch(support.Folder):
         process = subprocess.Popen([PROGRAM, "batch", path, "--json"], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         while process.poll() is None and not (self.here / "1.qins").exists():
-            pass
+            time.sleep(0.001)
         process.send_signal(signal.SIGTERM)
         _, line = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, line)

@@ -9,15 +9,8 @@ import tempfile
 import time
 import unittest
 
-import jsonschema
-
 import support
 
-def schema(name):
-    return json.loads((support.SOURCE_ROOT / "docs" / "schemas" / name).read_text())
-
-
-SCHEMA, COSTS = schema("bench.schema.json"), schema("costs.schema.json")
 # Two rounds show a median between two ends.
 ROUNDS = ["--rounds", "2"]
 SMALL = ["--tokens", "24", "--context", "16", *ROUNDS]
@@ -30,8 +23,7 @@ def plain(report):
 
 class Bench(unittest.TestCase):
     def check(self, report, benchmark):
-        jsonschema.Draft202012Validator.check_schema(SCHEMA)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         self.assertEqual(report["benchmark"], benchmark)
         self.assertEqual(report["model"]["model_type"], "llama")
         names = plain(report)
@@ -160,7 +152,7 @@ class Bench(unittest.TestCase):
                                     "--threads", "3", "--json", check=0)
             self.assertEqual(os.listdir(folder), [])
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         self.assertEqual([s["source"] for s in report["sources"]], ["F32", "BF16"])
         for source in report["sources"]:
             self.assertEqual(source["bytes"], 1 << 20)
@@ -206,7 +198,7 @@ class Bench(unittest.TestCase):
             support.run_qins("convert", support.MODEL, "-o", lossless, "--lossless", check=0)
             done = support.run_qins("bench", "coders", lossless, check=3)
             self.assertIn("no quantised weights", done.stderr)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         self.assertEqual(report["archive"]["archive_hash"], json.loads(made.stdout)["archive_hash"])
         coders = {(c["coder"], c["page_values"]): c for c in report["coders"]}
         self.assertEqual(len(coders), 7 * 5 + 1)
@@ -230,8 +222,7 @@ class Bench(unittest.TestCase):
         self.assertEqual(coders["rle", None]["bits_per_weight"], packed)
 
     def check_costs(self, costs):
-        jsonschema.Draft202012Validator.check_schema(COSTS)
-        jsonschema.validate(costs, COSTS, cls=jsonschema.Draft202012Validator)
+        support.validate(costs, "costs")
 
     def test_coders(self):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as folder:

@@ -7,11 +7,8 @@ import shutil
 import tempfile
 import unittest
 
-import jsonschema
-
 import support
 
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs" / "schemas" / "bench.schema.json").read_text())
 PEERS = pathlib.Path(os.environ["QINS_BUILD_ROOT"]) / "tests" / "peers"
 SMALL = ["--mebi", "1", "--rounds", "1"]
 OURS = {"store": 1, "bitpack": 3, "huffman": 3, "rle": 3, "rle-huffman": 3, "zstd": 1, "tans": 3}
@@ -25,7 +22,7 @@ def bench(*arguments, **more):
 class BenchCoders(unittest.TestCase):
     def report(self, *arguments, **more):
         report = json.loads(bench(*arguments, "--json", check=0, **more).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         self.assertEqual(report["benchmark"], "coders")
         self.assertEqual((report["symbols"], report["rounds"]), (1 << 20, 1))
         return report
@@ -83,7 +80,7 @@ class BenchCoders(unittest.TestCase):
         """Streams as long as those that the goals are for."""
         report = json.loads(support.run_qins("bench", "coders", "--mebi", "32", "--rounds", "1", "--streams", "a",
                                              "--coders", "tans", "--json", check=0).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         for g in report["goals"]:
             met = g["value"] >= g["goal"] if g["at_least"] else g["value"] <= g["goal"]
             self.assertEqual(g["met"], met)
@@ -190,7 +187,7 @@ class Lossless(unittest.TestCase):
 
     def test_report(self):
         report = json.loads(self.bench("--json", check=0).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "bench")
         self.assertEqual((report["benchmark"], report["symbols"], report["rounds"]), ("lossless", 1 << 20, 1))
         self.assertEqual([s["name"] for s in report["streams"]], ["BF16", "F16", "F32"])
         levels = {"c": 1, "avx2": 2, "avx512": 3}[report["machine"]["cpu_level"]]

@@ -6,17 +6,12 @@ import subprocess
 import time
 import unittest
 
-import jsonschema
 import numpy as np
 
 import support
 
 VERBS = ["inspect", "convert", "verify", "restore", "pipeline", "calibrate", "plan", "generate", "validate",
          "analyze", "transport", "bench"]
-
-
-def schema(name):
-    return json.loads((support.SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
 
 
 class Folder(support.Folder):
@@ -45,8 +40,7 @@ class Folder(support.Folder):
 
     def valid(self, name, text):
         report = json.loads(text)
-        jsonschema.Draft202012Validator.check_schema(schema(name))
-        jsonschema.validate(report, schema(name), cls=jsonschema.Draft202012Validator)
+        support.validate(report, name)
         return report
 
 
@@ -69,7 +63,7 @@ class Help(unittest.TestCase):
         self.assertRegex(text, r"^qins \d+\.\d+\.\d+\n")
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
         told = json.loads(support.run_qins("--version", "--json", check=0, env=environment).stdout)
-        jsonschema.validate(told, schema("version"), cls=jsonschema.Draft202012Validator)
+        support.validate(told, "version")
         self.assertEqual(text.splitlines()[0], "qins " + told["qins_version"])
         self.assertEqual((told["cpu"]["level"], told["cpu"]["vbmi"]), ("c", False))
         self.assertIn("processor   c in use", text)

@@ -4,13 +4,11 @@ import os
 import pathlib
 import unittest
 
-import jsonschema
 import numpy as np
 
 import model_fixtures as fixtures
 import support
 
-SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
 # The seeds' bar for fused kernels, of logits; and what it comes to in nats.
 ERROR, KL = 1e-3, 1e-5
@@ -40,11 +38,6 @@ ARCHITECTURES = {"gpt2": dict(n_embd=96, n_layer=2), "gpt_neox": dict(hidden_siz
                  "mixtral": dict(hidden_size=96, intermediate_size=80, num_hidden_layers=2)}
 
 
-def validate(value, name):
-    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
-
-
 class Fused(support.Folder):
     def convert(self, model, *options, name="a.qins"):
         archive = self.dir / name
@@ -67,7 +60,7 @@ class Fused(support.Folder):
                                 "--threads", threads, *options, check=0,
                                 env={**os.environ, **({"QINS_CPU": level} if level else {})})
         report = json.loads(done.stdout)
-        validate(report, "validation")
+        support.validate(report, "validation")
         return report, np.load(logits / "model.npy"), np.load(logits / "candidate.npy")
 
     def assert_close(self, report, decoded, fused):
@@ -151,7 +144,7 @@ class Fused(support.Folder):
                      "--tokens", "8", "--prompts", "text", "--json"]
         plain = json.loads(support.run_qins(*arguments, check=0).stdout)
         fused = json.loads(support.run_qins(*arguments, "--fused", check=0).stdout)
-        validate(fused, "validation")
+        support.validate(fused, "validation")
         a, b = plain["tests"], fused["tests"]
         self.assertEqual(a["consistency"], b["consistency"])
         self.assertAlmostEqual(a["perplexity"]["candidate"]["mean_nll"],
@@ -163,7 +156,7 @@ class Fused(support.Folder):
         arguments = ["generate", archive, "--prompt", "In the beginning", "--tokens", "24", "--json"]
         plain = json.loads(support.run_qins(*arguments, check=0).stdout)
         fused = json.loads(support.run_qins(*arguments, "--fused", check=0).stdout)
-        validate(fused, "generate")
+        support.validate(fused, "generate")
         self.assertEqual(fused["text"], plain["text"])
         self.assertNotIn("fused", plain)
         self.assertIs(fused["fused"], True)
@@ -213,7 +206,7 @@ class Bench(support.Folder):
         done = support.run_qins("bench", "forward-fused", support.MODEL, "--tokens", "24",
                                 "--rounds", "2", "--json", check=0)
         report = json.loads(done.stdout)
-        validate(report, "bench")
+        support.validate(report, "bench")
         self.assertEqual(report["benchmark"], "forward-fused")
         forms = {f["name"]: f for f in report["forms"]}
         self.assertEqual(list(forms), ["8 bits", "6 bits", "tans"])
@@ -238,7 +231,7 @@ class Bench(support.Folder):
         for name in ("hot-path", "memory"):
             saved = self.dir / f"{name}.json"
             support.run_qins("bench", name, support.MODEL, archive, "--tokens", "24", "--save", saved, check=0)
-            validate(json.loads(saved.read_text()), "bench")
+            support.validate(json.loads(saved.read_text()), "bench")
         fused = json.loads((self.dir / "hot-path.json").read_text())["fused"]
         self.assertGreater(fused["fused_matrices"], 0)
         self.assertIn("value", fused["overhead_percent"])

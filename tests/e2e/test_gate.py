@@ -5,19 +5,11 @@ import pathlib
 import tempfile
 import unittest
 
-import jsonschema
-
 import gate_evidence
 import support
 
-SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
 GATES = support.SOURCE_ROOT / "analyze" / "gates.json"
 ORDER = ["pattern-a", "1-2", "2-3", "3-4", "4-5", "5-6", "6-production"]
-
-
-def validate(value, name):
-    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
 
 
 class Gates(unittest.TestCase):
@@ -39,7 +31,7 @@ class Gates(unittest.TestCase):
         gate_evidence.write(self.evidence, self.reports)
         self.printed = self.run_gate(*arguments, out=out, check=check).stdout
         review = json.loads((self.dir / out / "gate_review.json").read_text())
-        validate(review, "gate_review")
+        support.validate(review, "gate_review")
         self.gates = {g["id"]: g for g in review["gates"]}
         self.criteria = {f"{g['id']}/{c['id']}": c for g in review["gates"] for c in g["criteria"]}
         self.ship = {s["id"]: s for s in review["ship"]}
@@ -535,7 +527,7 @@ class Evidence(Gates):
                                 self.dir / "review", "--json", check=1,
                                 env=support.without_gnuplot(self.dir / "none"))
         review = json.loads(done.stdout)
-        validate(review, "gate_review")
+        support.validate(review, "gate_review")
         self.assertEqual(review, json.loads((self.dir / "review/gate_review.json").read_text()))
         self.assertEqual([e["path"] for e in review["evidence"]][0], str(one))
 

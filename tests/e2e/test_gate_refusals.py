@@ -5,7 +5,7 @@ import unittest
 
 import gate_evidence
 import support
-from test_gate import GATES, Gates, validate
+from test_gate import GATES, Gates
 
 
 class History(Gates):
@@ -141,7 +141,7 @@ class Refusals(Gates):
         page = (support.SOURCE_ROOT / "docs" / "gates.md").read_text().split("## Writing a gate")[1]
         mine = json.loads("\n".join(l for l in page.split("A gate has")[0].splitlines()
                                     if l.startswith("    ")))
-        validate(mine, "gates")
+        support.validate(mine, "gates")
         path = self.dir / "mine.json"
         path.write_text(json.dumps(mine))
         quantiles = self.part("validation.json", "tests", "perplexity", "kl")["quantiles"] = {}
@@ -166,7 +166,7 @@ class Shipped(unittest.TestCase):
         self.spec = json.loads(GATES.read_text())
 
     def test_schema(self):
-        validate(self.spec, "gates")
+        support.validate(self.spec, "gates")
 
     def test_selectors_are_used(self):
         used = {c["evidence"] for g in self.spec["gates"] for c in g["criteria"]}

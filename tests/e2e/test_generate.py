@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 
-import jsonschema
 import numpy as np
 
 import support
@@ -17,7 +16,6 @@ MODEL = support.MODEL
 REFERENCE = json.loads((MODEL / "reference.json").read_text())
 GREEDY = REFERENCE["greedy_from_first_16"]
 CONTEXT = 1024
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/generate.schema.json").read_text())
 
 
 def byte_alphabet():
@@ -47,7 +45,7 @@ class Folder(support.Folder):
     def generate(self, *arguments, model=MODEL):
         report = json.loads(support.run_qins("generate", model, "--json", *arguments,
                                              check=0).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "generate")
         return report
 
     def fails(self, code, *arguments):

@@ -4,7 +4,6 @@ import json
 import subprocess
 import unittest
 
-import jsonschema
 import numpy as np
 
 import kv_reference as kv
@@ -14,7 +13,6 @@ import support
 from forward_case import ForwardCase, difference
 
 TOOL = support.BUILD_ROOT / "tests" / "tools" / "kv_tool"
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/generate.schema.json").read_text())
 F = np.float32
 
 
@@ -249,7 +247,7 @@ class Generate(unittest.TestCase):
         self.assertEqual((off["ids"], "kv_cache" in off), (plain["ids"], False))
         for bits in (8, 6):
             report = json.loads(self.generate("--json", "--kv-cache", bits).stdout)
-            jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+            support.validate(report, "generate")
             counts, layers, layout = report["kv_cache"], 6, layout_of(2, 32, bits)
             self.assertEqual(report["ids"][:64 - len(report["prompt_ids"])],
                              plain["ids"][:64 - len(report["prompt_ids"])])

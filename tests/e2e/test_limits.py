@@ -310,11 +310,9 @@ class Bounded(support.Folder):
 
 class Table(unittest.TestCase):
     def test_limits(self):
-        import jsonschema
-        schema = json.loads((support.SOURCE_ROOT / "docs/schemas/limits.schema.json").read_text())
         done = support.run_qins("--limits", "--json", check=0)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, schema)
+        support.validate(report, "limits")
         names = [(entry["area"], entry["name"]) for entry in report["limits"]]
         self.assertEqual(len(names), len(set(names)))
         lines = support.run_qins("--limits", check=0).stdout.splitlines()

@@ -7,12 +7,9 @@ import shutil
 import subprocess
 import unittest
 
-import jsonschema
-
 import support
 
 DOCS = support.BUILD_ROOT / "docs"
-SCHEMAS = support.SOURCE_ROOT / "docs" / "schemas"
 
 # Types WORDS behind "qins", the last one half, and prints what is offered, one a line.
 TYPE = r"""
@@ -83,8 +80,7 @@ class Completion(support.Folder):
         return done.stdout.splitlines() if done.stdout.strip() else []
 
     def test_description_fits_its_schema(self):
-        schema = json.loads((SCHEMAS / "help.schema.json").read_text())
-        jsonschema.validate(described(), schema, cls=jsonschema.Draft202012Validator)
+        support.validate(described(), "help")
 
     def test_verbs_and_options(self):
         self.assertEqual(self.offered(""), [*self.verbs, "help", "--help", "--version", "--limits"])

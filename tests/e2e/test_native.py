@@ -3,14 +3,13 @@ transposed, with heads that interleave, and of experts."""
 import json
 import unittest
 
-import jsonschema
 import numpy as np
 
 import model_fixtures as fixtures
 import reference_models
 from forward_case import ForwardCase
 from native_reference import NativeReference, write_transport
-from support import SOURCE_ROOT, main, run_qins
+from support import main, run_qins, validate
 
 try:
     import h5py
@@ -198,9 +197,7 @@ class Validate(Folder):
         done = run_qins(verb, *arguments, "--json", check=0)
         schema = {"validate": "validation", "generate": "generate"}[verb]
         report = json.loads(done.stdout)
-        jsonschema.validate(report, json.loads(
-            (SOURCE_ROOT / f"docs/schemas/{schema}.schema.json").read_text()),
-            cls=jsonschema.Draft202012Validator)
+        validate(report, schema)
         return report
 
     def clipped(self):

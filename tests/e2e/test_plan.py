@@ -13,18 +13,12 @@ try:
 except ImportError:
     h5py = None
 
-SCHEMAS = support.SOURCE_ROOT / "docs/schemas"
 POLICY = {"schema": "qins/policy/1", "name": "t",
           "rules": [{"component": "all", "tensors": ["*"], "treatment": "auto"}]}
 CODERS = "huffman", "tans"
 # What is inside a budget of decode time must not depend on the table that ships.
 COSTS = {"schema": "qins/costs/1", "decode_ns": {"bitpack": 0.6, "huffman": 1.5, "tans": 0.7,
                                                  "lossless": 1, "memcpy": 0.3}}
-
-
-def validate(value, name):
-    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
 
 
 class Folder(support.Folder):
@@ -37,7 +31,7 @@ class Folder(support.Folder):
             self.assertEqual(len(lines), 1, done.stderr)
             return lines[0]
         plan = json.loads(out.read_text())
-        validate(plan, "plan")
+        support.validate(plan, "plan")
         for tensor in plan["tensors"]:
             self.assertTrue(tensor["reason"])
         return plan
@@ -252,7 +246,7 @@ class Budgets(Folder):
         del costs["decode_ns"]["tans"]
         older = self.dir / "older.json"
         older.write_text(json.dumps(costs))
-        validate(costs, "costs")
+        support.validate(costs, "costs")
         sizes = []
         for arguments, large in (((), "tans"), (("--costs", older), "huffman")):
             plan = by_name(self.plan(path, "--max-error", 0.003, "--policy", "archive", *arguments))
@@ -366,7 +360,7 @@ class Explain(Folder):
         self.assertIn("packed at equal error", text)
         report = json.loads(support.run_qins("plan", "--explain", name, plan, "--json",
                                              check=0).stdout)
-        validate(report, "plan-explain")
+        support.validate(report, "plan-explain")
         codings = report["candidates"][0]["codings"]
         self.assertLessEqual({"bitpack", *CODERS}, {c["codec"] for c in codings})
         chosen = [c for c in codings if c["chosen"]]
@@ -378,7 +372,7 @@ class Explain(Folder):
         for other in ("norm.weight", "layers.5.mlp.up_proj.weight"):
             report = json.loads(support.run_qins("plan", "--explain", other, plan, "--json",
                                                  check=0).stdout)
-            validate(report, "plan-explain")
+            support.validate(report, "plan-explain")
             self.assertEqual(report["candidates"] == [], other == "norm.weight")
         done = support.run_qins("plan", "--explain", "no such", plan, check=2)
         self.assertIn("is not in the plan", done.stderr)
@@ -402,11 +396,11 @@ class Explain(Folder):
     def test_policies(self):
         for name in ("default", "archive"):
             policy = json.loads((support.SOURCE_ROOT / f"policy/{name}.json").read_text())
-            validate(policy, "policy")
+            support.validate(policy, "policy")
         for bad in (dict(POLICY, more=1), dict(POLICY, budget={"target_bits": 0}),
                     dict(POLICY, rules=[{"component": "c"}])):
             with self.assertRaises(jsonschema.ValidationError):
-                validate(bad, "policy")
+                support.validate(bad, "policy")
 
 
 if __name__ == "__main__":

@@ -21,19 +21,7 @@ import numpy as np  # noqa: E402
 import test_quant_oracle as oracle  # noqa: E402
 from archive_oracle import archive_chunks, chunk_ranges, decode, expected, leaf_digest  # noqa: E402
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
 F = np.float32
-
-
-def validate(test, report, name):
-    if jsonschema is None:
-        test.skipTest("python3-jsonschema is not there")
-    schema = json.loads((support.SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
-    jsonschema.validate(report, schema, cls=jsonschema.Draft202012Validator)
 
 
 def line(name, dtype, shape, **keys):
@@ -120,7 +108,7 @@ class Blocks(Folder):
         self.assertEqual([t["blocks"] for t in verified["tensors"]], [6, 2, 0, 2, 2])
         for report, name in ((self.report, "convert"), (inspected, "inspect"), (verified, "verify"),
                              (self.plan, "plan")):
-            validate(self, report, name)
+            support.validate(report, name)
         shown = support.run_qins("inspect", self.archive, check=0).stdout
         self.assertIn("hot: 6 blocks", shown)
 
@@ -305,7 +293,7 @@ class Refusals(Folder):
         self.assertIn("over the plan's target of 1000 ", done.stderr)
         report = json.loads(done.stdout)
         self.assertEqual(report["plan_target_bytes"], 1000)
-        validate(self, report, "convert")
+        support.validate(report, "convert")
         done = support.run_qins("convert", self.source, "-o", out, "--plan", plan, "--quiet", check=0)
         self.assertEqual(done.stderr, "")
         for enough in ({"target_size_bytes": 1 << 20}, {"target_size_bytes": None}, 7):
@@ -472,7 +460,7 @@ class Feedback(Folder):
         self.assertGreater(seen, 40)
         report = json.loads(support.run_qins("verify", self.archive, "--against", support.MODEL,
                                              "--json", check=0).stdout)
-        validate(self, report, "verify")
+        support.validate(report, "verify")
         kinds = {t["name"]: t["rounding"] for t in report["tensors"]}
         self.assertEqual((kinds["lm_head.weight"], kinds["model.embed_tokens.weight"],
                           kinds["model.norm.weight"]), ("feedback", "nearest", None))

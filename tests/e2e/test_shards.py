@@ -16,17 +16,12 @@ PLUGIN_DIR = pathlib.Path(os.environ.get("QINS_PLUGIN_DIR", support.BUILD_ROOT))
 os.environ["HDF5_PLUGIN_PATH"] = str(PLUGIN_DIR)  # libhdf5 reads it when it starts
 
 import h5py  # noqa: E402
-import jsonschema  # noqa: E402
 import numpy as np  # noqa: E402
 
 from test_analyze import copy_two_layers  # noqa: E402
 
 SLURM = {"SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_STEP": "5", "SLURM_ARRAY_TASK_COUNT": "3"}
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-calibration.txt"
-
-
-def schema(name):
-    return json.loads((support.SOURCE_ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
 
 
 def part_path(out, i, n):
@@ -146,7 +141,7 @@ class Runs(Folder):
             done = support.run_qins("convert", self.source, "-o", out, "--shard", f"{i}/3", "--json",
                                     check=0)
             report = json.loads(done.stdout)
-            jsonschema.validate(report, schema("convert-part"))
+            support.validate(report, "convert-part")
             self.assertEqual((report["part"], report["parts"], report["was_there"]), (i, 3, False))
             self.assertEqual(report["part_bytes"], part_path(out, i, 3).stat().st_size)
             total += report["input_bytes"]
@@ -156,7 +151,7 @@ class Runs(Folder):
         done = support.run_qins("merge", *(part_path(out, i, 3) for i in (1, 2, 3)), "-o", out,
                                 "--json", check=0)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, schema("merge"))
+        support.validate(report, "merge")
         plain = json.loads(support.run_qins("convert", self.source, "-o", self.dir / "p.qins",
                                             "--json", check=0).stdout)
         for key in ("input_bytes", "archive_bytes", "archive_hash", "bits_per_weight",
@@ -339,8 +334,8 @@ class Index(Folder):
             index = self.dir / f"i{n}.qins.json"
             done = support.run_qins("merge", "--index", *parts, "-o", index, "--json", check=0)
             report, made = json.loads(done.stdout), json.loads(index.read_text())
-            jsonschema.validate(report, schema("merge"))
-            jsonschema.validate(made, schema("index"))
+            support.validate(report, "merge")
+            support.validate(made, "index")
             self.assertEqual(made["archives"], report["archives"])
             files = [self.dir / a["file"] for a in made["archives"]]
             self.assertEqual(sorted(self.dir.glob(f"i{n}-*")), files)

@@ -5,12 +5,8 @@ import os
 import shutil
 import subprocess
 
-import jsonschema
-
 import support
 from support import MODEL, PROGRAM, run_qins
-
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs" / "schemas" / "status.schema.json").read_text())
 
 
 class Status(support.Folder):
@@ -35,7 +31,7 @@ class Status(support.Folder):
     def status(self, check=1):
         done = run_qins("status", self.here, "--json", check=check)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "status")
         return report
 
     def one(self, check=1):

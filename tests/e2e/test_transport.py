@@ -5,14 +5,12 @@ import pathlib
 import tempfile
 import unittest
 
-import jsonschema
 import numpy as np
 
 import model_fixtures
 import support
 from calibration_fixtures import MODEL, TEXT, h5py, load, point_datasets
 
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/transport.schema.json").read_text())
 V2 = "model.layers.2.self_attn.v_proj.weight"
 Q2_INPUT = "model.layers.2.self_attn.q_proj.weight:input"
 DOWN2 = "model.layers.2.mlp.down_proj.weight"
@@ -55,7 +53,7 @@ class Folder(support.Folder):
                                 calibration or self.calibration, *arguments, "-o", out, "--json",
                                 check=0)
         report = json.loads(done.stdout, parse_constant=forbid)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "transport")
         beside = json.loads(out.with_suffix(".json").read_text(), parse_constant=forbid)
         meta, arrays = load(out)
         self.assertTrue(same(meta["study"], beside))

@@ -15,7 +15,6 @@ SANITIZED = os.environ.get("QINS_SANITIZER", "none") != "none"
 os.environ["HDF5_PLUGIN_PATH"] = str(PLUGIN_DIR)  # libhdf5 reads it when it starts
 
 import h5py  # noqa: E402
-import jsonschema  # noqa: E402
 import numpy as np  # noqa: E402
 
 from archive_oracle import archive_chunks, decode, expected  # noqa: E402
@@ -34,9 +33,7 @@ def report_of(test, verb, *arguments, check=0):
     done = support.run_qins(verb, *arguments, "--json", check=check)
     report = json.loads(done.stdout)
     schema = {"validate": "validation"}.get(verb, verb)
-    jsonschema.validate(report, json.loads((support.SOURCE_ROOT / "docs" / "schemas" /
-                                            f"{schema}.schema.json").read_text()),
-                        cls=jsonschema.Draft202012Validator)
+    support.validate(report, schema)
     return report
 
 

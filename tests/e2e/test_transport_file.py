@@ -4,7 +4,6 @@ import json
 import shutil
 import unittest
 
-import jsonschema
 import numpy as np
 
 import calibration_fixtures as fixtures
@@ -15,7 +14,6 @@ try:
 except ImportError:
     h5py = None
 
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/transport.schema.json").read_text())
 V, DOWN = "model.layers.1.self_attn.v_proj.weight", "model.layers.0.mlp.down_proj.weight"
 KINDS = {  # arguments, planes of features
     "split": (["--method", "split", "--order", "3"], 3),
@@ -120,8 +118,8 @@ class Files(fixtures.Folder):
                 path = self.transport(kind)
                 meta, data = fixtures.load(path)
                 report = json.loads(path.with_suffix(".json").read_text())
-                jsonschema.validate(self.made[path], SCHEMA, cls=jsonschema.Draft202012Validator)
-                jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+                support.validate(self.made[path], "transport")
+                support.validate(report, "transport")
                 self.assertEqual(meta["schema"], "qins/transport-weights/1")
                 self.assertEqual([(l["tensor"], l["projection"], l["layer"], l["expert"])
                                   for l in meta["layers"]],

@@ -4,7 +4,6 @@ import math
 import shutil
 import unittest
 
-import jsonschema
 import numpy as np
 
 import reference_models
@@ -13,7 +12,6 @@ import support
 SHARED = support.SHARED
 MODEL = support.MODEL
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
 TIMES = ("seconds", "tokens_per_s")
 ARCHIVE = ("archive_hash", "archive_bytes", "bits_per_weight")
 
@@ -66,7 +64,7 @@ class Folder(support.Folder):
         tests = () if "--tests" in arguments else ("--tests", "perplexity")
         report = json.loads(support.run_qins("validate", *arguments, *tests, "--json",
                                              check=0).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "validation")
         return report
 
     def figures(self, *arguments, who="model"):
@@ -95,7 +93,7 @@ class HeldOut(Folder):
                                 "perplexity", "-o", out, *more, check=0)
         self.assertEqual(done.stderr, "")
         report = json.loads(out.read_text())
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "validation")
         found = report["tests"]["perplexity"]["model"]
         self.assertEqual((found["windows"], found["tokens"]), (reference["windows"], tokens))
         self.assertAlmostEqual(found["perplexity"], reference["perplexity"], delta=1e-3)

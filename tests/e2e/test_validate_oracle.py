@@ -6,14 +6,12 @@ import pathlib
 import tempfile
 import unittest
 
-import jsonschema
 import numpy as np
 
 import model_fixtures as fixtures
 import support
 
 TEXT = support.SOURCE_ROOT / "examples" / "kjv-heldout.txt"
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
 QUANTILES = {"p0_1": 0.001, "p1": 0.01, "p5": 0.05, "p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95,
              "p99": 0.99, "p99_9": 0.999}
 TEMPERATURE, TOP_P = 0.7, 0.9
@@ -89,7 +87,7 @@ class Oracle(unittest.TestCase):
 
     def report(self, *arguments):
         report = json.loads(support.run_qins("validate", *arguments, "--json", check=0).stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "validation")
         return report
 
     def validate(self, *arguments):

@@ -8,7 +8,6 @@ import subprocess
 import time
 import unittest
 
-import jsonschema
 import numpy as np
 
 import model_fixtures
@@ -207,11 +206,6 @@ class Calibrated(Sharded):
         return path
 
 
-PART_SCHEMA = json.loads(
-    (support.SOURCE_ROOT / "docs/schemas/validation-part.schema.json").read_text())
-SCHEMA = json.loads((support.SOURCE_ROOT / "docs/schemas/validation.schema.json").read_text())
-
-
 def figures(value, without=()):
     """A report without times, and without what is named."""
     if isinstance(value, dict):
@@ -238,7 +232,7 @@ class Validated(Sharded):
     def report(cls, *arguments):
         done = support.run_qins(*arguments, "--json", "--quiet", check=0)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA, cls=jsonschema.Draft202012Validator)
+        support.validate(report, "validation")
         return report
 
     def merge(self, *parts):
@@ -285,7 +279,7 @@ class Validated(Sharded):
         for there in (False, True):
             done = support.run_qins(*command, "2/3", check=0)
             report = json.loads(done.stdout)
-            jsonschema.validate(report, PART_SCHEMA, cls=jsonschema.Draft202012Validator)
+            support.validate(report, "validation-part")
             self.assertEqual((report["was_there"], report["windows"], report["whole_tests"]),
                              (there, 4, ["autoregressive"]))
             self.assertEqual("is there already" in done.stderr, there)
