@@ -11,6 +11,7 @@ import numpy as np
 
 import support
 from support import MODEL, PROGRAM, run_qins
+from test_analyze import copy_two_layers
 
 SMALL = np.sin(np.arange(4096, dtype="<f4")).tobytes()
 ODD = "it's \"a\" $name\n\t`of` a \\ model"
@@ -20,10 +21,14 @@ class Batch(support.Folder):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.model = MODEL
+        if support.SANITIZER != "none":
+            cls.model = cls.dir / "model"
+            copy_two_layers(cls.model)
         cls.text = cls.dir / "text.txt"
         cls.text.write_text((support.SOURCE_ROOT / "examples" / "kjv-calibration.txt").read_text()[:6000])
         cls.whole = cls.dir / "whole.qins"
-        run_qins("convert", MODEL, "-o", cls.whole, "--bits", 5, check=0)
+        run_qins("convert", cls.model, "-o", cls.whole, "--bits", 5, check=0)
 
     def setUp(self):
         self.here = self.dir / self.id().rsplit(".", 1)[-1]
@@ -44,8 +49,8 @@ class Batch(support.Folder):
     def test_jobs_are_run_and_kept(self):
         out, planned = self.here / "a.qins", self.here / "planned.qins"
         path = self.manifest([
-            {"name": "plain", "model": str(MODEL), "output": str(out), "bits": 5},
-            {"model": str(MODEL), "output": str(planned), "calibrate": {"text": str(self.text), "context": 64},
+            {"name": "plain", "model": str(self.model), "output": str(out), "bits": 5},
+            {"model": str(self.model), "output": str(planned), "calibrate": {"text": str(self.text), "context": 64},
              "plan": {"target_bits": 5.5}}])
         report = self.batch(path)
         self.assertEqual([j["status"] for j in report["jobs"]], ["done", "done"])
@@ -115,22 +120,22 @@ class Batch(support.Folder):
 
     def test_defaults_yield_to_what_a_job_says(self):
         plan = self.here / "plan.json"
-        run_qins("plan", MODEL, "--target-bits", 5.5, "-o", plan, check=0)
-        jobs = [{"model": str(MODEL), "output": str(self.here / "planned.qins"), "plan": str(plan)},
-                {"model": str(MODEL), "output": str(self.here / "plain.qins"), "bits": 5}]
+        run_qins("plan", self.model, "--target-bits", 5.5, "-o", plan, check=0)
+        jobs = [{"model": str(self.model), "output": str(self.here / "planned.qins"), "plan": str(plan)},
+                {"model": str(self.model), "output": str(self.here / "plain.qins"), "bits": 5}]
         for defaults, plain in (({"bits": 4, "codec": "huffman"}, ["--codec", "huffman"]),
                                 ({"plan": str(plan)}, [])):
             report = self.batch(self.manifest(jobs, defaults))
             self.assertEqual({j["status"] for j in report["jobs"]} - {"done", "kept"}, set())
             for name, options in (("planned", ["--plan", plan]), ("plain", ["--bits", 5, *plain])):
-                run_qins("convert", MODEL, *options, "-o", self.here / "wanted.qins", check=0)
+                run_qins("convert", self.model, *options, "-o", self.here / "wanted.qins", check=0)
                 self.assertEqual((self.here / f"{name}.qins").read_bytes(),
                                  (self.here / "wanted.qins").read_bytes(), name)
 
     def test_a_failure_does_not_stop_the_others(self):
         out = self.here / "b.qins"
         jobs = [{"name": "gone", "model": "/no/such", "output": str(self.here / "a.qins")},
-                {"name": "there", "model": str(MODEL), "output": str(out), "bits": 5, "verify": False}]
+                {"name": "there", "model": str(self.model), "output": str(out), "bits": 5, "verify": False}]
         saved = self.here / "report.json"
         done = run_qins("batch", self.manifest(jobs), "--save", saved, check=1)
         self.assertIn("qins: 1 of 2 jobs failed", done.stderr)
@@ -169,7 +174,7 @@ class Batch(support.Folder):
 
     def test_an_interrupted_batch_goes_on(self):
         names = [self.here / f"{i}.qins" for i in range(4)]
-        path = self.manifest([{"model": str(MODEL), "output": str(n), "bits": 5} for n in names])
+        path = self.manifest([{"model": str(self.model), "output": str(n), "bits": 5} for n in names])
         process = subprocess.Popen([PROGRAM, "batch", path, "--json"], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         while process.poll() is None and not (self.here / "1.qins").exists():
@@ -186,7 +191,7 @@ class Batch(support.Folder):
 
     def emitted(self, engine):
         model, out = self.here / ODD, self.here / "out" / f"{ODD}.qins"
-        shutil.copytree(MODEL, model)
+        shutil.copytree(self.model, model)
         out.parent.mkdir()
         path = self.manifest([
             {"name": "one", "model": model.name, "output": f"out/{out.name}", "bits": 5,
