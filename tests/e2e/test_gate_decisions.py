@@ -139,31 +139,32 @@ class Decisions(Gates):
             self.reports["convert.json"], self.part("validation.json", "candidate"))]
         big, huge = size(5.9), size(7)
         no = lambda name: lambda: self.reports.pop(name)
-        for changes, says, fallback in (
-                ([kl], "quality is lost", "lossless Pattern A only"),
-                ([b], "and KL (0.002 nats) hold", "lossless Pattern A only"),
-                ([b, exact], "The lossless mode is no way out", "nothing of this archive"),
-                ([kl, match(.85)], "quality is lost", "lossless Pattern A only"),
-                ([match(.85), no("validation.json")], "nothing is to ship yet", "nothing yet"),
-                ([no("verify.json")], "lossless mode gives every weight back", "lossless Pattern A only"),
-                ([kv], "behind its flag", "KV cache behind a flag"),
-                ([no("kv/6.json")], "leave it plain", "Pattern A of weights, plain KV cache"),
-                ([match(.85)], "stop Pattern B", "Pattern A only"),
-                ([match(.92)], "pause and optimise", "V path only"),
-                ([match(.92), no("bench/gemv.json")], "pause and optimise", "V path only"),
-                ([match(.92), hot(2.5)], "bit-pack them only", "bit-pack only"),
-                ([no("native/v-all.json")], "Pattern A ships. Undecided after Phase 2", "Pattern A only"),
-                ([hot(2.5), mlp(.8)], "Coding hot weights costs 2.5 %", "bit-pack only"),
-                ([huge], "pull against each other", "V path only"),
-                ([no("plan.json")], "validated (97.5 % of tokens alike). Undecided: entropy", "V path only"),
-                ([fused], "Fused kernels do not pay (1.1 times", "bit-pack only"),
-                ([no("bench/gemv.json"), mlp(.8)], "kernels have not been measured", "V path only"),
-                ([mlp(.8)], "match 80 % of tokens, no more than 85 %", "attention only"),
-                ([no("native/all.json")], "Undecided after Phase 5", "V path only"),
-                ([worse], "Perplexity rises by 6 %", "Pattern A only"),
-                ([slow], "12 % slower", "bit-pack only"),
-                ([big], "It is 5.42 times smaller", "Pattern A only"),
-                ([], "Every gate passed: production. 6.15 times smaller", None)):
+        cases = (
+            ([kl], "quality is lost", "lossless Pattern A only"),
+            ([b], "and KL (0.002 nats) hold", "lossless Pattern A only"),
+            ([b, exact], "The lossless mode is no way out", "nothing of this archive"),
+            ([kl, match(.85)], "quality is lost", "lossless Pattern A only"),
+            ([match(.85), no("validation.json")], "nothing is to ship yet", "nothing yet"),
+            ([no("verify.json")], "lossless mode gives every weight back", "lossless Pattern A only"),
+            ([kv], "behind its flag", "KV cache behind a flag"),
+            ([no("kv/6.json")], "leave it plain", "Pattern A of weights, plain KV cache"),
+            ([match(.85)], "stop Pattern B", "Pattern A only"),
+            ([match(.92)], "pause and optimise", "V path only"),
+            ([match(.92), no("bench/gemv.json")], "pause and optimise", "V path only"),
+            ([match(.92), hot(2.5)], "bit-pack them only", "bit-pack only"),
+            ([no("native/v-all.json")], "Pattern A ships. Undecided after Phase 2", "Pattern A only"),
+            ([hot(2.5), mlp(.8)], "Coding hot weights costs 2.5 %", "bit-pack only"),
+            ([huge], "pull against each other", "V path only"),
+            ([no("plan.json")], "validated (97.5 % of tokens alike). Undecided: entropy", "V path only"),
+            ([fused], "Fused kernels do not pay (1.1 times", "bit-pack only"),
+            ([no("bench/gemv.json"), mlp(.8)], "kernels have not been measured", "V path only"),
+            ([mlp(.8)], "match 80 % of tokens, no more than 85 %", "attention only"),
+            ([no("native/all.json")], "Undecided after Phase 5", "V path only"),
+            ([worse], "Perplexity rises by 6 %", "Pattern A only"),
+            ([slow], "12 % slower", "bit-pack only"),
+            ([big], "It is 5.42 times smaller", "Pattern A only"),
+            ([], "Every gate passed: production. 6.15 times smaller", None))
+        for changes, says, fallback in support.less(cases, cases[::4]):
             with self.subTest(says):
                 self.reports = gate_evidence.reports()
                 for old in self.evidence.rglob("*.json"):
