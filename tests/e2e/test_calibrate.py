@@ -1,7 +1,7 @@
 """qins calibrate: every figure against an independent numpy forward pass, and against the rows that
 the file itself holds; options; rows captured elsewhere."""
+import resource
 import shutil
-import time
 
 import numpy as np
 
@@ -10,6 +10,12 @@ import reference_models
 import support
 from calibration_fixtures import (ALL, CONTEXT, MODEL, Folder, bible_ids, cells, load,
                                   point_datasets, reference_tokenizer)
+
+
+def processor_seconds():
+    """Of the programs run so far: what a bound of time is on, however busy the machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Reference:
@@ -344,9 +350,9 @@ class Activations(Folder):
                 ({f"t{i}": ("F32", (1, 1), [row[:4]]) for i in range(66000)}, (), ("65536",)),
                 ({"wide": ("F32", (1, 100000), [row])}, ("--gram",), ("wide", "60153507840"))):
             support.write_safetensors(path, arrays)
-            begun = time.monotonic()
+            begun = processor_seconds()
             out, message = self.calibrate("--activations", path, *more, check=3)
-            self.assertLess(time.monotonic() - begun, 10)
+            self.assertLess(processor_seconds() - begun, 10)
             self.assertFalse(out.exists())
             self.assertEqual(message.count("\n"), 1, message)
             for word in words:
