@@ -223,6 +223,8 @@ static enum qins_status study(struct qn_report_builder *b, const char *path, jso
         st = qn_report_add_activations(b, err);
     if (st == QINS_OK)
         st = qn_report_add_kv(b, err);
+    if (st == QINS_OK)
+        st = qn_source_check_unchanged(b->source, err);
     return st == QINS_OK ? assemble(b, path, report, err) : st;
 }
 

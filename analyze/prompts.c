@@ -74,11 +74,16 @@ static enum qins_status parse_lines(struct qn_prompts *p, const char *text, size
 }
 
 /* A line may begin with a bracket; JSON without the object is a slip. */
-static bool is_json(const void *data, size_t size)
+static enum qins_status refuse_array(const void *data, size_t size, struct qins_error *err)
 {
-    json_t *root = qn_json_parse(data, size, 0, NULL);
+    struct qins_error why = {.offset = QN_NO_OFFSET};
+    json_t *root = qn_json_parse(data, size, 0, &why);
     json_decref(root);
-    return root != NULL;
+    if (!root && why.status == QINS_ERR_MEMORY)
+        return qn_fail_memory(err);
+    return root ? qn_fail(err, QINS_ERR_FORMAT, "JSON of prompts is an object with a schema, %s",
+                          QN_PROMPTS_SCHEMA)
+                : QINS_OK;
 }
 
 enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t size,
@@ -97,13 +102,11 @@ enum qins_status qn_prompts_parse(struct qn_prompts *p, const void *data, size_t
     while (blank < size && strchr(" \t\r\n", text[blank]) && text[blank])
         blank++;
     enum qins_status st = QINS_OK;
-    if (blank < size && text[blank] == '[' && is_json(data, size))
-        st = qn_fail(err, QINS_ERR_FORMAT, "JSON of prompts is an object with a schema, %s",
-                     QN_PROMPTS_SCHEMA);
-    else if (blank < size && text[blank] == '{')
-        st = parse_json(p, data, size, err);
-    else
-        st = parse_lines(p, text, size, err);
+    if (blank < size && text[blank] == '[')
+        st = refuse_array(data, size, err);
+    if (st == QINS_OK)
+        st = blank < size && text[blank] == '{' ? parse_json(p, data, size, err)
+                                                : parse_lines(p, text, size, err);
     if (st == QINS_OK && p->n == 0)
         st = qn_fail(err, QINS_ERR_FORMAT, "it holds no prompt");
     return st;

@@ -88,6 +88,8 @@ static enum qins_status run_both(struct qn_validation *v, struct losses *l, json
     for (int i = 0; i < QN_PREDICTORS; i++) {
         json_t *figures = json_incref(json_object_get(*out, qn_validation_keys[i]));
         put_cost(&figures, v, &v->positions_cost, v->positions_cost.model_seconds[i], i);
+        if (!figures)
+            return qn_fail_memory(err);
         json_decref(figures);
         qn_position_column(&p, offsetof(struct qn_position, nll) + (size_t)i * sizeof(double),
                            l->of[i]);

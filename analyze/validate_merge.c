@@ -200,7 +200,10 @@ static enum qins_status add_results(struct merging *m, const struct part *p, str
     for (uint64_t i = 0; i < n; i++) {
         size_t size;
         const void *text = qn_journal_get(p->journal, qn_result_track, i, &size);
-        json_t *j = qn_json_parse(text, size, 0, NULL);
+        struct qins_error why = {.offset = QN_NO_OFFSET};
+        json_t *j = qn_json_parse(text, size, 0, &why);
+        if (!j && why.status == QINS_ERR_MEMORY)
+            return qn_fail_memory(err);
         const char *name = json_string_value(json_object_get(j, "test"));
         json_t *result = json_object_get(j, "result");
         const bool good = name && json_is_object(result);
@@ -279,8 +282,11 @@ static enum qins_status report(struct merging *m, json_t *results, json_t **out,
     const struct qn_model_config config = {.n_kv_heads = k->kv_heads, .head_dim = k->kv_head_dim};
     size_t size;
     const void *text = qn_journal_get(p->journal, qn_complete_track, QN_VALIDATED_REPORT, &size);
-    json_t *j = qn_json_parse(text, size, 0, NULL);
+    struct qins_error why = {.offset = QN_NO_OFFSET};
+    json_t *j = qn_json_parse(text, size, 0, &why);
     *out = NULL;
+    if (!j && why.status == QINS_ERR_MEMORY)
+        return qn_fail_memory(err);
     if (!json_is_object(j)) {
         json_decref(j);
         return bad(p, "its report is none that a run would make", err);

@@ -3,6 +3,7 @@
 #include "analyze/validate_report.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,9 +58,12 @@ static enum qins_status look(struct qn_validation *v, const struct qn_digest *jo
     struct qn_journal *found = NULL;
     struct qn_digest of;
     *there = false;
-    if (!qn_exists(path))
-        return QINS_OK;
-    enum qins_status st = qn_journal_read(&found, path, &of, err);
+    struct stat info;
+    bool stands;
+    enum qins_status st = qn_look_at(path, &info, &stands, err);
+    if (!stands)
+        return st;
+    st = qn_journal_read(&found, path, &of, err);
     if (st == QINS_OK &&
         (memcmp(&of, job, sizeof of) != 0 || !has_item(found, qn_part_track, &part, sizeof part)))
         st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,
@@ -188,7 +192,7 @@ json_t *qn_validation_part_report(const struct qn_validation *v, bool there, dou
         const void *text = qn_journal_get(v->journal, qn_result_track, i, &size);
         json_t *result = qn_json_parse(text, size, 0, NULL);
         const char *name = json_string_value(json_object_get(result, "test"));
-        qn_json_append(&whole, qn_json_text(name ? name : ""));
+        qn_json_append(&whole, name ? qn_json_text(name) : NULL);
         json_decref(result);
     }
     qn_json_put(&j, "part_path", qn_json_text(o->part));

@@ -241,7 +241,7 @@ static enum qins_status explain(const char *path, const char *name, json_t **rep
     j = qn_report_begin("qins/plan-explain/1");
     cost = json_string_value(json_object_get(plan.summary, "cost"));
     qn_json_put(&j, "cost", cost ? json_string(cost) : json_null());
-    qn_json_put(&j, "line", json_deep_copy(line));
+    qn_json_put(&j, "line", qn_json_copy(line));
     qn_json_put(&j, "candidates", t->candidates ? json_incref(t->candidates) : json_array());
     json_object_del(json_object_get(j, "line"), "candidates");
     *report = j;

@@ -77,6 +77,8 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
             cli_note(&t, text);
     }
     enum qins_status st = cli_table_print(&t, err);
+    if (st != QINS_OK)
+        return st;
     if (leftovers > 0.0)
         cli_print("%.0f temporary file%s (%s): of runs that write now, or were killed\n", leftovers,
                   leftovers > 1.0 ? "s" : "",

@@ -117,7 +117,7 @@ static enum qins_status show_report(const struct cli_verb *verb, const struct cl
         if (printed == QINS_OK && verb->print_outputs)
             verb->print_outputs(c);
     }
-    if (st != QINS_OK || printed == QINS_OK)
+    if (printed == QINS_OK)
         return st;
     *err = print_err;
     return printed;
@@ -182,11 +182,12 @@ int main(int argc, char **argv)
     const struct cli_verb *verb;
     qn_json_watch_memory();
     enum qins_status st = run(argc, argv, &verb, &err);
-    if (st != QINS_OK)
-        cli_print_error(&err, verb ? verb->name : NULL);
-    if (cli_flush(&flush_err) != QINS_OK && st == QINS_OK) {
-        cli_print_error(&flush_err, NULL);
+    /* Findings that nobody saw are none. */
+    if (cli_flush(&flush_err) != QINS_OK && (st == QINS_OK || st == QINS_ERR_CHECK)) {
+        err = flush_err;
         st = flush_err.status;
     }
+    if (st != QINS_OK)
+        cli_print_error(&err, verb ? verb->name : NULL);
     return exit_codes[st];
 }

@@ -386,6 +386,8 @@ static enum qins_status run(struct capture *a, const char *file, const char *out
         st = measure(a, err);
     if (st == QINS_OK)
         st = choose_rows(a, err);
+    if (st == QINS_OK)
+        st = qn_checkpoint_check_unchanged(a->ck, NULL, err);
     if (st != QINS_OK)
         return st == QINS_ERR_INTERRUPTED ? st : qn_error_in_file(err, st, file);
     return qn_calibration_write(&a->c, out, &source, a->monitor, err);

@@ -4,6 +4,7 @@
 #include "convert/calibrate_job.h"
 
 #include "core/file.h"
+#include "core/folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,10 +66,12 @@ static enum qins_status look(struct qn_calibrating *job, bool *there, struct qin
 {
     struct qn_calibration_file f;
     *there = false;
-    if (!qn_exists(job->out))
-        return QINS_OK;
-    enum qins_status st =
-        qn_calibration_open(&f, job->out, QN_CALIBRATION_PARTS_TOO, job->monitor, err);
+    struct stat info;
+    bool found;
+    enum qins_status st = qn_look_at(job->out, &info, &found, err);
+    if (!found)
+        return st;
+    st = qn_calibration_open(&f, job->out, QN_CALIBRATION_PARTS_TOO, job->monitor, err);
     if (st == QINS_OK)
         st = check_finished(job, &f.c, err);
     if (st == QINS_OK) {

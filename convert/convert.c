@@ -65,15 +65,7 @@ static enum qins_status open_sink(struct qn_conversion *c, struct qins_error *er
 /* All of the source has been read: was it one and the same thing all the while? */
 enum qins_status qn_conversion_check_unchanged(struct qn_conversion *c, struct qins_error *err)
 {
-    struct qn_digest now;
-    enum qins_status st = qn_source_digest(c->source, &now, err);
-    if (st != QINS_OK)
-        return st;
-    c->source_changed = memcmp(now.bytes, c->source_digest.bytes, sizeof now.bytes) != 0;
-    if (c->source_changed)
-        return qn_fail_at(err, QINS_ERR_IO, c->path, NULL, QN_NO_OFFSET,
-                          "the source changed while it was read");
-    return QINS_OK;
+    return qn_checkpoint_check_unchanged(c->source, &c->source_changed, err);
 }
 
 static enum qins_status assemble(struct qn_conversion *c, struct qins_error *err)

@@ -2,6 +2,7 @@
 #include "convert/sources.h"
 #include "core/bytes.h"
 #include "core/file.h"
+#include "core/folder.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,10 +46,11 @@ static enum qins_status init_part(struct part_run *p, struct qins_error *err)
 static enum qins_status look_for_part(struct part_run *p, struct qins_error *err)
 {
     struct qn_part_info found = {.complete = false};
-    p->there = qn_exists(p->path);
+    struct stat info;
+    enum qins_status st = qn_look_at(p->path, &info, &p->there, err);
     if (!p->there)
-        return QINS_OK;
-    enum qins_status st = qn_part_read_info(p->path, false, &found, err);
+        return st;
+    st = qn_part_read_info(p->path, false, &found, err);
     if (st == QINS_ERR_FORMAT)
         return qn_fail_at(err, QINS_ERR_USAGE, p->path, NULL, QN_NO_OFFSET,
                           "is in the way of the part and is none, or a damaged one: move or remove "

@@ -59,24 +59,32 @@ static enum qins_status set_digest(struct work *w, struct qins_error *err)
             add_text(h, job->steps[step].words[i]);
     enum qins_status st = add_model(h, job->model, err);
     /* Those that are missing are the step's to complain of. */
-    for (size_t i = 0; i < job->n_inputs && st == QINS_OK; i++)
-        if (qn_exists(job->inputs[i]))
+    for (size_t i = 0; i < job->n_inputs && st == QINS_OK; i++) {
+        enum qn_entry what;
+        st = qn_find(job->inputs[i], true, &what, err);
+        if (st == QINS_OK && what != QN_ENTRY_NONE)
             st = qn_source_add_file(h, job->inputs[i], err);
+    }
     const struct qn_digest d = qn_hasher_digest(h);
     qn_digest_hex(&d, w->digest);
     qn_hasher_destroy(h);
     return st;
 }
 
-/* What OUTPUT's user block says is its hash; "" where no archive can be opened, which is as good as
- * none. */
-static void archive_hash(const char *output, char hex[33])
+/* What OUTPUT's user block says is its hash; "" where there is no archive. */
+static enum qins_status archive_hash(const char *output, char hex[33], struct qins_error *err)
 {
     struct qn_archive *a = NULL;
-    hex[0] = '\0';
-    if (qn_exists(output) && qn_archive_open(&a, output, NULL) == QINS_OK)
+    bool there = false;
+    enum qins_status st = qn_find_regular(output, &there, err);
+    if (st != QINS_OK || !there)
+        return st;
+    st = qn_archive_open(&a, output, err);
+    if (st == QINS_OK)
         qn_digest_hex(&a->body_hash, hex);
     qn_archive_destroy(a);
+    /* One that is damaged is as good as none; one that cannot be read may be whole. */
+    return st == QINS_ERR_IO || st == QINS_ERR_MEMORY ? st : QINS_OK;
 }
 
 static bool says(const json_t *object, const char *key, const char *text)
@@ -134,10 +142,8 @@ static enum qins_status file_hash(const struct qn_job *job, enum qn_job_step ste
     const char *path = job->steps[step].words[2];
     bool there = false;
     hex[0] = '\0';
-    if (!is_intermediate(step)) {
-        archive_hash(job->output, hex);
-        return QINS_OK;
-    }
+    if (!is_intermediate(step))
+        return archive_hash(job->output, hex, err);
     enum qins_status st = qn_find_regular(path, &there, err);
     if (st != QINS_OK || !there)
         return st;
@@ -181,7 +187,7 @@ static enum qins_status use(struct work *w, enum qn_job_step step, const char *h
     enum qins_status st = is_plan_edited(w->record, w->job, &edited, err);
     if (st != QINS_OK)
         return st;
-    for (int later = step + 1; later < QN_JOB_STEPS; later++)
+    for (int later = (int)step + 1; later < QN_JOB_STEPS; later++)
         if (later != QN_JOB_PLAN || !edited)
             forget(w, (enum qn_job_step)later);
     return note_hash(w, "used", step, hex, err);
@@ -328,9 +334,8 @@ static const char *const status_names[] = {"done", "kept", "failed", "interrupte
 enum { S_DONE, S_KEPT, S_FAILED, S_INTERRUPTED, S_NOT_RUN, N_STATUSES };
 
 /* Runs JOB and says in ENTRIES what came of it; its own failure is no failure of this. */
-static enum qins_status run_job(const struct qn_job *job, const struct qn_jobs_runner *runner,
-                                const struct qn_monitor *monitor, bool skip, json_t **entries,
-                                int *status)
+static void run_job(const struct qn_job *job, const struct qn_jobs_runner *runner,
+                    const struct qn_monitor *monitor, bool skip, json_t **entries, int *status)
 {
     struct work w = {.job = job, .runner = runner, .monitor = monitor};
     struct qins_error err = {.offset = QN_NO_OFFSET};
@@ -347,12 +352,14 @@ static enum qins_status run_job(const struct qn_job *job, const struct qn_jobs_r
                                            : S_KEPT;
     qn_json_put(&w.entry, "status", json_string(status_names[*status]));
     qn_json_put(&w.entry, "seconds", skip ? json_null() : qn_json_real(qn_seconds() - begun));
-    if (*status == S_FAILED)
-        qn_json_put(&w.entry, "error", qn_json_text(qins_error_format(&err, line, sizeof line)));
+    if (*status == S_FAILED) {
+        qins_error_format(&err, line, sizeof line);
+        qn_json_put(&w.entry, "error", qn_json_text(line));
+        qn_notice(monitor, "job '%s' failed: %s", job->name, line);
+    }
     qn_json_append(entries, w.entry);
     json_decref(w.record);
     free(w.record_path);
-    return st;
 }
 
 static enum qins_status verdict(const size_t *counts, const struct qn_jobs *jobs,
@@ -377,12 +384,8 @@ enum qins_status qn_jobs_run(const struct qn_jobs *jobs, const struct qn_jobs_ru
     for (size_t i = 0; i < jobs->n; i++) {
         const bool skip = counts[S_INTERRUPTED] > 0 || (runner->strict && counts[S_FAILED] > 0);
         int status;
-        const enum qins_status st =
-            run_job(&jobs->items[i], runner, monitor, skip, &entries, &status);
+        run_job(&jobs->items[i], runner, monitor, skip, &entries, &status);
         counts[status]++;
-        if (!skip && st != QINS_OK && st != QINS_ERR_INTERRUPTED)
-            qn_notice(monitor, "job '%s' failed: %s", jobs->items[i].name,
-                      json_string_value(json_object_get(json_array_get(entries, i), "error")));
     }
     qn_json_put(&j, "jobs", entries);
     for (int s = 0; s < N_STATUSES; s++)

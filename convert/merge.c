@@ -5,10 +5,12 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/kept.h"
 #include "formats/archive/writer.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* An archive in the making. */
 struct output {
@@ -203,24 +205,52 @@ static enum qins_status write_index(const struct merge *m, struct qn_output *o,
     return st;
 }
 
+/* Gives the archives and INDEX their names. An index never stands beside archives that are not
+ * those which it tells of: the one that is there goes first. KEPT has room for all. */
+static enum qins_status publish_together(struct merge *m, struct qn_output *index,
+                                         struct qn_kept *kept, struct qins_error *err)
+{
+    struct qn_kept *old = &kept[m->n_outputs];
+    enum qins_status st = qn_output_seal(index, err);
+    for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
+        st = qn_keep(qn_archive_writer_output(m->outputs[i].writer), &kept[i], err);
+    if (st == QINS_OK)
+        st = qn_keep(index, old, err);
+    if (st == QINS_OK && old->path && unlink(old->path) != 0)
+        st = qn_fail_errno(err, old->path, "cannot remove");
+    for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
+        st = qn_archive_writer_publish(m->outputs[i].writer, err);
+    if (st == QINS_OK)
+        st = qn_output_commit(index, err);
+    for (size_t i = 0; i <= m->n_outputs; i++)
+        if (st == QINS_OK)
+            qn_kept_drop(&kept[i]);
+        else
+            qn_kept_restore(&kept[i]);
+    return st;
+}
+
+static enum qins_status publish_indexed(struct merge *m, struct qins_error *err)
+{
+    struct qn_output index = {.fd = -1};
+    struct qn_kept *kept = calloc(m->n_outputs + 1, sizeof *kept);
+    enum qins_status st = kept ? refuse_parts(m, m->out, err) : qn_fail_memory(err);
+    if (st == QINS_OK)
+        st = qn_output_create(&index, m->out, err);
+    if (st == QINS_OK)
+        st = write_index(m, &index, err);
+    if (st == QINS_OK)
+        st = publish_together(m, &index, kept, err);
+    qn_output_abandon(&index);
+    free(kept);
+    return st;
+}
+
 /* All outputs are whole: they get their names, the index last. */
 static enum qins_status publish(struct merge *m, struct qins_error *err)
 {
-    struct qn_output index = {.fd = -1};
-    enum qins_status st = QINS_OK;
-    if (m->options->index) {
-        st = refuse_parts(m, m->out, err);
-        if (st == QINS_OK)
-            st = qn_output_create(&index, m->out, err);
-        if (st == QINS_OK)
-            st = write_index(m, &index, err);
-    }
-    for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
-        st = qn_archive_writer_publish(m->outputs[i].writer, err);
-    if (st == QINS_OK && m->options->index)
-        return qn_output_commit(&index, err);
-    qn_output_abandon(&index);
-    return st;
+    return m->options->index ? publish_indexed(m, err)
+                             : qn_archive_writer_publish(m->outputs[0].writer, err);
 }
 
 static enum qins_status make_report(const struct merge *m, json_t **report, struct qins_error *err)

@@ -18,7 +18,8 @@ struct qn_merge_options {
  * STEM-00001-of-00008.qins and so on, with STEM what OUT is without ".json" and ".qins": each has
  * the tensors that begin in its part, the first one also the attached files; for a part in which
  * none begins there is no archive, but for the first. All are written before the first is given its
- * name, the index is last.
+ * name, the index is last. What stood there comes back where one cannot be given its name; an index
+ * that stands there is always of the archives beside it.
  *
  * *report (schema qins/merge/1; may be NULL) belongs to the caller. Errors: QINS_ERR_USAGE where a
  * part is missing, is there twice, or is another job's, or an output is one of them;

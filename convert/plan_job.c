@@ -403,6 +403,8 @@ enum qins_status qn_make_plan(const char *path, const struct qn_plan_job_options
         st = study_all(&w, err);
     if (st == QINS_OK)
         st = allocate(&w, err);
+    if (st == QINS_OK)
+        st = qn_source_check_unchanged(w.source, err);
     if (st == QINS_OK && !w.measured)
         qn_notice(monitor, w.calibration
                                ? "the calibration holds no sensitivities: all tensors get "

@@ -5,7 +5,6 @@
 #include "formats/archive/manifest.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 static enum qins_status refuse_same(const char *file, const char *output, struct qins_error *err)
 {
@@ -21,7 +20,7 @@ enum qins_status qn_refuse_input(const struct qn_inputs *in, const char *output,
     const struct qn_checkpoint *ck = in->checkpoint;
     enum qins_status st = refuse_same(in->file, output, err);
     for (size_t i = 0; ck && i < ck->n_files && st == QINS_OK; i++)
-        st = refuse_same(ck->files[i], output, err);
+        st = refuse_same(ck->files[i].path, output, err);
     for (size_t i = 0; ck && i < ck->attachments.count && st == QINS_OK; i++)
         st = refuse_same(ck->attachments.items[i].path, output, err);
     return st;
@@ -56,19 +55,19 @@ static void add_text(struct qn_hasher *h, const char *text)
     qn_hasher_add(h, text, strlen(text) + 1);
 }
 
+static void add_stamp(struct qn_hasher *h, const char *file, const struct qn_file_stamp *stamp)
+{
+    add_text(h, qn_path_base(file));
+    qn_hasher_add(h, stamp->figures, sizeof stamp->figures);
+}
+
 enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struct qins_error *err)
 {
-    struct stat info;
-    if (stat(file, &info) != 0)
-        return qn_fail_errno(err, file, "cannot look at");
-    uint64_t figures[] = {
-        (uint64_t)info.st_size,         (uint64_t)info.st_mtim.tv_sec,
-        (uint64_t)info.st_mtim.tv_nsec, (uint64_t)info.st_ctim.tv_sec,
-        (uint64_t)info.st_ctim.tv_nsec,
-    };
-    add_text(h, qn_path_base(file));
-    qn_hasher_add(h, figures, sizeof figures);
-    return QINS_OK;
+    struct qn_file_stamp stamp;
+    enum qins_status st = qn_file_look(file, &stamp, err);
+    if (st == QINS_OK)
+        add_stamp(h, file, &stamp);
+    return st;
 }
 
 static void add_description(struct qn_hasher *h, const struct qn_checkpoint *ck)
@@ -108,14 +107,12 @@ enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_dige
                                   struct qins_error *err)
 {
     struct qn_hasher *h = qn_hasher_create();
-    enum qins_status st = QINS_OK;
     if (!h)
         return qn_fail_memory(err);
     add_description(h, ck);
-    for (size_t i = 0; i < ck->n_files && st == QINS_OK; i++)
-        st = qn_source_add_file(h, ck->files[i], err);
-    if (st == QINS_OK)
-        *out = qn_hasher_digest(h);
+    for (size_t i = 0; i < ck->n_files; i++)
+        add_stamp(h, ck->files[i].path, &ck->files[i].stamp);
+    *out = qn_hasher_digest(h);
     qn_hasher_destroy(h);
-    return st;
+    return QINS_OK;
 }

@@ -29,8 +29,8 @@ enum qins_status qn_source_add_file(struct qn_hasher *h, const char *file, struc
 enum qins_status qn_check_types(const struct qn_checkpoint *ck, struct qins_error *err);
 
 /* Digest of name, size and times of change of the files that the checkpoint was opened
- * from, and of the tensors and attached files that were found in them. The inode's own time is
- * among them: unlike that of the contents it cannot be set. */
+ * from, as they were before they were read, and of the tensors and attached files that were found
+ * in them. */
 enum qins_status qn_source_digest(const struct qn_checkpoint *ck, struct qn_digest *out,
                                   struct qins_error *err);
 

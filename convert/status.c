@@ -2,11 +2,10 @@
 
 #include "convert/sources.h"
 #include "convert/status_scan.h"
-#include "core/file.h"
+#include "core/folder.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char *const state_names[QN_PART_STATES] = {"missing", "interrupted", "running",
                                                         "done",    "stale",       "damaged"};
@@ -37,17 +36,24 @@ static const struct qn_status_part *newest_of(const struct set *s)
 }
 
 /* Whether the checkpoint that the newest part was made from is still what it was. */
-static const char *look_at_source(const struct set *s)
+static enum qins_status look_at_source(struct set *s, struct qins_error *err)
 {
     struct qn_checkpoint *ck = NULL;
     struct qn_digest d;
-    const char *found = "unknown";
-    if (s->newest && s->newest->source && qn_exists(s->newest->source) &&
-        qn_checkpoint_open(&ck, s->newest->source, NULL, NULL) == QINS_OK &&
-        qn_source_digest(ck, &d, NULL) == QINS_OK)
-        found = memcmp(&d, &s->newest->source_digest, sizeof d) == 0 ? "same" : "changed";
+    struct stat info;
+    const char *source = s->newest ? s->newest->source : NULL;
+    bool there = false;
+    enum qins_status st = source ? qn_look_at(source, &info, &there, err) : QINS_OK;
+    if (st != QINS_OK || !there)
+        return st;
+    st = qn_checkpoint_open(&ck, source, NULL, err);
+    if (st == QINS_OK)
+        st = qn_source_digest(ck, &d, err);
+    if (st == QINS_OK)
+        s->source = memcmp(&d, &s->newest->source_digest, sizeof d) == 0 ? "same" : "changed";
     qn_checkpoint_destroy(ck);
-    return found;
+    /* What is no checkpoint any more is not known; what cannot be read may be the same. */
+    return st == QINS_ERR_IO || st == QINS_ERR_MEMORY ? st : QINS_OK;
 }
 
 /* Parts of another job than the newest, or of a source that is no more, are good for nothing. */
@@ -169,20 +175,24 @@ static bool has_parts(const struct qn_status_files *files, const struct qn_statu
     return p->finished && (before || behind);
 }
 
-static void study(struct set *s)
+static enum qins_status study(struct set *s, struct qins_error *err)
 {
     struct stat info;
     const struct qn_status_part *first = s->items;
-    bool older = false;
+    bool older = false, exists = false;
     s->newest = newest_of(s);
-    const bool exists = !first->finished && stat(first->output, &info) == 0;
+    s->source = "unknown";
+    enum qins_status st =
+        first->finished ? QINS_OK : qn_look_at(first->output, &info, &exists, err);
     for (size_t i = 0; i < s->n && exists; i++)
         older = older || is_later(&s->items[i].changed, &info.st_mtim);
     s->there = exists && !older;
-    s->source = s->there ? "unknown" : look_at_source(s);
+    if (st == QINS_OK && !s->there)
+        st = look_at_source(s, err);
     if (!s->there)
         mark_stale(s);
     count_states(s);
+    return st;
 }
 
 static enum qins_status report_sets(struct qn_status_files *files, json_t **j,
@@ -190,7 +200,8 @@ static enum qins_status report_sets(struct qn_status_files *files, json_t **j,
 {
     json_t *outputs = json_array();
     size_t complete = 0, total = 0;
-    for (size_t i = 0, end; i < files->n; i = end) {
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0, end; i < files->n && st == QINS_OK; i = end) {
         const struct qn_status_part *first = &files->items[i];
         for (end = i + 1; end < files->n && !first->finished &&
                           files->items[end].shard.count == first->shard.count &&
@@ -200,15 +211,17 @@ static enum qins_status report_sets(struct qn_status_files *files, json_t **j,
         struct set s = {.items = &files->items[i], .n = end - i};
         if (has_parts(files, first))
             continue;
-        study(&s);
+        st = study(&s, err);
         total++;
         complete += strcmp(verdict(&s), "complete") == 0;
         qn_json_append(&outputs, set_to_json(&s));
     }
     qn_json_put(j, "outputs", outputs);
     qn_json_put(j, "complete", json_integer((json_int_t)complete));
-    if (!*j)
-        return qn_fail_memory(err);
+    if (st == QINS_OK && !*j)
+        st = qn_fail_memory(err);
+    if (st != QINS_OK)
+        return st;
     return complete == total ? QINS_OK
                              : qn_fail(err, QINS_ERR_CHECK, "%zu of %zu outputs are not complete",
                                        total - complete, total);

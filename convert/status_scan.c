@@ -3,15 +3,14 @@
 #include "convert/status.h"
 #include "core/buf.h"
 #include "core/file.h"
+#include "core/folder.h"
 #include "core/work_file.h"
 #include "formats/archive/part.h"
 #include "formats/archive/userblock.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char hdf5_magic[QN_WORK_MAGIC_SIZE] = {(char)0x89, 'H',  'D',  'F',
                                                     '\r',       '\n', 0x1a, '\n'};
@@ -31,23 +30,33 @@ static enum qn_work_kind kind_of(const struct qn_work_head *head)
                                                                    : QN_WORK_OTHER;
 }
 
-/* What a part of a conversion says of itself. */
-static void read_part(struct qn_status_part *p)
+/* Whether ST says something of what is in a file; else the file could not be read. */
+static bool tells(enum qins_status st)
+{
+    return st != QINS_ERR_IO && st != QINS_ERR_MEMORY;
+}
+
+/* What a part of a conversion says of itself. QINS_ERR_FORMAT where something of it is not whole.
+ */
+static enum qins_status read_part(struct qn_status_part *p, struct qins_error *err)
 {
     struct qn_part_info info = {0};
-    if (qn_part_read_info(p->path, p->work, &info, NULL) != QINS_OK) {
-        p->state = p->work ? p->state : QN_PART_DAMAGED;
-        return;
+    enum qins_status st = qn_part_read_info(p->path, p->work, &info, err);
+    bool whole = st == QINS_OK;
+    if (whole) {
+        free(p->source);
+        p->source = info.source;
+        info.source = NULL;
+        p->source_digest = info.source_digest;
+        p->counts = true;
+        p->chunks = qn_part_chunks(&info);
+        p->chunks_done = info.chunks_done;
+        whole = p->work ? !info.torn : info.complete;
+        qn_part_info_finish(&info);
     }
-    p->source = info.source;
-    info.source = NULL;
-    p->source_digest = info.source_digest;
-    p->counts = true;
-    p->chunks = qn_part_chunks(&info);
-    p->chunks_done = info.chunks_done;
-    if (!p->work && !info.complete)
+    if (!whole && !p->work)
         p->state = QN_PART_DAMAGED;
-    qn_part_info_finish(&info);
+    return st == QINS_OK && !whole ? QINS_ERR_FORMAT : st;
 }
 
 /* Work in progress: running or interrupted. */
@@ -61,30 +70,34 @@ static void judge_work(struct qn_status_part *p, enum qn_work_holder holder)
 }
 
 /* Whether the archive is whole, as far as its head and its size tell. */
-static void judge_archive(struct qn_status_part *p)
+static enum qins_status judge_archive(struct qn_status_part *p, struct qins_error *err)
 {
     struct qn_file f;
     struct qn_userblock u;
     uint8_t head[QN_USERBLOCK_SIZE];
-    const bool good = qn_file_open(&f, p->path, NULL) == QINS_OK && f.size >= sizeof head &&
-                      qn_file_read(&f, 0, head, sizeof head, NULL) == QINS_OK &&
-                      qn_userblock_unpack(head, sizeof head, f.size, &u, NULL) == QINS_OK;
-    p->state = good ? QN_PART_DONE : QN_PART_DAMAGED;
+    enum qins_status st = qn_file_open(&f, p->path, err);
+    const bool long_enough = st == QINS_OK && f.size >= sizeof head;
+    if (long_enough)
+        st = qn_file_read(&f, 0, head, sizeof head, err);
+    if (long_enough && st == QINS_OK)
+        st = qn_userblock_unpack(head, sizeof head, f.size, &u, err);
+    p->state = long_enough && st == QINS_OK ? QN_PART_DONE : QN_PART_DAMAGED;
     p->kind = QN_WORK_CONVERT;
     qn_file_close(&f);
+    return st;
 }
 
-static void judge(struct qn_status_part *p)
+/* QINS_ERR_FORMAT and the like: it is damaged, and *p says so. */
+static enum qins_status judge(struct qn_status_part *p, struct qins_error *err)
 {
     struct qn_work_head head = {{0}};
     enum qn_work_holder holder = QN_WORK_UNKNOWN;
-    if (p->finished) {
-        judge_archive(p);
-        return;
-    }
+    if (p->finished)
+        return judge_archive(p, err);
     p->state = QN_PART_DAMAGED;
-    if (qn_work_file_look(p->path, &holder, &head, NULL) != QINS_OK)
-        return;
+    enum qins_status st = qn_work_file_look(p->path, &holder, &head, err);
+    if (st != QINS_OK)
+        return st;
     p->kind = kind_of(&head);
     p->has_job = qn_work_head_intact(&head);
     if (p->has_job)
@@ -93,8 +106,7 @@ static void judge(struct qn_status_part *p)
         judge_work(p, holder);
     else if (p->kind == QN_WORK_CALIBRATE || (p->has_job && p->kind != QN_WORK_OTHER))
         p->state = QN_PART_DONE;
-    if (p->kind == QN_WORK_CONVERT && p->shard.count > 0)
-        read_part(p);
+    return p->kind == QN_WORK_CONVERT && p->shard.count > 0 ? read_part(p, err) : QINS_OK;
 }
 
 /* Whether NAME ends like qn_output_create()'s: ".tmp-XXXXXX". */
@@ -145,6 +157,21 @@ static void finish_part(struct qn_status_part *p)
     free(p->source);
 }
 
+/* All that is to be known of P. *THERE is false where the file has vanished meanwhile, or may be
+ * anybody's. */
+static enum qins_status study(struct qn_status_part *p, bool *there, struct qins_error *err)
+{
+    enum qins_status st = judge(p, err);
+    if (st != QINS_OK && tells(st))
+        st = judge(p, err); /* it may have been cut or replaced while it was looked at */
+    if (tells(st))
+        st = QINS_OK;
+    if (st == QINS_ERR_IO && qn_find_regular(p->path, there, NULL) == QINS_OK && !*there)
+        return QINS_OK;
+    *there = p->shard.count > 0 || p->kind != QN_WORK_OTHER;
+    return st;
+}
+
 static enum qins_status look_at(const char *dir, const char *name, struct qn_status_files *out,
                                 struct qins_error *err)
 {
@@ -155,30 +182,23 @@ static enum qins_status look_at(const char *dir, const char *name, struct qn_sta
     if (!temporary && !classify(name, &p, &length))
         return QINS_OK;
     p.path = qn_path_join(dir, name, err);
-    if (!p.path)
-        return QINS_ERR_MEMORY;
-    enum qins_status st = QINS_OK;
-    if (stat(p.path, &info) != 0 || !S_ISREG(info.st_mode)) {
-        finish_part(&p);
-        return QINS_OK;
-    }
-    if (temporary) {
+    bool there = false;
+    enum qins_status st = p.path ? qn_look_at(p.path, &info, &there, err) : QINS_ERR_MEMORY;
+    there = there && S_ISREG(info.st_mode);
+    if (st == QINS_OK && there && temporary) {
         out->leftovers++;
         out->leftover_bytes += (uint64_t)info.st_size;
-        finish_part(&p);
-        return QINS_OK;
+        there = false;
     }
-    p.output = qn_strndup(p.path, strlen(p.path) - strlen(name) + length, err);
-    p.bytes = (uint64_t)info.st_size;
-    p.changed = info.st_mtim;
-    judge(&p);
-    /* What is called .part may be anybody's. */
-    if (p.output && p.shard.count == 0 && p.kind == QN_WORK_OTHER) {
-        finish_part(&p);
-        return QINS_OK;
+    if (st == QINS_OK && there) {
+        p.output = qn_strndup(p.path, strlen(p.path) - strlen(name) + length, err);
+        p.bytes = (uint64_t)info.st_size;
+        p.changed = info.st_mtim;
+        st = p.output ? study(&p, &there, err) : QINS_ERR_MEMORY;
     }
-    st = p.output ? add(out, &p, err) : QINS_ERR_MEMORY;
-    if (st != QINS_OK)
+    if (st == QINS_OK && there)
+        st = add(out, &p, err);
+    if (st != QINS_OK || !there)
         finish_part(&p);
     return st;
 }
@@ -203,12 +223,13 @@ enum qins_status qn_status_scan(const char *dir, struct qn_status_files *out,
     DIR *d = opendir(dir);
     if (!d)
         return qn_fail_errno(err, dir, "cannot open");
+    const char *name = "";
     enum qins_status st = QINS_OK;
-    errno = 0;
-    for (const struct dirent *e = readdir(d); e && st == QINS_OK; errno = 0, e = readdir(d))
-        st = look_at(dir, e->d_name, out, err);
-    if (st == QINS_OK && errno != 0)
-        st = qn_fail_errno(err, dir, "cannot read");
+    while (st == QINS_OK && name) {
+        st = qn_folder_next(d, dir, &name, err);
+        if (st == QINS_OK && name)
+            st = look_at(dir, name, out, err);
+    }
     closedir(d);
     if (out->n > 1)
         qsort(out->items, out->n, sizeof *out->items, by_place);

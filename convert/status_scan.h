@@ -46,8 +46,9 @@ struct qn_status_files {
     uint64_t leftover_bytes;
 };
 
-/* QINS_ERR_IO where DIR cannot be read, QINS_ERR_UNSUPPORTED beyond QN_STATUS_MOST files. *out is
- * to be finished either way. Files that vanish meanwhile are passed over. */
+/* QINS_ERR_IO where DIR or a file of work in it cannot be read, QINS_ERR_UNSUPPORTED beyond
+ * QN_STATUS_MOST files. *out is to be finished either way. Files that vanish meanwhile are passed
+ * over. */
 enum qins_status qn_status_scan(const char *dir, struct qn_status_files *out,
                                 struct qins_error *err);
 void qn_status_files_finish(struct qn_status_files *files);

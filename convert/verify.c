@@ -371,6 +371,8 @@ enum qins_status qn_verify(const char *archive, const char *against, unsigned th
         st = sweep(&v, threads, err);
     if (st == QINS_OK)
         st = check_transport(&v, err);
+    if (st == QINS_OK && v.source)
+        st = qn_checkpoint_check_unchanged(v.source, NULL, err);
     if (st == QINS_OK) {
         st = judge(&v, err);
         json_t *j = report ? make_report(&v, st == QINS_OK, qn_seconds() - begun) : NULL;

@@ -6,8 +6,29 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static struct qn_file_stamp stamp_of(const struct stat *info)
+{
+    return (struct qn_file_stamp){{
+        (uint64_t)info->st_size,
+        (uint64_t)info->st_mtim.tv_sec,
+        (uint64_t)info->st_mtim.tv_nsec,
+        (uint64_t)info->st_ctim.tv_sec,
+        (uint64_t)info->st_ctim.tv_nsec,
+    }};
+}
+
+enum qins_status qn_file_look(const char *path, struct qn_file_stamp *out, struct qins_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return qn_fail_errno(err, path, "cannot look at");
+    *out = stamp_of(&info);
+    return QINS_OK;
+}
 
 enum qins_status qn_file_open(struct qn_file *f, const char *path, struct qins_error *err)
 {
@@ -28,6 +49,7 @@ enum qins_status qn_file_open(struct qn_file *f, const char *path, struct qins_e
         return qn_fail_at(err, QINS_ERR_IO, path, NULL, QN_NO_OFFSET, "is not a regular file");
     }
     f->size = (uint64_t)info.st_size;
+    f->stamp = stamp_of(&info);
     return QINS_OK;
 }
 
@@ -59,6 +81,18 @@ enum qins_status qn_file_read(const struct qn_file *f, uint64_t offset, void *ds
     return QINS_OK;
 }
 
+static enum qins_status check_unchanged(const struct qn_file *f, struct qins_error *err)
+{
+    struct stat info;
+    if (fstat(f->fd, &info) != 0)
+        return qn_fail_errno(err, f->path, "cannot look at");
+    const struct qn_file_stamp now = stamp_of(&info);
+    if (memcmp(&now, &f->stamp, sizeof now) != 0)
+        return qn_fail_at(err, QINS_ERR_IO, f->path, NULL, QN_NO_OFFSET,
+                          "the file changed while it was read");
+    return QINS_OK;
+}
+
 enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *out,
                                struct qins_error *err)
 {
@@ -73,6 +107,8 @@ enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *
         st = qn_buf_reserve(out, out->size + (size_t)f.size, err);
     if (st == QINS_OK && f.size > 0)
         st = qn_file_read(&f, 0, out->data + out->size, (size_t)f.size, err);
+    if (st == QINS_OK)
+        st = check_unchanged(&f, err);
     if (st == QINS_OK)
         out->size += (size_t)f.size;
     qn_file_close(&f);

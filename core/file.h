@@ -6,12 +6,23 @@
 #include "core/buf.h"
 #include "core/hash.h"
 
+/* What tells that a file was changed or replaced: size, seconds and nanoseconds of the last change
+ * of the contents, the same of the inode. The inode's own time, unlike that of the contents, cannot
+ * be set. */
+struct qn_file_stamp {
+    uint64_t figures[5];
+};
+
 /* A regular file open for reading. Reads are thread-safe (pread). */
 struct qn_file {
     int fd; /* -1 when closed */
     uint64_t size;
     char *path;
+    struct qn_file_stamp stamp; /* when it was opened */
 };
+
+/* That of PATH, as it is now. */
+enum qins_status qn_file_look(const char *path, struct qn_file_stamp *out, struct qins_error *err);
 
 /* Fails with QINS_ERR_IO if PATH cannot be opened or is no regular file. On failure *f is
  * closed and qn_file_close() is harmless. */
@@ -23,7 +34,8 @@ void qn_file_close(struct qn_file *f); /* a closed or zeroed-with-fd=-1 file is 
 enum qins_status qn_file_read(const struct qn_file *f, uint64_t offset, void *dst, size_t size,
                               struct qins_error *err);
 
-/* The whole of a file of at most LIMIT bytes, appended to *out. */
+/* The whole of a file of at most LIMIT bytes, appended to *out. QINS_ERR_IO where it changed
+ * meanwhile. */
 enum qins_status qn_read_whole(const char *path, uint64_t limit, struct qn_buf *out,
                                struct qins_error *err);
 

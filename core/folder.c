@@ -1,7 +1,6 @@
 #include "core/folder.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
                                 struct qins_error *err)
@@ -24,6 +23,15 @@ enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what, str
             : S_ISLNK(info.st_mode) ? QN_ENTRY_LINK
                                     : QN_ENTRY_OTHER;
     return QINS_OK;
+}
+
+enum qins_status qn_look_at(const char *path, struct stat *info, bool *there,
+                            struct qins_error *err)
+{
+    *there = stat(path, info) == 0;
+    return *there || errno == ENOENT || errno == ENOTDIR
+               ? QINS_OK
+               : qn_fail_errno(err, path, "cannot look at");
 }
 
 enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err)

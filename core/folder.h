@@ -6,6 +6,7 @@
 #include "core/error.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 
 /* *NAME: of the next entry of DIR, which is open on PATH, valid until the next call; NULL at the
  * end. */
@@ -16,6 +17,10 @@ enum qn_entry { QN_ENTRY_NONE, QN_ENTRY_REGULAR, QN_ENTRY_FOLDER, QN_ENTRY_LINK,
 /* *WHAT is at PATH; FOLLOW: where it is a link, behind it, which may be nothing. */
 enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what,
                          struct qins_error *err);
+
+/* *THERE: something is at PATH, behind links, and *INFO is what stat() says of it. */
+enum qins_status qn_look_at(const char *path, struct stat *info, bool *there,
+                            struct qins_error *err);
 
 /* *THERE: PATH is a regular file; links are followed. */
 enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err);

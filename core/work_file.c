@@ -112,7 +112,10 @@ enum qins_status qn_work_file_look(const char *path, enum qn_work_holder *holder
     enum qins_status st = qn_file_open(&f, path, err);
     if (st != QINS_OK)
         return st;
-    const bool locked = flock(f.fd, LOCK_SH | LOCK_NB) == 0;
+    bool locked;
+    do
+        locked = flock(f.fd, LOCK_SH | LOCK_NB) == 0;
+    while (!locked && errno == EINTR);
     *holder = !locked && errno == EWOULDBLOCK  ? QN_WORK_HELD
               : locked && has_wide_locks(f.fd) ? QN_WORK_FREE
                                                : QN_WORK_UNKNOWN;

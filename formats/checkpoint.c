@@ -1,10 +1,10 @@
 #include "formats/checkpoint.h"
 
 #include "core/bytes.h"
-#include "core/file.h"
 #include "formats/archive/reader.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { HEAD_SIZE = 4096 };
 
@@ -28,23 +28,28 @@ enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
     ck->path = qn_strdup(path, err);
     if (!ck->path)
         return QINS_ERR_MEMORY;
-    enum qins_status st = qn_is_directory(path) ? QINS_OK : qn_checkpoint_add_file(ck, path, err);
+    enum qins_status st =
+        qn_is_directory(path) ? QINS_OK : qn_checkpoint_add_file(ck, path, NULL, err);
     if (st != QINS_OK)
         qn_checkpoint_base_finish(ck);
     return st;
 }
 
 enum qins_status qn_checkpoint_add_file(struct qn_checkpoint *ck, const char *path,
-                                        struct qins_error *err)
+                                        const struct qn_file_stamp *stamp, struct qins_error *err)
 {
-    char **files = realloc(ck->files, (ck->n_files + 1) * sizeof *files);
+    struct qn_checkpoint_file *files = realloc(ck->files, (ck->n_files + 1) * sizeof *files);
     if (!files)
         return qn_fail_memory(err);
     ck->files = files;
-    files[ck->n_files] = qn_strdup(path, err);
-    if (!files[ck->n_files])
+    struct qn_checkpoint_file *f = &files[ck->n_files];
+    f->path = qn_strdup(path, err);
+    if (!f->path)
         return QINS_ERR_MEMORY;
     ck->n_files++;
+    if (!stamp)
+        return qn_file_look(path, &f->stamp, err);
+    f->stamp = *stamp;
     return QINS_OK;
 }
 
@@ -53,7 +58,7 @@ void qn_checkpoint_base_finish(struct qn_checkpoint *ck)
     qn_tensor_list_finish(&ck->tensors);
     qn_attachment_list_finish(&ck->attachments);
     for (size_t i = 0; i < ck->n_files; i++)
-        free(ck->files[i]);
+        free(ck->files[i].path);
     free(ck->files);
     ck->files = NULL;
     ck->n_files = 0;
@@ -149,6 +154,24 @@ enum qins_status qn_checkpoint_read(struct qn_checkpoint *ck, size_t tensor, uin
     if (st != QINS_OK) {
         qn_error_in_file(err, st, ck->path);
         qn_error_in_tensor(err, st, t->name);
+    }
+    return st;
+}
+
+enum qins_status qn_checkpoint_check_unchanged(const struct qn_checkpoint *ck, bool *changed,
+                                               struct qins_error *err)
+{
+    struct qn_file_stamp now;
+    enum qins_status st = QINS_OK;
+    for (size_t i = 0; i < ck->n_files && st == QINS_OK; i++) {
+        const struct qn_checkpoint_file *f = &ck->files[i];
+        st = qn_file_look(f->path, &now, err);
+        if (st != QINS_OK || memcmp(&now, &f->stamp, sizeof now) == 0)
+            continue;
+        if (changed)
+            *changed = true;
+        st = qn_fail_at(err, QINS_ERR_IO, f->path, NULL, QN_NO_OFFSET,
+                        "the source changed while it was read");
     }
     return st;
 }

@@ -6,6 +6,7 @@
 #ifndef QINS_FORMATS_CHECKPOINT_H
 #define QINS_FORMATS_CHECKPOINT_H
 
+#include "core/file.h"
 #include "core/tensor.h"
 #include "core/thread.h"
 
@@ -56,12 +57,18 @@ struct qn_checkpoint_ops {
     void (*destroy)(struct qn_checkpoint *ck); /* frees everything, base included */
 };
 
+/* A file that a checkpoint is read from, and what it was like before its first byte was read. */
+struct qn_checkpoint_file {
+    char *path;
+    struct qn_file_stamp stamp;
+};
+
 struct qn_checkpoint {
     const struct qn_checkpoint_ops *ops;
     char *path;
     struct qn_tensor_list tensors; /* order of the file, or of names where the file has none */
     struct qn_attachment_list attachments;
-    char **files; /* paths of the files opened for it, the attachments' not among them */
+    struct qn_checkpoint_file *files; /* opened for it; those of attachments are not among them */
     size_t n_files;
 };
 
@@ -73,16 +80,22 @@ enum qins_status qn_checkpoint_open(struct qn_checkpoint **out, const char *path
 /* Checks the range, then reads; errors name file and tensor. */
 enum qins_status qn_checkpoint_read(struct qn_checkpoint *ck, size_t tensor, uint64_t offset,
                                     void *dst, size_t size, struct qins_error *err);
+/* QINS_ERR_IO, naming the file, where one of `files` is not what it was before it was read, and
+ * *CHANGED then (which may be NULL); and where that cannot be told. What was read until now is of
+ * one and the same state of each file otherwise. */
+enum qins_status qn_checkpoint_check_unchanged(const struct qn_checkpoint *ck, bool *changed,
+                                               struct qins_error *err);
 void qn_checkpoint_destroy(struct qn_checkpoint *ck); /* accepts NULL */
 
 /* For readers: free and set the base members. PATH, unless it is a folder, is the first of
- * `files`; a reader that opens others adds them. */
+ * `files`; a reader that opens others adds them before it reads of them, or with the stamp that
+ * they had then (NULL: that of now). */
 enum qins_status qn_checkpoint_base_init(struct qn_checkpoint *ck,
                                          const struct qn_checkpoint_ops *ops, const char *path,
                                          struct qins_error *err);
 void qn_checkpoint_base_finish(struct qn_checkpoint *ck);
 enum qins_status qn_checkpoint_add_file(struct qn_checkpoint *ck, const char *path,
-                                        struct qins_error *err);
+                                        const struct qn_file_stamp *stamp, struct qins_error *err);
 
 /* Adds those of config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
  * tokenizer.model, tokenizer.bin, special_tokens_map.json, added_tokens.json, vocab.json,

@@ -313,9 +313,9 @@ enum qins_status qn_gguf_plan_llama(struct qn_gguf_plan *plan, const struct qn_t
 {
     const struct verdict v = {reason, size};
     struct llama m = {0};
-    json_t *config = qn_gguf_attached_json(attachments, "config.json");
-    enum qins_status st = QINS_OK;
-    *mapped = read_config(config, &m, &v);
+    json_t *config = NULL;
+    enum qins_status st = qn_gguf_attached_json(attachments, "config.json", &config, err);
+    *mapped = st == QINS_OK && read_config(config, &m, &v);
     if (*mapped)
         st = map_items(plan, list, &m, &v, mapped, err);
     if (st == QINS_OK && *mapped)

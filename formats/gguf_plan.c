@@ -74,10 +74,13 @@ void qn_gguf_put_array(struct qn_gguf_keys_out *k, const char *key, enum qn_gguf
     append_u64(k, count);
 }
 
-json_t *qn_gguf_attached_json(const struct qn_attachment_list *attachments, const char *name)
+enum qins_status qn_gguf_attached_json(const struct qn_attachment_list *attachments,
+                                       const char *name, json_t **out, struct qins_error *err)
 {
+    struct qins_error why = {.offset = QN_NO_OFFSET};
     const struct qn_attachment *a = attachments ? qn_attachment_find(attachments, name) : NULL;
-    return a ? qn_json_parse(a->data, a->size, 0, NULL) : NULL;
+    *out = a ? qn_json_parse(a->data, a->size, 0, &why) : NULL;
+    return a && !*out && why.status == QINS_ERR_MEMORY ? qn_fail_memory(err) : QINS_OK;
 }
 
 void qn_gguf_plan_finish(struct qn_gguf_plan *plan)

@@ -66,6 +66,7 @@ void qn_gguf_put_vocabulary(struct qn_gguf_keys_out *k,
                             uint32_t n_vocab);
 
 /* A JSON attachment, or NULL where it is absent or no valid JSON; the caller's to json_decref. */
-json_t *qn_gguf_attached_json(const struct qn_attachment_list *attachments, const char *name);
+enum qins_status qn_gguf_attached_json(const struct qn_attachment_list *attachments,
+                                       const char *name, json_t **out, struct qins_error *err);
 
 #endif

@@ -271,11 +271,13 @@ void qn_gguf_put_vocabulary(struct qn_gguf_keys_out *k,
 {
     const size_t size = k->buf.size;
     const uint64_t count = k->count;
-    json_t *root = qn_gguf_attached_json(attachments, "tokenizer.json");
-    json_t *extra = qn_gguf_attached_json(attachments, "tokenizer_config.json");
+    json_t *root = NULL, *extra = NULL;
+    enum qins_status st = qn_gguf_attached_json(attachments, "tokenizer.json", &root, k->err);
+    if (st == QINS_OK)
+        st = qn_gguf_attached_json(attachments, "tokenizer_config.json", &extra, k->err);
     struct vocabulary v = {.root = root, .count = n_vocab};
     v.tokens = calloc(n_vocab, sizeof *v.tokens);
-    if (!v.tokens) {
+    if (!v.tokens || st != QINS_OK) {
         k->status = qn_fail_memory(k->err);
     } else if (!put_tokenizer(k, &v)) {
         k->buf.size = size;

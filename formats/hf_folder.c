@@ -186,9 +186,9 @@ static enum qins_status open_shards(struct qn_safetensors *s, const char *dir,
             st = qn_fail(err, QINS_ERR_FORMAT, "shard '%s' of the index is missing",
                          shards->items[i]);
         if (st == QINS_OK)
-            st = qn_file_open(&s->files[i], path, err);
+            st = qn_checkpoint_add_file(&s->base, path, NULL, err);
         if (st == QINS_OK)
-            st = qn_checkpoint_add_file(&s->base, path, err);
+            st = qn_file_open(&s->files[i], path, err);
         free(path);
         if (st != QINS_OK)
             return st;
@@ -280,7 +280,10 @@ static enum qins_status open_index(struct qn_checkpoint **out, const char *dir, 
     char *path = qn_path_join(dir, name, err);
     if (!path)
         return QINS_ERR_MEMORY;
+    struct qn_file_stamp stamp;
     enum qins_status st = qn_buf_reserve(&text, 1, err);
+    if (st == QINS_OK)
+        st = qn_file_look(path, &stamp, err);
     if (st == QINS_OK)
         st = qn_read_whole(path, MAX_INDEX, &text, err);
     if (st == QINS_OK) {
@@ -291,7 +294,7 @@ static enum qins_status open_index(struct qn_checkpoint **out, const char *dir, 
             *err = detail;
     }
     if (st == QINS_OK)
-        st = qn_checkpoint_add_file(*out, path, err);
+        st = qn_checkpoint_add_file(*out, path, &stamp, err);
     qn_error_in_file(err, st, path);
     json_decref(index);
     qn_buf_finish(&text);

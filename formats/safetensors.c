@@ -20,11 +20,12 @@ enum qins_status qn_safetensors_create(struct qn_safetensors **out,
 {
     struct qn_safetensors *s = calloc(1, sizeof *s);
     struct qn_file *files = calloc(n_files, sizeof *files);
-    if (!s || !files || qn_checkpoint_base_init(&s->base, ops, path, err) != QINS_OK) {
+    enum qins_status st =
+        s && files ? qn_checkpoint_base_init(&s->base, ops, path, err) : qn_fail_memory(err);
+    if (st != QINS_OK) {
         free(s);
         free(files);
-        qn_fail_memory(err);
-        return QINS_ERR_MEMORY;
+        return st;
     }
     for (size_t i = 0; i < n_files; i++)
         files[i].fd = -1;

@@ -77,7 +77,7 @@ static enum qins_status add_model(struct carrier *c, const struct qn_checkpoint 
                                 t->foreign_type, t->rank, t->shape, NULL, err);
     }
     for (size_t i = 0; i < model->n_files && st == QINS_OK; i++)
-        st = qn_checkpoint_add_file(&c->base, model->files[i], err);
+        st = qn_checkpoint_add_file(&c->base, model->files[i].path, &model->files[i].stamp, err);
     return st;
 }
 

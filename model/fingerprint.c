@@ -186,6 +186,8 @@ enum qins_status qn_source_run(const struct qn_source *s, const struct qn_source
     if (st == QINS_OK)
         st = sweep_chunks(&r, threads, err);
     if (st == QINS_OK)
+        st = qn_source_check_unchanged(s, err);
+    if (st == QINS_OK)
         st = qn_source_fingerprint(s, r.fingerprints, fingerprint, err);
 done:
     qn_fingerprint_finish(&r.fingerprint);

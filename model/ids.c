@@ -121,6 +121,8 @@ enum qins_status qn_ids_load(struct qn_ids *ids, const char *path, uint32_t voca
                      qins_dtype_name(ck->tensors.items[0].dtype), ck->tensors.items[0].rank);
     if (st == QINS_OK)
         st = load(ids, ck, vocab, err);
+    if (st == QINS_OK)
+        st = qn_checkpoint_check_unchanged(ck, NULL, err);
     if (st != QINS_OK) {
         ids->count = count;
         st = qn_error_in_file(err, st, path);

@@ -101,6 +101,11 @@ void qn_source_destroy(struct qn_source *s)
     free(s);
 }
 
+enum qins_status qn_source_check_unchanged(const struct qn_source *s, struct qins_error *err)
+{
+    return s->checkpoint ? qn_checkpoint_check_unchanged(s->checkpoint, NULL, err) : QINS_OK;
+}
+
 size_t qn_source_find(const struct qn_source *s, const char *name)
 {
     size_t low = 0, high = s->n_tensors;

@@ -34,6 +34,9 @@ enum qins_status qn_source_open(struct qn_source **out, const char *path,
                                 const struct qn_monitor *monitor, struct qins_error *err);
 void qn_source_destroy(struct qn_source *s); /* accepts NULL */
 
+/* As qn_checkpoint_check_unchanged(); what an archive yields is checked by its hashes. */
+enum qins_status qn_source_check_unchanged(const struct qn_source *s, struct qins_error *err);
+
 /* Index of the tensor of that name, or SIZE_MAX. */
 size_t qn_source_find(const struct qn_source *s, const char *name);
 

@@ -235,7 +235,8 @@ static enum qins_status count_frames(const struct qn_file *file, uint64_t at,
         p->tensors_done += f.type == QN_FRAME_END || f.type == QN_FRAME_CUT;
         at += QN_SPOOL_FRAME_SIZE + f.size;
     }
-    return st == QINS_ERR_FORMAT ? QINS_OK : st;
+    p->torn = st == QINS_ERR_FORMAT;
+    return p->torn ? QINS_OK : st;
 }
 
 enum qins_status qn_part_read_info(const char *path, bool scan, struct qn_part_info *out,

@@ -33,6 +33,7 @@ struct qn_part_info {
     uint64_t chunks_done, tensors_done; /* tensors: ended, or up to where they are cut */
     uint64_t part_bytes;                /* of the file */
     bool complete;
+    bool torn; /* the scan ended at a frame that is not whole */
 };
 
 /* The chunks of its range. */

@@ -223,6 +223,11 @@ enum qins_status qn_archive_writer_publish(struct qn_archive_writer *w, struct q
     return w->sealed ? qn_output_commit(&w->output, err) : out_of_order(err);
 }
 
+const struct qn_output *qn_archive_writer_output(const struct qn_archive_writer *w)
+{
+    return &w->output;
+}
+
 enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
                                           const struct qn_attachment_list *attachments,
                                           uint64_t *archive_bytes, struct qins_error *err)

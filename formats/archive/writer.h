@@ -5,6 +5,7 @@
 #ifndef QINS_FORMATS_ARCHIVE_WRITER_H
 #define QINS_FORMATS_ARCHIVE_WRITER_H
 
+#include "core/file.h"
 #include "core/thread.h"
 #include "formats/archive/sink.h"
 
@@ -26,6 +27,8 @@ enum qins_status qn_archive_writer_seal(struct qn_archive_writer *w,
                                         struct qins_error *err);
 /* After that: its final name. The writer must still be destroyed. */
 enum qins_status qn_archive_writer_publish(struct qn_archive_writer *w, struct qins_error *err);
+/* In between: what is going to be published. */
+const struct qn_output *qn_archive_writer_output(const struct qn_archive_writer *w);
 /* Both. */
 enum qins_status qn_archive_writer_commit(struct qn_archive_writer *w,
                                           const struct qn_attachment_list *attachments,

@@ -19,7 +19,7 @@ KINDS = ["none", "open", "read", "write", "sync", "rename", "close", "truncate",
          "unlink", "mkdir", "folder", "path", "stream", "process", "socket", "poll", "wait",
          "thread", "real_clock", "steady_clock"]
 ACTIONS = ["fail", "short", "end", "late", "signal", "cut", "alter", "vanish", "hide", "jump",
-           "swing"]
+           "swing", "swap"]
 HEAD = len(TARGETS) + 3  # words before the trace: counts, fired, traced, status
 TRACE = 1 << 21
 TRACED = np.dtype([("target", "<u2"), ("kind", "<u2"), ("place", "<u4")])

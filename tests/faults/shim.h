@@ -61,6 +61,7 @@ enum shim_action {
     ACTION_HIDE,   /* an unlink() that renames, as an NFS client does with open files */
     ACTION_JUMP,   /* a clock is the plan's value of seconds ahead from now on */
     ACTION_SWING,  /* and behind as many, in turn */
+    ACTION_SWAP,   /* before it, QINS_FAULT_VICTIM is rewritten with what is in QINS_FAULT_OTHER */
 };
 
 struct shim_plan {

@@ -24,24 +24,47 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Of the file QINS_FAULT_VICTIM, as its owner might while qins reads it. */
-static void change_victim(bool cut)
+/* What the environment variable NAME names, open for reading and writing; its size. */
+static int open_named(const char *name, off_t *size)
 {
-    const char *path = getenv("QINS_FAULT_VICTIM");
+    const char *path = getenv(name);
     const int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0)
         _exit(125);
-    if (cut && ftruncate(fd, info.st_size / 2) != 0)
-        _exit(125);
-    for (off_t at = 0; !cut && at < info.st_size;) {
+    *size = info.st_size;
+    return fd;
+}
+
+/* Writes SIZE bytes of FROM over those of TO, each changed by MASK. */
+static void write_over(int to, int from, off_t size, unsigned char mask)
+{
+    for (off_t at = 0; at < size;) {
         unsigned char piece[4096];
-        const ssize_t n = pread(fd, piece, sizeof piece, at);
+        const ssize_t n = pread(from, piece, sizeof piece, at);
         for (ssize_t i = 0; i < n; i++)
-            piece[i] ^= 0x55;
-        if (n <= 0 || pwrite(fd, piece, (size_t)n, at) != n)
+            piece[i] ^= mask;
+        if (n <= 0 || pwrite(to, piece, (size_t)n, at) != n)
             _exit(125);
         at += n;
+    }
+}
+
+/* The file QINS_FAULT_VICTIM, as its owner might while qins reads it. */
+static void change_victim(enum shim_action action)
+{
+    off_t size, other_size;
+    const int fd = open_named("QINS_FAULT_VICTIM", &size);
+    if (action == ACTION_CUT && ftruncate(fd, size / 2) != 0)
+        _exit(125);
+    if (action == ACTION_ALTER)
+        write_over(fd, fd, size, 0x55);
+    if (action == ACTION_SWAP) {
+        const int other = open_named("QINS_FAULT_OTHER", &other_size);
+        write_over(fd, other, other_size, 0);
+        if (ftruncate(fd, other_size) != 0)
+            _exit(125);
+        close(other);
     }
     close(fd);
 }
@@ -84,7 +107,8 @@ static bool act(enum shim_kind kind, const void *caller)
         break;
     case ACTION_CUT:
     case ACTION_ALTER:
-        change_victim(shim_plan.action == ACTION_CUT);
+    case ACTION_SWAP:
+        change_victim((enum shim_action)shim_plan.action);
         break;
     case ACTION_VANISH:
         remove_folder();
@@ -177,6 +201,7 @@ SYNC(fdatasync)
 
 CALL(int, close, KIND_CLOSE, (int fd), (fd), -1)
 CALL(int, rename, KIND_RENAME, (const char *from, const char *to), (from, to), -1)
+CALL(int, link, KIND_RENAME, (const char *from, const char *to), (from, to), -1)
 CALL(int, ftruncate, KIND_TRUNCATE, (int fd, off_t size), (fd, size), -1)
 CALL(int, ftruncate64, KIND_TRUNCATE, (int fd, off64_t size), (fd, size), -1)
 CALL(int, flock, KIND_LOCK, (int fd, int operation), (fd, operation), -1)

@@ -1,5 +1,6 @@
 """Runs a job with one fault after the other, and holds each run to the rules of docs/faults.md."""
 import collections
+import copy
 import concurrent.futures
 import errno
 import os
@@ -7,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import threading
+import time
 
 import jobs
 import server
@@ -14,7 +16,9 @@ from server import FOREVER, Plan
 
 MEMORY = ("own", "library")
 # Of these no later run recovers.
-AROUND = ("cut", "alter", "vanish")
+AROUND = ("cut", "alter", "vanish", "swap")
+# Clocks of file systems go by some milliseconds.
+TICK = 0.02  # seconds
 # What each kind of call is made to do: (action, value).
 CALLS = {
     "open": [("fail", errno.EACCES), ("fail", errno.EMFILE)],
@@ -91,18 +95,24 @@ class Worker:
                 (self.folder / name).mkdir()
                 continue
             (shutil.copytree if source.is_dir() else shutil.copy)(source, self.folder / name)
+        for name in job.inputs:
+            if name == "jobs.json":
+                path = self.folder / name
+                path.write_text(path.read_text().replace("{}", str(self.folder)))
         self.new = files(self.folder)
-        victim = self.folder / job.inputs[0]
-        victim = victim / "model.safetensors" if victim.is_dir() else victim
+        self.victim = self.folder / job.inputs[0]
+        if self.victim.is_dir():
+            self.victim = self.victim / "model.safetensors"
         self.program = server.Program(job.command(self.folder), pathlib.Path(root, "s"),
                                       {"QINS_FAULT_FOLDER": str(self.folder / "gone"),
-                                       "QINS_FAULT_VICTIM": str(victim),
+                                       "QINS_FAULT_VICTIM": str(self.victim),
+                                       "QINS_FAULT_OTHER": str(inputs.dir / job.other),
                                        **(job.environment or {})})
 
 
 class Sweep:
     def __init__(self, job, inputs, root, threads=None):
-        self.job = job
+        self.job, self.inputs = job, inputs
         self.pool = [Worker(job, inputs, pathlib.Path(root, str(i)))
                      for i in range(threads or os.cpu_count())]
         self.free, self.lock = list(self.pool), threading.Condition()
@@ -119,9 +129,10 @@ class Sweep:
         for w in reversed(self.pool):
             o = w.program.run(Plan())
             w.good, w.stdout = files(w.folder), o.stdout
-            if o.code != 0 or any(w.good.get(n) != d for n, d in w.new.items()):
+            if o.code != self.job.code or any(w.good.get(n) != d for n, d in w.new.items()):
                 raise AssertionError(f"{self.job.name}: exit {o.code}: {o.stderr}")
             w.older = {n: (d or b"") + b"\n" for n, d in w.good.items() if self.job.is_output(n)}
+            w.swapped, w.swapped_stdout = self.learn_swapped(w)
         self.counts, self.traces = w.program.counts(), {"new": w.program.trace("call")}
         self.places = {t: w.program.trace(t)["place"] for t in server.TARGETS}
         if self.job.older and w.older:
@@ -129,6 +140,18 @@ class Sweep:
             o = w.program.run(Plan())
             self.judge(w, Plan(), o, w.older, files(w.folder))
             self.traces["older"] = w.program.trace("call")
+
+    def learn_swapped(self, w):
+        """The same of the other source."""
+        if not self.job.other:
+            return {}, None
+        shutil.copyfile(self.inputs.dir / self.job.other, w.victim)
+        o = w.program.run(Plan())
+        made = files(w.folder)
+        restore(w.folder, w.new)
+        again = w.program.run(Plan())
+        assert again.code == self.job.code, again.stderr
+        return (made, o.stdout) if o.code == self.job.code else ({}, None)
 
     def states(self):
         return list(self.traces)
@@ -141,13 +164,19 @@ class Sweep:
         if (o.hung or (o.signal and not crashed)) and not killed(plan, o):
             wrong.append("hangs" if o.hung else f"dies of signal {o.signal}")
         wrong += self.judge_files(w, plan, o, before, after)
-        if o.code == 0:
-            if not same(o.stdout, w.stdout):
-                wrong.append(f"exit 0 with another stdout: {o.stdout[:200]!r}")
+        if self.ended_well(o):
+            if not same(o.stdout, w.stdout) and not (
+                    plan.action == "swap" and w.swapped and same(o.stdout, w.swapped_stdout)):
+                wrong.append(f"exit {o.code} with another stdout: {o.stdout[:200]!r}")
         elif o.code is not None and not crashed:
-            wrong += judge_message(plan, o)
+            wrong += judge_message(plan, said_by_batch(o) if self.job.batch else o)
         for text in wrong:
             self.problems.append((plan, o, text))
+
+    def ended_well(self, o):
+        """A batch that failed does not end with 0; what `status` finds not to be done, it says on standard
+        output."""
+        return o.code == self.job.code and (o.code == 0 or bool(o.stdout))
 
     def judge_files(self, w, plan, o, before, after):
         wrong = []
@@ -156,19 +185,28 @@ class Sweep:
             if name in w.new:
                 fine = now == w.new[name] or plan.action in AROUND
             elif name in self.job.outputs and name.endswith("/"):
-                fine = o.code != 0  # a folder for results, empty
+                fine = o.code != self.job.code  # a folder for results, empty
+            elif name in self.job.progress and o.code != self.job.code:
+                fine = True  # the next run is to make it right
+            elif name == self.job.index and name not in after and o.code != 0:
+                fine = name not in before or any(n.startswith(name + ".old.tmp-") and d == before[name]
+                                                 for n, d in after.items())
             elif plan.action == "vanish" and name not in after:
                 fine = True
             elif self.job.is_output(name) and name in w.good:
-                fine = same(now, w.good[name], name) or (now == old and o.code != 0)
+                fine = same(now, w.good[name], name) or (
+                    plan.action == "swap" and same(now, w.swapped.get(name), name)) or (now == old and o.code != self.job.code)
             elif self.job.is_work(name) or name in self.job.work:
-                fine = name not in after or o.code != 0 or cannot_remove(plan)
+                fine = name not in after or o.code != self.job.code or cannot_remove(plan)
             else:
                 fine = may_be_left(name, plan, o)
             if not fine:
                 what = "is gone" if name not in after else "stands" if name not in w.good \
                     else "differs"
                 wrong.append(f"{name} {what} after exit {o.code}")
+        if self.job.index in after and plan.action not in AROUND and not any(
+                all(after.get(n) == then.get(n) for n in self.job.outputs) for then in (before, w.good)):
+            wrong.append("an index stands beside archives that are not its own")
         return wrong
 
     def run(self, plan, state="new"):
@@ -179,12 +217,15 @@ class Sweep:
         try:
             before = {**w.new, **(w.older if state == "older" else {})}
             restore(w.folder, before)
+            if plan.action in AROUND:
+                time.sleep(TICK)
             o = w.program.run(plan)
             self.judge(w, plan, o, before, files(w.folder))
             self.injected[plan.target] += bool(o.fired)
-            if self.job.work and o.code != 0 and plan.action not in AROUND:
+            if (self.job.work or plan.action == "signal") and o.code != self.job.code and \
+                    plan.action not in AROUND:
                 again, now = w.program.run(Plan()), files(w.folder)
-                if again.code != 0 or any(not same(now.get(n), d, n) for n, d in w.good.items()
+                if again.code != self.job.code or any(not same(now.get(n), d, n) for n, d in w.good.items()
                                           if not self.job.tells_of_runs(n)):
                     self.problems.append((plan, o, f"the next run: exit {again.code}, "
                                           f"{again.stderr[:200]!r}, {sorted(now)}"))
@@ -255,6 +296,16 @@ def may_be_left(name, plan, o):
                                or ended_by_library(plan, o))
 
 
+def said_by_batch(o):
+    """The note of the one job that failed in the place of the last line, which says how many did."""
+    notes = [line for line in o.stderr.splitlines() if line.startswith(b"qins: note: job '")]
+    if o.code != 1 or len(notes) != 1 or b" jobs failed" not in o.stderr.splitlines()[-1]:
+        return o
+    said = copy.copy(o)
+    said.code, said.stderr = 4, notes[0].replace(b"note: ", b"")
+    return said
+
+
 def lines_of(o):
     return [line for line in o.stderr.decode(errors="replace").splitlines()
             if not line.startswith("qins: note: ")]
@@ -277,7 +328,7 @@ def judge_message(plan, o):
 
 
 def allowed_codes(plan):
-    if plan.action in ("cut", "alter"):
+    if plan.action in ("cut", "alter", "swap"):
         return (1, 3, 4)
     if plan.action == "signal":
         return (130,)

@@ -1,6 +1,7 @@
 """What happens around a run, at moments chosen to the call: signals, sources that change, folders that
 vanish, clocks that jump, other runs with the same output; and paths that are unlike others."""
 import concurrent.futures
+import errno
 import os
 import pathlib
 import random
@@ -18,9 +19,10 @@ from server import FOREVER, Plan
 ALL = os.environ.get("QINS_FAULTS") == "all"
 NOBODY = 65534
 YEAR = 365 * 86400
-LONG = ("convert --resume", "convert .h5", "verify", "restore .gguf", "restore to a folder", "plan",
-        "generate", "calibrate", "calibrate --merge", "transport", "validate", "gate", "analyze",
-        "pipeline")
+LONG = ("convert --resume", "convert .h5", "convert --shard", "merge", "merge --index", "verify",
+        "restore .gguf", "restore to a folder", "plan", "generate", "calibrate", "calibrate --merge",
+        "calibrate --shard", "calibrate --merge of parts", "transport", "validate", "validate --shard",
+        "validate --merge", "batch", "gate", "analyze", "pipeline")
 
 
 @unittest.skipUnless(support.SANITIZER == "none", "a sanitizer has an allocator of its own")
@@ -78,15 +80,27 @@ class Events(unittest.TestCase):
                     for ms in self.random.sample(range(1, 60), 8)])
 
     def test_source_changes(self):
-        """Whatever is made of a source that is cut or rewritten while it is read, it is not wrong."""
-        for name in filter(jobs.chosen, ("convert", "convert --resume", "convert .npz", "verify", "plan")):
+        """Whatever is made of a source that is cut, rewritten, or exchanged in place for another one of the same
+        size, while it is read: it is of the one or of the other, or nothing."""
+        for name in ("convert", "convert --resume", "convert a folder", "convert .npz", "convert .h5",
+                     "convert .pt", "verify", "verify, its source first", "plan", "generate", "calibrate",
+                     "validate", "transport"):
+            job = self.jobs.get(name)
+            if not job or not jobs.chosen(name):
+                continue
             with self.subTest(name):
-                self.sweep(self.jobs[name], lambda s: [
-                    (Plan("call", i, "cut", 0), state) for i, state in
-                    self.moments(s, ("read", "write", "close"), 12)])
-                self.sweep(self.jobs[name], lambda s: [
-                    (Plan("call", i, "alter", 0), state) for i, state in
-                    self.moments(s, ("read", "write", "close"), 12) if i > after(s)])
+                self.sweep(job, lambda s: [
+                    (Plan("call", i, action, 0), state)
+                    for action in (("cut", "alter", "swap") if job.other else ("cut", "alter"))
+                    for i, state in self.moments(s, ("open", "read", "write", "close"), 8)])
+
+    def test_index(self):
+        """An index of archives and those that it names are all of one run, whenever another one ends."""
+        faults = (("fail", errno.EACCES), ("late", errno.ESTALE), ("signal", signal.SIGKILL))
+        self.sweep(self.jobs["merge --index"], lambda s: [
+            (Plan("call", i + 1, action, value, kinds=(server.KINDS[k],)), "older")
+            for i, k in enumerate(s.traces["older"]["kind"]) if server.KINDS[k] in ("rename", "unlink")
+            for action, value in faults])
 
     def test_folder_vanishes(self):
         for name, verb in (("o.qins", "convert {}/m.safetensors"), ("o.h5", "restore {}/m.qins"),
@@ -105,12 +119,6 @@ class Events(unittest.TestCase):
                 self.sweep(self.jobs[name], lambda s: [
                     (Plan("clock", 1, action, YEAR, FOREVER, [kind]), "new")
                     for action in ("jump", "swing") for kind in ("real_clock", "steady_clock")])
-
-
-def after(s):
-    """The first write: what a source was like is noted before it."""
-    return [server.KINDS[k] for k in s.traces["new"]["kind"]].index("write") + 1 \
-        if s.job.outputs else 0
 
 
 class Paths(unittest.TestCase):

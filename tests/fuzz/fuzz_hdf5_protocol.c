@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     ssize_t sent = send(ends[1], data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(ends[1], SHUT_WR);
-    if (sent == (ssize_t)size && qn_checkpoint_base_init(&ck, &no_ops, "fuzz", NULL) == QINS_OK) {
+    if (sent == (ssize_t)size && qn_checkpoint_base_init(&ck, &no_ops, ".", NULL) == QINS_OK) {
         converse(&ck, ends[0]);
         qn_checkpoint_base_finish(&ck);
     } else {
