@@ -100,15 +100,16 @@ static int start(pid_t *pid, const struct qn_child *child)
     return failure;
 }
 
-/* The group goes while its leader, dead or alive, still holds the number. */
-static int end(pid_t pid)
+/* The group goes while its leader, dead or alive, still holds the number. False, and errno, where
+ * it is not known how the leader ended. */
+static bool end(pid_t pid, int *status)
 {
-    int status = 0;
+    pid_t done;
     kill(-pid, SIGKILL);
     atomic_store(&running, 0); /* before its number is free for another */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    while ((done = waitpid(pid, status, 0)) < 0 && errno == EINTR)
         continue;
-    return status;
+    return done == pid;
 }
 
 enum qins_status qn_child_run(const struct qn_child *child, const struct qn_monitor *monitor,
@@ -118,6 +119,7 @@ enum qins_status qn_child_run(const struct qn_child *child, const struct qn_moni
     const double limit = qn_seconds() + child->seconds;
     enum qins_status st = QINS_OK;
     bool ended = false;
+    int status = 0;
     pid_t pid;
     *ok = false;
     int failure = start(&pid, child);
@@ -139,8 +141,9 @@ enum qins_status qn_child_run(const struct qn_child *child, const struct qn_moni
         if (st == QINS_OK && !ended)
             nanosleep(&tick, NULL);
     }
-    const int status = end(pid);
-    *ok = ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (!end(pid, &status) && st == QINS_OK)
+        st = qn_fail_errno(err, program, "wait for the program");
+    *ok = st == QINS_OK && ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     return st;
 }
 

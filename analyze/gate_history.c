@@ -1,7 +1,9 @@
 #include "analyze/gate_internal.h"
 
 #include "core/file.h"
+#include "core/folder.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -118,8 +120,12 @@ static enum qins_status load(const char *path, json_t **review, struct qn_digest
                              char **file, struct qins_error *err)
 {
     struct qn_buf text = {0};
-    *file = qn_is_directory(path) ? qn_path_join(path, review_name, err) : qn_strdup(path, err);
-    enum qins_status st = *file ? qn_read_whole(*file, max_review, &text, err) : QINS_ERR_MEMORY;
+    enum qn_entry what;
+    enum qins_status st = qn_find(path, true, &what, err);
+    if (st != QINS_OK)
+        return st;
+    *file = what == QN_ENTRY_FOLDER ? qn_path_join(path, review_name, err) : qn_strdup(path, err);
+    st = *file ? qn_read_whole(*file, max_review, &text, err) : QINS_ERR_MEMORY;
     if (st == QINS_OK) {
         *digest = qn_hash128(text.data, text.size);
         struct qins_error inner = {.offset = QN_NO_OFFSET};
@@ -141,10 +147,16 @@ static enum qins_status is_review_in(const char *file, const char *folder, bool 
 {
     char *path = folder ? qn_path_join(folder, review_name, err) : NULL;
     struct stat a, b;
-    *out = path && stat(file, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
+    enum qins_status st = path || !folder ? QINS_OK : QINS_ERR_MEMORY;
+    *out = false;
+    if (path && stat(file, &a) != 0)
+        st = qn_fail_errno(err, file, "cannot look at");
+    else if (path && stat(path, &b) == 0)
+        *out = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    else if (path && errno != ENOENT && errno != ENOTDIR)
+        st = qn_fail_errno(err, path, "cannot look at");
     free(path);
-    return path || !folder ? QINS_OK : QINS_ERR_MEMORY;
+    return st;
 }
 
 /* "previous" of the review: what FILE, whose review is OLD, is; without a path where the new one

@@ -27,11 +27,14 @@ static const struct qn_plot *picture_of(const struct qn_plotter *p, size_t tenso
 /* TEXT as the script compares it: ASCII in lower case. */
 static void put_lower(FILE *to, const char *text)
 {
-    char *lower = strdup(text);
-    for (char *c = lower; c && *c; c++)
-        *c = (char)tolower((unsigned char)*c);
-    qn_page_text(to, lower ? lower : "");
-    free(lower);
+    static const char upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    while (*text) {
+        const size_t n = strcspn(text, upper);
+        qn_page_part(to, text, n);
+        text += n;
+        if (*text)
+            fputc(tolower((unsigned char)*text++), to);
+    }
 }
 
 static void put_shape(FILE *to, const json_t *tensor)

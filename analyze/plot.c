@@ -3,6 +3,7 @@
 #include "analyze/plot_assets.h"
 
 #include "core/file.h"
+#include "core/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -219,45 +220,53 @@ static enum qins_status write_driver(const struct qn_plotter *p, const char *nam
     return close_file(f, p->stage.path, err);
 }
 
-/* How many of all plots are done, from the file that the driver writes. */
-static size_t plots_done(const struct qn_plotter *p, size_t before)
+/* The end of file NAME with SUFFIX that gnuplot may have made, at most TAIL bytes and a NUL; ""
+ * where there is none. */
+static enum qins_status read_tail(const struct qn_plotter *p, const char *name, const char *suffix,
+                                  char *tail, struct qins_error *err)
 {
-    char *path = qn_format(NULL, "%s/progress", p->stage.path);
-    FILE *f = path ? fopen(path, "re") : NULL;
-    char line[32] = "";
-    size_t done = before;
-    if (f && fgets(line, sizeof line, f))
-        done = (size_t)strtoul(line, NULL, 10);
-    if (f)
-        fclose(f);
+    char *path = qn_format(err, "%s/%s%s", p->stage.path, name, suffix);
+    struct qn_file f = {.fd = -1};
+    bool there = false;
+    enum qins_status st = path ? qn_find_regular(path, &there, err) : QINS_ERR_MEMORY;
+    memset(tail, 0, TAIL + 1);
+    if (st == QINS_OK && there)
+        st = qn_file_open(&f, path, err);
+    if (st == QINS_OK && there) {
+        const size_t n = f.size < TAIL ? (size_t)f.size : TAIL;
+        st = qn_file_read(&f, f.size - n, tail, n, err);
+    }
+    qn_file_close(&f);
+    free(path);
+    return st;
+}
+
+/* How many of all plots are DONE, from the file that the driver writes. */
+static enum qins_status plots_done(const struct qn_plotter *p, size_t before, size_t *done,
+                                   struct qins_error *err)
+{
+    char line[TAIL + 1], *path = qn_path_join(p->stage.path, "progress", err);
+    const enum qins_status st = path ? read_tail(p, "progress", "", line, err) : QINS_ERR_MEMORY;
+    *done = st == QINS_OK ? (size_t)strtoul(line, NULL, 10) : before;
+    if (*done < before || *done > p->n_plots)
+        *done = before;
     if (path)
         unlink(path);
     free(path);
-    return done >= before && done <= p->n_plots ? done : before;
+    return st;
 }
 
-/* Whether the file of plot NAME with SUFFIX ends as such a file does. */
-static bool ends_with(const struct qn_plotter *p, const char *name, const char *suffix,
-                      const char *end)
+/* Whether plot I was DRAWN: gnuplot does not tell that a picture could not be written whole. */
+static enum qins_status look_at_plot(struct qn_plotter *p, size_t i, struct qins_error *err)
 {
-    char *path = qn_format(NULL, "%s/%s%s", p->stage.path, name, suffix);
-    FILE *f = path ? fopen(path, "re") : NULL;
-    char tail[TAIL + 1] = "";
-    bool found = false;
-    if (f && fseek(f, -(long)TAIL, SEEK_END) == 0) {
-        const size_t n = fread(tail, 1, TAIL, f);
-        found = memmem(tail, n, end, strlen(end)) != NULL;
-    }
-    if (f)
-        fclose(f);
-    free(path);
-    return found;
-}
-
-/* gnuplot does not tell that a picture could not be written whole. */
-static bool is_whole(const struct qn_plotter *p, const char *name)
-{
-    return ends_with(p, name, ".svg", "</svg>") && ends_with(p, name, ".png", "IEND");
+    char svg[TAIL + 1], png[TAIL + 1];
+    enum qins_status st = read_tail(p, p->plots[i].name, ".svg", svg, err);
+    if (st == QINS_OK)
+        st = read_tail(p, p->plots[i].name, ".png", png, err);
+    if (st == QINS_OK)
+        p->plots[i].drawn =
+            strstr(svg, "</svg>") && memmem(png, TAIL, "IEND", strlen("IEND")) != NULL;
+    return st;
 }
 
 /* gnuplot ends at the first script that it cannot carry out: that one is left out, the others are
@@ -283,9 +292,11 @@ static enum qins_status draw_all(struct qn_plotter *p, const struct qn_monitor *
             st = qn_child_run(&child, monitor, &ok, err);
         if (st != QINS_OK)
             break;
-        size_t done = ok ? p->n_plots : plots_done(p, first);
-        for (size_t i = first; i < done; i++)
-            p->plots[i].drawn = is_whole(p, p->plots[i].name);
+        size_t done = p->n_plots;
+        if (!ok)
+            st = plots_done(p, first, &done, err);
+        for (size_t i = first; i < done && st == QINS_OK; i++)
+            st = look_at_plot(p, i, err);
         for (size_t i = first; i < p->n_plots && i <= done; i++)
             if (!p->plots[i].drawn && failed++ == 0)
                 example = p->plots[i].name;
@@ -383,14 +394,19 @@ static bool is_stale(const struct qn_plotter *p, const char *name)
            strspn(name + 7, "0123456789") == stem - 7;
 }
 
-static void remove_stale(const struct qn_plotter *p)
+static enum qins_status remove_stale(const struct qn_plotter *p, struct qins_error *err)
 {
+    enum qins_status st = QINS_OK;
     DIR *d = opendir(p->folder);
-    for (const struct dirent *e; d && (e = readdir(d));)
-        if (is_stale(p, e->d_name))
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
+    if (!d)
+        return qn_fail_errno(err, p->folder, "cannot open the folder");
+    for (const char *name = ""; st == QINS_OK && name;) {
+        st = qn_folder_next(d, p->folder, &name, err);
+        if (st == QINS_OK && name && is_stale(p, name) && unlinkat(dirfd(d), name, 0) != 0)
+            st = qn_fail_errno(err, p->folder, "remove an earlier picture");
+    }
+    closedir(d);
+    return st;
 }
 
 enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *monitor,
@@ -416,17 +432,21 @@ enum qins_status qn_plotter_draw(struct qn_plotter *p, const struct qn_monitor *
 enum qins_status qn_plotter_place(struct qn_plotter *p, struct qins_error *err)
 {
     char *driver = qn_path_join(p->folder, "draw.gp", err);
-    const bool ours =
-        driver && qn_exists(driver); /* else what is there is nothing of this program */
-    enum qins_status st = driver ? qn_make_directories(p->folder, err) : QINS_ERR_MEMORY;
+    enum qn_entry earlier = QN_ENTRY_NONE; /* else what is there is nothing of this program */
+    const size_t missing = qn_first_missing(p->folder);
+    enum qins_status st = driver ? qn_find(driver, true, &earlier, err) : QINS_ERR_MEMORY;
+    if (st == QINS_OK)
+        st = qn_make_directories(p->folder, err);
     for (size_t i = 0; i < p->n_plots && st == QINS_OK; i++)
         st = move_plot(p, &p->plots[i], err);
     if (st == QINS_OK)
         st = move(p, "style", ".gp", err);
     if (st == QINS_OK)
         st = move(p, "draw", ".gp", err);
-    if (st == QINS_OK && ours)
-        remove_stale(p);
+    if (st == QINS_OK && earlier != QN_ENTRY_NONE)
+        st = remove_stale(p, err);
+    if (st != QINS_OK && missing > 0)
+        qn_remove_empty(p->folder, missing);
     p->placed = true;
     free(driver);
     return st;

@@ -8,6 +8,7 @@ struct point {
     double bytes, error;
     const struct qn_candidate *candidate;
     enum qn_codec_id codec;
+    size_t place; /* before sorting: of points that are alike, the first is shown */
 };
 
 static size_t collect(const struct qn_candidate_list *list, bool coded, struct point *to)
@@ -18,7 +19,7 @@ static size_t collect(const struct qn_candidate_list *list, bool coded, struct p
         const enum qn_codec_id codec = coded ? qn_candidate_best_coder(c) : QN_CODEC_BITPACK;
         const uint64_t bytes = qn_candidate_bytes(c, codec);
         if (bytes > 0 && isfinite(c->error))
-            to[n++] = (struct point){(double)bytes, c->error, c, codec};
+            to[n++] = (struct point){(double)bytes, c->error, c, codec, 0};
     }
     return n;
 }
@@ -28,7 +29,9 @@ static int by_bytes(const void *a, const void *b)
     const struct point *x = a, *y = b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? -1 : 1;
-    return x->error < y->error ? -1 : x->error > y->error;
+    if (x->error != y->error)
+        return x->error < y->error ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
 }
 
 static json_t *describe(const struct point *p, uint64_t n)
@@ -61,6 +64,8 @@ enum qins_status qn_report_hull(const struct qn_candidate_list *fixed,
         size_t count = collect(fixed, false, points);
         count += collect(fixed, true, points + count);
         count += collect(coded, true, points + count);
+        for (size_t i = 0; i < count; i++)
+            points[i].place = i;
         qsort(points, count, sizeof *points, by_bytes);
         for (size_t i = 0; i < count; i++) {
             x[i] = points[i].bytes;

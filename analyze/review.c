@@ -2,14 +2,15 @@
 #include "analyze/gate.h"
 
 #include "core/file.h"
+#include "core/folder.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 /* What a review consists of, in the order in which it is put in place. */
-static const char *const names[] = {"gate_review.json", "index.html", "review.pdf"};
-enum { REVIEW_JSON, REVIEW_PAGE, REVIEW_PDF, REVIEW_FILES };
+static const char *const names[] = {"review.pdf", "gate_review.json", "index.html"};
+enum { REVIEW_PDF, REVIEW_JSON, REVIEW_PAGE, REVIEW_FILES };
 
 /* Everything of the review but its pictures, in STAGE. */
 static enum qins_status make_files(const struct qn_stage *stage, const struct qn_review *r,
@@ -33,20 +34,30 @@ static enum qins_status make_files(const struct qn_stage *stage, const struct qn
     return st;
 }
 
-/* What is in the review's place is one review, whatever happens before. The PDF of an earlier one
- * goes first: its verdict may be another, and there may be no new one. */
+/* The PDF of an earlier review, whose verdict may be another, where there is no new one. */
+static enum qins_status remove_earlier_pdf(const struct qn_stage *stage, const char *dir,
+                                           struct qins_error *err)
+{
+    char *made = qn_path_join(stage->path, names[REVIEW_PDF], err),
+         *earlier = made ? qn_path_join(dir, names[REVIEW_PDF], err) : NULL;
+    bool there = false;
+    enum qins_status st = earlier ? qn_find_regular(made, &there, err) : QINS_ERR_MEMORY;
+    if (st == QINS_OK && !there && unlink(earlier) != 0 && errno != ENOENT)
+        st = qn_fail_errno(err, earlier, "remove a file");
+    free(made);
+    free(earlier);
+    return st;
+}
+
+/* What is in the review's place is one review, as far as several files can be. */
 static enum qins_status put_in_place(const struct qn_stage *stage, struct qn_plotter *p,
                                      const char *dir, struct qins_error *err)
 {
-    char *pdf = qn_path_join(dir, names[REVIEW_PDF], err);
-    enum qins_status st = pdf ? QINS_OK : QINS_ERR_MEMORY;
-    if (st == QINS_OK && unlink(pdf) != 0 && errno != ENOENT)
-        st = qn_fail_errno(err, pdf, "remove a file");
+    enum qins_status st = qn_plotter_place(p, err);
     if (st == QINS_OK)
-        st = qn_plotter_place(p, err);
+        st = remove_earlier_pdf(stage, dir, err);
     for (int i = 0; i < REVIEW_FILES && st == QINS_OK; i++)
         st = qn_stage_move(stage, dir, names[i], err);
-    free(pdf);
     return st;
 }
 

@@ -3,6 +3,7 @@
 #include "analyze/review.h"
 
 #include "core/file.h"
+#include "core/folder.h"
 #include "core/text_writer.h"
 
 #include <errno.h>
@@ -64,9 +65,10 @@ static enum qins_status take(const char *printed, const char *path, bool *ok,
     static const char head[] = "%PDF-", tail[] = "%%EOF";
     enum { TAIL_BYTES = 16 };
     struct qn_buf pdf = {0};
-    *ok = qn_is_regular(printed);
-    enum qins_status st = *ok ? qn_read_whole(printed, PDF_LIMIT, &pdf, err) : QINS_OK;
-    if (st == QINS_OK)
+    enum qins_status st = qn_find_regular(printed, ok, err);
+    if (st == QINS_OK && *ok)
+        st = qn_read_whole(printed, PDF_LIMIT, &pdf, err);
+    if (st == QINS_OK && *ok)
         *ok = pdf.size > TAIL_BYTES && memcmp(pdf.data, head, strlen(head)) == 0 &&
               memmem(pdf.data + pdf.size - TAIL_BYTES, TAIL_BYTES, tail, strlen(tail));
     if (st == QINS_OK && *ok) {

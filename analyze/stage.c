@@ -36,7 +36,10 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
  * that the next run takes the folder for what it is. */
 static void remove_tree(const char *path, int fd)
 {
-    nftw(path, remove_entry, TREE_FILES, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    const int flags = FTW_DEPTH | FTW_PHYS | FTW_MOUNT;
+    /* once more where memory was short, or the folder could not be read, for a moment */
+    if (nftw(path, remove_entry, TREE_FILES, flags) != 0)
+        nftw(path, remove_entry, TREE_FILES, flags);
     (void)unlinkat(fd, marker, 0);
     if (rmdir(path) != 0) {
         const int mark = openat(fd, marker, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);

@@ -3,7 +3,9 @@
 #include "analyze/entropy_report.h"
 #include "convert/sources.h"
 #include "core/file.h"
+#include "core/folder.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -18,11 +20,11 @@ static char *existing(const char *path, struct qins_error *err)
     char *at = qn_strdup(path, err), *found = NULL;
     while (at && !found) {
         found = realpath(at, NULL);
-        char *up = found ? NULL : qn_path_dir(at, err);
-        if (!found && up && strcmp(up, at) == 0) {
-            free(up);
-            break;
-        }
+        const bool absent = !found && (errno == ENOENT || errno == ENOTDIR),
+                   last = strcmp(at, "/") == 0 || strcmp(at, ".") == 0;
+        if (!found && (!absent || last))
+            qn_fail_errno(err, at, "find the folder");
+        char *up = absent && !last ? qn_path_dir(at, err) : NULL;
         free(at);
         at = up;
     }
@@ -33,12 +35,17 @@ static char *existing(const char *path, struct qins_error *err)
 /* A folder that is a checkpoint is left alone. */
 static enum qins_status refuse_inside(const char *model, const char *dir, struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
-    if (!qn_is_directory(model))
-        return QINS_OK;
-    char *outer = realpath(model, NULL), *inner = existing(dir, err);
-    size_t n = outer ? strlen(outer) : 0;
-    if (n && inner && strncmp(inner, outer, n) == 0 && (inner[n] == '/' || !inner[n]))
+    enum qn_entry what;
+    enum qins_status st = qn_find(model, true, &what, err);
+    if (st != QINS_OK || what != QN_ENTRY_FOLDER)
+        return st;
+    char *outer = realpath(model, NULL), *inner = outer ? existing(dir, err) : NULL;
+    const size_t n = outer ? strlen(outer) : 0;
+    if (!outer)
+        st = qn_fail_errno(err, model, "find the folder");
+    else if (!inner)
+        st = err->status;
+    else if (strncmp(inner, outer, n) == 0 && (inner[n] == '/' || !inner[n]))
         st = qn_fail_at(err, QINS_ERR_USAGE, dir, NULL, QN_NO_OFFSET,
                         "the output is inside an input (%s); choose another folder", model);
     free(outer);
@@ -51,8 +58,11 @@ static enum qins_status check_output(const struct cli *c, struct qins_error *err
     const char *files[] = {c->value[OPT_CALIBRATION], c->value[OPT_TRANSPORT], c->value[OPT_KV],
                            c->value[OPT_PLAN], c->value[OPT_ARCHIVE]};
     const char *dir = c->value[OPT_OUTPUT];
+    enum qn_entry what = QN_ENTRY_NONE;
     enum qins_status st = refuse_inside(c->operand[0], dir, err);
-    if (st == QINS_OK && qn_exists(dir) && !qn_is_directory(dir))
+    if (st == QINS_OK)
+        st = qn_find(dir, true, &what, err);
+    if (st == QINS_OK && what != QN_ENTRY_NONE && what != QN_ENTRY_FOLDER)
         st = qn_fail_at(err, QINS_ERR_IO, dir, NULL, QN_NO_OFFSET, "it is no folder");
     if (st == QINS_OK)
         st = cli_refuse_other_page(dir, outputs[0], err);

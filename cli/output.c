@@ -3,6 +3,7 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/folder.h"
 #include "core/text_writer.h"
 
 #include <errno.h>
@@ -374,8 +375,11 @@ char *cli_coding(const json_t *tensor, char *buf, size_t size)
 enum qins_status cli_refuse_other_page(const char *dir, const char *report, struct qins_error *err)
 {
     char *page = qn_path_join(dir, "index.html", err), *own = qn_path_join(dir, report, err);
-    enum qins_status st = page && own ? QINS_OK : QINS_ERR_MEMORY;
-    if (st == QINS_OK && qn_exists(page) && !qn_exists(own))
+    enum qn_entry page_is = QN_ENTRY_NONE, own_is = QN_ENTRY_NONE;
+    enum qins_status st = page && own ? qn_find(page, true, &page_is, err) : QINS_ERR_MEMORY;
+    if (st == QINS_OK)
+        st = qn_find(own, true, &own_is, err);
+    if (st == QINS_OK && page_is != QN_ENTRY_NONE && own_is == QN_ENTRY_NONE)
         st = qn_fail_at(
             err, QINS_ERR_USAGE, dir, NULL, QN_NO_OFFSET,
             "the folder holds another page (index.html without %s); choose another folder", report);

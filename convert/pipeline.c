@@ -129,15 +129,16 @@ static enum qins_status find_context(struct qn_pipeline *p, const struct qn_atta
     struct qn_tokenizer *tokenizer = NULL;
     struct qins_error e = {0};
     uint32_t window = 0;
-    enum qins_status st = qn_model_check(p->o->model, &config, &e);
-    bool unfit = st == QINS_ERR_MEMORY; /* which does not keep it from being converted */
-    if (st == QINS_OK)
+    bool fits; /* or not, which does not keep it from being converted */
+    enum qins_status st = qn_model_check(p->o->model, &config, &fits, &e);
+    const bool unfit = st == QINS_OK && !fits;
+    if (st == QINS_OK && fits)
         st = open_tokenizer(p, config.vocab, files, &tokenizer, &e);
-    if (st == QINS_OK) {
+    if (st == QINS_OK && fits) {
         *tokenizer_digest = *qn_tokenizer_digest(tokenizer);
         st = fit_window(p, tokenizer, qn_window_size(&config, p->o->context, NULL), &window, &e);
     }
-    if (st == QINS_OK)
+    if (st == QINS_OK && fits)
         p->context = window;
     qn_tokenizer_destroy(tokenizer);
     if (unfit || st == QINS_ERR_FORMAT || st == QINS_ERR_UNSUPPORTED) {

@@ -44,12 +44,14 @@ static enum qins_status put_calibration_hash(const struct qn_pipeline *p, json_t
 }
 
 /* What is worth its time and memory. */
-static void choose_measurements(const struct qn_model *m, struct qn_calibrate_options *o)
+static enum qins_status choose_measurements(const struct qn_model *m,
+                                            struct qn_calibrate_options *o, struct qins_error *err)
 {
     struct qn_tap_list taps = {0};
     uint64_t bytes = 0, matrices = 2, sum = 0, row = 0;
     const uint64_t experts = m->config.n_experts ? m->config.n_experts : 1;
-    bool gram = qn_taps_init(&taps, m, NULL) == QINS_OK;
+    const enum qins_status st = qn_taps_init(&taps, m, err);
+    bool gram = st == QINS_OK;
     for (size_t i = 0; i < taps.n && gram; i++) {
         bytes = qn_gram_bytes(taps.points[i].channels);
         gram = qn_add_u64(sum, bytes, &sum) && sum <= QN_CALIBRATE_LARGE;
@@ -63,6 +65,7 @@ static void choose_measurements(const struct qn_model *m, struct qn_calibrate_op
     /* Four of attention, and three of each MLP; many experts are measured together. */
     matrices += m->config.n_layers * (4 + 3 * (experts > QN_SENSITIVITY_EXPERTS ? 1 : experts));
     o->sensitivity = m->n_parameters <= QN_PIPELINE_SENSITIVITY / matrices;
+    return st;
 }
 
 static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct qins_error *err)
@@ -83,7 +86,7 @@ static enum qins_status calibrate(struct qn_pipeline *p, json_t **report, struct
         return st;
     st = qn_corpus_open(&corpus, m, &o.corpus, &unfit);
     if (st == QINS_OK)
-        choose_measurements(m, &o);
+        st = choose_measurements(m, &o, &unfit);
     if (st == QINS_OK)
         st = qn_calibrate_corpus(m, &corpus, p->files[QN_FILE_CALIBRATION], &o, p->monitor, report,
                                  err);

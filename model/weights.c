@@ -463,15 +463,18 @@ enum qins_status qn_model_open_fused(struct qn_model **out, const char *path, un
     return open_model(out, path, FUSED, threads, monitor, err);
 }
 
-enum qins_status qn_model_check(const char *path, struct qn_model_config *config,
+enum qins_status qn_model_check(const char *path, struct qn_model_config *config, bool *fits,
                                 struct qins_error *err)
 {
     struct loading l = {0};
     enum qins_status st = open_plan(&l, path, err);
-    if (st == QINS_OK)
-        st = qn_weights_fit(l.m, err);
-    if (st == QINS_OK)
+    *fits = false;
+    if (st == QINS_OK) {
         *config = l.m->config;
+        *fits = qn_weights_fit(l.m, err) == QINS_OK;
+    }
+    if (!*fits)
+        qn_error_in_file(err, st != QINS_OK ? st : QINS_ERR_MEMORY, path);
     finish(&l);
-    return qn_error_in_file(err, st, path);
+    return st;
 }

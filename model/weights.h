@@ -89,8 +89,9 @@ enum qins_status qn_model_open_fused(struct qn_model **out, const char *path, un
 void qn_model_destroy(struct qn_model *m); /* accepts NULL */
 
 /* Whether qn_model_open() has a model to run at PATH: config, names, types and shapes of the
- * tensors, and their size. Fails as it does, but reads no weights. */
-enum qins_status qn_model_check(const char *path, struct qn_model_config *config,
+ * tensors. Fails as it does, but reads no weights. *FITS: whether the machine has memory for them;
+ * where not, *ERR says so. */
+enum qins_status qn_model_check(const char *path, struct qn_model_config *config, bool *fits,
                                 struct qins_error *err);
 
 /* The fingerprint alone, without loading: the XXH3-128 of a list, sorted by name, of each

@@ -24,8 +24,12 @@ SIZE = re.compile(rb'"output_bytes": (?:null|\d+)')
 # Reviews name their evidence by size and hash, and times stand in that.
 EVIDENCE = {
     "gate_review.json": re.compile(rb'"(?:fingerprint|job)": "[0-9a-f]{32}"|"bytes": \d+'),
-    "index.html": re.compile(rb"<code>[0-9a-f]{32}"),
+    "index.html": re.compile(rb'<code>[0-9a-f]{32}|<td class="n">[^<]* (?:B|KiB|MiB)</td>'),
 }
+
+
+# Of the pipeline's reports.
+JOB = re.compile(rb',\s*"job": "[0-9a-f]{32}"')
 
 
 JOURNAL, JOURNAL_HEAD, JOURNAL_FRAME = b"QINSVAL\0", 40, 64
@@ -67,6 +71,28 @@ def chosen(name):
 PARTS = ["s.qins-00001-of-00002", "s.qins-00002-of-00002"]
 
 
+# In the place of gnuplot and of a browser: pictures and a PDF of a line each, at once.
+PROGRAMS = {
+    "gnuplot": r"""while read -r line; do
+    case $line in
+    kind*) kind=${line#*\"} kind=${kind%\"} ;;
+    load*)
+        name=${line#*\"} name=${name%.gp\"}
+        case $kind in
+        svg) printf '<svg>%s</svg>\n' "$name" >"$name.svg" ;;
+        png) printf 'a picture, IEND' >"$name.png" ;;
+        esac ;;
+    esac
+done <"$2"
+""",
+    "chromium": r"""for a; do
+    case $a in
+    --print-to-pdf=*) printf '%%PDF-1.4\na page\n%%%%EOF\n' >"${a#*=}" ;;
+    esac
+done
+"""}
+
+
 class Job:
     """NAME: arguments, in which {} is the folder. INPUTS: names in it. OUTPUTS: what it makes, files or
     folders. WORK: what may stay where it did not end with 0, to go on from. OLDER: whether there may
@@ -94,6 +120,11 @@ class Job:
         """Of how much was kept of an earlier run."""
         return name == "o.json" or name.startswith("run/") and not name.endswith((".qins", "plan.json"))
 
+    def is_unmarked(self, name, data, good):
+        """A report of a step of the pipeline that has not ended: the step's job is put in last."""
+        return name.startswith("run/") and data is not None and good is not None and \
+            timeless(data, name) == timeless(JOB.sub(b"", good), name)
+
     def is_work(self, name):
         return any(name == w or (w.endswith("/") and name.startswith(w)) for w in self.work)
 
@@ -106,6 +137,7 @@ class Inputs:
         self.checkpoints()
         self.model()
         self.evidence()
+        self.programs()
 
     def qins(self, *arguments):
         support.run_qins(*arguments, "--threads", "1", "--quiet", check=0,
@@ -189,7 +221,15 @@ class Inputs:
         gate_evidence.write(self.dir / "evidence", gate_evidence.reports())
         (self.dir / "text").write_text("In the beginning")
 
+    def programs(self):
+        (self.dir / "bin").mkdir()
+        for name, script in PROGRAMS.items():
+            program = self.dir / "bin" / name
+            program.write_text("#!/bin/sh\n" + script)
+            program.chmod(0o755)
+
     def jobs(self):
+        drawn = {"environment": {"PATH": str(self.dir / "bin")}}
         plain = {"environment": {"PATH": str(self.dir)}}  # without gnuplot
         return [
             Job("convert", "convert {}/m.safetensors -o {}/o.qins", "m.safetensors", ["o.qins"],
@@ -265,10 +305,11 @@ class Inputs:
                 older=False, batch=True),
             *(Job("batch --emit " + engine, f"batch {{}}/jobs.json --emit {engine} -o {{}}/run --json",
                   "jobs.json", ["run/"]) for engine in ("slurm", "snakemake")),
-            Job("gate", "gate --evidence {}/evidence -o {}/review -q", "evidence", ["review/"], **plain),
+            Job("gate", "gate --evidence {}/evidence -o {}/review -q", "evidence", ["review/"],
+                **drawn),
             Job("analyze", "analyze {}/m.safetensors -o {}/study -q", "m.safetensors", ["study/"],
-                swept=False, **plain),
+                **drawn),
             Job("pipeline", "pipeline {}/m.safetensors --text {}/text -o {}/run -q",
-                "m.safetensors text", ["run/"], ["run/"], older=False, swept=False, **plain),
+                "m.safetensors text", ["run/"], ["run/"], older=False, **plain),
         ]
 

@@ -195,7 +195,8 @@ class Sweep:
                 fine = True
             elif self.job.is_output(name) and name in w.good:
                 fine = same(now, w.good[name], name) or (
-                    plan.action == "swap" and same(now, w.swapped.get(name), name)) or (now == old and o.code != self.job.code)
+                    plan.action == "swap" and same(now, w.swapped.get(name), name)) or (o.code != self.job.code and (
+                        now == old or self.job.is_unmarked(name, now, w.good[name])))
             elif self.job.is_work(name) or name in self.job.work:
                 fine = name not in after or o.code != self.job.code or cannot_remove(plan)
             else:

@@ -16,12 +16,14 @@ EVERY = 1 << 40
 # Of these every one always; of the others so many of each target.
 WHOLE = {"convert", "verify", "restore .safetensors", "merge"}
 SOME = {"own": 40, "library": 15, "loader": 4, "hdf5": 15, "blas": 4, "call": 40}
+# Long jobs, whose parts are mostly those of others: a part of these numbers.
+FEW = {"gate": 2, "analyze": 2, "pipeline": 3}
 
 
 def most(job, target):
     if ALL or (job.name in WHOLE and target in ("own", "library", "call")):
         return EVERY
-    return SOME[target]
+    return SOME[target] // FEW.get(job.name, 1)
 
 
 @unittest.skipUnless(support.SANITIZER == "none", "a sanitizer has an allocator of its own")
