@@ -117,6 +117,23 @@ static enum qins_status put_here(struct qn_buf *b, const struct emission *e, str
     return st == QINS_OK ? put_quoted(b, e->here, err) : st;
 }
 
+/* The same, and the folder of JOB's output, which need not be there yet. */
+static enum qins_status put_folder(struct qn_buf *b, const struct emission *e,
+                                   const struct qn_job *job, struct qins_error *err)
+{
+    enum qins_status st = put_here(b, e, err);
+    char *dir = qn_path_dir(job->output, err);
+    if (st == QINS_OK && !dir)
+        st = QINS_ERR_MEMORY;
+    if (st == QINS_OK && strcmp(dir, ".") != 0) {
+        st = put(b, " && mkdir -p -- ", err);
+        if (st == QINS_OK)
+            st = put_quoted(b, dir, err);
+    }
+    free(dir);
+    return st;
+}
+
 /* { [ MADE -nt BEFORE ] || qins ...; }: what is newer than what it is made by stands, so that a job
  * that is submitted again does not begin with another calibration, of which its parts are not. */
 static enum qins_status put_unless_newer(struct qn_buf *b, const struct qn_command *c,
@@ -138,7 +155,7 @@ static enum qins_status put_prepare(struct qn_buf *b, const struct emission *e,
 {
     char *path = qn_path_join(e->dir, list, err);
     const char *before = path;
-    enum qins_status st = path ? put_here(b, e, err) : QINS_ERR_MEMORY;
+    enum qins_status st = path ? put_folder(b, e, job, err) : QINS_ERR_MEMORY;
     for (int step = QN_JOB_CALIBRATE; step <= QN_JOB_PLAN && st == QINS_OK; step++) {
         const struct qn_command *c = &job->steps[step];
         if (c->n == 0)
@@ -187,7 +204,7 @@ static enum qins_status put_line(struct qn_buf *b, const struct emission *e,
     char more[48] = " --resume --quiet";
     if (list == L_PREPARE)
         return put_prepare(b, e, job, name, err);
-    enum qins_status st = put_here(b, e, err);
+    enum qins_status st = list == L_TASKS ? put_folder(b, e, job, err) : put_here(b, e, err);
     if (st == QINS_OK && list == L_MERGE)
         return put_merge(b, job, err);
     if (list == L_VERIFY)

@@ -319,9 +319,20 @@ static void tell_edited(struct work *w)
     json_decref(paths);
 }
 
+/* The folder that the output and all that stands beside it go into. */
+static enum qins_status make_folder(const struct qn_job *job, struct qins_error *err)
+{
+    char *dir = qn_path_dir(job->output, err);
+    enum qins_status st = dir ? qn_make_directories(dir, err) : QINS_ERR_MEMORY;
+    free(dir);
+    return st;
+}
+
 static enum qins_status run_steps(struct work *w, struct qins_error *err)
 {
     enum qins_status st = set_digest(w, err);
+    if (st == QINS_OK)
+        st = make_folder(w->job, err);
     if (st == QINS_OK)
         st = open_record(w, err);
     for (int step = 0; step < QN_JOB_STEPS && st == QINS_OK; step++)

@@ -133,7 +133,7 @@ class Batch(support.Folder):
                                  (self.here / "wanted.qins").read_bytes(), name)
 
     def test_a_failure_does_not_stop_the_others(self):
-        out = self.here / "b.qins"
+        out = self.here / "new" / "folder" / "b.qins"
         jobs = [{"name": "gone", "model": "/no/such", "output": str(self.here / "a.qins")},
                 {"name": "there", "model": str(self.model), "output": str(out), "bits": 5, "verify": False}]
         saved = self.here / "report.json"
@@ -192,7 +192,6 @@ class Batch(support.Folder):
     def emitted(self, engine):
         model, out = self.here / ODD, self.here / "out" / f"{ODD}.qins"
         shutil.copytree(self.model, model)
-        out.parent.mkdir()
         path = self.manifest([
             {"name": "one", "model": model.name, "output": f"out/{out.name}", "bits": 5,
              "shards": 3},
@@ -221,7 +220,7 @@ class Batch(support.Folder):
         out.unlink()
         bare = self.here / "bin"
         bare.mkdir()
-        for name in ("bash", "dirname", "readlink", "grep"):
+        for name in ("bash", "dirname", "readlink", "grep", "mkdir"):
             (bare / name).symlink_to(shutil.which(name))
         bare_env = {**env, "PATH": str(bare)}
         subprocess.run(["bash", folder / "run.sh"], check=True, env=bare_env, timeout=240)
