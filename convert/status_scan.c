@@ -161,9 +161,16 @@ static void finish_part(struct qn_status_part *p)
  * anybody's. */
 static enum qins_status study(struct qn_status_part *p, bool *there, struct qins_error *err)
 {
+    enum { TRIES = 4 };
     enum qins_status st = judge(p, err);
-    if (st != QINS_OK && tells(st))
-        st = judge(p, err); /* it may have been cut or replaced while it was looked at */
+    bool same = false;
+    /* It may have been cut or replaced while it was looked at: what two looks agree on is so. */
+    for (int i = 1; i < TRIES && st != QINS_OK && tells(st) && !same; i++) {
+        const enum qn_part_state state = p->state;
+        const uint64_t chunks = p->chunks_done;
+        st = judge(p, err);
+        same = p->state == state && p->chunks_done == chunks;
+    }
     if (tells(st))
         st = QINS_OK;
     if (st == QINS_ERR_IO && qn_find_regular(p->path, there, NULL) == QINS_OK && !*there)
