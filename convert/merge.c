@@ -234,13 +234,13 @@ static enum qins_status publish_indexed(struct merge *m, struct qins_error *err)
 {
     struct qn_output index = {.fd = -1};
     struct qn_kept *kept = calloc(m->n_outputs + 1, sizeof *kept);
-    enum qins_status st = kept ? refuse_parts(m, m->out, err) : qn_fail_memory(err);
+    enum qins_status st = refuse_parts(m, m->out, err);
     if (st == QINS_OK)
         st = qn_output_create(&index, m->out, err);
     if (st == QINS_OK)
         st = write_index(m, &index, err);
     if (st == QINS_OK)
-        st = publish_together(m, &index, kept, err);
+        st = kept ? publish_together(m, &index, kept, err) : qn_fail_memory(err);
     qn_output_abandon(&index);
     free(kept);
     return st;
