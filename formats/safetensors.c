@@ -20,8 +20,11 @@ enum qins_status qn_safetensors_create(struct qn_safetensors **out,
 {
     struct qn_safetensors *s = calloc(1, sizeof *s);
     struct qn_file *files = calloc(n_files, sizeof *files);
-    enum qins_status st =
-        s && files ? qn_checkpoint_base_init(&s->base, ops, path, err) : qn_fail_memory(err);
+    enum qins_status st = QINS_ERR_MEMORY;
+    if (s && files)
+        st = qn_checkpoint_base_init(&s->base, ops, path, err);
+    else
+        qn_fail_memory(err);
     if (st != QINS_OK) {
         free(s);
         free(files);
