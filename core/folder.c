@@ -11,27 +11,32 @@ enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
     return e || errno == 0 ? QINS_OK : qn_fail_errno(err, path, "cannot read the folder");
 }
 
-enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what, struct qins_error *err)
+static enum qins_status look(const char *path, bool follow, struct stat *info, bool *there,
+                             struct qins_error *err)
 {
-    struct stat info;
-    *what = QN_ENTRY_NONE;
-    if ((follow ? stat(path, &info) : lstat(path, &info)) != 0)
-        return errno == ENOENT || errno == ENOTDIR ? QINS_OK
-                                                   : qn_fail_errno(err, path, "cannot look at");
-    *what = S_ISREG(info.st_mode)   ? QN_ENTRY_REGULAR
-            : S_ISDIR(info.st_mode) ? QN_ENTRY_FOLDER
-            : S_ISLNK(info.st_mode) ? QN_ENTRY_LINK
-                                    : QN_ENTRY_OTHER;
-    return QINS_OK;
+    *there = (follow ? stat(path, info) : lstat(path, info)) == 0;
+    return *there || errno == ENOENT || errno == ENOTDIR
+               ? QINS_OK
+               : qn_fail_errno(err, path, "cannot look at");
 }
 
 enum qins_status qn_look_at(const char *path, struct stat *info, bool *there,
                             struct qins_error *err)
 {
-    *there = stat(path, info) == 0;
-    return *there || errno == ENOENT || errno == ENOTDIR
-               ? QINS_OK
-               : qn_fail_errno(err, path, "cannot look at");
+    return look(path, true, info, there, err);
+}
+
+enum qins_status qn_find(const char *path, bool follow, enum qn_entry *what, struct qins_error *err)
+{
+    struct stat info;
+    bool there;
+    const enum qins_status st = look(path, follow, &info, &there, err);
+    *what = !there                  ? QN_ENTRY_NONE
+            : S_ISREG(info.st_mode) ? QN_ENTRY_REGULAR
+            : S_ISDIR(info.st_mode) ? QN_ENTRY_FOLDER
+            : S_ISLNK(info.st_mode) ? QN_ENTRY_LINK
+                                    : QN_ENTRY_OTHER;
+    return st;
 }
 
 enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err)
