@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* An archive in the making. */
 struct output {
@@ -210,14 +209,11 @@ static enum qins_status write_index(const struct merge *m, struct qn_output *o,
 static enum qins_status publish_together(struct merge *m, struct qn_output *index,
                                          struct qn_kept *kept, struct qins_error *err)
 {
-    struct qn_kept *old = &kept[m->n_outputs];
     enum qins_status st = qn_output_seal(index, err);
     for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
         st = qn_keep(qn_archive_writer_output(m->outputs[i].writer), &kept[i], err);
     if (st == QINS_OK)
-        st = qn_keep(index, old, err);
-    if (st == QINS_OK && old->path && unlink(old->path) != 0)
-        st = qn_fail_errno(err, old->path, "cannot remove");
+        st = qn_keep_away(index, &kept[m->n_outputs], err);
     for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
         st = qn_archive_writer_publish(m->outputs[i].writer, err);
     if (st == QINS_OK)

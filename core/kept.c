@@ -18,12 +18,18 @@ static void finish(struct qn_kept *k)
     *k = (struct qn_kept){0};
 }
 
-enum qins_status qn_keep(const struct qn_output *o, struct qn_kept *k, struct qins_error *err)
+/* No other output has O's temporary name, and so no other this second one. */
+static enum qins_status give_names(const struct qn_output *o, struct qn_kept *k,
+                                   struct qins_error *err)
 {
     *k = (struct qn_kept){.path = qn_strdup(o->final_path, err)};
-    /* No other output has this temporary name, and so no other this second one. */
     k->copy = k->path ? qn_format(err, "%s.old%s", k->path, o->temp_path + strlen(k->path)) : NULL;
-    if (!k->copy)
+    return k->copy ? QINS_OK : QINS_ERR_MEMORY;
+}
+
+enum qins_status qn_keep(const struct qn_output *o, struct qn_kept *k, struct qins_error *err)
+{
+    if (give_names(o, k, err) != QINS_OK)
         return QINS_ERR_MEMORY;
     if (link(k->path, k->copy) == 0)
         return QINS_OK;
@@ -39,6 +45,18 @@ enum qins_status qn_keep(const struct qn_output *o, struct qn_kept *k, struct qi
     free(k->path);
     k->path = NULL;
     return st;
+}
+
+enum qins_status qn_keep_away(const struct qn_output *o, struct qn_kept *k, struct qins_error *err)
+{
+    if (give_names(o, k, err) != QINS_OK)
+        return QINS_ERR_MEMORY;
+    if (rename(k->path, k->copy) == 0)
+        return QINS_OK;
+    if (errno != ENOENT) /* NFS may have done it all the same: both names stay, to be restored */
+        return qn_fail_errno(err, k->path, "cannot keep what it replaces");
+    finish(k);
+    return QINS_OK;
 }
 
 void qn_kept_restore(struct qn_kept *k)

@@ -15,6 +15,8 @@ struct qn_kept {
 /* To be called when O is sealed. QINS_ERR_IO where what stands under its final name cannot be kept;
  * *k is to be restored or dropped either way. */
 enum qins_status qn_keep(const struct qn_output *o, struct qn_kept *k, struct qins_error *err);
+/* The same, but nothing stands under the final name until O gets it. Needs no links. */
+enum qins_status qn_keep_away(const struct qn_output *o, struct qn_kept *k, struct qins_error *err);
 /* Puts the old file back, whatever stands there now. Where that fails, it stays under its second
  * name. */
 void qn_kept_restore(struct qn_kept *k);
