@@ -106,17 +106,21 @@ static enum qins_status add_text(struct qn_validation *v, const struct length *l
     return QINS_OK;
 }
 
-/* Why there is nothing to be said about a length, or NULL. */
-static json_t *why_not(const struct qn_validation *v, const struct length *l, size_t shorter)
+/* Whether there is nothing to be said about a length. *REASON: why; NULL where memory is short. */
+static bool is_left_out(const struct qn_validation *v, const struct length *l, size_t shorter,
+                        json_t **reason)
 {
+    *reason = NULL;
     if (l->tokens < LEAST_LENGTH)
-        return json_sprintf("it is shorter than %d tokens", LEAST_LENGTH);
-    if (l->tokens <= shorter)
-        return json_sprintf("it is no longer than the length before");
-    if (l->windows == 0)
-        return json_sprintf("the text has %zu tokens, a window and the token behind it need %zu",
-                            v->corpus.ids.count, l->tokens + 1);
-    return NULL;
+        *reason = json_sprintf("it is shorter than %d tokens", LEAST_LENGTH);
+    else if (l->tokens <= shorter)
+        *reason = json_sprintf("it is no longer than the length before");
+    else if (l->windows == 0)
+        *reason = json_sprintf("the text has %zu tokens, a window and the token behind it need %zu",
+                               v->corpus.ids.count, l->tokens + 1);
+    else
+        return false;
+    return true;
 }
 
 static double least(double a, double b)
@@ -129,11 +133,11 @@ static enum qins_status add_length(struct qn_validation *v, const struct length 
                                    json_t **lengths, struct qn_stability *worst,
                                    struct qins_error *err)
 {
-    json_t *j = json_object(), *reason = why_not(v, l, shorter);
+    json_t *j = json_object(), *reason;
     struct qn_stability found;
     enum qins_status st = QINS_OK;
     qn_json_put(&j, "tokens", json_integer((json_int_t)l->tokens));
-    if (reason) {
+    if (is_left_out(v, l, shorter, &reason)) {
         qn_json_put(&j, "skipped", reason);
     } else {
         qn_json_put(&j, "windows", json_integer((json_int_t)l->windows));
