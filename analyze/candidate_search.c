@@ -10,9 +10,9 @@
  * (step c)^2 / 12 is a polynomial in k over moments of w up to c. Outside it is sum of w (u -
  * c)^2, exactly. From a table of moments each (k, c) then costs a few operations, whatever N. */
 enum {
-    CLIPS = 107,       /* candidates: powers of 2^(-1/16), down to 0.0101 */
-    NODES = 385,       /* of the moments' table: the same, down to 2^-24 */
-    MOMENTS = 5,       /* v^0 ... v^4 */
+    CLIPS = 107, /* candidates: powers of 2^(-1/16), down to 0.0101 */
+    NODES = QN_MOMENT_NODES,
+    MOMENTS = QN_MOMENTS,
     FEW_LEVELS = 24,   /* fewer are searched by the exact sums alone */
     MOST_STEPS = 3,    /* of a size */
     MANY_LEVELS = 120, /* with so many the table finds the clip as it is */
@@ -24,13 +24,7 @@ enum {
 /* What plans take (docs/plan-format.md). */
 static const double least_clip = 0.01;
 
-struct moment_table {
-    double u[NODES];
-    double below[NODES][MOMENTS];
-    double all[3];
-};
-
-static void fill_table(struct moment_table *t, const struct qn_density *d, bool weighted)
+void qn_moment_table_fill(struct qn_moment_table *t, const struct qn_density *d, bool weighted)
 {
     static const double ratio = 0x1.ea4afa2a490dap-1; /* 2^(-1/16) */
     double sums[MOMENTS] = {0}, last[3] = {0};
@@ -56,7 +50,7 @@ static void fill_table(struct moment_table *t, const struct qn_density *d, bool 
 }
 
 /* The error by the table, at clip number I. */
-static double quick_error(const struct moment_table *t, double n, double kappa, size_t i)
+static double quick_error(const struct qn_moment_table *t, double n, double kappa, size_t i)
 {
     static const double binomial[MOMENTS] = {1.0, 4.0, 6.0, 4.0, 1.0};
     const double c = t->u[i], *m = t->below[i];
@@ -95,7 +89,7 @@ static void try_exact(struct search *s, double kappa, double clip)
 }
 
 /* The table's best clip for KAPPA, if better than the best so far. */
-static void look_up(const struct search *s, const struct moment_table *t, double kappa,
+static void look_up(const struct search *s, const struct qn_moment_table *t, double kappa,
                     struct look *best)
 {
     size_t first = 0, end = CLIPS;
@@ -112,7 +106,7 @@ static void look_up(const struct search *s, const struct moment_table *t, double
 }
 
 /* The best by the table, tried exactly. */
-static void search_quick(struct search *s, const struct moment_table *t)
+static void search_quick(struct search *s, const struct qn_moment_table *t)
 {
     struct look best = {.error = -1.0};
     unsigned at = 0;
@@ -130,7 +124,7 @@ static void search_quick(struct search *s, const struct moment_table *t)
 }
 
 /* Every fourth clip for every shape, with the exact sums. */
-static void search_coarse(struct search *s, const struct moment_table *t)
+static void search_coarse(struct search *s, const struct qn_moment_table *t)
 {
     unsigned shapes = s->kappa < 0.0 ? SHAPES : 1;
     size_t clips = s->clip < 0.0 ? CLIPS : 1;
@@ -171,7 +165,8 @@ static void refine(struct search *s)
             ;
 }
 
-void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidate *c, bool weighted)
+void qn_candidate_search_table(const struct qn_tensor_study *study, const struct qn_moment_table *t,
+                               struct qn_candidate *c, bool weighted)
 {
     struct search s = {.density = study->density[c->granularity],
                        .weighted = weighted,
@@ -181,14 +176,12 @@ void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidat
                        .best_kappa = c->kappa >= 0.0f ? (double)c->kappa : 0.0,
                        .best_clip = c->clip >= 0.0f ? (double)c->clip : 1.0,
                        .best_error = -1.0};
-    struct moment_table table;
     if (s.kappa >= 0.0 && s.clip >= 0.0)
         return;
-    fill_table(&table, s.density, weighted);
     if (c->levels < FEW_LEVELS)
-        search_coarse(&s, &table);
+        search_coarse(&s, t);
     else
-        search_quick(&s, &table);
+        search_quick(&s, t);
     if (c->levels < MANY_LEVELS || s.kappa < 0.0)
         refine(&s);
     /* Nothing cut off where that is as good. */
@@ -196,4 +189,11 @@ void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidat
         try_exact(&s, s.best_kappa, 1.0);
     c->kappa = (float)s.best_kappa;
     c->clip = (float)s.best_clip;
+}
+
+void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidate *c, bool weighted)
+{
+    struct qn_moment_table table;
+    qn_moment_table_fill(&table, study->density[c->granularity], weighted);
+    qn_candidate_search_table(study, &table, c, weighted);
 }

@@ -55,7 +55,8 @@ void qn_candidate_list_finish(struct qn_candidate_list *list)
 /* Candidates to be looked at, side by side, in the order of the list that they become. */
 struct requests {
     const struct qn_tensor_study *study;
-    struct qn_candidate *items; /* kappa and clip below 0: searched */
+    struct qn_moment_table *tables; /* by granularity */
+    struct qn_candidate *items;     /* kappa and clip below 0: searched */
     bool *skip;
     size_t count;
     struct qn_candidate_list *out;
@@ -77,7 +78,7 @@ static enum qins_status look_at(void *ctx, unsigned slot, uint64_t item, struct 
     const bool stands = c->kappa >= 0.0f && c->clip < 0.0f;
     (void)slot;
     (void)err;
-    qn_candidate_search(r->study, c, r->study->weighted);
+    qn_candidate_search_table(r->study, &r->tables[c->granularity], c, r->study->weighted);
     r->skip[item] = stands && c->clip == 1.0f;
     if (!r->skip[item])
         predict(r->study, c,
@@ -112,13 +113,16 @@ static enum qins_status run_requests(const struct qn_tensor_study *s,
 {
     struct requests r = {.study = s, .out = out};
     const unsigned threads = s->threads > 1 ? s->threads : 1;
+    r.tables = calloc(QN_GRANULARITIES, sizeof *r.tables);
     r.items = calloc(QN_GRANULARITIES * most, sizeof *r.items);
     r.skip = calloc(QN_GRANULARITIES * most, sizeof *r.skip);
-    const bool room = r.items && r.skip;
+    const bool room = r.tables && r.items && r.skip;
     enum qins_status st = room ? QINS_OK : qn_fail_memory(err);
     for (int g = 0; room && g < QN_GRANULARITIES; g++)
-        if (s->density[g])
+        if (s->density[g]) {
+            qn_moment_table_fill(&r.tables[g], s->density[g], s->weighted);
             ask(&r, (enum qn_granularity)g);
+        }
     const struct qn_ordered job = {.work = look_at,
                                    .emit = append,
                                    .ctx = &r,
@@ -127,6 +131,7 @@ static enum qins_status run_requests(const struct qn_tensor_study *s,
                                    .end = r.count};
     if (st == QINS_OK)
         st = qn_run_ordered(&job, err);
+    free(r.tables);
     free(r.items);
     free(r.skip);
     return st;

@@ -13,6 +13,8 @@ enum {
     RADIX_PASSES = 3,
 };
 
+_Static_assert(sizeof(struct qn_cumulative) == 64, "a power of 2, as alignments are");
+
 static int64_t cell_number(double v, unsigned shift)
 {
     uint64_t bits;
@@ -32,7 +34,7 @@ static struct qn_density *create(const struct qn_density_head *head, size_t n, b
         d->groups = head->groups;
         d->scale = 1.0;
         d->n = n;
-        d->below = calloc(n + 1, sizeof *d->below);
+        d->below = aligned_alloc(sizeof *d->below, (n + 1) * sizeof *d->below);
         d->position = points ? calloc(n + 1, sizeof *d->position) : NULL;
     }
     if (!d || !d->below || (points && !d->position)) {
@@ -40,6 +42,7 @@ static struct qn_density *create(const struct qn_density_head *head, size_t n, b
         qn_fail_memory(err);
         return NULL;
     }
+    memset(d->below, 0, (n + 1) * sizeof *d->below);
     return d;
 }
 

@@ -52,7 +52,7 @@ struct qn_density {
     unsigned shift;
     int64_t base;
     size_t n;
-    struct qn_cumulative *below; /* [n + 1] */
+    struct qn_cumulative *below; /* [n + 1], each in a cache line of its own */
     /* Or points: distinct values of u, ascending, below[i] what those before i hold; bucket[k] the
      * first in or behind cell k of BUCKETS, bounds as for cells of u. */
     double *position; /* [n], or NULL for cells */

@@ -1,5 +1,5 @@
 /* The parts of qn_predict(): one pass over the bounds of a grid's levels, then error, relative
- * error and rate of what it found. */
+ * error and rate of what it found. And those of qn_candidate_search(). */
 #ifndef QINS_ANALYZE_PREDICT_H
 #define QINS_ANALYZE_PREDICT_H
 
@@ -40,5 +40,22 @@ void qn_predict_relative(const struct qn_prediction *p, struct qn_candidate *c);
 /* Sets entropy and bytes. */
 void qn_predict_rate(const struct qn_tensor_study *s, struct qn_prediction *p,
                      struct qn_candidate *c);
+
+/* Moments of a density below clips (candidate_search.c), the same for all searches of it. About
+ * 19 KB. */
+enum {
+    QN_MOMENT_NODES = 385, /* powers of 2^(-1/16), down to 2^-24 */
+    QN_MOMENTS = 5,        /* v^0 ... v^4 */
+};
+struct qn_moment_table {
+    double u[QN_MOMENT_NODES];
+    double below[QN_MOMENT_NODES][QN_MOMENTS];
+    double all[3];
+};
+void qn_moment_table_fill(struct qn_moment_table *t, const struct qn_density *d, bool weighted);
+/* qn_candidate_search() with the table of the candidate's density, filled with the same WEIGHTED.
+ */
+void qn_candidate_search_table(const struct qn_tensor_study *s, const struct qn_moment_table *t,
+                               struct qn_candidate *c, bool weighted);
 
 #endif

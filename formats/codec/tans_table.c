@@ -131,13 +131,20 @@ struct search {
     size_t n;
     struct qn_tans_model *best, *candidate;
     uint64_t cost, best_q[STATES];
+    bool tried[MAX_K + 1][257]; /* by k, with so many classes that are not escaped */
 };
 
 static void try_threshold(struct search *s, unsigned k, unsigned divisor)
 {
+    const uint64_t threshold = divisor ? s->n / divisor : 0;
     uint64_t q[STATES], cost;
-    if (!make_counts(s->classes, s->n, divisor ? s->n / divisor : 0, k, s->candidate, q, &cost) ||
-        cost >= s->cost)
+    unsigned coded = 0;
+    for (unsigned c = 0; c < 256u >> k; c++)
+        coded += s->classes[c] > threshold;
+    if (s->tried[k][coded])
+        return;
+    s->tried[k][coded] = true;
+    if (!make_counts(s->classes, s->n, threshold, k, s->candidate, q, &cost) || cost >= s->cost)
         return;
     s->cost = cost;
     *s->best = *s->candidate;
@@ -156,10 +163,15 @@ void qn_tans_choose(const uint32_t counts[256], size_t n, struct qn_tans_model *
                     struct qn_tans_model_work *work)
 {
     uint64_t classes[256];
-    struct search s = {classes, n, out, &work->candidate, (uint64_t)n * 8 << LOG_ONE, {0}};
+    struct search s = {.classes = classes,
+                       .n = n,
+                       .best = out,
+                       .candidate = &work->candidate,
+                       .cost = (uint64_t)n * 8 << LOG_ONE};
     /* What every stream allows: all bits raw. */
     *out = (struct qn_tans_model){.k = 8, .entries = 1, .cost = s.cost, .count = {STATES}};
-    for (unsigned k = 0; k <= MAX_K; k++) {
+    /* A symbol costs its raw bits at least. */
+    for (unsigned k = 0; k <= MAX_K && (uint64_t)n * k << LOG_ONE < s.cost; k++) {
         count_classes(counts, k, classes);
         try_threshold(&s, k, USUAL_DIVISOR);
         try_threshold(&s, k, 0);
