@@ -209,6 +209,7 @@ static void interrupt_all_the_time(struct fixture *f, uint64_t large, bool gram)
 {
     struct qn_buf want, got;
     uint64_t random = 3 + large;
+    const int least = test_briefly() ? 12 : 3;
     f->o.sample.gram = gram;
     f->o.large_bytes = large;
     f->o.resume = false;
@@ -216,7 +217,7 @@ static void interrupt_all_the_time(struct fixture *f, uint64_t large, bool gram)
     f->o.resume = true;
     for (int by_kill = 0; by_kill < 2; by_kill++) {
         int attempts = 0;
-        while (!attempt(f, "calibrate", 3 + (int)(test_random(&random) % 8), by_kill))
+        while (!attempt(f, "calibrate", least + (int)(test_random(&random) % 8), by_kill))
             assert_true(++attempts < 200);
         assert_true(attempts > 0);
         read_bytes(f->out, &got);
@@ -255,7 +256,7 @@ static void test_interrupted_writing(void **state)
     f->o.threads = 1;
     f->o.resume = true;
     f->o.checkpoint_seconds = -1;
-    for (int pieces = 1; pieces < 100; pieces *= 4) {
+    for (int pieces = 1; pieces < 100; pieces *= test_briefly() ? 16 : 4) {
         assert_false(attempt(f, "write", pieces, false));
         assert_true(qn_exists(f->part));
         assert_false(attempt(f, "write", pieces, true));
