@@ -3,6 +3,7 @@ with one tensor of 1 GB, at most 128 MB and two chunks a thread, the child that 
 included. Mapped file pages are not counted."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,8 @@ THREADS = 2
 CHUNK_BYTES = (1 << 20) * 4
 LIMIT_BYTES = 128 * 10**6 + 2 * CHUNK_BYTES * THREADS
 DISK_BYTES = 6 * 10**9
+# As few operations as can be: it is looked for every 2 ms.
+ANONYMOUS = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+)", re.MULTILINE)
 
 
 def roomy_place():
@@ -32,10 +35,10 @@ def roomy_place():
 
 def children(pid):
     try:
-        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as text:
+            return list(map(int, text.read(1 << 16).split()))
     except OSError:
         return []
-    return [int(child) for child in text.split()]
 
 
 def anonymous_bytes(pid):
@@ -43,9 +46,8 @@ def anonymous_bytes(pid):
     total = 0
     for process in [pid, *children(pid)]:
         try:
-            for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
-                if line.startswith(("RssAnon:", "RssShmem:")):
-                    total += int(line.split()[1]) * 1024
+            with open(f"/proc/{process}/status", "rb", buffering=0) as status:
+                total += 1024 * sum(map(int, ANONYMOUS.findall(status.read(1 << 16))))
         except OSError:
             pass
     return total
@@ -101,12 +103,12 @@ class Memory(unittest.TestCase):
             **{f"layers.{i}.weight": ("F32", (4096, 4096), pieces(1 << 26, block))
                for i in range(2)}})
 
-    def check(self, *arguments):
+    def check(self, *arguments, limit=LIMIT_BYTES):
         code, errors, peak = run_measured(*arguments, "--threads", THREADS)
         self.assertEqual(code, 0, errors)
         words = (a.name if isinstance(a, pathlib.Path) else str(a) for a in arguments)
-        print(f"{' '.join(words)}: {peak / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB", flush=True)
-        self.assertLessEqual(peak, LIMIT_BYTES)
+        print(f"{' '.join(words)}: {peak / 1e6:.1f} MB of {limit / 1e6:.1f} MB", flush=True)
+        self.assertLessEqual(peak, limit)
         self.assertGreater(peak, 0)
 
     def test_convert_verify_restore(self):
@@ -120,12 +122,13 @@ class Memory(unittest.TestCase):
         archive.unlink()
 
     def test_convert_wide_hdf5(self):
-        """A band of 128 MiB of filtered chunks, of which the reader keeps a half."""
+        """A band of 96 MiB of filtered chunks, of which the reader keeps 64; the limit is by as much
+        lower as the band is smaller than one of 128 MiB."""
         wide, archive = self.dir / "wide.h5", self.dir / "w.qins"
-        values = np.random.default_rng(6).standard_normal((512, 65536), np.float32)
+        values = np.random.default_rng(6).standard_normal((512, 49152), np.float32)
         with h5py.File(wide, "w") as file:
             file.create_dataset("w", data=values, chunks=(512, 512), shuffle=True)
-        self.check("convert", wide, "-o", archive)
+        self.check("convert", wide, "-o", archive, limit=LIMIT_BYTES - (32 << 20))
         archive.unlink()
         wide.unlink()
 

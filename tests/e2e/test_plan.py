@@ -7,6 +7,7 @@ import numpy as np
 
 import model_fixtures
 import support
+from test_analyze import copy_two_layers
 
 try:
     import h5py
@@ -30,7 +31,10 @@ class Folder(support.Folder):
             lines = done.stderr.splitlines()
             self.assertEqual(len(lines), 1, done.stderr)
             return lines[0]
-        plan = json.loads(out.read_text())
+        return self.valid(out)
+
+    def valid(self, path):
+        plan = json.loads(path.read_text())
         support.validate(plan, "plan")
         for tensor in plan["tensors"]:
             self.assertTrue(tensor["reason"])
@@ -99,6 +103,10 @@ class Access(Folder):
         archive, _ = self.convert(model)
         support.run_qins("verify", archive, "--against", model, check=0)
         # In policy archive nothing is hot; without a calibration nothing is known.
+        config, tensors = model_fixtures.make("mixtral", num_hidden_layers=1)
+        model = self.dir / "mixtral-1"
+        model_fixtures.write_folder(model, config, tensors)
+        calibration = self.calibrate(model, model_fixtures.random_ids(2000))
         plan = self.plan(model, "--calibration", calibration, "--policy", "archive",
                          "--target-bits", 12)
         self.assertEqual({t["class"] for t in plan["tensors"]}, {"cold"})
@@ -116,8 +124,10 @@ class Access(Folder):
         ids = np.random.default_rng(8).choice(vocab, 8000, p=weights / weights.sum())
         calibration = self.calibrate(model, ids)
         costs = self.costs()
-        plan = by_name(self.plan(model, "--calibration", calibration, "--target-bits", 7, "--costs",
-                                 costs))
+        plan_file = self.dir / "plan.json"
+        table = support.run_qins("plan", model, "--calibration", calibration, "--target-bits", 7,
+                                 "--costs", costs, "-o", plan_file, check=0).stdout
+        plan = by_name(self.valid(plan_file))
         embedding = plan["model.embed_tokens.weight"]
         blocks = embedding["blocks"]
         self.assertEqual([blocks[0]["row_begin"], blocks[-1]["row_end"]], [0, vocab])
@@ -129,8 +139,6 @@ class Access(Folder):
         for b in blocks:
             coding = f'{b["bits"]}-bit, N {b["levels"]}, {b["codec"]}'
             rows[coding] = rows.get(coding, 0) + b["row_end"] - b["row_begin"]
-        table = support.run_qins("plan", model, "--calibration", calibration, "--target-bits", 7,
-                                 "--costs", costs, "-o", self.dir / "table.json", check=0).stdout
         self.assertIn(f"{len(blocks)} blocks, most: {max(rows, key=rows.get)}", table)
         for b in blocks:
             inside = (ids >= b["row_begin"]) & (ids < b["row_end"])
@@ -163,10 +171,12 @@ class Budgets(Folder):
     @unittest.skipUnless(support.SANITIZER == "none", "arithmetic that plans of small models do too")
     def test_sizes(self):
         """Within 0.5 % from below, everything counted."""
-        for options, target in ((("--target-size", "1.25M"), 1310720),
+        model = self.dir / "layers"
+        copy_two_layers(model)
+        for options, target in ((("--target-size", "0.7M"), 734003),
                                 (("--target-bits", 4.5, "--policy", "archive"), None)):
-            plan = self.plan(support.MODEL, *options)
-            _, report = self.convert(support.MODEL)
+            plan = self.plan(model, *options)
+            _, report = self.convert(model)
             target = target or 4.5 * report["float_elements"] / 8
             self.assertLessEqual(report["archive_bytes"], target)
             self.assertGreaterEqual(report["archive_bytes"], 0.995 * target)

@@ -31,8 +31,7 @@ class PlanQuality(unittest.TestCase):
         cls.study = plan_quality.Study(
             support.MODEL, support.SOURCE_ROOT / "examples" / "kjv-calibration.txt", text,
             folder.name, tokens=CALIBRATION_TOKENS)
-        cls.study.calibrate()
-        cls.plan = cls.study.plan(TARGET, "nearest")
+        cls.plan = cls.study.calibrate(TARGET)
         cls.bits, cls.kl, _ = cls.study.measure(cls.plan)
 
     def test_size(self):

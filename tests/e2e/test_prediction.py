@@ -170,7 +170,7 @@ class Synthetic(Case):
 
     def test_relative_error(self):
         rng = np.random.default_rng(4)
-        for x in (rng.standard_normal((300, 4096)), rng.laplace(size=(300, 4096)))[
+        for x in (rng.standard_normal((100, 4096)), rng.laplace(size=(100, 4096)))[
                 :support.less(2, 1)]:
             x = x.astype(F)
             for p in self.predictions(x, support.less(EVERY, SOME)):

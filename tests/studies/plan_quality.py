@@ -55,12 +55,14 @@ class Study:
         if self.known_file:
             self.known_file.write_text(json.dumps(self.known))
 
-    def calibrate(self):
+    def calibrate(self, target_bits=max(TARGETS)):
+        """Returns the plan of that many bits: what it leaves lossless, other plans do too."""
         limit = ["--tokens", self.tokens] if self.tokens else []
         support.run_qins("calibrate", self.model, "--text", self.calibration_text, "--context",
                          CONTEXT, "--gram", "--sensitivity", *limit, "-q", "-o",
                          self.calibration, check=0, timeout=1800)
-        self.template = self.plan(max(TARGETS), "nearest")
+        self.template = self.plan(target_bits, "nearest")
+        return self.template
 
     def plan(self, target_bits, rounding, policy="archive", size=None):
         path = self.dir / "plan.json"
