@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 
+/* Of a Gram matrix, read at once: each reading is a question to another process. */
+enum { BLOCK = 1 << 15 /* elements */ };
+
 enum qins_status qn_large_store_init(struct qn_calibrating *job, struct qins_error *err)
 {
     struct qn_large_store *s = &job->store;
@@ -109,17 +112,23 @@ enum qins_status qn_large_declare(struct qn_calibrating *job,
 enum qins_status qn_large_add_gram(struct qn_gram *g, struct qn_calibration_file *f, size_t point,
                                    const struct qn_monitor *monitor, struct qins_error *err)
 {
-    double *high = malloc(g->n * sizeof *high);
-    float *low = malloc(g->n * sizeof *low);
+    const uint32_t most = 1 + BLOCK / (g->n + 1);
+    const size_t size = (size_t)most * g->n;
+    double *high = malloc(size * sizeof *high);
+    float *low = malloc(size * sizeof *low);
     enum qins_status st = high && low ? QINS_OK : qn_fail_memory(err);
-    for (uint32_t i = 0; i < g->n && st == QINS_OK; i++) {
+    for (uint32_t i = 0, rows; i < g->n && st == QINS_OK; i += rows) {
+        rows = most < g->n - i ? most : g->n - i;
         st = qn_check_stop(monitor, err);
         if (st == QINS_OK)
-            st = qn_calibration_read(f, point, QN_LARGE_GRAM, i, 1, high, err);
+            st = qn_calibration_read(f, point, QN_LARGE_GRAM, i, rows, high, err);
         if (st == QINS_OK)
-            st = qn_calibration_read(f, point, QN_LARGE_GRAM_LOW, i, 1, low, err);
-        if (st == QINS_OK)
-            qn_gram_add_row(g, i, high + i, low);
+            st = qn_calibration_read(f, point, QN_LARGE_GRAM_LOW, i, rows, low, err);
+        const float *row = low; /* of which the lower triangle is left out */
+        for (uint32_t r = i; r < i + rows && st == QINS_OK; r++) {
+            qn_gram_add_row(g, r, high + (size_t)(r - i) * g->n + r, row);
+            row += g->n - r;
+        }
     }
     free(high);
     free(low);

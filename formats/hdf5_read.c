@@ -103,37 +103,49 @@ static uint64_t cache_size(unsigned rank, const hsize_t *dims, const hsize_t *ch
 /* An access list with a chunk cache to measure. 12421 is a prime, so that chunks at regular
  * distances do not share slots. 0.75 is libhdf5's default weight; with 1, H5D__chunk_cache_prune
  * (HDF5 1.10) never drops a chunk that was not read to its end, whatever the cache's size. */
-static hid_t access_list(hid_t dataset, const struct qn_hdf5_dataset *d, size_t element)
+static hid_t access_list(hid_t plist, const struct qn_hdf5_dataset *d)
 {
     hsize_t chunk[H5S_MAX_RANK];
-    hid_t plist = H5Dget_create_plist(dataset), access = H5Pcreate(H5P_DATASET_ACCESS);
-    if (plist >= 0 && access >= 0 && H5Pget_layout(plist) == H5D_CHUNKED &&
-        H5Pget_chunk(plist, H5S_MAX_RANK, chunk) == (int)d->rank && d->rank > 0)
-        H5Pset_chunk_cache(access, 12421, (size_t)cache_size(d->rank, d->dims, chunk, element),
+    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
+    if (access >= 0 && H5Pget_chunk(plist, H5S_MAX_RANK, chunk) == (int)d->rank && d->rank > 0)
+        H5Pset_chunk_cache(access, 12421,
+                           (size_t)cache_size(d->rank, d->dims, chunk, H5Tget_size(d->memory_type)),
                            0.75);
-    if (plist >= 0)
-        H5Pclose(plist);
     return access;
 }
 
-/* The list that tells the cache's size comes from the dataset itself, so it is opened twice: by
- * address, then by name within its group, and must be the same object. */
-static enum qins_status reopen(struct qn_hdf5_dataset *d, hid_t file,
-                               const struct qn_hdf5_place *place, struct qins_error *err)
+static enum qins_status open_again(struct qn_hdf5_dataset *d, hid_t file, hid_t access,
+                                   const struct qn_hdf5_place *place, struct qins_error *err)
 {
     H5O_info_t info;
     hid_t group = H5Oopen_by_addr(file, place->group);
-    hid_t access = access_list(d->id, d, H5Tget_size(d->memory_type));
     H5Dclose(d->id);
     d->id = H5Dopen2(group, place->name, access);
     bool same =
         d->id >= 0 && H5Oget_info2(d->id, &info, H5O_INFO_BASIC) >= 0 && info.addr == place->object;
     enum qins_status st =
         same ? QINS_OK : qn_hdf5_fail(err, QINS_ERR_FORMAT, "the dataset cannot be opened again");
-    if (access >= 0)
-        H5Pclose(access);
     if (group >= 0)
         H5Oclose(group);
+    return st;
+}
+
+/* Gives a chunked one its cache. The list that tells its size comes from the dataset itself, which
+ * is opened twice so: by address, then by name within its group, and must be the same object. */
+static enum qins_status give_cache(struct qn_hdf5_dataset *d, hid_t file,
+                                   const struct qn_hdf5_place *place, struct qins_error *err)
+{
+    hid_t plist = H5Dget_create_plist(d->id);
+    enum qins_status st = QINS_OK;
+    d->chunked = plist >= 0 && H5Pget_layout(plist) == H5D_CHUNKED;
+    if (d->chunked) {
+        hid_t access = access_list(plist, d);
+        st = open_again(d, file, access, place, err);
+        if (access >= 0)
+            H5Pclose(access);
+    }
+    if (plist >= 0)
+        H5Pclose(plist);
     return st;
 }
 
@@ -153,7 +165,7 @@ enum qins_status qn_hdf5_dataset_open(struct qn_hdf5_dataset *d, hid_t file, uin
     if (st == QINS_OK && !extents(d->space, &d->rank, d->dims))
         st = qn_hdf5_fail(err, QINS_ERR_FORMAT, "the shape cannot be read");
     if (st == QINS_OK)
-        st = reopen(d, file, place, err);
+        st = give_cache(d, file, place, err);
     if (st == QINS_OK)
         qn_hdf5_classify(d->memory_type, &d->type);
     if (st == QINS_OK && d->type.convert_to >= 0) {

@@ -7,14 +7,18 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/* Sums of squares, say, are read in turn with what they leave over. */
+enum { OPEN = 2 };
+
 struct server {
     hid_t file;
     uint64_t file_size;
     struct qn_hdf5_sender out;
     struct qn_hdf5_places places;
-    struct qn_hdf5_dataset open; /* the one last read */
-    size_t open_tensor;          /* its number */
-    uint8_t *data;               /* QN_HDF5_MAX_READ bytes */
+    struct qn_hdf5_dataset open[OPEN]; /* those last read, one of them chunked at most */
+    size_t tensor[OPEN];               /* their numbers */
+    size_t last;                       /* which was read last */
+    uint8_t *data;                     /* QN_HDF5_MAX_READ bytes */
 };
 
 static bool receive_request(int fd, uint8_t *p, size_t size)
@@ -31,23 +35,35 @@ static bool receive_request(int fd, uint8_t *p, size_t size)
     return true;
 }
 
+/* The dataset of TENSOR is s->open[s->last] then. */
+static enum qins_status open_tensor(struct server *s, uint32_t tensor, struct qins_error *err)
+{
+    for (size_t i = 0; i < OPEN; i++)
+        if (s->open[i].id >= 0 && s->tensor[i] == tensor) {
+            s->last = i;
+            return QINS_OK;
+        }
+    if (!s->open[s->last].chunked) /* two caches might be too much */
+        s->last = (s->last + 1) % OPEN;
+    qn_hdf5_dataset_close(&s->open[s->last]);
+    s->tensor[s->last] = tensor;
+    return qn_hdf5_dataset_open(&s->open[s->last], s->file, s->file_size, &s->places.items[tensor],
+                                err);
+}
+
 static enum qins_status read_tensor(struct server *s, uint32_t tensor, uint64_t offset,
                                     uint32_t size, struct qins_error *err)
 {
-    enum qins_status st = QINS_OK;
     if (tensor >= s->places.count || size > QN_HDF5_MAX_READ)
         return qn_fail(err, QINS_ERR_FORMAT, "a range outside the file was asked for");
-    if (s->open.id < 0 || s->open_tensor != tensor) {
-        qn_hdf5_dataset_close(&s->open);
-        st = qn_hdf5_dataset_open(&s->open, s->file, s->file_size, &s->places.items[tensor], err);
-        s->open_tensor = tensor;
-    }
+    enum qins_status st = open_tensor(s, tensor, err);
     if (st != QINS_OK)
         return st;
-    size_t element = qins_dtype_size(s->open.type.dtype);
+    const struct qn_hdf5_dataset *d = &s->open[s->last];
+    size_t element = qins_dtype_size(d->type.dtype);
     if (offset % element != 0 || size % element != 0)
         return qn_fail(err, QINS_ERR_FORMAT, "a part of an element was asked for");
-    return qn_hdf5_dataset_read(&s->open, offset / element, size / element, s->data, err);
+    return qn_hdf5_dataset_read(d, offset / element, size / element, s->data, err);
 }
 
 static enum qins_status answer(struct server *s, const uint8_t request[QN_HDF5_REQUEST_SIZE])
@@ -81,10 +97,11 @@ static enum qins_status open_file(struct server *s, const char *path, struct qin
 void qn_hdf5_serve(int fd, const char *path, uint64_t file_size,
                    const struct qn_hdf5_stages *stages)
 {
-    struct server s = {.file = -1, .file_size = file_size, .out = {.fd = fd}, .open = {.id = -1}};
+    struct server s = {.file = -1, .file_size = file_size, .out = {.fd = fd}};
     uint8_t request[QN_HDF5_REQUEST_SIZE];
     struct qins_error err = {0}, ignored;
-    s.open.space = s.open.memory_type = -1;
+    for (size_t i = 0; i < OPEN; i++)
+        s.open[i] = (struct qn_hdf5_dataset){.id = -1, .space = -1, .memory_type = -1};
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     enum qins_status st = open_file(&s, path, &err);
     if (st == QINS_OK) {
@@ -99,7 +116,8 @@ void qn_hdf5_serve(int fd, const char *path, uint64_t file_size,
         stages->before_request(stages->ctx);
         st = answer(&s, request);
     }
-    qn_hdf5_dataset_close(&s.open);
+    for (size_t i = 0; i < OPEN; i++)
+        qn_hdf5_dataset_close(&s.open[i]);
     qn_hdf5_places_finish(&s.places);
     qn_hdf5_sender_finish(&s.out);
     free(s.data);

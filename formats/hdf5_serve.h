@@ -51,6 +51,7 @@ enum qins_status qn_hdf5_check_layout(hid_t dataset, hid_t type, hid_t space, ui
 struct qn_hdf5_dataset {
     hid_t id, space, memory_type;
     struct qn_hdf5_type type;
+    bool chunked; /* and so has a cache of its own */
     unsigned rank;
     hsize_t dims[QINS_MAX_RANK];
 };
