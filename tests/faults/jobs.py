@@ -1,6 +1,7 @@
 """Small jobs of every verb, with what each needs. A job's folder holds copies of its inputs; what it
 writes is compared, byte for byte, with what an undisturbed run wrote."""
 import fnmatch
+import functools
 import json
 import os
 import pathlib
@@ -55,6 +56,7 @@ def part_of_validation(data):
 RESUMED = re.compile(rb'"resumed\w*": ?\d+')
 
 
+@functools.lru_cache(64)  # most runs leave what another one left
 def timeless(data, name):
     if data.startswith(JOURNAL):
         return part_of_validation(data)

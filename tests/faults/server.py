@@ -74,6 +74,7 @@ class Program:
             [str(support.PROGRAM), *map(os.fsencode, arguments)], stdin=subprocess.DEVNULL,
             stdout=self._files[0], stderr=self._files[1], pass_fds=[theirs.fileno()],
             env={**os.environ, "TMPDIR": str(scratch), **(environment or {}),
+                 "LD_BIND_NOW": "1",  # once, not in each run
                  "LD_PRELOAD": str(SHIM), "QINS_FAULT_FD": str(theirs.fileno()),
                  "QINS_FAULT_SHARED": str(shared)})
         theirs.close()

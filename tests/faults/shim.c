@@ -147,6 +147,7 @@ static int64_t wait_for(pid_t child, int64_t timeout_ms)
 
 static int serve(int argc, char **argv, char **environment)
 {
+    list_modules();
     for (;;) {
         if (recv(control, &shim_plan, sizeof shim_plan, 0) != (ssize_t)sizeof shim_plan)
             _exit(0);
@@ -155,7 +156,6 @@ static int serve(int argc, char **argv, char **environment)
         if (child == 0) {
             setpgid(0, 0);
             close(control);
-            list_modules();
             armed = true;
             exit(program(argc, argv, environment));
         }
