@@ -44,6 +44,12 @@ class Fused(support.Folder):
         support.run_qins("convert", model, "-o", archive, "-q", *options, check=0)
         return archive
 
+    def made_up(self, kind, **changes):
+        folder = self.dir / kind
+        config, tensors = fixtures.make(kind, **changes)
+        fixtures.write_folder(folder, config, tensors)
+        return folder
+
     def ids(self, vocab, n):
         path = self.dir / f"ids-{vocab}-{n}.npy"
         if not path.exists():
@@ -99,10 +105,10 @@ class Fused(support.Folder):
                     np.testing.assert_array_equal(self.compare(archive, threads=1)[2], fused)
                 self.check_few_rows(archive, levels=("avx2", "c") if coded and name in FEW else ())
 
-    def check_few_rows(self, archive, levels=()):
-        report, decoded, fused = self.compare(archive, rows=FEW_ROWS, threads=1)
+    def check_few_rows(self, archive, levels=(), **others):
+        report, decoded, fused = self.compare(archive, rows=FEW_ROWS, threads=1, **others)
         self.assert_close(report, decoded, fused)
-        again = self.compare(archive, rows=FEW_ROWS, threads=3)[2]
+        again = self.compare(archive, rows=FEW_ROWS, threads=3, **others)[2]
         np.testing.assert_array_equal(again, fused)
         for level in levels:
             self.assert_close(*self.compare(archive, rows=FEW_ROWS, level=level))
@@ -110,7 +116,8 @@ class Fused(support.Folder):
     def test_mixed_plan(self):
         """Tensors and blocks of rows of different codings."""
         plan = self.dir / "plan.json"
-        support.run_qins("plan", support.MODEL, "--target-bits", "5", "-o", plan, check=0)
+        model = self.made_up("llama", hidden_size=96, intermediate_size=384, num_hidden_layers=1)
+        support.run_qins("plan", model, "--target-bits", "5", "-o", plan, check=0)
         text = json.loads(plan.read_text())
         line = {"class": "unknown", "kappa": 1, "clip": 0.9, "group": "row", "rounding": "nearest",
                 "reason": "by hand"}
@@ -120,17 +127,15 @@ class Fused(support.Folder):
                     {**line, "codec": "bitpack", "levels": 31, "bits": 6, "row_begin": 0, "row_end": 101},
                     {**line, "codec": "tans", "levels": 100, "bits": 8, "row_begin": 101, "row_end": 384}]
         plan.write_text(json.dumps(text))
-        archive, _, _ = self.check(support.MODEL, ["--plan", plan], True)
-        self.check_few_rows(archive)
+        archive, _, _ = self.check(model, ["--plan", plan], True, vocab=fixtures.VOCAB)
+        self.check_few_rows(archive, vocab=fixtures.VOCAB)
 
     def test_architectures(self):
         for kind, changes in ARCHITECTURES.items():
             if kind not in support.less(list(ARCHITECTURES), ("gpt2", "mixtral")):
                 continue
             with self.subTest(kind):
-                config, tensors = fixtures.make(kind, **changes)
-                fixtures.write_folder(self.dir / kind, config, tensors)
-                archive = self.convert(self.dir / kind, "--bits", "8")
+                archive = self.convert(self.made_up(kind, **changes), "--bits", "8")
                 report, decoded, fused = self.compare(archive, rows=FEW_ROWS, vocab=fixtures.VOCAB)
                 self.assert_close(report, decoded, fused)
                 self.assertGreater(report["candidate"]["fused_matrices"], 0)
@@ -139,8 +144,10 @@ class Fused(support.Folder):
 
     def test_all_tests(self):
         """All figures of a fused candidate are those of the decoded one, as far as they should be."""
-        archive = self.convert(support.MODEL, "--bits", "8")
-        arguments = ["validate", support.MODEL, archive, "--ids", self.ids(250, 600), "--context", "64",
+        small = self.made_up("llama", hidden_size=96, num_hidden_layers=1, max_position_embeddings=96)
+        model, vocab = support.less((support.MODEL, 250), (small, fixtures.VOCAB))
+        archive = self.convert(model, "--bits", "8")
+        arguments = ["validate", model, archive, "--ids", self.ids(vocab, 600), "--context", "64",
                      "--tokens", "8", "--prompts", "text", "--json"]
         plain = json.loads(support.run_qins(*arguments, check=0).stdout)
         fused = json.loads(support.run_qins(*arguments, "--fused", check=0).stdout)
