@@ -14,7 +14,7 @@ from calibration_fixtures import MODEL, TEXT, h5py, load, point_datasets
 V2 = "model.layers.2.self_attn.v_proj.weight"
 Q2_INPUT = "model.layers.2.self_attn.q_proj.weight:input"
 DOWN2 = "model.layers.2.mlp.down_proj.weight"
-ROWS = 200 if support.SANITIZER == "thread" else 500
+ROWS = 200 if support.SANITIZER == "thread" else support.less(500, 300)
 METHODS = ["jacobian-literal", "jacobian-tangent", "split", "ridge", "decode"]
 
 
