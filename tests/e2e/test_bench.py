@@ -21,6 +21,18 @@ def plain(report):
     return [(m["name"], m["threads"], m["one_core_busy"]) for m in report["measurements"]]
 
 
+def simple_plan():
+    """Of support.MODEL, for which planning takes long under a sanitizer: its matrices at 6 bits."""
+    coded = {"codec": "huffman", "levels": 31, "bits": 6, "kappa": 1, "clip": 0.9, "group": "row",
+             "rounding": "nearest"}
+    lossless = {"codec": "huffman", "levels": None, "bits": None, "kappa": None, "clip": None, "group": None,
+                "rounding": None}
+    return {"schema": "qins/plan/1", "summary": None, "tensors": [
+        {"name": name, "dtype": "F32", "shape": list(value.shape), "class": "unknown", "reason": "by hand",
+         **(coded if value.ndim == 2 else lossless)}
+        for name, value in support.read_safetensors(support.MODEL / "model.safetensors").items()]}
+
+
 class Bench(unittest.TestCase):
     def check(self, report, benchmark):
         support.validate(report, "bench")
@@ -85,7 +97,10 @@ class Bench(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="qins-bench-") as name:
             folder = pathlib.Path(name)
             plan, archive, other = (folder / n for n in ("plan.json", "m.qins", "other.qins"))
-            support.run_qins("plan", support.MODEL, "--target-bits", "6", "-o", plan, check=0)
+            if support.SANITIZER == "none":
+                support.run_qins("plan", support.MODEL, "--target-bits", "6", "-o", plan, check=0)
+            else:
+                plan.write_text(json.dumps(simple_plan()))
             text = json.loads(plan.read_text())
             hot = 0
             for tensor in text["tensors"]:
