@@ -15,7 +15,7 @@ struct server {
     uint64_t file_size;
     struct qn_hdf5_sender out;
     struct qn_hdf5_places places;
-    struct qn_hdf5_dataset open[OPEN]; /* those last read, one of them chunked at most */
+    struct qn_hdf5_dataset open[OPEN]; /* the one last read and another; one chunked at most */
     size_t tensor[OPEN];               /* their numbers */
     size_t last;                       /* which was read last */
     uint8_t *data;                     /* QN_HDF5_MAX_READ bytes */

@@ -140,14 +140,19 @@ wait $!
               f"{took:.1f} s", end=" ")
 
     def test_a_task_that_fails_holds_up_the_merge_not_the_report(self):
-        out = self.dir / "bad.qins"
+        """An archive of an earlier night is not taken for this one's, nor its verdict."""
+        out, verdict = self.dir / "bad.qins", self.dir / "bad.qins.verify.json"
+        run_qins("convert", MODEL, "-o", out, "--bits", 6, check=0)
+        earlier = out.read_bytes()
+        verdict.write_text('{"ok": true}')
         ids = self.submit(MODEL, out, 2, OPTIONS="--bits 99")
         self.assertEqual(set(self.slurm.wait(ids[0], 60)), {"FAILED"})
         self.assertEqual(self.slurm.wait(ids[1], 60), ["CANCELLED"])
         self.assertEqual(self.slurm.wait(ids[2], 60), ["FAILED"])
         self.assertIn("'--bits 99'", (self.dir / "bad.qins.task-1.log").read_text())
         self.assertIn("no archive was made", (self.dir / "bad.qins.report.log").read_text())
-        self.assertFalse(out.exists())
+        self.assertEqual(out.read_bytes(), earlier)
+        self.assertFalse(verdict.exists())
 
     def test_files_that_batch_writes(self):
         odd = "it's \"a\" $name\n\t`of` a \\ model % 7"

@@ -6,8 +6,11 @@
 
 #include "formats/described.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void must(bool good)
 {
@@ -47,6 +50,18 @@ static void destroy(struct qn_checkpoint *ck)
     free(ck);
 }
 
+/* The name of a file of SIZE bytes, by which the description's own size is bounded. */
+static char *path_of(size_t size)
+{
+    static int fd = -1;
+    char path[32];
+    if (fd < 0)
+        fd = memfd_create("input", MFD_CLOEXEC);
+    must(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return qn_strdup(path, NULL);
+}
+
 /* One of the input, which is the text up to a NUL at META_SIZE and what fills the datasets behind
  * it, and of DATASETS beside /meta. Never NULL. */
 static struct qn_checkpoint *pretend(const uint8_t *data, size_t meta_size, size_t size,
@@ -57,7 +72,7 @@ static struct qn_checkpoint *pretend(const uint8_t *data, size_t meta_size, size
     const uint64_t extent = meta_size;
     struct pretender *p = calloc(1, sizeof *p);
     must(p != NULL);
-    *p = (struct pretender){.base = {.ops = &ops, .path = qn_strdup("fuzz", NULL)},
+    *p = (struct pretender){.base = {.ops = &ops, .path = path_of(size)},
                             .meta = data,
                             .meta_size = meta_size,
                             .fill = data + meta_size + 1,

@@ -55,7 +55,7 @@ static void read_files(const struct qn_archive *a)
 {
     struct qn_attachment_list files = {0};
     const double bits = qn_archive_bits_per_weight(a);
-    if (isnan(bits) || (bits > 0) != (qn_archive_float_elements(a) > 0))
+    if (qn_archive_float_elements(a) > 0 ? !(bits > 0) : !isnan(bits))
         abort();
     qn_archive_read_files(a, &files, NULL);
     qn_attachment_list_finish(&files);
