@@ -139,6 +139,25 @@ wait $!
         print(f"\n{MIB} MiB: one run {single:.1f} s; {TASKS} tasks, two of them killed, merge and report "
               f"{took:.1f} s", end=" ")
 
+    def test_cancelled(self):
+        """What a user takes away is not queued again, and goes on when it is submitted once more."""
+        model, whole, out = self.dir / "cut", self.dir / "whole-4.qins", self.dir / "cut.qins"
+        write_sharded(model, MIB)
+        run_qins("convert", model, "-o", whole, check=0)
+        ids = self.submit(model, out, QINS=str(self.hold()))
+        for index in (3, 6):
+            self.held(out, index)
+        self.slurm.run("scancel", ids[0])
+        self.assertIn("CANCELLED", self.slurm.wait(ids[0], 60))
+        self.slurm.wait(ids[2], 60)
+        time.sleep(2)
+        for index in (3, 6):
+            self.assertEqual(self.slurm.job(f"{ids[0]}_{index}")["JobState"], "CANCELLED")
+            self.assertNotIn("queued again", (self.dir / f"{out.name}.task-{index}.log").read_text())
+        self.assertFalse(out.exists())
+        self.finish(self.submit(model, out))
+        self.assertEqual(digest(out), digest(whole))
+
     def test_a_task_that_fails_holds_up_the_merge_not_the_report(self):
         """An archive of an earlier night is not taken for this one's, nor its verdict."""
         out, verdict = self.dir / "bad.qins", self.dir / "bad.qins.verify.json"
