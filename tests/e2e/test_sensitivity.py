@@ -149,7 +149,7 @@ class Oracle(Folder):
 
 
 class Runs(Folder):
-    RUN = ("--context", 64, "--sensitivity", "--tokens", support.less(300, 150))
+    RUN = ("--context", 64, "--sensitivity", "--tokens", support.less(500, 150))
     kept = None
 
     def small(self):
@@ -191,7 +191,7 @@ class Runs(Folder):
         part = pathlib.Path(f"{out}.part")
         command = [str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(text), "-o",
                    str(out), *map(str, self.RUN)]
-        for wait in (0.2, 0.3, 0.4, 0.6, 0.25, 0.9)[:support.less(6, 3)]:
+        for wait in (0.3, 0.5, 0.7, 1.0, 0.4, 1.5)[:support.less(6, 3)]:
             process = subprocess.Popen(command + ["--resume"], stdout=subprocess.DEVNULL,
                                        stderr=subprocess.PIPE, text=True)
             support.wait_until_caught(process, signal.SIGINT)

@@ -250,12 +250,7 @@ class Quantised(Folder):
 
     def test_plan(self):
         plan_file, out = self.dir / "plan.json", self.dir / "planned.qins"
-        policy = self.dir / "policy.json"
-        policy.write_text(json.dumps({
-            "schema": "qins/policy/1", "name": "values", "budget": {"target_bits": 30}, "rules": [
-                {"component": "values", "tensors": ["*v_proj*"], "treatment": "auto"},
-                {"component": "the rest", "tensors": ["*"], "treatment": "lossless"}]}))
-        made = support.run_qins("plan", MODEL, "--policy", policy, "-o", plan_file, check=0)
+        made = support.run_qins("plan", MODEL, "-o", plan_file, check=0)
         self.assertTrue(plan_file.exists(), made.stdout)
         plan = json.loads(plan_file.read_text())
         lines = {t["name"]: t for t in plan["tensors"]}
