@@ -39,6 +39,13 @@ def wait_until_caught(process, number):
         time.sleep(0.001)
 
 
+def wait_for_work(process, part, least=40):
+    """Until PROCESS has ended, or its work in progress, the file PART, holds LEAST bytes: it is opened, locked,
+    and only then written to."""
+    while process.poll() is None and not (part.exists() and part.stat().st_size >= least):
+        time.sleep(0.001)
+
+
 def run_qins(*arguments, check=None, program=PROGRAM, **options):
     """Runs the program; with CHECK given, the exit code must be that."""
     done = subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True,

@@ -275,8 +275,7 @@ class Review(Folder):
         for _ in range(5):  # the step may be over before the signal comes
             run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
-            while run.poll() is None and not (part.exists() and part.stat().st_size > 5000):
-                time.sleep(0.01)
+            support.wait_for_work(run, part, 5001)
             run.send_signal(signal.SIGINT)
             said = run.communicate()[1]
             if not (out / "validation.json").exists():

@@ -146,8 +146,7 @@ class Resumed(Folder):
         part = self.dir / "busy.json.part"
         for _ in range(10):  # the run may be over before it is stopped
             run = self.start(out, "--resume", "--threads", 1)
-            while run.poll() is None and not (part.exists() and part.stat().st_size >= 40):
-                time.sleep(0.001)
+            support.wait_for_work(run, part)
             run.send_signal(signal.SIGSTOP)
             if run.poll() is None and not out.exists():
                 break

@@ -44,17 +44,12 @@ class Sharded(Folder):
         for word in words:
             self.assertIn(str(word), done.stderr)
 
-    def wait_for_work(self, run, work):
-        """Until RUN has ended, or holds its WORK: a file is opened, locked, and only then written to."""
-        while run.poll() is None and not (work.exists() and work.stat().st_size >= 40):
-            time.sleep(0.001)
-
     def end_once(self, command, work, number):
         """Runs COMMAND, and ends it by the signal NUMBER when its WORK in progress is there."""
         for _ in range(20):
             run = subprocess.Popen([str(a) for a in (support.PROGRAM, *command)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.wait_for_work(run, work)
+            support.wait_for_work(run, work)
             if number != signal.SIGKILL:
                 support.wait_until_caught(run, number)
                 time.sleep(0.1)
@@ -161,7 +156,7 @@ class Calibrated(Sharded):
         run = subprocess.Popen([str(a) for a in (support.PROGRAM, *command)],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            self.wait_for_work(run, work)
+            support.wait_for_work(run, work)
             run.send_signal(signal.SIGSTOP)
             self.assertTrue(work.exists())
             self.refused(4, "another process", arguments=command)
