@@ -165,6 +165,11 @@ static void refine(struct search *s)
             ;
 }
 
+static bool is_given(const struct qn_candidate *c)
+{
+    return c->kappa >= 0.0f && c->clip >= 0.0f;
+}
+
 void qn_candidate_search_table(const struct qn_tensor_study *study, const struct qn_moment_table *t,
                                struct qn_candidate *c, bool weighted)
 {
@@ -176,7 +181,7 @@ void qn_candidate_search_table(const struct qn_tensor_study *study, const struct
                        .best_kappa = c->kappa >= 0.0f ? (double)c->kappa : 0.0,
                        .best_clip = c->clip >= 0.0f ? (double)c->clip : 1.0,
                        .best_error = -1.0};
-    if (s.kappa >= 0.0 && s.clip >= 0.0)
+    if (is_given(c))
         return;
     if (c->levels < FEW_LEVELS)
         search_coarse(&s, t);
@@ -194,6 +199,8 @@ void qn_candidate_search_table(const struct qn_tensor_study *study, const struct
 void qn_candidate_search(const struct qn_tensor_study *study, struct qn_candidate *c, bool weighted)
 {
     struct qn_moment_table table;
+    if (is_given(c))
+        return;
     qn_moment_table_fill(&table, study->density[c->granularity], weighted);
     qn_candidate_search_table(study, &table, c, weighted);
 }

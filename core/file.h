@@ -67,9 +67,10 @@ double qn_output_sync_seconds(void);
  * follows. */
 enum qins_status qn_output_seal(struct qn_output *o, struct qins_error *err);
 /* fsync, close, rename to the final name, fsync the folder. *o is finished either way; on
- * failure nothing stands under the final name that was not there before. So the folder's fsync,
- * which comes after the rename, cannot fail the output: the file is complete and in place, and
- * all that is uncertain is whether the rename survives a crash of the system. */
+ * failure nothing stands under the final name that was not there before, but where all that failed
+ * is the folder's fsync, which comes after the rename: then the file is whole and in place, and
+ * the error says that the rename may not outlive a crash of the system. A file system that has no
+ * fsync for folders is no error. */
 enum qins_status qn_output_commit(struct qn_output *o, struct qins_error *err);
 /* The same for a file that is no qn_output: fsyncs FD (unless it is -1), which is open on TEMP and
  * stays open, and renames it to FINAL, in the same folder. */

@@ -175,6 +175,12 @@ static int sync_timed(int fd)
     return rc;
 }
 
+/* Some file systems of networks and of user space have no fsync of a folder (fsync(2)). */
+static bool cannot_sync_folders(int error)
+{
+    return error == EINVAL || error == EOPNOTSUPP || error == ENOSYS;
+}
+
 enum qins_status qn_publish(int fd, const char *temp, const char *final, struct qins_error *err)
 {
     int folder = -1;
@@ -183,8 +189,9 @@ enum qins_status qn_publish(int fd, const char *temp, const char *final, struct 
         st = qn_fail_errno(err, final, "fsync");
     if (st == QINS_OK && rename(temp, final) != 0)
         st = qn_fail_errno(err, final, "rename");
-    if (st == QINS_OK && folder >= 0)
-        (void)sync_timed(folder); /* the rename stands all the same: see core/file.h */
+    if (st == QINS_OK && folder >= 0 && sync_timed(folder) != 0 && !cannot_sync_folders(errno))
+        st = qn_fail_errno(err, final,
+                           "whole and in place, but may not outlive a crash: fsync of its folder");
     if (folder >= 0)
         close(folder);
     return st;

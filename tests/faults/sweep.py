@@ -165,6 +165,8 @@ class Sweep:
             wrong.append("hangs" if o.hung else f"dies of signal {o.signal}")
         wrong += self.judge_files(w, plan, o, before, after)
         if self.ended_well(o):
+            if o.fired and plan.kinds == ("sync",):
+                wrong.append("passes over an fsync that failed")
             if not same(o.stdout, w.stdout) and not (
                     plan.action == "swap" and w.swapped and same(o.stdout, w.swapped_stdout)):
                 wrong.append(f"exit {o.code} with another stdout: {o.stdout[:200]!r}")
