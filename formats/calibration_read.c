@@ -160,7 +160,14 @@ enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *
     struct qn_checkpoint *ck = NULL;
     *f = (struct qn_calibration_file){0};
     enum qins_status st = qn_described_open(&ck, path, "calibration", monitor, err);
-    return st == QINS_OK ? qn_calibration_load(f, ck, kinds, err) : st;
+    if (st == QINS_OK)
+        st = qn_calibration_load(f, ck, kinds, err);
+    if (st == QINS_OK) {
+        st = qn_checkpoint_check_unchanged(ck, NULL, err);
+        if (st != QINS_OK)
+            qn_calibration_close(f);
+    }
+    return st;
 }
 
 void qn_calibration_close(struct qn_calibration_file *f)
@@ -178,6 +185,8 @@ enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point
     const struct qn_calibration_point *p = &f->c.points[point];
     const size_t tensor = f->large[point][what];
     const size_t element = qins_dtype_size(f->ck->tensors.items[tensor].dtype);
-    return qn_checkpoint_read(f->ck, tensor, qn_large_elements(p, what, 0, first) * element, dst,
-                              (size_t)qn_large_elements(p, what, first, count) * element, err);
+    enum qins_status st =
+        qn_checkpoint_read(f->ck, tensor, qn_large_elements(p, what, 0, first) * element, dst,
+                           (size_t)qn_large_elements(p, what, first, count) * element, err);
+    return st == QINS_OK ? qn_checkpoint_check_unchanged(f->ck, NULL, err) : st;
 }

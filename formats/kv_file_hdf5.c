@@ -337,6 +337,11 @@ enum qins_status qn_kv_file_read(struct qn_kv_file *f, const char *path,
     enum qins_status st = qn_described_open(&ck, path, "dump of V pages", monitor, err);
     if (st == QINS_OK)
         st = qn_kv_file_load(f, ck, err);
+    if (st == QINS_OK) {
+        st = qn_checkpoint_check_unchanged(ck, NULL, err);
+        if (st != QINS_OK)
+            qn_kv_file_finish(f);
+    }
     qn_checkpoint_destroy(ck);
     return st;
 }

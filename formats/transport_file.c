@@ -103,6 +103,11 @@ enum qins_status qn_transport_read(struct qn_transport *t, const char *path,
     enum qins_status st = qn_described_open(&ck, path, "transport", monitor, err);
     if (st == QINS_OK)
         st = qn_transport_load(t, ck, err);
+    if (st == QINS_OK) {
+        st = qn_checkpoint_check_unchanged(ck, NULL, err);
+        if (st != QINS_OK)
+            qn_transport_finish(t);
+    }
     qn_checkpoint_destroy(ck);
     return st;
 }

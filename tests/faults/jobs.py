@@ -207,9 +207,11 @@ class Inputs:
         model_fixtures.write_folder(tiny, config, tensors)
         np.save(self.dir / "ids.npy", model_fixtures.random_ids(241))
         np.save(self.dir / "few.npy", model_fixtures.random_ids(9))
+        np.save(self.dir / "other.npy", model_fixtures.random_ids(241)[::-1])
         self.qins("convert", tiny, "-o", self.dir / "tiny.qins")
-        self.qins("calibrate", tiny, "--ids", self.dir / "ids.npy", "--context", "8",
-                  "--keep-rows", "512", "--gram", "-o", self.dir / "c.h5")
+        for ids, name in (("ids.npy", "c.h5"), ("other.npy", "other.calibration.h5")):
+            self.qins("calibrate", tiny, "--ids", self.dir / ids, "--context", "8",
+                      "--keep-rows", "512", "--gram", "-o", self.dir / name)
         self.qins("calibrate", tiny, "--ids", self.dir / "few.npy", "-o", self.dir / "c1.h5")
         for i in ("1", "2"):
             self.qins("calibrate", tiny, "--ids", self.dir / "ids.npy", "--context", "8", "--tokens", "16",
@@ -281,6 +283,12 @@ class Inputs:
                 other="other/model.safetensors"),
             Job("calibrate --merge", "calibrate --merge {}/c1.h5 {}/c1.h5 -o {}/o.h5 -q", "c1.h5",
                 ["o.h5"]),
+            *(Job(f"{verb}, its calibration first", f"{verb} {first} {{}}/c.h5 -o {{}}/{out} -q",
+                  "c.h5 tiny", made, swept=False, other="other.calibration.h5")
+              for verb, first, out, made in (
+                  ("calibrate", "--merge {}/c.h5", "o.h5", ["o.h5"]),
+                  ("transport", "{}/tiny --calibration", "o.h5", ["o.h5", "o.json"]),
+                  ("convert", "{}/tiny --calibration", "o.qins", ["o.qins"]))),
             Job("transport", "transport {}/tiny --calibration {}/c.h5 -o {}/o.h5 -q", "tiny c.h5",
                 ["o.h5", "o.json"],
                 other="other/model.safetensors"),

@@ -84,7 +84,8 @@ class Events(unittest.TestCase):
         size, while it is read: it is of the one or of the other, or nothing."""
         for name in ("convert", "convert --resume", "convert a folder", "convert .npz", "convert .h5",
                      "convert .pt", "verify", "verify, its source first", "plan", "generate", "calibrate",
-                     "validate", "transport"):
+                     "validate", "transport", "calibrate, its calibration first",
+                     "transport, its calibration first", "convert, its calibration first"):
             job = self.jobs.get(name)
             if not job or not jobs.chosen(name):
                 continue

@@ -206,19 +206,32 @@ static void fill_point(struct qn_calibration_point *p, const struct matrix *m)
     }
 }
 
+static char path[64]; /* of the calibration; it stays while it is read */
+
+static int name_calibration(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/qins-feedback-%ld.h5",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());
+    return 0;
+}
+
+static int remove_calibration(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
 /* Writes the calibration of points "a" (which "a" and "b" see; with the Gram matrix) and
- * "v:output", and opens it. The file is removed at once. */
+ * "v:output", and opens it. */
 static enum qins_status open_source(struct qn_feedback_source **s, struct matrix *m,
                                     struct qins_error *err)
 {
     static const char *const seen_by[] = {"a", "b"}, *const values_of[] = {"v"};
-    char path[64];
     struct qn_calibration c = {.options = {.context = 8, .gram = true}, .windows = 1};
     struct qn_calibration_point *p;
     struct qn_digest text = {{0}};
     const struct qn_large_source source = {read_large, m};
-    snprintf(path, sizeof path, "%s/qins-feedback-%ld.h5",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());
     c.tokens = m->rows;
     check_ok(qn_calibration_add_text(&c, &text, &e_));
     check_ok(qn_calibration_add_point(&c, "a", QN_TAP_MLP, (uint32_t)m->n, seen_by, 2, &p, &e_));
@@ -229,9 +242,7 @@ static enum qins_status open_source(struct qn_feedback_source **s, struct matrix
     fill_point(p, m);
     check_ok(qn_calibration_write(&c, path, &source, NULL, &e_));
     qn_calibration_finish(&c);
-    enum qins_status st = qn_feedback_open(s, path, NULL, NULL, err);
-    unlink(path);
-    return st;
+    return qn_feedback_open(s, path, NULL, NULL, err);
 }
 
 static struct qn_tensor tensor(const char *name, uint64_t rows, uint64_t columns)
@@ -448,5 +459,5 @@ int main(void)
         cmocka_unit_test(test_broken_matrices),
         cmocka_unit_test(test_threads),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, name_calibration, remove_calibration);
 }
