@@ -74,6 +74,8 @@ static enum qins_status run(struct cli *c, struct qins_error *err)
     struct qn_jobs jobs;
     enum qins_status st = qn_jobs_load(c->operand[0], &jobs, err);
     if (st == QINS_OK)
+        st = qn_jobs_check_files(&jobs, c->operand[0], c->value[OPT_SAVE], err);
+    if (st == QINS_OK)
         st = c->value[OPT_EMIT] ? emit(c, &jobs, err) : run_all(c, &jobs, err);
     qn_jobs_finish(&jobs);
     return st;

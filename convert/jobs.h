@@ -51,6 +51,13 @@ enum qins_status qn_jobs_parse(const void *text, size_t size, struct qn_jobs *ou
 enum qins_status qn_jobs_load(const char *path, struct qn_jobs *out, struct qins_error *err);
 void qn_jobs_finish(struct qn_jobs *jobs);
 
+/* QINS_ERR_USAGE, naming the file and who uses it, where a job or REPORT (a path, or NULL) would be
+ * written over another job's output, a model, a file that a job reads, or MANIFEST, under whatever
+ * spelling. A calibration or a plan that one job makes may be an input of a later one. Files of a
+ * model's folder are known by their names. */
+enum qins_status qn_jobs_check_files(const struct qn_jobs *jobs, const char *manifest,
+                                     const char *report, struct qins_error *err);
+
 /* "calibrate", "plan", "convert" or "verify". */
 const char *qn_job_step_name(enum qn_job_step step);
 

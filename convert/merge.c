@@ -5,11 +5,13 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/folder.h"
 #include "core/kept.h"
 #include "formats/archive/writer.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* An archive in the making. */
 struct output {
@@ -205,11 +207,15 @@ static enum qins_status write_index(const struct merge *m, struct qn_output *o,
 }
 
 /* Gives the archives and INDEX their names. An index never stands beside archives that are not
- * those which it tells of: the one that is there goes first. KEPT has room for all. */
+ * those which it tells of: the one that is there goes first, and merges of other parts into the
+ * same names wait for each other. KEPT has room for all. */
 static enum qins_status publish_together(struct merge *m, struct qn_output *index,
                                          struct qn_kept *kept, struct qins_error *err)
 {
+    int lock = -1;
     enum qins_status st = qn_output_seal(index, err);
+    if (st == QINS_OK)
+        st = qn_folder_lock(m->out, m->monitor, &lock, err);
     for (size_t i = 0; i < m->n_outputs && st == QINS_OK; i++)
         st = qn_keep(qn_archive_writer_output(m->outputs[i].writer), &kept[i], err);
     if (st == QINS_OK)
@@ -223,6 +229,8 @@ static enum qins_status publish_together(struct merge *m, struct qn_output *inde
             qn_kept_drop(&kept[i]);
         else
             qn_kept_restore(&kept[i]);
+    if (lock >= 0)
+        close(lock);
     return st;
 }
 

@@ -1,6 +1,13 @@
 #include "core/folder.h"
 
+#include "core/file.h"
+
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
 
 enum qins_status qn_folder_next(DIR *dir, const char *path, const char **name,
                                 struct qins_error *err)
@@ -44,5 +51,25 @@ enum qins_status qn_find_regular(const char *path, bool *there, struct qins_erro
     enum qn_entry what;
     const enum qins_status st = qn_find(path, true, &what, err);
     *there = what == QN_ENTRY_REGULAR;
+    return st;
+}
+
+enum qins_status qn_folder_lock(const char *path, const struct qn_monitor *monitor, int *fd,
+                                struct qins_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    char *dir = qn_path_dir(path, err);
+    enum qins_status st = dir ? QINS_OK : QINS_ERR_MEMORY;
+    *fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    while (*fd >= 0 && st == QINS_OK && flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK) {
+            nanosleep(&pause, NULL);
+            st = qn_check_stop(monitor, err);
+        } else if (errno != EINTR) {
+            close(*fd);
+            *fd = -1;
+        }
+    }
+    free(dir);
     return st;
 }

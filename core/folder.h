@@ -4,6 +4,7 @@
 #define QINS_CORE_FOLDER_H
 
 #include "core/error.h"
+#include "core/thread.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -24,5 +25,11 @@ enum qins_status qn_look_at(const char *path, struct stat *info, bool *there,
 
 /* *THERE: PATH is a regular file; links are followed. */
 enum qins_status qn_find_regular(const char *path, bool *there, struct qins_error *err);
+
+/* Waits for an exclusive lock (flock) of the folder that PATH is in, until *FD is closed; unless
+ * -1, where the folder cannot be opened or its file system has no such lock. QINS_ERR_INTERRUPTED.
+ */
+enum qins_status qn_folder_lock(const char *path, const struct qn_monitor *monitor, int *fd,
+                                struct qins_error *err);
 
 #endif

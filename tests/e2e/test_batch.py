@@ -172,6 +172,34 @@ class Batch(support.Folder):
         run_qins("batch", self.manifest([good]), "--emit", "slurm", check=2)
         run_qins("batch", self.manifest([good]), "-o", self.here / "x", check=2)
 
+    def test_nothing_is_written_over(self):
+        """Neither an input nor another job's output, under whatever spelling."""
+        out, text, folder = self.here / "o" / "x.qins", self.here / "t.txt", self.here / "model"
+        text.write_bytes(self.text.read_bytes())
+        shutil.copytree(self.model, folder)
+        (self.here / "link").symlink_to(folder)
+        one = {"name": "a", "model": str(folder), "output": str(out)}
+        planned = {**one, "plan": {"target_bits": 6}}
+        reads = {"name": "b", "model": str(folder), "output": str(self.here / "y.qins"), "plan": f"{out}.plan.json"}
+        for jobs, save, file in (
+                ([one], self.here / "jobs.json", "jobs.json"),
+                ([one], folder / "model.safetensors", "model.safetensors"),
+                ([one], self.here / "link" / "config.json", "model/config.json"),
+                ([one], out, "x.qins"), ([one], f"{out}.job.json", "x.qins.job.json"),
+                ([{**one, "output": f"{self.here}/no/../jobs.json"}], None, "jobs.json"),
+                ([{**one, "output": str(text), "calibrate": {"text": str(text)}}], None, "t.txt"),
+                ([{**one, "output": str(folder / "model.safetensors")}], None, "model.safetensors"),
+                ([one, {**one, "name": "b", "output": f"{self.here}/.//o/x.qins"}], None, "x.qins"),
+                ([planned, {**one, "name": "b", "output": f"{out}.plan.json"}], None, "x.qins.plan.json"),
+                ([reads, planned], None, "x.qins.plan.json")):
+            with self.subTest(file, save=save):
+                path = self.manifest(jobs)
+                before = {f: f.read_bytes() for f in self.here.rglob("*") if f.is_file()}
+                done = run_qins("batch", path, *(("--save", save) if save else ()), check=2)
+                self.assertRegex(done.stderr, rf"^qins: /.*/{file}: .* would write it, and .* (reads|writes) it.*\n$")
+                self.assertEqual({f: f.read_bytes() for f in self.here.rglob("*") if f.is_file()}, before)
+        self.assertEqual(self.batch(self.manifest([planned, reads]))["done"], 2)
+
     def test_an_interrupted_batch_goes_on(self):
         names = [self.here / f"{i}.qins" for i in range(4)]
         path = self.manifest([{"model": str(self.model), "output": str(n), "bits": 5} for n in names])

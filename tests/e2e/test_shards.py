@@ -352,6 +352,23 @@ class Index(Folder):
                     for name in names:
                         np.testing.assert_array_equal(f["tensors"][name][()], want[name])
 
+    def test_two_indexes_at_once(self):
+        """An index stands beside its own archives, whichever of two merges was the last."""
+        n, index = 8, self.dir / "at-once" / "i.json"
+        index.parent.mkdir()
+        jobs, wanted = [], []
+        for bits in ("4", "6"):
+            parts = self.make_parts(self.source, self.dir / f"at-once-{bits}.qins", n, "--bits", bits)
+            jobs.append([str(support.PROGRAM), "merge", "--index", *map(str, parts), "-o", str(index), "--quiet"])
+            subprocess.run(jobs[-1], check=True)
+            wanted.append({p.name: p.read_bytes() for p in index.parent.iterdir()})
+        self.assertEqual(*map(sorted, wanted))
+        self.assertGreater(len(wanted[0]), 3)
+        for _ in range(support.less(12, 4)):
+            for run in [subprocess.Popen(job) for job in jobs + jobs]:
+                self.assertEqual(run.wait(), 0)
+            self.assertTrue({p.name: p.read_bytes() for p in index.parent.iterdir()} in wanted)
+
     def test_attachments(self):
         out, index = self.dir / "m.qins", self.dir / "m.json"
         parts = self.make_parts(support.MODEL, out, 2)
