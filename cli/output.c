@@ -164,6 +164,7 @@ void cli_monitor_init(struct cli *c, atomic_bool *stop)
 {
     bar.enabled = !c->quiet && isatty(STDERR_FILENO);
     c->monitor = (struct qn_monitor){.notice = c->quiet ? NULL : show_notice,
+                                     .failure = show_notice,
                                      .progress = bar.enabled ? show_progress : NULL,
                                      .stop = stop};
 }

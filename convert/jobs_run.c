@@ -366,7 +366,7 @@ static void run_job(const struct qn_job *job, const struct qn_jobs_runner *runne
     if (*status == S_FAILED) {
         qins_error_format(&err, line, sizeof line);
         qn_json_put(&w.entry, "error", qn_json_text(line));
-        qn_notice(monitor, "job '%s' failed: %s", job->name, line);
+        qn_notice_failure(monitor, "job '%s' failed: %s", job->name, line);
     }
     qn_json_append(entries, w.entry);
     json_decref(w.record);

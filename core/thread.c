@@ -6,16 +6,29 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static void tell(void (*to)(void *ctx, const char *line), void *ctx, const char *format, va_list ap)
+{
+    char line[1024];
+    vsnprintf(line, sizeof line, format, ap);
+    to(ctx, line);
+}
+
 void qn_notice(const struct qn_monitor *m, const char *format, ...)
 {
-    if (!m || !m->notice)
-        return;
-    char line[1024];
     va_list ap;
     va_start(ap, format);
-    vsnprintf(line, sizeof line, format, ap);
+    if (m && m->notice)
+        tell(m->notice, m->ctx, format, ap);
     va_end(ap);
-    m->notice(m->ctx, line);
+}
+
+void qn_notice_failure(const struct qn_monitor *m, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    if (m && m->failure)
+        tell(m->failure, m->ctx, format, ap);
+    va_end(ap);
 }
 
 void qn_progress(const struct qn_monitor *m, const char *what, uint64_t done, uint64_t total)

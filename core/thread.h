@@ -10,6 +10,8 @@
  * thread that called the operation. `stop` may be set from a signal handler. */
 struct qn_monitor {
     void (*notice)(void *ctx, const char *line); /* one thing the user should know */
+    /* One that failed while others go on: said where notices are not, too. */
+    void (*failure)(void *ctx, const char *line);
     /* WHAT is a short verb phrase; DONE and TOTAL count UNIT ("tokens"), or bytes of input where
      * it is NULL */
     void (*progress)(void *ctx, const char *what, const char *unit, uint64_t done, uint64_t total);
@@ -18,6 +20,7 @@ struct qn_monitor {
 };
 
 void qn_notice(const struct qn_monitor *m, const char *format, ...) QN_PRINTF(2, 3);
+void qn_notice_failure(const struct qn_monitor *m, const char *format, ...) QN_PRINTF(2, 3);
 /* In bytes, or in UNIT. */
 void qn_progress(const struct qn_monitor *m, const char *what, uint64_t done, uint64_t total);
 void qn_progress_of(const struct qn_monitor *m, const char *what, const char *unit, uint64_t done,

@@ -143,6 +143,11 @@ class Batch(support.Folder):
         self.assertEqual([j["status"] for j in report["jobs"]], ["failed", "done"])
         self.assertIn("/no/such", report["jobs"][0]["error"])
         self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        # Which, and why, is said with --quiet, too.
+        quiet = run_qins("batch", self.here / "jobs.json", "--quiet", check=1).stderr.splitlines()
+        self.assertEqual(len(quiet), 2, quiet)
+        self.assertIn("job 'gone' failed: /no/such: cannot open", quiet[0])
+        self.assertEqual(quiet[1], "qins: 1 of 2 jobs failed")
         out.unlink()
         report = self.batch(self.here / "jobs.json", "--strict", check=1)
         self.assertEqual([j["status"] for j in report["jobs"]], ["failed", "not_run"])
