@@ -105,7 +105,8 @@ struct cli {
 /* What an option means to one verb. */
 struct cli_help {
     enum cli_option_id option;
-    const char *text; /* NULL ends a list */
+    const char *text;     /* NULL ends a list */
+    const char *argument; /* NULL: as for all verbs */
 };
 enum { CLI_MAX_USAGES = 3, CLI_MAX_HELP = 8 };
 

@@ -364,7 +364,7 @@ const struct cli_verb cli_validate = {
              {OPT_PROMPTS, "JSON or lines; 'text': cut from it (default: ten)"},
              {OPT_TOKENS, "that follow each prompt, at most (default 1000)"},
              {OPT_RESUME, "keep results in OUT.json.part and go on from them"},
-             {OPT_MERGE, "make the report of all parts that --shard made"}},
+             {OPT_MERGE, "make the report of all parts that --shard made", "PART ..."}},
     .n_operands = 2,
     .optional_operands = 2,
     .many = OPT_MERGE,

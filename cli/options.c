@@ -249,8 +249,11 @@ bool cli_describe_option(const struct cli_verb *verb, size_t i, struct cli_optio
                                     .many = id != OPT_HELP &&
                                             (id == verb->many || id == verb->many_too)};
     for (size_t k = 0; k < CLI_MAX_HELP && verb->help[k].text; k++)
-        if (verb->help[k].option == id)
+        if (verb->help[k].option == id) {
             out->help = verb->help[k].text;
+            if (verb->help[k].argument)
+                out->argument = verb->help[k].argument;
+        }
     return true;
 }
 

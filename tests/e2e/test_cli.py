@@ -76,6 +76,8 @@ class Help(unittest.TestCase):
 
     def test_help_wins_over_what_is_missing(self):
         self.assertIn("usage:", support.run_qins("convert", "--help", check=0).stdout)
+        for verb, wanted in (("validate", "--merge PART ..."), ("calibrate", "--merge A.h5 ...")):
+            self.assertIn(wanted, support.run_qins(verb, "--help", check=0).stdout)
         for words in ([], ["convert"]):
             self.assertEqual(support.run_qins("help", *words, check=0).stdout,
                              support.run_qins(*words, "--help", check=0).stdout)
