@@ -64,6 +64,8 @@ static enum qins_status look(struct qn_validation *v, const struct qn_digest *jo
     if (!stands)
         return st;
     st = qn_journal_read(&found, path, &of, err);
+    if (st == QINS_ERR_FORMAT)
+        st = qn_error_append(err, st, "; it is in the way of the part: move or remove it");
     if (st == QINS_OK &&
         (memcmp(&of, job, sizeof of) != 0 || !has_item(found, qn_part_track, &part, sizeof part)))
         st = qn_fail_at(err, QINS_ERR_USAGE, path, NULL, QN_NO_OFFSET,

@@ -55,14 +55,16 @@ static enum qins_status print_table(const json_t *report, struct qins_error *err
     }
     enum qins_status st = cli_table_print(&t, err);
     const double tokens = cli_number(report, "tokens"), windows = cli_number(report, "windows");
+    const double rate = cli_number(report, "tokens_per_s");
     const char *unit = json_is_null(json_object_get(report, "tokenizer_fingerprint")) &&
                                json_is_null(json_object_get(report, "model"))
                            ? "row"
                            : "token";
-    cli_print("%zu points, %.0f %s%s in %.0f window%s, %.0f %ss a second: %s\n",
-              json_array_size(points), tokens, unit, tokens == 1 ? "" : "s", windows,
-              windows == 1 ? "" : "s", cli_number(report, "tokens_per_s"), unit,
-              cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
+    cli_print("%zu points, %.0f %s%s in %.0f window%s", json_array_size(points), tokens, unit,
+              tokens == 1 ? "" : "s", windows, windows == 1 ? "" : "s");
+    if (!isnan(rate))
+        cli_print(", %.0f %ss a second", rate, unit);
+    cli_print(": %s\n", cli_bytes(cli_number(report, "output_bytes"), size, sizeof size));
     const json_t *parts = json_object_get(report, "kept_rows_by_part");
     const json_t *sensitivity = json_object_get(report, "sensitivity");
     if (cli_number(report, "kept_rows") > 0)

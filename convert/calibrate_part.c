@@ -72,6 +72,8 @@ static enum qins_status look(struct qn_calibrating *job, bool *there, struct qin
     if (!found)
         return st;
     st = qn_calibration_open(&f, job->out, QN_CALIBRATION_PARTS_TOO, job->monitor, err);
+    if (st == QINS_ERR_FORMAT || st == QINS_ERR_UNSUPPORTED)
+        st = qn_error_append(err, st, "; it is in the way of the part: move or remove it");
     if (st == QINS_OK)
         st = check_finished(job, &f.c, err);
     if (st == QINS_OK) {

@@ -122,7 +122,7 @@ json_t *qn_calibrate_report(const struct qn_calibration *c, const char *out, uns
         qn_json_put(&j, "part", part_of_report(&c->part));
     qn_json_put(&j, "threads", count(threads));
     qn_json_put(&j, "seconds", qn_json_real(seconds));
-    qn_json_put(&j, "tokens_per_s", qn_json_real((double)tokens / seconds));
+    qn_json_put(&j, "tokens_per_s", tokens ? qn_json_real((double)tokens / seconds) : json_null());
     qn_json_put(&j, "points", points);
     qn_json_put(&j, "sensitivity", c->n_sensitivities ? sensitivity_report(c) : json_null());
     if (!good) {

@@ -164,3 +164,12 @@ char *qins_error_format(const struct qins_error *err, char *buf, size_t size)
     append(&l, err->message[0] ? err->message : qins_status_string(err->status));
     return buf;
 }
+
+enum qins_status qn_error_append(struct qins_error *err, enum qins_status status, const char *more)
+{
+    if (err && status != QINS_OK) {
+        const size_t n = strlen(err->message);
+        copy_head(err->message + n, sizeof err->message - n, more);
+    }
+    return status;
+}

@@ -40,5 +40,7 @@ enum qins_status qn_error_in_file(struct qins_error *err, enum qins_status statu
                                   const char *file);
 enum qins_status qn_error_in_tensor(struct qins_error *err, enum qins_status status,
                                     const char *tensor);
+/* Appends MORE to the message: what to do about it. Returns err's status. */
+enum qins_status qn_error_append(struct qins_error *err, enum qins_status status, const char *more);
 
 #endif

@@ -123,6 +123,7 @@ class Calibrated(Sharded):
         before = first.stat()
         done = support.run_qins(*command, "--shard", "1/2", check=0)
         self.assertIn("is there already", done.stderr)
+        self.assertNotIn("a second", done.stdout)
         self.assertEqual(first.stat().st_mtime_ns, before.st_mtime_ns)
         # Another job does not overwrite it, and is told so in one line.
         other = ("calibrate", self.model, "--ids", self.save_ids("others", model_fixtures.random_ids(200, 4)))
@@ -130,6 +131,16 @@ class Calibrated(Sharded):
                      arguments=(*other, *self.OPTIONS, "-o", out, "--shard", "1/2"))
         self.refused(2, "--seed", arguments=(*command, "--shard", "1/2", "--seed", 1))
         self.assertEqual(first.stat().st_mtime_ns, before.st_mtime_ns)
+
+    def test_in_the_way(self):
+        """What is no part under its name, or is not whole, is left, and its owner told what to do."""
+        out = self.dir / "way.h5"
+        first = part_path(out, 1, 2)
+        command = (*self.command, "-o", out, "--shard", "1/2")
+        for data in (b"", b"notes", self.whole.read_bytes()[:5000]):
+            first.write_bytes(data)
+            self.refused(3, first.name, "in the way", "remove it", arguments=command)
+            self.assertEqual(first.read_bytes(), data)
 
     def test_ended(self):
         """By the system and by a person, and begun once more."""
@@ -282,6 +293,9 @@ class Validated(Sharded):
                              (there, 4, ["autoregressive"]))
             self.assertEqual("is there already" in done.stderr, there)
         before = path.read_bytes()
+        path.write_bytes(before[:-100])
+        self.refused(3, path.name, "damaged", "remove it", arguments=(*command, "2/3"))
+        path.write_bytes(before)
         for more in (("--kv-cache", 8), ("--tests", "perplexity"), ("--ppl-style", "llama.cpp")):
             self.refused(2, path.name, "another job", arguments=(*command, "2/3", *more))
         for more in (("--save-logits", self.dir / "logits"),
