@@ -13,8 +13,11 @@ set -euo pipefail
 : "${MODEL:?the checkpoint}" "${OUT:?the archive to be made}"
 here=$(dirname "$(readlink -f "$0")")
 N=${1:-8}
-MODEL=$(realpath -- "$MODEL") OUT=$(realpath -m -- "$OUT") QINS=${QINS:-qins}
-export MODEL OUT QINS N OPTIONS=${OPTIONS:-} VERIFY=${VERIFY:-1}
+# A model that only the nodes have is theirs to find, or to miss.
+MODEL=$(realpath -m -- "$MODEL")
+OUT=$(realpath -m -- "$OUT")
+export MODEL OUT N QINS=${QINS:-qins} OPTIONS=${OPTIONS:-} VERIFY=${VERIFY:-1}
+bash -nc "options=($OPTIONS)" || exit 2
 mkdir -p -- "$(dirname -- "$OUT")"
 
 # Logs lie beside the archive; sbatch would take % in a name for a pattern.

@@ -14,6 +14,7 @@ from support import MODEL, PROGRAM, run_qins
 from test_analyze import copy_two_layers
 
 SMALL = np.sin(np.arange(4096, dtype="<f4")).tobytes()
+SLURM = support.SOURCE_ROOT / "examples" / "slurm"
 ODD = "it's \"a\" $name\n\t`of` a \\ model"
 
 
@@ -278,9 +279,38 @@ class Batch(support.Folder):
         text = (folder / "submit-all.sh").read_text()
         self.assertEqual(text.count("submit.sh"), 2)
         self.assertIn("DEPENDENCY=afterok:${prepare%%;*}", text)
-        shipped = support.SOURCE_ROOT / "examples" / "slurm"
-        for name in os.listdir(shipped):
-            self.assertEqual((folder / name).read_bytes(), (shipped / name).read_bytes())
+        for name in os.listdir(SLURM):
+            self.assertEqual((folder / name).read_bytes(), (SLURM / name).read_bytes())
+
+    def submit(self, env, check=0):
+        """The calls of sbatch that submit.sh makes, each as its words and the MODEL that jobs are given."""
+        path = self.here / "bin" / "sbatch"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"""#!/bin/bash
+echo 7
+printf '%s\\0' "$@" "$MODEL" >>'{self.here}/calls'
+printf '\\n' >>'{self.here}/calls'
+""")
+        path.chmod(0o755)
+        calls = self.here / "calls"
+        calls.write_text("")
+        done = subprocess.run(["bash", SLURM / "submit.sh", "2"], capture_output=True, text=True, timeout=60, env={
+            **os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}", "QINS": str(PROGRAM), **env})
+        self.assertEqual(done.returncode, check, done.stderr)
+        return [line.split("\0")[:-1] for line in calls.read_text().splitlines()]
+
+    def test_a_model_that_only_the_nodes_have(self):
+        calls = self.submit({"MODEL": "/data/not/there", "OUT": str(self.here / "a.qins")})
+        self.assertEqual([words[-1] for words in calls], ["/data/not/there"] * 3)
+
+    def test_options_that_are_no_words(self):
+        env = {"MODEL": str(self.model), "OUT": str(self.here / "a.qins"), "OPTIONS": "--bits 4 --plan it's.json"}
+        self.assertEqual(self.submit(env, check=2), [])
+        done = subprocess.run(["bash", SLURM / "convert-array.sbatch"], capture_output=True, text=True, timeout=60, env={
+            **os.environ, "QINS": str(PROGRAM), "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "1",
+            "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "1", **env})
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual([p.name for p in self.here.glob("a.qins*")], [])
 
 
 support.main()
