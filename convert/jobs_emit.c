@@ -117,16 +117,18 @@ static enum qins_status put_here(struct qn_buf *b, const struct emission *e, str
     return st == QINS_OK ? put_quoted(b, e->here, err) : st;
 }
 
-/* The same, and the folder of JOB's output, which need not be there yet. */
+/* The same, and AND the folder of JOB's output, which need not be there yet. */
 static enum qins_status put_folder(struct qn_buf *b, const struct emission *e,
-                                   const struct qn_job *job, struct qins_error *err)
+                                   const struct qn_job *job, const char *and,
+                                   struct qins_error *err)
 {
     enum qins_status st = put_here(b, e, err);
     char *dir = qn_path_dir(job->output, err);
     if (st == QINS_OK && !dir)
         st = QINS_ERR_MEMORY;
     if (st == QINS_OK && strcmp(dir, ".") != 0) {
-        st = put(b, " && mkdir -p -- ", err);
+        const char *const make[] = {and, "mkdir -p -- ", NULL};
+        st = put_all(b, make, err);
         if (st == QINS_OK)
             st = put_quoted(b, dir, err);
     }
@@ -155,7 +157,7 @@ static enum qins_status put_prepare(struct qn_buf *b, const struct emission *e,
 {
     char *path = qn_path_join(e->dir, list, err);
     const char *before = path;
-    enum qins_status st = path ? put_folder(b, e, job, err) : QINS_ERR_MEMORY;
+    enum qins_status st = path ? put_folder(b, e, job, " && ", err) : QINS_ERR_MEMORY;
     for (int step = QN_JOB_CALIBRATE; step <= QN_JOB_PLAN && st == QINS_OK; step++) {
         const struct qn_command *c = &job->steps[step];
         if (c->n == 0)
@@ -167,19 +169,21 @@ static enum qins_status put_prepare(struct qn_buf *b, const struct emission *e,
     return st;
 }
 
-/* qins merge OUT-?????-of-N -o OUT, by a glob that only bash expands. */
+/* qins merge -o OUT -- OUT-?????-of-N, by a glob that only bash expands. */
 static enum qins_status put_merge(struct qn_buf *b, const struct qn_job *job,
                                   struct qins_error *err)
 {
     char parts[64];
-    snprintf(parts, sizeof parts, "-[0-9][0-9][0-9][0-9][0-9]-of-%05u -o ", job->shards);
-    const char *const before[] = {" && ", program, " merge --quiet ", NULL};
+    snprintf(parts, sizeof parts, "-[0-9][0-9][0-9][0-9][0-9]-of-%05u", job->shards);
+    const char *const before[] = {" && ", program, " merge --quiet -o ", NULL};
     enum qins_status st = put_all(b, before, err);
     if (st == QINS_OK)
         st = put_quoted(b, job->output, err);
     if (st == QINS_OK)
-        st = put(b, parts, err);
-    return st == QINS_OK ? put_quoted(b, job->output, err) : st;
+        st = put(b, " -- ", err);
+    if (st == QINS_OK)
+        st = put_quoted(b, job->output, err);
+    return st == QINS_OK ? put(b, parts, err) : st;
 }
 
 static size_t lines_of(const struct qn_job *job, enum list list)
@@ -204,7 +208,8 @@ static enum qins_status put_line(struct qn_buf *b, const struct emission *e,
     char more[48] = " --resume --quiet";
     if (list == L_PREPARE)
         return put_prepare(b, e, job, name, err);
-    enum qins_status st = list == L_TASKS ? put_folder(b, e, job, err) : put_here(b, e, err);
+    enum qins_status st =
+        list == L_TASKS ? put_folder(b, e, job, " && ", err) : put_here(b, e, err);
     if (st == QINS_OK && list == L_MERGE)
         return put_merge(b, job, err);
     if (list == L_VERIFY)
@@ -272,8 +277,10 @@ static enum qins_status emit_prepare(struct emission *e, size_t k, char *name, s
 {
     struct qn_buf b = {0};
     snprintf(name, size, "prepare-%05zu.sbatch", k + 1);
-    enum qins_status st =
-        put(&b, "#!/bin/bash\n#SBATCH --job-name=qins-prepare\n#SBATCH --requeue\n", err);
+    enum qins_status st = put(&b,
+                              "#!/bin/bash\n#SBATCH --job-name=qins-prepare\n#SBATCH --requeue\n"
+                              "#SBATCH --open-mode=append\n",
+                              err);
     if (st == QINS_OK)
         st = put_prepare(&b, e, &e->jobs->items[k], name, err);
     if (st == QINS_OK)
@@ -310,19 +317,48 @@ static enum qins_status put_options(struct qn_buf *b, const struct qn_job *job,
     return st;
 }
 
+/* --output=OUT.prepare.log, where sbatch would take % for a pattern. */
+static enum qins_status put_log(struct qn_buf *b, const struct qn_job *job, struct qins_error *err)
+{
+    static const char end[] = ".prepare.log";
+    struct qn_buf path = {0};
+    enum qins_status st = QINS_OK;
+    for (const char *c = job->output; *c && st == QINS_OK; c++)
+        st = qn_buf_append(&path, *c == '%' ? "%%" : c, *c == '%' ? 2 : 1, err);
+    if (st == QINS_OK)
+        st = qn_buf_append(&path, end, sizeof end, err);
+    if (st == QINS_OK)
+        st = put(b, "--output=", err);
+    if (st == QINS_OK)
+        st = put_quoted(b, (const char *)path.data, err);
+    qn_buf_finish(&path);
+    return st;
+}
+
+/* Submits NAME; the array waits for it. */
+static enum qins_status put_preparation(struct qn_buf *b, const struct emission *e,
+                                        const struct qn_job *job, const char *name,
+                                        struct qins_error *err)
+{
+    const char *const texts[] = {" ${SBATCH_OPTIONS:-} \"$here/", name, "\")\n",
+                                 "DEPENDENCY=afterok:${prepare%%;*} ", NULL};
+    enum qins_status st = put_folder(b, e, job, "\n", err);
+    if (st == QINS_OK)
+        st = put(b, "\nprepare=$(sbatch --parsable --export=ALL ", err);
+    if (st == QINS_OK)
+        st = put_log(b, job, err);
+    return st == QINS_OK ? put_all(b, texts, err) : st;
+}
+
 static enum qins_status put_submission(struct qn_buf *b, struct emission *e, size_t k,
                                        struct qins_error *err)
 {
     const struct qn_job *job = &e->jobs->items[k];
-    char name[40], text[512];
+    char name[40], text[80];
     enum qins_status st = QINS_OK;
     if (lines_of(job, L_PREPARE) > 0) {
         st = emit_prepare(e, k, name, sizeof name, err);
-        snprintf(text, sizeof text,
-                 "prepare=$(sbatch --parsable --export=ALL --output=/dev/null ${SBATCH_OPTIONS:-} "
-                 "\"$here/%s\")\nDEPENDENCY=afterok:${prepare%%%%;*} ",
-                 name);
-        st = st == QINS_OK ? put(b, text, err) : st;
+        st = st == QINS_OK ? put_preparation(b, e, job, name, err) : st;
     }
     if (st == QINS_OK)
         st = put_variable(b, "MODEL", job->model, err);

@@ -2,7 +2,7 @@
 # Runs the lists of this folder, which `qins batch --emit parallel` wrote, by GNU parallel, or one line after
 # the other where there is none. Run it again after any failure: what is done is not done again,
 # but for archives of one shard, which are made anew.
-#   ./run.sh [options of parallel, such as --jobs 4 or --sshloginfile nodes]
+#   bash run.sh [options of parallel, such as --jobs 4 or --sshloginfile nodes]
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")" || exit 4
 code=0

@@ -282,8 +282,15 @@ class Batch(support.Folder):
         for name in os.listdir(SLURM):
             self.assertEqual((folder / name).read_bytes(), (SLURM / name).read_bytes())
 
-    def submit(self, env, check=0):
-        """The calls of sbatch that submit.sh makes, each as its words and the MODEL that jobs are given."""
+    def test_an_output_that_looks_like_an_option(self):
+        path = self.manifest([{"model": str(self.model), "output": "-d.qins", "bits": 5, "shards": 2}])
+        self.batch(path, "--emit", "parallel", "-o", "run", cwd=self.here)
+        subprocess.run(["bash", self.here / "run" / "run.sh"], check=True, timeout=240, capture_output=True,
+                       env={**os.environ, "QINS": str(PROGRAM)})
+        self.assertEqual((self.here / "-d.qins").read_bytes(), self.whole.read_bytes())
+
+    def submit(self, env, script=SLURM / "submit.sh", check=0):
+        """The calls of sbatch that a script makes, each as its words and the MODEL that jobs are given."""
         path = self.here / "bin" / "sbatch"
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"""#!/bin/bash
@@ -294,10 +301,18 @@ printf '\\n' >>'{self.here}/calls'
         path.chmod(0o755)
         calls = self.here / "calls"
         calls.write_text("")
-        done = subprocess.run(["bash", SLURM / "submit.sh", "2"], capture_output=True, text=True, timeout=60, env={
+        done = subprocess.run(["bash", script, "2"], capture_output=True, text=True, timeout=60, env={
             **os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}", "QINS": str(PROGRAM), **env})
         self.assertEqual(done.returncode, check, done.stderr)
         return [line.split("\0")[:-1] for line in calls.read_text().splitlines()]
+
+    def test_preparations_have_a_log(self):
+        path = self.manifest([{"model": "/no/such", "output": "out 5%/a.qins", "plan": {"target_bits": 5}}])
+        self.batch(path, "--emit", "slurm", "-o", "run", cwd=self.here)
+        calls = self.submit({}, self.here / "run" / "submit-all.sh")
+        self.assertEqual(len(calls), 4)
+        self.assertIn("--output=out 5%%/a.qins.prepare.log", calls[0])
+        self.assertTrue((self.here / "out 5%").is_dir())
 
     def test_a_model_that_only_the_nodes_have(self):
         calls = self.submit({"MODEL": "/data/not/there", "OUT": str(self.here / "a.qins")})

@@ -190,6 +190,17 @@ wait $!
         self.assertEqual((work / "out" / f"{odd}.qins").read_bytes(), whole.read_bytes())
         self.assertTrue((work / "planned.qins").exists())
 
+    def test_a_preparation_that_fails_says_why(self):
+        jobs = self.dir / "gone.json"
+        jobs.write_text(json.dumps({"schema": "qins/jobs/1", "jobs": [
+            {"model": "/no/model", "output": "gone/5%.qins", "plan": {"target_bits": 6}}]}))
+        run_qins("batch", jobs, "--emit", "slurm", "-o", "gone-files", cwd=self.dir, check=0)
+        ids = self.slurm.run("bash", self.dir / "gone-files" / "submit-all.sh", env={"QINS": str(PROGRAM)}).split()
+        self.assertEqual(self.slurm.wait(ids[2], 60), ["FAILED"])
+        self.assertEqual((self.dir / "gone" / "5%.qins.prepare.log").read_text(),
+                         "qins: /no/model: cannot open: No such file or directory\n")
+        self.assertIn("no archive was made", (self.dir / "gone" / "5%.qins.report.log").read_text())
+
     def test_overhead_of_a_task(self):
         """Tasks with next to nothing to do, beside as many that do nothing, in turns."""
         model = self.dir / "tiny.safetensors"
