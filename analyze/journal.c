@@ -197,22 +197,48 @@ enum qins_status qn_journal_continue(struct qn_journal **out, const char *path,
     return hand_out(j, j ? open_file(j, path, RESUME_ONLY, job, NULL, err) : QINS_ERR_MEMORY, out);
 }
 
-static enum qins_status read_file(struct qn_journal *j, const char *path, struct qn_digest *job,
-                                  struct qins_error *err)
+/* Opens the journal PATH, of any *JOB, to read it. F is to be closed even on failure. */
+static enum qins_status open_to_read(struct qn_file *f, const char *path, struct qn_digest *job,
+                                     struct qins_error *err)
 {
     struct qn_work_head found;
-    uint64_t end;
-    enum qins_status st = qn_file_open(&j->file, path, err);
+    enum qins_status st = qn_file_open(f, path, err);
     if (st == QINS_OK)
-        st = qn_work_file_head(&j->file, &found, err);
+        st = qn_work_file_head(f, &found, err);
     if (st != QINS_OK)
         return st;
     memcpy(job->bytes, found.bytes + HEAD_JOB, sizeof job->bytes);
     const struct qn_work_head head = qn_work_head(head_magic, JOURNAL_VERSION, job);
-    if (memcmp(&found, &head, sizeof found) != 0)
-        return qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
-                          "it is no journal of a validation, or of another version");
-    return qn_error_in_file(err, read_frames(j, &end, err), path);
+    return memcmp(&found, &head, sizeof found) == 0
+               ? QINS_OK
+               : qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET,
+                            "it is no journal of a validation, or of another version");
+}
+
+static enum qins_status read_file(struct qn_journal *j, const char *path, struct qn_digest *job,
+                                  struct qins_error *err)
+{
+    uint64_t end;
+    const enum qins_status st = open_to_read(&j->file, path, job, err);
+    return st == QINS_OK ? qn_error_in_file(err, read_frames(j, &end, err), path) : st;
+}
+
+enum qins_status qn_journal_look(const char *path, const char *test, uint64_t *count,
+                                 struct qins_error *err)
+{
+    struct qn_file f;
+    struct qn_digest job;
+    uint8_t head[FRAME_SIZE];
+    const char *name = (const char *)head + FRAME_TEST;
+    uint64_t body = 0;
+    enum qins_status st = open_to_read(&f, path, &job, err);
+    *count = 0;
+    for (uint64_t at = QN_WORK_HEAD_SIZE; st == QINS_OK && at < f.size; at += FRAME_SIZE + body) {
+        st = qn_work_file_read_head(&f, &frame_format, at, head, &body, err);
+        *count += st == QINS_OK && strncmp(name, test, NAME_SIZE) == 0;
+    }
+    qn_file_close(&f);
+    return st;
 }
 
 enum qins_status qn_journal_read(struct qn_journal **out, const char *path, struct qn_digest *job,

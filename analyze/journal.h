@@ -32,6 +32,11 @@ enum qins_status qn_journal_continue(struct qn_journal **out, const char *path,
  * all of it is whole. */
 enum qins_status qn_journal_read(struct qn_journal **out, const char *path, struct qn_digest *job,
                                  struct qins_error *err);
+/* How many items of TEST the file PATH has, which nobody writes any more. Frames' heads alone are
+ * looked at, so it is cheap and a changed body does not show: QINS_ERR_FORMAT where the file is no
+ * journal or does not end with a whole frame. */
+enum qins_status qn_journal_look(const char *path, const char *test, uint64_t *count,
+                                 struct qins_error *err);
 /* Syncs the file and renames it to PATH, beside it; then the journal is in memory alone. */
 enum qins_status qn_journal_publish(struct qn_journal *j, const char *path, struct qins_error *err);
 /* Leaves the file, but for one without a single item; accepts NULL. */

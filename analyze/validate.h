@@ -67,6 +67,10 @@ enum qins_status qn_validate_merge(const char *const *parts, size_t n,
                                    const struct qn_monitor *monitor, json_t **report,
                                    struct qins_error *err);
 
+/* QINS_ERR_FORMAT unless the part PATH was finished and ends where it should; changed bytes, which
+ * qn_validate_merge() finds, do not show. */
+enum qins_status qn_validate_look_at_part(const char *path, struct qins_error *err);
+
 /* QINS_ERR_USAGE for a LIST, as in the options or NULL, with a test that there is not; for who has
  * other work to do before qn_validate(). */
 enum qins_status qn_validate_check_tests(const char *list, struct qins_error *err);

@@ -49,6 +49,15 @@ static bool has_item(const struct qn_journal *j, const char *track, const void *
     return item && found == size && memcmp(item, data, size) == 0;
 }
 
+enum qins_status qn_validate_look_at_part(const char *path, struct qins_error *err)
+{
+    uint64_t items = 0;
+    const enum qins_status st = qn_journal_look(path, qn_complete_track, &items, err);
+    return st == QINS_OK && items < QN_VALIDATED_ITEMS
+               ? qn_fail_at(err, QINS_ERR_FORMAT, path, NULL, QN_NO_OFFSET, "it is not complete")
+               : st;
+}
+
 /* Opens the finished part, if it is there. */
 static enum qins_status look(struct qn_validation *v, const struct qn_digest *job, bool *there,
                              struct qins_error *err)

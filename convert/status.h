@@ -12,8 +12,9 @@ enum {
 
 /* Looks at the files of DIR, not at those of folders in it: parts of convert, calibrate and
  * validate, work in progress, archives. Waits for no lock and reads of each file its head and its
- * last record alone, unless it is work in progress, whose frames' heads are gone over. Memory grows
- * with the number of files, by some hundred bytes each, not with their sizes. *report (schema
+ * last record alone, but the heads of all frames of work in progress and of parts of validate, and
+ * the description in parts of calibrate: bytes that have changed elsewhere do not show. Memory
+ * grows with the number of files, by some hundred bytes each, not with their sizes. *report (schema
  * qins/status/1) belongs to the caller; it is set on QINS_OK and on QINS_ERR_CHECK: something that
  * was begun is not complete. */
 enum qins_status qn_status(const char *dir, json_t **report, struct qins_error *err);

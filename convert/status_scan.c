@@ -1,5 +1,6 @@
 #include "convert/status_scan.h"
 
+#include "analyze/validate.h"
 #include "convert/status.h"
 #include "core/buf.h"
 #include "core/file.h"
@@ -7,6 +8,7 @@
 #include "core/work_file.h"
 #include "formats/archive/part.h"
 #include "formats/archive/userblock.h"
+#include "formats/calibration.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -59,6 +61,30 @@ static enum qins_status read_part(struct qn_status_part *p, struct qins_error *e
     return st == QINS_OK && !whole ? QINS_ERR_FORMAT : st;
 }
 
+/* What a finished part of a calibration says of itself. */
+static enum qins_status read_calibration(struct qn_status_part *p, struct qins_error *err)
+{
+    struct qn_calibration_part part;
+    const enum qins_status st = qn_calibration_read_part(p->path, &part, err);
+    p->has_job = st == QINS_OK;
+    if (p->has_job)
+        p->job = part.job;
+    return st;
+}
+
+/* A part of calibrate or validate that has its final name. */
+static enum qins_status judge_finished(struct qn_status_part *p, struct qins_error *err)
+{
+    enum qins_status st = QINS_OK;
+    if (p->kind == QN_WORK_CALIBRATE)
+        st = read_calibration(p, err);
+    else if (p->kind == QN_WORK_VALIDATE)
+        st = qn_validate_look_at_part(p->path, err);
+    if (st == QINS_OK && p->has_job && p->kind != QN_WORK_OTHER)
+        p->state = QN_PART_DONE;
+    return st;
+}
+
 /* Work in progress: running or interrupted. */
 static void judge_work(struct qn_status_part *p, enum qn_work_holder holder)
 {
@@ -99,14 +125,15 @@ static enum qins_status judge(struct qn_status_part *p, struct qins_error *err)
     if (st != QINS_OK)
         return st;
     p->kind = kind_of(&head);
-    p->has_job = qn_work_head_intact(&head);
+    /* Of a calibration in progress it is the part's own, which no other part has. */
+    p->has_job = qn_work_head_intact(&head) && p->kind != QN_WORK_CALIBRATE;
     if (p->has_job)
         memcpy(p->job.bytes, head.bytes + QN_WORK_JOB_AT, sizeof p->job.bytes);
     if (p->work)
         judge_work(p, holder);
-    else if (p->kind == QN_WORK_CALIBRATE || (p->has_job && p->kind != QN_WORK_OTHER))
-        p->state = QN_PART_DONE;
-    return p->kind == QN_WORK_CONVERT && p->shard.count > 0 ? read_part(p, err) : QINS_OK;
+    else
+        st = judge_finished(p, err);
+    return p->kind == QN_WORK_CONVERT && p->shard.count > 0 ? read_part(p, err) : st;
 }
 
 /* Whether NAME ends like qn_output_create()'s: ".tmp-XXXXXX". */

@@ -16,8 +16,9 @@ enum qn_part_state {
     QN_PART_INTERRUPTED,
     QN_PART_RUNNING,
     QN_PART_DONE,
-    QN_PART_STALE,   /* of another job than the newest part, or of another source than is there */
-    QN_PART_DAMAGED, /* none of qins's making, or its head is damaged */
+    QN_PART_STALE,   /* of another job than the newest part, or of another source than is there
+                        (convert's) */
+    QN_PART_DAMAGED, /* none of qins's making, cut short, or its head is damaged */
     QN_PART_STATES,
 };
 

@@ -253,6 +253,11 @@ enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *
                                      enum qn_calibration_kinds kinds,
                                      const struct qn_monitor *monitor, struct qins_error *err);
 void qn_calibration_close(struct qn_calibration_file *f); /* a zeroed one is accepted */
+/* What the finished part PATH says it is a part of. Its description is read, its figures are not:
+ * QINS_ERR_FORMAT where it was cut off or describes nothing, QINS_ERR_UNSUPPORTED where it is
+ * something else, a whole calibration too. */
+enum qins_status qn_calibration_read_part(const char *path, struct qn_calibration_part *out,
+                                          struct qins_error *err);
 /* COUNT rows from FIRST on into DST; the caller's ranges are right. */
 enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point,
                                      enum qn_large what, uint64_t first, uint64_t count, void *dst,

@@ -118,16 +118,22 @@ static enum qins_status check_kind(const struct qn_calibration *c, enum qn_calib
     return QINS_OK;
 }
 
+/* The description alone. */
+static enum qins_status describe(struct qn_described *d, struct qn_checkpoint *ck,
+                                 enum qn_calibration_kinds kinds, struct qn_calibration *c,
+                                 struct qins_error *err)
+{
+    enum qins_status st = qn_described_init(d, ck, "calibration", err);
+    if (st == QINS_OK)
+        st = qn_calibration_from_json(d->meta.data, d->meta.size, qn_described_bytes(d), c, err);
+    return st == QINS_OK ? check_kind(c, kinds, err) : st;
+}
+
 static enum qins_status load(struct reading *r, enum qn_calibration_kinds kinds,
                              struct qins_error *err)
 {
     struct qn_calibration *c = &r->f->c;
-    enum qins_status st = qn_described_init(&r->described, r->f->ck, "calibration", err);
-    if (st == QINS_OK)
-        st = qn_calibration_from_json(r->described.meta.data, r->described.meta.size,
-                                      qn_described_bytes(&r->described), c, err);
-    if (st == QINS_OK)
-        st = check_kind(c, kinds, err);
+    enum qins_status st = describe(&r->described, r->f->ck, kinds, c, err);
     if (st == QINS_OK && !(r->f->large = calloc(c->n_points + 1, sizeof *r->f->large)))
         st = qn_fail_memory(err);
     if (st == QINS_OK)
@@ -168,6 +174,24 @@ enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *
             qn_calibration_close(f);
     }
     return st;
+}
+
+enum qins_status qn_calibration_read_part(const char *path, struct qn_calibration_part *out,
+                                          struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    struct qn_described d = {0};
+    struct qn_calibration c = {0};
+    enum qins_status st = qn_described_open(&ck, path, "calibration", NULL, err);
+    if (st == QINS_OK)
+        st = describe(&d, ck, QN_CALIBRATION_PARTS_TOO, &c, err);
+    if (st == QINS_OK && c.part.shard.count == 0)
+        st = qn_fail(err, QINS_ERR_UNSUPPORTED, "it is a whole calibration, not a part of one");
+    *out = c.part;
+    qn_calibration_finish(&c);
+    qn_described_finish(&d);
+    qn_checkpoint_destroy(ck);
+    return qn_error_in_file(err, st, path);
 }
 
 void qn_calibration_close(struct qn_calibration_file *f)

@@ -1,4 +1,5 @@
 """qins status: what it says of parts that are done, missing, running, interrupted, stale and damaged."""
+import ctypes
 import fcntl
 import json
 import os
@@ -7,6 +8,12 @@ import subprocess
 
 import support
 from support import MODEL, PROGRAM, run_qins
+
+
+def hash64(data):
+    function = ctypes.CDLL("libxxhash.so.0").XXH3_64bits
+    function.restype = ctypes.c_uint64
+    return function(data, ctypes.c_size_t(len(data))).to_bytes(8, "little")
 
 
 class Status(support.Folder):
@@ -127,6 +134,68 @@ class Status(support.Folder):
         self.assertEqual((report["leftovers"], report["leftover_bytes"]), (1, 1000))
         self.assertEqual([(o["kind"], o["state"], o["done"]) for o in report["outputs"]],
                          [("calibrate", "incomplete", 1)])
+
+    def parts_of(self, name, *command):
+        """Makes both parts, of which none is damaged and none stale."""
+        out = self.here / name
+        for i in (1, 2):
+            run_qins(*command, "-o", out, "--shard", f"{i}/2", "--quiet", check=0)
+        return out, [self.here / f"{name}-{i:05}-of-00002" for i in (1, 2)]
+
+    def text(self):
+        path = self.dir / "short.txt"
+        path.write_text((support.SOURCE_ROOT / "examples" / "kjv-calibration.txt").read_text()[:1200])
+        return path
+
+    def cut(self, part, kind, *sizes):
+        whole = part.read_bytes()
+        for size in (*sizes, len(whole) - 1, len(whole) // 2, 100, 0):
+            with self.subTest(kind=kind, size=size):
+                part.write_bytes(whole[:size])
+                found = self.one()
+                self.assertEqual((found["kind"], found["state"], found["damaged"], found["done"]),
+                                 (kind, "damaged", 1, 1))
+        part.write_bytes(whole)
+
+    def test_parts_of_calibrate(self):
+        command = ("calibrate", MODEL, "--text", self.text(), "--context", 64)
+        out, parts = self.parts_of("c.h5", *command)
+        found = self.one()
+        self.assertEqual((found["kind"], found["state"], found["done"]), ("calibrate", "unmerged", 2))
+        self.cut(parts[0], "calibrate", 50000)
+        # A whole calibration is no part.
+        part = parts[0].read_bytes()
+        run_qins(*command, "-o", out, check=0)
+        out.rename(parts[0])
+        self.assertEqual(self.one()["damaged"], 1)
+        # Work in progress says nothing of the others; parts of another job are stale, as to --merge.
+        parts[0].write_bytes(part)
+        parts[1].unlink()
+        work = parts[1].with_name(parts[1].name + ".part")
+        head = b"QINSCAL\0" + (1).to_bytes(8, "little") + bytes(16)
+        work.write_bytes(head + hash64(head))
+        self.assertEqual((self.one()["done"], self.one()["interrupted"], self.one()["stale"]), (1, 1, 0))
+        work.unlink()
+        run_qins(*command, "--seed", 1, "-o", out, "--shard", "2/2", check=0)
+        found = self.one()
+        self.assertEqual((found["state"], found["stale"], found["done"]), ("stale", 1, 1))
+        self.assertIn("stale 1", run_qins("status", self.here, check=1).stdout)
+        run_qins("calibrate", "--merge", *parts, "-o", out, check=2)
+
+    def test_parts_of_validate(self):
+        archive = self.dir / "v.qins"
+        run_qins("convert", MODEL, "-o", archive, "--bits", 5, check=0)
+        command = ("validate", MODEL, archive, "--text", self.text(), "--context", 32, "--tests", "perplexity")
+        out, parts = self.parts_of("v.json", *command)
+        found = self.one()
+        self.assertEqual((found["kind"], found["state"], found["done"]), ("validate", "unmerged", 2))
+        # Also where it ends with a whole frame.
+        self.cut(parts[0], "validate", 1000, parts[0].read_bytes().rfind(b"QJRN"))
+        parts[1].unlink()
+        run_qins(*command, "--ppl-style", "llama.cpp", "-o", out, "--shard", "2/2", check=0)
+        found = self.one()
+        self.assertEqual((found["state"], found["stale"], found["done"]), ("stale", 1, 1))
+        run_qins("validate", "--merge", *parts, check=2)
 
     def test_thousands_of_parts(self):
         for i in range(1, 3001):
