@@ -224,6 +224,25 @@ static enum qins_status put_line(struct qn_buf *b, const struct emission *e,
                : st;
 }
 
+/* What line I of a job in LIST makes, or looks at, as one word from anywhere, and a tab. */
+static enum qins_status put_made(struct qn_buf *b, const struct emission *e,
+                                 const struct qn_job *job, enum list list, size_t i,
+                                 struct qins_error *err)
+{
+    const bool planned = job->steps[QN_JOB_PLAN].n > 0;
+    const char *path = job->output;
+    char part[32] = "";
+    if (list == L_PREPARE)
+        path = job->steps[planned ? QN_JOB_PLAN : QN_JOB_CALIBRATE].words[2];
+    if (list == L_TASKS && job->shards > 1)
+        snprintf(part, sizeof part, "-%05zu-of-%05u", i + 1, job->shards);
+    char *made = qn_format(err, "%s%s%s%s", path[0] == '/' ? "" : e->here,
+                           path[0] == '/' ? "" : "/", path, part);
+    enum qins_status st = made ? put_quoted(b, made, err) : QINS_ERR_MEMORY;
+    free(made);
+    return st == QINS_OK ? put(b, "\t", err) : st;
+}
+
 static enum qins_status save(struct emission *e, const char *name, const void *data, size_t size,
                              struct qins_error *err)
 {
@@ -235,7 +254,7 @@ static enum qins_status save(struct emission *e, const char *name, const void *d
     return st;
 }
 
-/* LIST of all jobs, the job's number and a tab before each line where TABLE. */
+/* LIST of all jobs; where TABLE, the job's number and what is made stand before each line. */
 static enum qins_status emit_list(struct emission *e, enum list list, bool table,
                                   struct qins_error *err)
 {
@@ -249,6 +268,8 @@ static enum qins_status emit_list(struct emission *e, enum list list, bool table
         snprintf(number, sizeof number, "%zu\t", k + 1);
         for (size_t i = 0; i < n && st == QINS_OK; i++) {
             st = put(&b, table ? number : "", err);
+            if (st == QINS_OK && table)
+                st = put_made(&b, e, job, list, i, err);
             if (st == QINS_OK)
                 st = put_line(&b, e, job, list, name, i, err);
             if (st == QINS_OK)

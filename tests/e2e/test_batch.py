@@ -1,6 +1,7 @@
 """qins batch: manifests, what is run, kept and refused, and the files for engines."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from test_analyze import copy_two_layers
 
 SMALL = np.sin(np.arange(4096, dtype="<f4")).tobytes()
 SLURM = support.SOURCE_ROOT / "examples" / "slurm"
-ODD = "it's \"a\" $name\n\t`of` a \\ model"
+ODD = "it's \"a\" $name\n\t`of` a \\ model\u2028{x}"
 
 
 class Batch(support.Folder):
@@ -270,9 +271,36 @@ class Batch(support.Folder):
     @unittest.skipUnless(shutil.which("snakemake"), "no snakemake")
     def test_a_snakefile(self):
         folder, out = self.emitted("snakemake")
-        subprocess.run(["snakemake", "--cores", "2", "--directory", folder, "--snakefile", folder / "Snakefile"],
-                       check=True, env={**os.environ, "QINS": str(PROGRAM)}, timeout=240)
-        self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+        plan, part = self.here / "planned.qins.plan.json", out.with_name(f"{out.name}-00002-of-00003")
+
+        def run(*again):
+            """Which lines of the lists are run."""
+            done = subprocess.run(["snakemake", "--cores", "2", "--directory", folder, "--snakefile",
+                                   folder / "Snakefile"], capture_output=True, text=True, timeout=240,
+                                  env={**os.environ, "QINS": str(PROGRAM)})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(out.read_bytes(), self.whole.read_bytes())
+            self.assertEqual(set(re.findall(r"output: done/(\S+)", done.stderr)), set(again))
+
+        everything = ("prepare-0", "tasks-0", "tasks-1", "tasks-2", "tasks-3", "merge-0", "verify-0")
+        run(*everything)
+        run()
+        # Parts that nothing needs any more; the archive; an archive and a part.
+        part.unlink()
+        run()
+        (self.here / "planned.qins").unlink()
+        run("tasks-3")
+        self.assertTrue((self.here / "planned.qins").exists())
+        out.unlink()
+        run("tasks-1", "merge-0", "verify-0")
+        # A plan of other hands.
+        run_qins("plan", self.here / "small.safetensors", "--target-bits", 4.5, "-o", plan, check=0)
+        run("tasks-3")
+        # The same lists, written anew.
+        made = plan.stat().st_mtime_ns
+        self.batch(self.here / "jobs.json", "--emit", "snakemake", "-o", folder, cwd=self.here)
+        run(*everything)
+        self.assertGreater(plan.stat().st_mtime_ns, made)
 
     def test_files_for_slurm(self):
         folder, _ = self.emitted("slurm")
