@@ -241,6 +241,7 @@ static void part(void **state)
     char final[sizeof path + 8];
     struct qn_journal *j;
     struct qn_digest found;
+    uint64_t items;
     struct qins_error err;
     (void)state;
     snprintf(final, sizeof final, "%s-done", path);
@@ -260,8 +261,14 @@ static void part(void **state)
     assert_int_equal(qn_journal_tests(j), 2);
     assert_string_equal(qn_journal_test(j, 1), "b");
     qn_journal_close(j);
+    check_ok(qn_journal_look(final, "b", &items, &e_));
+    assert_int_equal(items, 2);
+    check_ok(qn_journal_look(final, "c", &items, &e_));
+    assert_int_equal(items, 0);
     /* A torn one is refused, and stays as it is. */
     assert_int_equal(truncate(final, HEAD + 2 * FRAME), 0);
+    assert_int_equal(qn_journal_look(final, "b", &items, &err), QINS_ERR_FORMAT);
+    assert_int_equal(err.offset, HEAD + FRAME + (int)strlen("one"));
     assert_int_equal(qn_journal_read(&j, final, &found, &err), QINS_ERR_FORMAT);
     assert_int_equal(err.offset, HEAD + FRAME + (int)strlen("one"));
     check_ok(qn_journal_open(&j, final, true, &job, &monitor, &e_));
