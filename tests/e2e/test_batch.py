@@ -349,9 +349,9 @@ printf '\\n' >>'{self.here}/calls'
     def test_options_that_are_no_words(self):
         env = {"MODEL": str(self.model), "OUT": str(self.here / "a.qins"), "OPTIONS": "--bits 4 --plan it's.json"}
         self.assertEqual(self.submit(env, check=2), [])
-        done = subprocess.run(["bash", SLURM / "convert-array.sbatch"], capture_output=True, text=True, timeout=60, env={
-            **os.environ, "QINS": str(PROGRAM), "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "1",
-            "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "1", **env})
+        env = {**os.environ, "QINS": str(PROGRAM), "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "1",
+               "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "1", **env}
+        done = subprocess.run(["bash", SLURM / "convert-array.sbatch"], capture_output=True, timeout=60, env=env)
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertEqual([p.name for p in self.here.glob("a.qins*")], [])
 
