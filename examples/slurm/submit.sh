@@ -12,7 +12,7 @@
 set -euo pipefail
 : "${MODEL:?the checkpoint}" "${OUT:?the archive to be made}"
 here=$(dirname "$(readlink -f "$0")")
-N=${1:-8}
+N=$((10#${1:-8})) # 08 is no octal number
 # A model that only the nodes have is theirs to find, or to miss.
 MODEL=$(realpath -m -- "$MODEL")
 OUT=$(realpath -m -- "$OUT")
