@@ -258,6 +258,10 @@ void qn_calibration_close(struct qn_calibration_file *f); /* a zeroed one is acc
  * something else, a whole calibration too. */
 enum qins_status qn_calibration_read_part(const char *path, struct qn_calibration_part *out,
                                           struct qins_error *err);
+/* The same of an open file, which stays the caller's. */
+enum qins_status qn_calibration_describe_part(struct qn_checkpoint *ck,
+                                              struct qn_calibration_part *out,
+                                              struct qins_error *err);
 /* COUNT rows from FIRST on into DST; the caller's ranges are right. */
 enum qins_status qn_calibration_read(struct qn_calibration_file *f, size_t point,
                                      enum qn_large what, uint64_t first, uint64_t count, void *dst,

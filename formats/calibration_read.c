@@ -176,22 +176,31 @@ enum qins_status qn_calibration_open(struct qn_calibration_file *f, const char *
     return st;
 }
 
-enum qins_status qn_calibration_read_part(const char *path, struct qn_calibration_part *out,
-                                          struct qins_error *err)
+enum qins_status qn_calibration_describe_part(struct qn_checkpoint *ck,
+                                              struct qn_calibration_part *out,
+                                              struct qins_error *err)
 {
-    struct qn_checkpoint *ck = NULL;
     struct qn_described d = {0};
     struct qn_calibration c = {0};
-    enum qins_status st = qn_described_open(&ck, path, "calibration", NULL, err);
-    if (st == QINS_OK)
-        st = describe(&d, ck, QN_CALIBRATION_PARTS_TOO, &c, err);
+    enum qins_status st = describe(&d, ck, QN_CALIBRATION_PARTS_TOO, &c, err);
     if (st == QINS_OK && c.part.shard.count == 0)
         st = qn_fail(err, QINS_ERR_UNSUPPORTED, "it is a whole calibration, not a part of one");
     *out = c.part;
     qn_calibration_finish(&c);
     qn_described_finish(&d);
+    return qn_error_in_file(err, st, ck->path);
+}
+
+enum qins_status qn_calibration_read_part(const char *path, struct qn_calibration_part *out,
+                                          struct qins_error *err)
+{
+    struct qn_checkpoint *ck = NULL;
+    *out = (struct qn_calibration_part){0};
+    enum qins_status st = qn_described_open(&ck, path, "calibration", NULL, err);
+    if (st == QINS_OK)
+        st = qn_calibration_describe_part(ck, out, err);
     qn_checkpoint_destroy(ck);
-    return qn_error_in_file(err, st, path);
+    return st;
 }
 
 void qn_calibration_close(struct qn_calibration_file *f)

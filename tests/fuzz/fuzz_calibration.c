@@ -50,6 +50,22 @@ static void load(const struct qn_calibration *c, enum qn_calibration_kinds kinds
     qn_calibration_close(&f);
 }
 
+/* The description alone says the same as all of it. */
+static void look_at_part(const struct qn_calibration *c, const uint8_t *data, size_t meta_size,
+                         size_t size)
+{
+    struct qn_tensor_list none = {0};
+    struct qn_checkpoint *ck = pretend(data, meta_size, size, &none, false);
+    struct qn_calibration_part part;
+    struct qins_error err = {0};
+    const bool is_part = c->part.shard.count > 0 && !c->progress.unfinished;
+    if (qn_calibration_describe_part(ck, &part, &err) == QINS_OK)
+        must(is_part && memcmp(&part.job, &c->part.job, sizeof part.job) == 0);
+    else
+        must(err.message[0] != '\0'); /* a part may be larger than such a file may be */
+    qn_checkpoint_destroy(ck);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *end = size ? memchr(data, 0, size) : NULL;
@@ -58,6 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qins_error err = {0};
     if (qn_calibration_from_json(data, meta_size, MAX_BYTES, &c, &err) == QINS_OK) {
         round_trip(&c);
+        if (end)
+            look_at_part(&c, data, meta_size, size);
         for (int kind = QN_CALIBRATION_WHOLE; end && kind <= QN_CALIBRATION_ANY; kind++)
             load(&c, (enum qn_calibration_kinds)kind, data, meta_size, size);
     } else {
