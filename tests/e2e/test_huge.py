@@ -183,14 +183,19 @@ class Huge(support.Folder):
         self.check(plain, plain.watch(), "convert")
         self.check_progress(plain, "converting", 3)
 
-        spool = Spool(part)
         # In the midst of one of the last tensors; then once more.
-        killed = Run(*command, out)
-        code = killed.watch(until=lambda: spool.look().tensors_done() > TENSORS // 2
-                            and spool.chunks_of_open() > 2)
+        for _ in range(5):  # on a busy machine the signal may come late
+            spool = Spool(part)
+            killed = Run(*command, out)
+            code = killed.watch(until=lambda: spool.look().tensors_done() > TENSORS // 2
+                                and spool.chunks_of_open() > 2)
+            done = TENSORS if out.exists() else spool.look().tensors_done()
+            if code == -signal.SIGKILL and done < TENSORS:
+                break
+            out.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         self.assertEqual(code, -signal.SIGKILL)
         self.assertFalse(out.exists())
-        done = spool.look().tensors_done()
         before = digest(part, spool.end)
         self.assertTrue(TENSORS // 2 < done < TENSORS)
         print(f"killed after {killed.seconds:.1f} s: {done} tensors finished, "

@@ -185,24 +185,33 @@ class Runs(Folder):
         self.assertIsNone(report["sensitivity"])
         self.assertNotIn("sensitivity", load(plain)[0])
 
-    def test_interrupted(self):
-        text, whole = self.small(), self.whole()
-        out = self.dir / "out.h5"
-        part = pathlib.Path(f"{out}.part")
-        command = [str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(text), "-o",
-                   str(out), *map(str, self.RUN)]
+    def interrupt(self, command, part, pace):
+        """Until a run gets through. How many left their work."""
         hits = 0
         for wait in (0.1, 0.3, 0.5, 0.7, 1.0, 0.4, 1.5)[:support.less(7, 4)]:
-            process = subprocess.Popen(command + ["--resume"], stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                       text=True)
             support.wait_until_caught(process, signal.SIGINT)
-            time.sleep(wait)
+            time.sleep(pace * wait)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=120)
             if process.returncode == 0:
                 break
             self.assertEqual(process.returncode, 130)
             hits += part.exists()
+        return hits
+
+    def test_interrupted(self):
+        text, whole = self.small(), self.whole()
+        out = self.dir / "out.h5"
+        part = pathlib.Path(f"{out}.part")
+        command = [str(support.PROGRAM), "calibrate", str(MODEL), "--text", str(text), "-o",
+                   str(out), *map(str, self.RUN)]
+        for pace in (1, 0.3, 0.1):  # a quick machine: sooner, until a run was hit
+            hits = self.interrupt(command + ["--resume"], part, pace)
+            if hits:
+                break
+            out.unlink(missing_ok=True)
         self.assertGreater(hits, 0)
         if not out.exists():
             support.run_qins(*command[1:], "--resume", check=0)

@@ -96,11 +96,18 @@ class Slurm(support.Folder):
 if [ "$1" != convert ] || [ -n "${{SLURM_RESTART_COUNT:-}}" ] || [[ ! $SLURM_ARRAY_TASK_ID =~ ^[36]$ ]]; then
     exec '{PROGRAM}' "$@"
 fi
-'{PROGRAM}' "$@" &
 part="$OUT-0000$SLURM_ARRAY_TASK_ID-of-0000{TASKS}.part"
-until [ -s "$part" ] || ! kill -0 $! 2>/dev/null; do :; done
-sleep {HELD_AFTER}
-kill -STOP $!
+while :; do # it may be over before it is stopped
+    '{PROGRAM}' "$@" &
+    until [ -s "$part" ] || ! kill -0 $! 2>/dev/null; do :; done
+    sleep {HELD_AFTER}
+    kill -STOP $!
+    until grep -q '^State:.[TZ]' /proc/$!/status; do :; done
+    grep -q '^State:.T' /proc/$!/status && [ -s "$part" ] && break
+    kill -CONT $!
+    wait $!
+    rm -f "${{part%.part}}"
+done
 echo $! >"$OUT.holding-$SLURM_ARRAY_TASK_ID"
 mv "$OUT.holding-$SLURM_ARRAY_TASK_ID" "$OUT.held-$SLURM_ARRAY_TASK_ID"
 wait $!
