@@ -65,6 +65,7 @@ class Resumed(Folder):
         until = time.monotonic() + 200
         while True:
             run = self.start(out, "--resume", "--threads", 1)
+            support.wait_until_caught(run, signal.SIGINT)
             while run.poll() is None and time.monotonic() < until:
                 if part.exists() and part.stat().st_size >= size:
                     run.send_signal(number)

@@ -49,13 +49,13 @@ class Sharded(Folder):
         the same work if the run was over first."""
         part = work.with_suffix("")
         before = work.read_bytes() if work.exists() else None
-        for _ in range(20):
+        for attempt in range(20):
             run = subprocess.Popen([str(a) for a in (support.PROGRAM, *command)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             support.wait_for_work(run, work)
             if number != signal.SIGKILL:
                 support.wait_until_caught(run, number)
-                time.sleep(0.1)
+                time.sleep(0.1 if attempt < 5 else 0)
             run.send_signal(number)
             run.communicate()
             if work.exists() and not part.exists():
