@@ -19,8 +19,6 @@ SCRIPTS = support.SOURCE_ROOT / "examples" / "slurm"
 # Of the synthetic checkpoint; QINS_SLURM_MIB=2048 makes it one of 2 GiB.
 MIB = int(os.environ.get("QINS_SLURM_MIB", 64))
 LONG = 60 + MIB  # seconds for anything of that size
-# Seconds into its part after which a task is killed: where parts are small, at once.
-HELD_AFTER = 0.5 if MIB > 1000 else 0
 # Of a task, beyond what Slurm takes for one that does nothing.
 OVERHEAD = 0.5
 
@@ -89,8 +87,9 @@ class Slurm(support.Folder):
         self.assertEqual(out.read_bytes(), whole.read_bytes())
         self.assertEqual([p.stat().st_mtime_ns for p in sorted(self.dir.glob(f"{out.name}-*"))], made)
 
-    def hold(self):
-        """A qins that stops, in the first run of tasks 3 and 6, once it has begun its part; PID in OUT.held-I."""
+    def hold(self, seconds=0):
+        """A qins that stops, in the first run of tasks 3 and 6, SECONDS after it has begun its part; PID in
+        OUT.held-I."""
         path = self.dir / "holding-qins"
         path.write_text(f"""#!/bin/bash
 if [ "$1" != convert ] || [ -n "${{SLURM_RESTART_COUNT:-}}" ] || [[ ! $SLURM_ARRAY_TASK_ID =~ ^[36]$ ]]; then
@@ -100,9 +99,9 @@ part="$OUT-0000$SLURM_ARRAY_TASK_ID-of-0000{TASKS}.part"
 while :; do # it may be over before it is stopped
     '{PROGRAM}' "$@" &
     until [ -s "$part" ] || ! kill -0 $! 2>/dev/null; do :; done
-    sleep {HELD_AFTER}
+    {f'sleep {seconds}' if seconds else ''}
     kill -STOP $!
-    until grep -q '^State:.[TZ]' /proc/$!/status; do :; done
+    while grep -q '^State:.[RSD]' /proc/$!/status; do :; done
     grep -q '^State:.T' /proc/$!/status && [ -s "$part" ] && break
     kill -CONT $!
     wait $!
@@ -125,13 +124,10 @@ wait $!
         self.assertTrue(out.with_name(f"{out.name}-{index:05}-of-{TASKS:05}.part").exists())
         return int(path.read_text())
 
-    def test_tasks_that_are_killed_and_queued_again(self):
-        model, whole, out = self.dir / "sharded", self.dir / "whole-2.qins", self.dir / "sharded.qins"
-        write_sharded(model, MIB)
+    def kill_two(self, model, whole, out, seconds=0):
+        """Two tasks of an array lose their work SECONDS into it. Seconds until the report was there."""
         begun = time.monotonic()
-        run_qins("convert", model, "-o", whole, check=0, timeout=LONG)
-        single, begun = time.monotonic() - begun, time.monotonic()
-        ids = self.submit(model, out, QINS=str(self.hold()))
+        ids = self.submit(model, out, QINS=str(self.hold(seconds)))
         # One loses its process, and its script has it queued again.
         os.kill(self.held(out, 3), signal.SIGKILL)
         # The other is taken away by Slurm, script and all.
@@ -143,6 +139,19 @@ wait $!
         self.assertIn("exit 137, queued again", (self.dir / f"{out.name}.task-3.log").read_text())
         for index in (3, 6):
             self.assertEqual(self.slurm.job(f"{ids[0]}_{index}")["Restarts"], "1")
+        return took
+
+    def test_tasks_that_are_killed_and_queued_again(self):
+        whole = self.dir / "whole-5.qins"
+        run_qins("convert", MODEL, "-o", whole, check=0)
+        self.kill_two(MODEL, whole, self.dir / "kjv.qins")
+
+        model, whole = self.dir / "sharded", self.dir / "whole-2.qins"
+        write_sharded(model, MIB)
+        begun = time.monotonic()
+        run_qins("convert", model, "-o", whole, check=0, timeout=LONG)
+        single = time.monotonic() - begun
+        took = self.kill_two(model, whole, self.dir / "sharded.qins", 0.5 if MIB > 1000 else 0)
         print(f"\n{MIB} MiB: one run {single:.1f} s; {TASKS} tasks, two of them killed, merge and report "
               f"{took:.1f} s", end=" ")
 
