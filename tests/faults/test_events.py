@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 
 import jobs
@@ -155,18 +156,22 @@ class Paths(unittest.TestCase):
                 self.assertEqual(sorted(os.listdir(folder)), sorted(name + end for end in (
                     b".safetensors", b".qins", b".gguf")))
 
-    def run_in(self, folder, arguments, **options):
-        return subprocess.run([os.fsencode(support.PROGRAM), *arguments], cwd=folder, timeout=60,
+    def run_in(self, folder, arguments, program=support.PROGRAM, **options):
+        return subprocess.run([os.fsencode(program), *arguments], cwd=folder, timeout=60,
                               capture_output=True, **options)
 
     def as_nobody(self, arguments):
-        """Where root runs the tests, permissions hold for others only."""
+        """Where root runs the tests, permissions hold for others only, who may not come into root's folders."""
         def drop():
             if os.geteuid() == 0:
                 os.setgroups([])
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-        return self.run_in(self.dir, arguments, preexec_fn=drop)
+        with tempfile.TemporaryDirectory(prefix="qins-nobody-") as folder:
+            program = shutil.copy(support.PROGRAM, folder)
+            for path in folder, program:
+                os.chmod(path, 0o755)
+            return self.run_in(self.dir, arguments, program, preexec_fn=drop)
 
     def test_read_only(self):
         os.chmod(self.dir, 0o755)
