@@ -14,9 +14,9 @@ enum {
 };
 
 /* Around the widths of registers, of blocks and of streaming. */
-static const size_t lengths[] = {0,   1,   2,   3,   5,   7,   8,   9,   15,  16,   17,  23,
-                                 31,  32,  33,  40,  47,  63,  64,  65,  79,  95,   96,  97,
-                                 127, 128, 129, 191, 193, 255, 257, 511, 512, 1023, 4199};
+static const size_t lengths[] = {0,   1,   2,   3,   5,   7,   8,   9,    15,   16,   17,  23,  31,
+                                 32,  33,  40,  47,  63,  64,  65,  79,   95,   96,   97,  127, 128,
+                                 129, 191, 193, 255, 257, 511, 512, 1023, 1024, 1055, 4199};
 enum { N_LENGTHS = sizeof lengths / sizeof *lengths };
 
 enum { IN, OUT, EXPECTED, BUFFERS };

@@ -25,7 +25,8 @@ static inline void qn_table_init(struct qn_table *t, const uint8_t *p)
 }
 
 /* Entries at INDEX 0 ... 16 * SLICES - 1; 0 for a negative one. A shuffle gives 0 for a negative
- * index and looks at its low four bits otherwise, so the slices up to the right one take part. */
+ * index and looks at its low four bits otherwise, so the slices up to the right one take part. They
+ * are joined one by one: compilers that may reorder that keep all of them to the end, in memory. */
 static inline __m256i qn_table_find(const struct qn_table *t, size_t slices, __m256i index)
 {
     const __m256i slice = _mm256_set1_epi8(16);
@@ -35,24 +36,9 @@ static inline __m256i qn_table_find(const struct qn_table *t, size_t slices, __m
         found = _mm256_xor_si256(
             found, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t->slice[s]), index));
         index = _mm256_subs_epi8(index, slice);
+        __asm__("" : "+x"(found));
     }
     return found;
-}
-
-/* The same in two tables at once. */
-static inline void qn_table_find_both(const struct qn_table *a, const struct qn_table *b,
-                                      __m256i index, __m256i *in_a, __m256i *in_b)
-{
-    const __m256i slice = _mm256_set1_epi8(16);
-    *in_a = *in_b = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (size_t s = 0; s < QN_TABLE_SLICES; s++) {
-        *in_a = _mm256_xor_si256(
-            *in_a, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(a->slice[s]), index));
-        *in_b = _mm256_xor_si256(
-            *in_b, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(b->slice[s]), index));
-        index = _mm256_subs_epi8(index, slice);
-    }
 }
 
 #endif

@@ -1,114 +1,250 @@
 /* tans for AVX2 and BMI2: states of one byte, 32 a register; a window of bits goes to its eight
- * lanes by PDEP. */
+ * lanes by PDEP. Look-ups keep the vector units busy and windows the others, so the windows of two
+ * registers are read in the same turn in which the next two are looked up. */
 #include "formats/codec/kernels_list.h"
 #include "formats/codec/x86/tables_avx2.h"
 
-enum { WIDTH = 32, WORDS = WIDTH / 8 };
+enum {
+    WIDTH = 32,
+    WORDS = WIDTH / 8,
+    VECTORS = QN_TANS_VECTOR / WIDTH,
+    PAIR_STREAMS = 2 * WORDS, /* of two registers */
+    BATCH_STEPS = 8,          /* after which escapes are put in */
+};
 
 struct tables {
     struct qn_table symbols;
     struct qn_table moves; /* base << 1 | 1 << bits: base has no bits there */
 };
 
-/* Where the streams are. */
-struct streams {
-    const uint8_t *src;
-    uint8_t byte[QN_TANS_STREAMS], used[QN_TANS_STREAMS];
+/* The move of all lanes, in memory between its two halves: what vectors write is read by words, and
+ * what words write by vectors much later, when it has reached the cache. Each stream has a word, so
+ * that nothing has to be widened. */
+struct move {
+    _Alignas(WIDTH) uint8_t bases[QN_TANS_VECTOR];
+    uint8_t masks[QN_TANS_VECTOR];   /* numbers of bits, as that many ones */
+    uint64_t bits[QN_TANS_STREAMS];  /* that come to the bases */
+    uint64_t byte[QN_TANS_STREAMS];  /* in which the next bit is ... */
+    uint64_t used[QN_TANS_STREAMS];  /* ... and the bits below it */
+    uint64_t next[QN_TANS_STREAMS];  /* used[] after the move ... */
+    uint64_t shift[QN_TANS_STREAMS]; /* ... whose byte is so many bits on ... */
+    uint64_t whole[QN_TANS_STREAMS]; /* ... and so many bytes */
 };
 
-/* Bits for the lanes of one word, from stream Q; MASK has each lane's number of ones. */
-static inline uint64_t take_bits(struct streams *s, size_t q, uint64_t mask)
+/* Where a batch's escapes are. */
+struct escaped {
+    size_t count;
+    uint16_t at[BATCH_STEPS * QN_TANS_VECTOR + 1];
+};
+
+/* Raw bits of 32 symbols: those of eight lie in k bytes, of which each takes two at most. */
+struct raw {
+    __m256i even, odd; /* indices of the two bytes of every other symbol, and of those between */
+    /* Factors: a product's upper word has the bits lowest, its lower word in the high byte. */
+    __m256i even_by, odd_by;
+    __m256i mask;
+    size_t k;
+};
+
+static struct raw raw_init(size_t k)
 {
-    uint64_t word;
-    memcpy(&word, s->src, sizeof word);
-    word = word << 8 | s->byte[q];
-    const uint64_t bits = _pdep_u64(word >> s->used[q], mask);
-    const uint64_t used = s->used[q] + (uint64_t)_mm_popcnt_u64(mask);
-    s->src += used >> 3;
-    s->byte[q] = (uint8_t)(word >> (used & 0x38));
-    s->used[q] = used & 7;
-    return bits;
+    uint8_t even[WIDTH], odd[WIDTH];
+    uint16_t even_by[WIDTH / 2], odd_by[WIDTH / 2];
+    for (size_t i = 0; i < WIDTH / 2; i++) {
+        const size_t pair = i % 8 * 2, e = pair * k, o = (pair + 1) * k;
+        even[2 * i] = (uint8_t)(e % 8 > 0 ? e / 8 : e / 8 - 1); /* below the first byte: zero */
+        even[2 * i + 1] = (uint8_t)(even[2 * i] + 1);
+        even_by[i] = (uint16_t)(1u << (e % 8 > 0 ? 16 - e % 8 : 8));
+        odd[2 * i] = (uint8_t)(o / 8);
+        odd[2 * i + 1] = (uint8_t)(o / 8 + 1);
+        odd_by[i] = (uint16_t)(1u << (8 - o % 8));
+    }
+    return (struct raw){.even = _mm256_loadu_si256((const __m256i *)(const void *)even),
+                        .odd = _mm256_loadu_si256((const __m256i *)(const void *)odd),
+                        .even_by = _mm256_loadu_si256((const __m256i *)(const void *)even_by),
+                        .odd_by = _mm256_loadu_si256((const __m256i *)(const void *)odd_by),
+                        .mask = _mm256_set1_epi8((char)((1 << k) - 1)),
+                        .k = k};
 }
 
-static inline int64_t take_raw_word(const uint8_t *raw, uint64_t mask)
+static inline __m256i take_raw(const struct raw *r, const uint8_t **src)
 {
-    uint64_t word;
-    memcpy(&word, raw, sizeof word);
-    return (int64_t)_pdep_u64(word, mask);
+    const uint8_t *low = *src, *high = low + 2 * r->k;
+    const __m256i bytes = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)low)),
+        _mm_loadu_si128((const __m128i *)(const void *)high), 1);
+    const __m256i even = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, r->even), r->even_by),
+                  odd = _mm256_mullo_epi16(_mm256_shuffle_epi8(bytes, r->odd), r->odd_by);
+    *src += WORDS * r->k;
+    return _mm256_and_si256(_mm256_blendv_epi8(even, odd, _mm256_set1_epi16((short)0xff00)),
+                            r->mask);
 }
 
-/* Words go to a vector by registers: a load would wait for their stores. */
-static inline __m256i take_raw(const uint8_t *raw, size_t k, uint64_t mask)
+static inline __m256i load(const void *p)
 {
-    return _mm256_setr_epi64x(take_raw_word(raw, mask), take_raw_word(raw + k, mask),
-                              take_raw_word(raw + 2 * k, mask), take_raw_word(raw + 3 * k, mask));
+    return _mm256_load_si256(p);
 }
 
-static inline __m256i next_states(__m256i moves, struct streams *s, size_t q)
+static inline void store(void *p, __m256i x)
 {
-    const __m256i lowest = _mm256_and_si256(moves, _mm256_sub_epi8(_mm256_setzero_si256(), moves));
-    const __m256i masks = _mm256_add_epi8(lowest, _mm256_set1_epi8(-1));
+    _mm256_store_si256(p, x);
+}
+
+/* What register V of MOVES says of its streams. */
+static inline void begin_move(struct move *m, size_t v, __m256i moves)
+{
+    const size_t q = v * WORDS;
+    const __m256i ones = _mm256_broadcastsi128_si256(
+                      _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)),
+                  nibble = _mm256_set1_epi8(15);
+    const __m256i below = _mm256_add_epi8(moves, _mm256_set1_epi8(-1)),
+                  masks = _mm256_andnot_si256(moves, below);
+    const __m256i sizes = _mm256_add_epi8(
+        _mm256_shuffle_epi8(ones, _mm256_and_si256(masks, nibble)),
+        _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(masks, 4), nibble)));
+    const __m256i used = load(m->next + q),
+                  bits = _mm256_add_epi64(used, _mm256_sad_epu8(sizes, _mm256_setzero_si256()));
     /* No bit crosses to the next byte: the lowest one of each is clear. */
-    const __m256i bases = _mm256_srli_epi16(_mm256_xor_si256(moves, lowest), 1);
-    uint64_t bits[WORDS];
-    bits[0] = take_bits(s, q, (uint64_t)_mm256_extract_epi64(masks, 0));
-    bits[1] = take_bits(s, q + 1, (uint64_t)_mm256_extract_epi64(masks, 1));
-    bits[2] = take_bits(s, q + 2, (uint64_t)_mm256_extract_epi64(masks, 2));
-    bits[3] = take_bits(s, q + 3, (uint64_t)_mm256_extract_epi64(masks, 3));
-    return _mm256_or_si256(bases, _mm256_setr_epi64x((int64_t)bits[0], (int64_t)bits[1],
-                                                     (int64_t)bits[2], (int64_t)bits[3]));
+    store(m->bases + v * WIDTH, _mm256_srli_epi16(_mm256_and_si256(moves, below), 1));
+    store(m->masks + v * WIDTH, masks);
+    store(m->used + q, used);
+    store(m->next + q, _mm256_and_si256(bits, _mm256_set1_epi64x(7)));
+    store(m->shift + q, _mm256_and_si256(bits, _mm256_set1_epi64x(0x38)));
+    store(m->whole + q, _mm256_srli_epi64(bits, 3));
+}
+
+/* Reads the bits of the streams FIRST on, those of two registers. BYTE_BITS: 8, in a register; a
+ * constant is put into one again for each window. */
+static inline const uint8_t *end_move(struct move *m, size_t first, const uint8_t *src,
+                                      unsigned byte_bits)
+{
+#pragma GCC unroll 8
+    for (size_t q = first; q < first + PAIR_STREAMS; q++) {
+        uint64_t window, mask;
+        memcpy(&window, src, sizeof window);
+        memcpy(&mask, m->masks + q * 8, sizeof mask);
+        window = window << byte_bits | m->byte[q];
+        m->bits[q] = _pdep_u64(window >> m->used[q], mask);
+        const uint8_t byte = (uint8_t)(window >> m->shift[q]);
+        memcpy(&m->byte[q], &byte, 1);
+        src += m->whole[q];
+    }
+    return src;
+}
+
+/* As qn_table_find(), two registers in two tables, as each slice has to be loaded. */
+static inline void look_up(const struct tables *t, __m256i states[2], __m256i symbols[2],
+                           __m256i moves[2])
+{
+    const __m256i slice = _mm256_set1_epi8(16);
+    for (size_t v = 0; v < 2; v++)
+        symbols[v] = moves[v] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (size_t s = 0; s < QN_TABLE_SLICES; s++) {
+        const __m256i of_symbols = _mm256_broadcastsi128_si256(t->symbols.slice[s]),
+                      of_moves = _mm256_broadcastsi128_si256(t->moves.slice[s]);
+#pragma GCC unroll 2
+        for (size_t v = 0; v < 2; v++) {
+            symbols[v] = _mm256_xor_si256(symbols[v], _mm256_shuffle_epi8(of_symbols, states[v]));
+            moves[v] = _mm256_xor_si256(moves[v], _mm256_shuffle_epi8(of_moves, states[v]));
+            states[v] = _mm256_subs_epi8(states[v], slice);
+            __asm__("" : "+x"(symbols[v]), "+x"(moves[v]));
+        }
+    }
+}
+
+/* Those of 64 symbols, seldom more than one. */
+static inline void list_escapes(struct escaped *e, size_t first, uint64_t mask)
+{
+    size_t count = e->count;
+    e->at[count] = (uint16_t)(first + (size_t)__builtin_ctzll(mask | (uint64_t)1 << 63));
+    e->count += (size_t)_mm_popcnt_u64(mask);
+    for (mask &= mask - 1; mask != 0; mask &= mask - 1)
+        e->at[++count] = (uint16_t)(first + (size_t)__builtin_ctzll(mask));
 }
 
 /* In place of classes; the raw bits stay. */
-static inline const uint8_t *put_escapes(uint32_t at, const uint8_t *escapes, uint8_t raw_mask,
+static inline const uint8_t *put_escapes(struct escaped *e, const uint8_t *escapes, unsigned k,
                                          uint8_t *dst)
 {
-    for (; at != 0; at &= at - 1) {
-        uint8_t *to = dst + __builtin_ctz(at);
-        *to = (uint8_t)((*to & raw_mask) | *escapes++);
-    }
+    const uint8_t raw_mask = (uint8_t)((1u << k) - 1);
+    for (size_t i = 0; i < e->count; i++)
+        dst[e->at[i]] = (uint8_t)((dst[e->at[i]] & raw_mask) | escapes[i]);
+    escapes += e->count;
+    e->count = 0;
     return escapes;
+}
+
+static inline uint64_t find(__m256i symbols, __m256i escape)
+{
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(symbols, escape));
+}
+
+/* At either end the bits of the last two registers are still to be read. */
+__attribute__((always_inline)) static inline void
+decode_batch(struct qn_tans_decoder *d, const struct tables *t, const struct raw *r, struct move *m,
+             struct escaped *escaped, size_t steps, bool has_raw, bool has_escapes)
+{
+    const __m256i escape = _mm256_set1_epi8((char)d->escape);
+    const uint8_t *src = d->src, *raw = d->raw;
+    uint8_t *dst = d->dst;
+    size_t before = QN_TANS_STREAMS - PAIR_STREAMS; /* streams whose bits are to be read */
+    unsigned byte_bits = 8;
+    __asm__("" : "+r"(byte_bits));
+    for (size_t i = 0; i < steps * VECTORS; i += 2) {
+        const size_t v = i % VECTORS;
+        const uint8_t *bits = (const uint8_t *)m->bits + v * WIDTH, *bases = m->bases + v * WIDTH;
+        __m256i states[2] = {_mm256_or_si256(load(bits), load(bases)),
+                             _mm256_or_si256(load(bits + WIDTH), load(bases + WIDTH))},
+                symbols[2], moves[2];
+        look_up(t, states, symbols, moves);
+        begin_move(m, v, moves[0]);
+        begin_move(m, v + 1, moves[1]);
+        if (has_escapes)
+            list_escapes(escaped, i * WIDTH,
+                         find(symbols[1], escape) << 32 | find(symbols[0], escape));
+        if (has_raw) {
+            symbols[0] = _mm256_or_si256(symbols[0], take_raw(r, &raw));
+            symbols[1] = _mm256_or_si256(symbols[1], take_raw(r, &raw));
+        }
+        _mm256_storeu_si256((__m256i *)(void *)(dst + i * WIDTH), symbols[0]);
+        _mm256_storeu_si256((__m256i *)(void *)(dst + i * WIDTH + WIDTH), symbols[1]);
+        src = end_move(m, before, src, byte_bits);
+        before = v * WORDS;
+    }
+    if (has_escapes)
+        d->escapes = put_escapes(escaped, d->escapes, d->k, dst);
+    d->src = src;
+    d->raw = raw;
+    d->dst = dst + steps * QN_TANS_VECTOR;
 }
 
 __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_decoder *d,
                                                                const struct tables *t, size_t steps,
                                                                bool has_raw, bool has_escapes)
 {
-    const __m256i escape = _mm256_set1_epi8((char)d->escape);
-    const uint64_t raw_mask = 0x0101010101010101 * (((uint64_t)1 << d->k) - 1);
-    const size_t k = d->k;
-    const uint8_t *raw = d->raw, *escapes = d->escapes;
-    uint8_t *dst = d->dst;
-    /* Copies, which bytes that are written cannot be taken to change. */
-    __m256i states[QN_TANS_VECTOR / WIDTH];
-    struct streams streams = {.src = d->src};
-    memcpy(states, d->state, sizeof states);
-    memcpy(streams.byte, d->byte, sizeof streams.byte);
-    memcpy(streams.used, d->used, sizeof streams.used);
-    for (; steps > 0; steps--) {
-        for (size_t v = 0; v < QN_TANS_VECTOR / WIDTH; v++) {
-            __m256i out, moves;
-            qn_table_find_both(&t->symbols, &t->moves, states[v], &out, &moves);
-            states[v] = next_states(moves, &streams, v * WORDS);
-            const __m256i escaped = _mm256_cmpeq_epi8(out, escape);
-            if (has_raw) {
-                out = _mm256_or_si256(out, take_raw(raw, k, raw_mask));
-                raw += WORDS * k;
-            }
-            _mm256_storeu_si256((__m256i *)(void *)dst, out);
-            if (has_escapes)
-                escapes = put_escapes((uint32_t)_mm256_movemask_epi8(escaped), escapes,
-                                      (uint8_t)raw_mask, dst);
-            dst += WIDTH;
-        }
+    const struct raw r = raw_init(d->k);
+    /* As if a move without bits went before. */
+    struct move m = {.bits = {0}};
+    struct escaped escaped = {0};
+    memcpy(m.bases, d->state, sizeof m.bases);
+    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
+        m.byte[q] = d->byte[q];
+        m.next[q] = d->used[q];
     }
-    memcpy(d->state, states, sizeof states);
-    memcpy(d->byte, streams.byte, sizeof streams.byte);
-    memcpy(d->used, streams.used, sizeof streams.used);
-    d->src = streams.src;
-    d->raw = raw;
-    d->escapes = escapes;
-    d->dst = dst;
+    while (steps > 0) {
+        const size_t some = steps < BATCH_STEPS ? steps : BATCH_STEPS;
+        decode_batch(d, t, &r, &m, &escaped, some, has_raw, has_escapes);
+        steps -= some;
+    }
+    d->src = end_move(&m, QN_TANS_STREAMS - PAIR_STREAMS, d->src, 8);
+    for (size_t v = 0; v < VECTORS; v++)
+        _mm256_storeu_si256((__m256i *)(void *)(d->state + v * WIDTH),
+                            _mm256_or_si256(load(m.bases + v * WIDTH), load(m.bits + v * WORDS)));
+    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
+        d->byte[q] = (uint8_t)m.byte[q];
+        d->used[q] = (uint8_t)m.next[q];
+    }
 }
 
 void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
