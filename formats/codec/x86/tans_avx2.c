@@ -31,12 +31,6 @@ struct move {
     uint64_t whole[QN_TANS_STREAMS]; /* ... and so many bytes */
 };
 
-/* Where a batch's escapes are. */
-struct escaped {
-    size_t count;
-    uint16_t at[BATCH_STEPS * QN_TANS_VECTOR + 1];
-};
-
 /* Raw bits of 32 symbols: those of eight lie in k bytes, of which each takes two at most. */
 struct raw {
     __m256i even, odd; /* indices of the two bytes of every other symbol, and of those between */
@@ -153,26 +147,52 @@ static inline void look_up(const struct tables *t, __m256i states[2], __m256i sy
     }
 }
 
-/* Those of 64 symbols, seldom more than one. */
-static inline void list_escapes(struct escaped *e, size_t first, uint64_t mask)
-{
-    size_t count = e->count;
-    e->at[count] = (uint16_t)(first + (size_t)__builtin_ctzll(mask | (uint64_t)1 << 63));
-    e->count += (size_t)_mm_popcnt_u64(mask);
-    for (mask &= mask - 1; mask != 0; mask &= mask - 1)
-        e->at[++count] = (uint16_t)(first + (size_t)__builtin_ctzll(mask));
-}
-
-/* In place of classes; the raw bits stay. */
-static inline const uint8_t *put_escapes(struct escaped *e, const uint8_t *escapes, unsigned k,
+/* In place of the classes of 64 symbols; the raw bits stay. Mostly none or one, which no branch
+ * tells apart. */
+static inline const uint8_t *put_escapes(uint64_t at, const uint8_t *escapes, uint8_t raw_mask,
                                          uint8_t *dst)
 {
-    const uint8_t raw_mask = (uint8_t)((1u << k) - 1);
-    for (size_t i = 0; i < e->count; i++)
-        dst[e->at[i]] = (uint8_t)((dst[e->at[i]] & raw_mask) | escapes[i]);
-    escapes += e->count;
-    e->count = 0;
+    uint8_t *to = dst + __builtin_ctzll(at | (uint64_t)1 << 63);
+    const uint8_t escaped = (uint8_t)((*to & raw_mask) | *escapes);
+    *to = at != 0 ? escaped : *to;
+    escapes += at != 0;
+    for (at &= at - 1; at != 0; at &= at - 1) {
+        to = dst + __builtin_ctzll(at);
+        *to = (uint8_t)((*to & raw_mask) | *escapes++);
+    }
     return escapes;
+}
+
+/* As if the last two registers had a move without bits behind them. */
+static inline void begin_streams(const struct qn_tans_decoder *d, struct move *m)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    for (size_t v = 0; v < VECTORS; v++) {
+        store(m->bases + v * WIDTH,
+              _mm256_loadu_si256((const __m256i *)(const void *)(d->state + v * WIDTH)));
+        store(m->bits + v * WORDS, zero);
+    }
+    for (size_t v = VECTORS - 2; v < VECTORS; v++) {
+        store(m->masks + v * WIDTH, zero);
+        store(m->used + v * WORDS, zero);
+        store(m->shift + v * WORDS, zero);
+        store(m->whole + v * WORDS, zero);
+    }
+    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
+        m->byte[q] = d->byte[q];
+        m->next[q] = d->used[q];
+    }
+}
+
+static inline void end_streams(const struct move *m, struct qn_tans_decoder *d)
+{
+    for (size_t v = 0; v < VECTORS; v++)
+        _mm256_storeu_si256((__m256i *)(void *)(d->state + v * WIDTH),
+                            _mm256_or_si256(load(m->bases + v * WIDTH), load(m->bits + v * WORDS)));
+    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
+        d->byte[q] = (uint8_t)m->byte[q];
+        d->used[q] = (uint8_t)m->next[q];
+    }
 }
 
 static inline uint64_t find(__m256i symbols, __m256i escape)
@@ -180,71 +200,47 @@ static inline uint64_t find(__m256i symbols, __m256i escape)
     return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(symbols, escape));
 }
 
-/* At either end the bits of the last two registers are still to be read. */
-__attribute__((always_inline)) static inline void
-decode_batch(struct qn_tans_decoder *d, const struct tables *t, const struct raw *r, struct move *m,
-             struct escaped *escaped, size_t steps, bool has_raw, bool has_escapes)
-{
-    const __m256i escape = _mm256_set1_epi8((char)d->escape);
-    const uint8_t *src = d->src, *raw = d->raw;
-    uint8_t *dst = d->dst;
-    size_t before = QN_TANS_STREAMS - PAIR_STREAMS; /* streams whose bits are to be read */
-    unsigned byte_bits = 8;
-    __asm__("" : "+r"(byte_bits));
-    for (size_t i = 0; i < steps * VECTORS; i += 2) {
-        const size_t v = i % VECTORS;
-        const uint8_t *bits = (const uint8_t *)m->bits + v * WIDTH, *bases = m->bases + v * WIDTH;
-        __m256i states[2] = {_mm256_or_si256(load(bits), load(bases)),
-                             _mm256_or_si256(load(bits + WIDTH), load(bases + WIDTH))},
-                symbols[2], moves[2];
-        look_up(t, states, symbols, moves);
-        begin_move(m, v, moves[0]);
-        begin_move(m, v + 1, moves[1]);
-        if (has_escapes)
-            list_escapes(escaped, i * WIDTH,
-                         find(symbols[1], escape) << 32 | find(symbols[0], escape));
-        if (has_raw) {
-            symbols[0] = _mm256_or_si256(symbols[0], take_raw(r, &raw));
-            symbols[1] = _mm256_or_si256(symbols[1], take_raw(r, &raw));
-        }
-        _mm256_storeu_si256((__m256i *)(void *)(dst + i * WIDTH), symbols[0]);
-        _mm256_storeu_si256((__m256i *)(void *)(dst + i * WIDTH + WIDTH), symbols[1]);
-        src = end_move(m, before, src, byte_bits);
-        before = v * WORDS;
-    }
-    if (has_escapes)
-        d->escapes = put_escapes(escaped, d->escapes, d->k, dst);
-    d->src = src;
-    d->raw = raw;
-    d->dst = dst + steps * QN_TANS_VECTOR;
-}
-
 __attribute__((always_inline)) static inline void decode_steps(struct qn_tans_decoder *d,
                                                                const struct tables *t, size_t steps,
                                                                bool has_raw, bool has_escapes)
 {
-    const struct raw r = raw_init(d->k);
-    /* As if a move without bits went before. */
-    struct move m = {.bits = {0}};
-    struct escaped escaped = {0};
-    memcpy(m.bases, d->state, sizeof m.bases);
-    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
-        m.byte[q] = d->byte[q];
-        m.next[q] = d->used[q];
+    const __m256i escape = _mm256_set1_epi8((char)d->escape);
+    const uint8_t raw_mask = (uint8_t)((1u << d->k) - 1);
+    const struct raw r = has_raw ? raw_init(d->k) : (struct raw){.k = 0};
+    const uint8_t *src = d->src, *raw = d->raw, *escapes = d->escapes;
+    uint8_t *dst = d->dst;
+    unsigned byte_bits = 8;
+    __asm__("" : "+r"(byte_bits));
+    size_t before = QN_TANS_STREAMS - PAIR_STREAMS; /* streams whose bits are to be read */
+    struct move m;
+    begin_streams(d, &m);
+    for (size_t i = 0; i < steps * VECTORS; i += 2, dst += (size_t)2 * WIDTH) {
+        const size_t v = i % VECTORS;
+        const uint8_t *bits = (const uint8_t *)m.bits + v * WIDTH, *bases = m.bases + v * WIDTH;
+        __m256i states[2] = {_mm256_or_si256(load(bits), load(bases)),
+                             _mm256_or_si256(load(bits + WIDTH), load(bases + WIDTH))},
+                symbols[2], moves[2];
+        look_up(t, states, symbols, moves);
+        begin_move(&m, v, moves[0]);
+        begin_move(&m, v + 1, moves[1]);
+        const uint64_t escaped =
+            has_escapes ? find(symbols[1], escape) << 32 | find(symbols[0], escape) : 0;
+        if (has_raw) {
+            symbols[0] = _mm256_or_si256(symbols[0], take_raw(&r, &raw));
+            symbols[1] = _mm256_or_si256(symbols[1], take_raw(&r, &raw));
+        }
+        _mm256_storeu_si256((__m256i *)(void *)dst, symbols[0]);
+        _mm256_storeu_si256((__m256i *)(void *)(dst + WIDTH), symbols[1]);
+        if (has_escapes)
+            escapes = put_escapes(escaped, escapes, raw_mask, dst);
+        src = end_move(&m, before, src, byte_bits);
+        before = v * WORDS;
     }
-    while (steps > 0) {
-        const size_t some = steps < BATCH_STEPS ? steps : BATCH_STEPS;
-        decode_batch(d, t, &r, &m, &escaped, some, has_raw, has_escapes);
-        steps -= some;
-    }
-    d->src = end_move(&m, QN_TANS_STREAMS - PAIR_STREAMS, d->src, 8);
-    for (size_t v = 0; v < VECTORS; v++)
-        _mm256_storeu_si256((__m256i *)(void *)(d->state + v * WIDTH),
-                            _mm256_or_si256(load(m.bases + v * WIDTH), load(m.bits + v * WORDS)));
-    for (size_t q = 0; q < QN_TANS_STREAMS; q++) {
-        d->byte[q] = (uint8_t)m.byte[q];
-        d->used[q] = (uint8_t)m.next[q];
-    }
+    d->src = end_move(&m, before, src, byte_bits);
+    d->raw = raw;
+    d->escapes = escapes;
+    d->dst = dst;
+    end_streams(&m, d);
 }
 
 void qn_tans_decode_avx2(struct qn_tans_decoder *d, size_t steps)
