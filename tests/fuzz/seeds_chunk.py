@@ -72,6 +72,9 @@ def main():
     assert payload[15] == CODECS.index("tans")
     seed("f8", np.arange(90, dtype="u1").tobytes(), 0, "F8_E4M3", "rle", 0, 0, 1, 0, 1, 1)
     seed("u8", np.arange(90, dtype="u1").tobytes(), 0, "U8", "huffman", 0, 0, 1, 0, 1, 1)
+    # From a thousand codes a row on AVX2 decodes them by tables of pairs.
+    long = rng.laplace(size=1100).astype("<f4")
+    seed("long-row", long.tobytes(), 1, "F32", "bitpack", 127, 1.5, 1, 0, 1100, 1100, trip=False)
     seed("f64", np.ones(60).tobytes(), 0, "F64", "rle-huffman", 0, 0, 1, 0, 1, 1)
 
 
