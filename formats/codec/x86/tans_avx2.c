@@ -9,7 +9,6 @@ enum {
     WORDS = WIDTH / 8,
     VECTORS = QN_TANS_VECTOR / WIDTH,
     PAIR_STREAMS = 2 * WORDS, /* of two registers */
-    BATCH_STEPS = 8,          /* after which escapes are put in */
 };
 
 struct tables {
@@ -109,8 +108,8 @@ static inline void begin_move(struct move *m, size_t v, __m256i moves)
 
 /* Reads the bits of the streams FIRST on, those of two registers. BYTE_BITS: 8, in a register; a
  * constant is put into one again for each window. */
-static inline const uint8_t *end_move(struct move *m, size_t first, const uint8_t *src,
-                                      unsigned byte_bits)
+__attribute__((always_inline)) static inline const uint8_t *
+end_move(struct move *m, size_t first, const uint8_t *src, unsigned byte_bits)
 {
 #pragma GCC unroll 8
     for (size_t q = first; q < first + PAIR_STREAMS; q++) {
@@ -147,17 +146,12 @@ static inline void look_up(const struct tables *t, __m256i states[2], __m256i sy
     }
 }
 
-/* In place of the classes of 64 symbols; the raw bits stay. Mostly none or one, which no branch
- * tells apart. */
+/* In place of the classes of 64 symbols; the raw bits stay. */
 static inline const uint8_t *put_escapes(uint64_t at, const uint8_t *escapes, uint8_t raw_mask,
                                          uint8_t *dst)
 {
-    uint8_t *to = dst + __builtin_ctzll(at | (uint64_t)1 << 63);
-    const uint8_t escaped = (uint8_t)((*to & raw_mask) | *escapes);
-    *to = at != 0 ? escaped : *to;
-    escapes += at != 0;
-    for (at &= at - 1; at != 0; at &= at - 1) {
-        to = dst + __builtin_ctzll(at);
+    for (; at != 0; at &= at - 1) {
+        uint8_t *to = dst + __builtin_ctzll(at);
         *to = (uint8_t)((*to & raw_mask) | *escapes++);
     }
     return escapes;
