@@ -25,6 +25,7 @@ struct qn_tans_runs_work {
 struct qn_tans_runs {
     struct qn_tans_parts parts;
     const uint8_t *next[QN_TANS_PARTS], *end[QN_TANS_PARTS];
+    bool has_short_gaps;
     uint8_t symbol;
     enum qn_tans_part part; /* of which LENGTH symbols are left, and more unless that is whole */
     size_t length;
