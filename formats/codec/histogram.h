@@ -10,7 +10,10 @@ enum { QN_HISTOGRAM_TABLES = 8 };
 
 struct qn_histogram_work {
     uint32_t table[QN_HISTOGRAM_TABLES][256];
-    uint16_t pairs[1 << 16];
+    union {
+        uint16_t short_pairs[1 << 16];
+        uint32_t pairs[1 << 16];
+    };
 };
 
 /* Sets counts[v] to the number of bytes equal to v among N < 2^32 bytes. */
