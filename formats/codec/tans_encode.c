@@ -100,7 +100,7 @@ static inline unsigned move(const struct qn_tans_encoder *e, const struct step *
 enum { NEXT_AT = 8, FLAG_AT = 20, SIZE_MASK = 63, FLAGS_MASK = 15 };
 
 struct transitions {
-    uint16_t row[256]; /* of each symbol */
+    const uint64_t *row[256]; /* of each symbol */
     uint64_t of[QN_TANS_STATES * 128];
 };
 
@@ -108,7 +108,7 @@ static void fill_transitions(const struct qn_tans_encoder *e, struct transitions
 {
     unsigned entries = 0;
     for (unsigned s = 0; s < 256; s++) {
-        t->row[s] = (uint16_t)(e->entry[s] * QN_TANS_STATES);
+        t->row[s] = t->of + (size_t)e->entry[s] * QN_TANS_STATES;
         entries = e->entry[s] >= entries ? e->entry[s] + 1u : entries;
     }
     for (unsigned i = 0; i < entries; i++) {
@@ -129,7 +129,7 @@ static inline uint64_t move_four(const struct transitions *t, const uint8_t *src
     uint64_t acc = 0, all = 0;
 #pragma GCC unroll 4
     for (unsigned j = 0; j < LANES / 2; j++) {
-        const uint64_t step = t->of[(size_t)t->row[src[j]] + state[j]];
+        const uint64_t step = t->row[src[j]][state[j]];
         acc = acc >> (step & SIZE_MASK) | step;
         all += step;
         state[j] = (uint8_t)(step >> NEXT_AT);
