@@ -175,16 +175,18 @@ __attribute__((always_inline)) static inline void
 encode_steps(struct qn_tans_encoder *e, size_t steps, const struct transitions *transitions,
              const struct step *table)
 {
-    for (size_t at = steps * LANES * e->streams; at > 0; at -= LANES) {
-        const size_t q = (at / LANES - 1) & (e->streams - 1);
-        const uint8_t *src = e->src + at - LANES;
-        uint8_t *state = e->state + q * LANES;
-        const struct word w = transitions ? move_by_table(transitions, src, state)
-                                          : move_singly(e, table, src, state);
-        put(e, q, w.bits, w.size);
-        for (unsigned j = LANES; w.is_escaped && j-- > 0;)
-            if (e->entry[src[j]] == e->escape)
-                *--e->escaped = src[j];
+    const uint8_t *src = e->src + steps * LANES * e->streams;
+    for (; steps > 0; steps--) {
+        for (size_t q = e->streams; q-- > 0;) {
+            src -= LANES;
+            uint8_t *state = e->state + q * LANES;
+            const struct word w = transitions ? move_by_table(transitions, src, state)
+                                              : move_singly(e, table, src, state);
+            put(e, q, w.bits, w.size);
+            for (unsigned j = LANES; w.is_escaped && j-- > 0;)
+                if (e->entry[src[j]] == e->escape)
+                    *--e->escaped = src[j];
+        }
     }
 }
 
