@@ -1,5 +1,5 @@
 #define LEVEL(name) name##_c
-#define PAIRS pairs
+#define PAIRS       pairs
 #include "formats/codec/plain_histogram.h"
 #include "formats/codec/plain_kernels.h"
 

@@ -67,6 +67,17 @@ static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t value, unsi
     e->pending[q] = ((pending - 1) & 7) + 1;
 }
 
+/* The same for bits at the top, where acc[q] has them. */
+static inline void put_word(struct qn_tans_encoder *e, size_t q, uint64_t bits, unsigned size)
+{
+    const uint64_t pending = e->pending[q], all = e->acc[q] | bits >> pending,
+                   whole = pending + size - 1;
+    qn_store64(e->out - 8, all);
+    e->acc[q] = all << (whole & ~(uint64_t)7);
+    e->out -= whole >> 3;
+    e->pending[q] = (whole & 7) + 1;
+}
+
 /* What a symbol does to a state: in one load all that move() needs. */
 struct step {
     uint32_t bits;  /* added to state + 128, its upper half is the number of bits */
@@ -98,6 +109,7 @@ static inline unsigned move(const struct qn_tans_encoder *e, const struct step *
  * bits, above them the next state, then a flag; at the top the bits themselves. So words of bits,
  * their sizes and the number of escapes add up without taking it apart. */
 enum { NEXT_AT = 8, FLAG_AT = 20, SIZE_MASK = 63, FLAGS_MASK = 15 };
+#define BITS_MASK ((uint64_t)UINT32_MAX << 32)
 
 struct transitions {
     const uint64_t *row[256]; /* of each symbol */
@@ -138,7 +150,7 @@ static inline uint64_t move_four(const struct transitions *t, const uint8_t *src
     return acc;
 }
 
-/* The bits of eight lanes and how many they are. */
+/* The bits of eight lanes, at the top, and how many they are. */
 struct word {
     uint64_t bits;
     unsigned size;
@@ -151,8 +163,9 @@ static inline struct word move_by_table(const struct transitions *t, const uint8
     uint64_t sums[2];
     const uint64_t low = move_four(t, src, state, &sums[0]),
                    high = move_four(t, src + LANES / 2, state + LANES / 2, &sums[1]);
-    const unsigned few = sums[0] & SIZE_MASK, more = sums[1] & SIZE_MASK;
-    return (struct word){high >> 1 >> (63 - more) << few | low >> 1 >> (63 - few), few + more,
+    const unsigned more = sums[1] & SIZE_MASK;
+    return (struct word){(high & BITS_MASK) | (low & BITS_MASK) >> more,
+                         (sums[0] & SIZE_MASK) + more,
                          ((sums[0] + sums[1]) >> FLAG_AT & FLAGS_MASK) != 0};
 }
 
@@ -167,6 +180,7 @@ static inline struct word move_singly(const struct qn_tans_encoder *e, const str
         w.size += bits;
         w.is_escaped |= step->is_escaped;
     }
+    w.bits = w.bits << 1 << (63 - w.size);
     return w;
 }
 
@@ -176,18 +190,22 @@ encode_steps(struct qn_tans_encoder *e, size_t steps, const struct transitions *
              const struct step *table)
 {
     const uint8_t *src = e->src + steps * LANES * e->streams;
+    for (size_t q = 0; q < e->streams; q++)
+        e->acc[q] <<= 64 - e->pending[q];
     for (; steps > 0; steps--) {
         for (size_t q = e->streams; q-- > 0;) {
             src -= LANES;
             uint8_t *state = e->state + q * LANES;
             const struct word w = transitions ? move_by_table(transitions, src, state)
                                               : move_singly(e, table, src, state);
-            put(e, q, w.bits, w.size);
+            put_word(e, q, w.bits, w.size);
             for (unsigned j = LANES; w.is_escaped && j-- > 0;)
                 if (e->entry[src[j]] == e->escape)
                     *--e->escaped = src[j];
         }
     }
+    for (size_t q = 0; q < e->streams; q++)
+        e->acc[q] >>= 64 - e->pending[q];
 }
 
 /* Symbols that pay for a table of transitions. */
