@@ -13,12 +13,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* BYTES bytes, the last of which lies before an unreadable page. */
+/* BYTES bytes beside an unreadable page: the last of them before it or, from when
+ * guarded_at_front is set on, the first of them behind it. */
 struct guarded {
     char *map;
     size_t map_bytes;
     void *data;
 };
+
+static bool guarded_at_front;
 
 static inline struct guarded guarded_create(size_t bytes)
 {
@@ -26,8 +29,8 @@ static inline struct guarded guarded_create(size_t bytes)
     struct guarded g = {.map_bytes = body + page};
     g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(g.map, MAP_FAILED);
-    assert_int_equal(mprotect(g.map + body, page, PROT_NONE), 0);
-    g.data = g.map + body - bytes;
+    assert_int_equal(mprotect(g.map + (guarded_at_front ? 0 : body), page, PROT_NONE), 0);
+    g.data = g.map + (guarded_at_front ? page : body - bytes);
     return g;
 }
 
