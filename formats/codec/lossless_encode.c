@@ -7,7 +7,6 @@
 #include "formats/codec/tans.h"
 
 enum {
-    TILE = 8192, /* elements whose planes stay in the second cache until they are counted */
     SAMPLE_PARTS = 16,
     SAMPLE_PART = 1024, /* elements */
     SAMPLED_FROM = 1 << 16,
@@ -44,33 +43,29 @@ static bool is_worth_coding(const uint32_t counts[256], size_t n)
     return qn_entropy_bits(counts, 256, (uint32_t)n) * 50 < (uint64_t)n * 8 * 49;
 }
 
-/* Adds what the elements FROM ... FROM + N - 1 have to the counts of the planes that there are. */
-static void split_and_count(struct split *s, size_t from, size_t n, uint8_t *const *planes)
+/* Counts the first N elements of each plane; drops planes that are not worth coding. */
+static void drop_incompressible(struct split *s, size_t n)
 {
     struct qn_histogram_work *work = (struct qn_histogram_work *)(void *)s->work->scratch.data;
-    qn_planes_split(s->dtype, s->src + from * s->width, n, planes);
-    for (size_t k = 0; k < s->width; k++) {
-        uint32_t counts[256];
-        if (!planes[k])
-            continue;
-        qn_histogram(planes[k], n, counts, work);
-        for (size_t v = 0; v < 256; v++)
-            s->counts[k][v] += counts[v];
-    }
+    for (size_t k = 0; k < s->width; k++)
+        if (s->planes[k]) {
+            qn_histogram(s->planes[k], n, s->counts[k], work);
+            if (!is_worth_coding(s->counts[k], n))
+                s->planes[k] = NULL;
+        }
 }
 
 /* Drops planes that are noise, as most bits of mantissas are, without looking at all of them. */
 static void drop_noise(struct split *s)
 {
-    uint8_t bytes[QN_MAX_PLANES][SAMPLE_PART], *planes[QN_MAX_PLANES];
-    for (size_t k = 0; k < s->width; k++)
-        planes[k] = bytes[k];
-    for (size_t i = 0; i < SAMPLE_PARTS; i++)
-        split_and_count(s, (s->n - SAMPLE_PART) / (SAMPLE_PARTS - 1) * i, SAMPLE_PART, planes);
-    for (size_t k = 0; k < s->width; k++)
-        if (!is_worth_coding(s->counts[k], (size_t)SAMPLE_PARTS * SAMPLE_PART))
-            s->planes[k] = NULL;
-    memset(s->counts, 0, sizeof s->counts);
+    const size_t step = (s->n - SAMPLE_PART) / (SAMPLE_PARTS - 1);
+    for (size_t i = 0; i < SAMPLE_PARTS; i++) {
+        uint8_t *planes[QN_MAX_PLANES];
+        for (size_t k = 0; k < s->width; k++)
+            planes[k] = s->planes[k] + i * SAMPLE_PART;
+        qn_planes_split(s->dtype, s->src + i * step * s->width, SAMPLE_PART, planes);
+    }
+    drop_incompressible(s, (size_t)SAMPLE_PARTS * SAMPLE_PART);
 }
 
 /* Splits off the planes that may be coded, and counts them where that decides. */
@@ -81,20 +76,9 @@ static void look_at_planes(struct split *s)
         s->planes[k] = s->work->symbols.data + k * s->n;
     if (counted && s->n >= SAMPLED_FROM)
         drop_noise(s);
-    if (!counted) {
-        qn_planes_split(s->dtype, s->src, s->n, s->planes);
-        return;
-    }
-    for (size_t at = 0, some; at < s->n; at += some) {
-        uint8_t *tile[QN_MAX_PLANES];
-        some = s->n - at < TILE ? s->n - at : TILE;
-        for (size_t k = 0; k < s->width; k++)
-            tile[k] = s->planes[k] ? s->planes[k] + at : NULL;
-        split_and_count(s, at, some, tile);
-    }
-    for (size_t k = 0; k < s->width; k++)
-        if (s->planes[k] && !is_worth_coding(s->counts[k], s->n))
-            s->planes[k] = NULL;
+    qn_planes_split(s->dtype, s->src, s->n, s->planes);
+    if (counted)
+        drop_incompressible(s, s->n);
 }
 
 static size_t encode_plane(const struct split *s, enum qn_codec_id id, size_t k, uint8_t *dst,
