@@ -176,8 +176,8 @@ struct qn_tans_encoder {
     uint8_t offset[128];          /* from x of an entry to a place in next[], modulo 256 */
     uint8_t next[QN_TANS_STATES]; /* states of entry 0, then of entry 1, ... */
     uint8_t state[QN_TANS_VECTOR];
-    uint64_t acc[QN_TANS_STREAMS];     /* the last bits, of which the lowest pending[] ... */
-    uint64_t pending[QN_TANS_STREAMS]; /* ... 1 ... 8 are not yet written */
+    uint64_t acc[QN_TANS_STREAMS];     /* the last bits are the lowest pending[] of it ... */
+    uint64_t pending[QN_TANS_STREAMS]; /* ... 1 ... 8, which are not yet written */
     uint8_t *out;                      /* the streams' bytes, merged; grows down */
     const uint8_t *src;                /* symbols that are not yet coded begin here */
     uint8_t *escaped;                  /* symbols of escaped classes from here on; grows down */
