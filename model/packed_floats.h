@@ -7,7 +7,8 @@
  *
  * T[l] of quant.h is (1 / k) l / (P - l), P = N (1 + k) / k: the factor waits for the row's sum. A
  * division takes fewer operations than look-ups in so many tables of 16 [measured: sharing one
- * division among two vectors, or an estimate of the reciprocal made better, is not faster]. */
+ * division among two vectors, an estimate of the reciprocal made better, or a table of 256 floats
+ * is not faster]. Of an even grid, k = 0, T[l] is l / N. */
 #ifndef QINS_MODEL_PACKED_FLOATS_H
 #define QINS_MODEL_PACKED_FLOATS_H
 
@@ -49,14 +50,14 @@ INLINE vf all(float x)
     return x - (vf){0};
 }
 
-/* k T[l] for codes as floats. */
-INLINE void decode(const struct decoder *d, struct group *g)
+/* T[l] over the table's unit for codes as floats. */
+INLINE void decode(const struct decoder *d, bool even, struct group *g)
 {
     UNROLL for (size_t j = 0; j < VECTORS; j++)
     {
         const vf distance = g->v[j] - all(d->levels);
         const vf level = (vf)((vi)distance & 0x7fffffff);
-        g->v[j] = distance / (all(d->pole) - level);
+        g->v[j] = even ? distance : distance / (all(d->pole) - level);
     }
 }
 
@@ -97,8 +98,8 @@ static void unpack_last(const struct qn_packed_table *t, const uint8_t *codes, s
 
 /* A row of codes by N rows of inputs, which are where QN_PACKED_PLANES are. */
 INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d, unsigned bits,
-                         size_t row, const struct qn_packed_input *inputs, size_t n, float *y,
-                         size_t y_stride)
+                         bool even, size_t row, const struct qn_packed_input *inputs, size_t n,
+                         float *y, size_t y_stride)
 {
     const size_t first = w->first + row * w->in, whole = w->in / GROUP * GROUP;
     const uint8_t *src = w->codes + first * bits / 8;
@@ -112,13 +113,13 @@ INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d
         for (const size_t stop = end < whole ? end : whole; i < stop;
              i += GROUP, src += (size_t)GROUP / 8 * bits) {
             unpack(&d->unpacker, bits, src, g.v);
-            decode(d, &g);
+            decode(d, even, &g);
             UNROLL for (size_t k = 0; k < n; k++)
                 add_products(&sums[k], &g, (const float *)(const void *)inputs[k].planes + i);
         }
         if (i < end) {
             unpack_last(d->table, w->codes, first + i, end - i, &g);
-            decode(d, &g);
+            decode(d, even, &g);
             UNROLL for (size_t k = 0; k < n; k++)
                 add_products(&sums[k], &g, (const float *)(const void *)inputs[k].planes + i);
             i = end;
@@ -128,7 +129,7 @@ INLINE void multiply_row(const struct qn_packed_rows *w, const struct decoder *d
     UNROLL for (size_t k = 0; k < n; k++) y[k * y_stride] = add_lanes(&total[k]) * d->table->unit;
 }
 
-INLINE void multiply_rows(const struct qn_packed_rows *w, unsigned bits,
+INLINE void multiply_rows(const struct qn_packed_rows *w, unsigned bits, bool even,
                           const struct qn_packed_input *inputs, size_t n, float *y, size_t y_stride)
 {
     struct decoder d = {.table = w->table, (float)w->table->levels, w->table->pole};
@@ -138,19 +139,25 @@ INLINE void multiply_rows(const struct qn_packed_rows *w, unsigned bits,
         if (now != shift)
             unpacker_init(&d.unpacker, bits, now);
         shift = now;
-        multiply_row(w, &d, bits, r, inputs, n, y + r, y_stride);
+        multiply_row(w, &d, bits, even, r, inputs, n, y + r, y_stride);
     }
 }
 
-/* One loop for bytes and one for fewer bits, for each number of inputs that is a power of two. */
+/* One loop for bytes and one for fewer bits, of even grids and of others, for each number of inputs
+ * that is a power of two. */
 #define ROWS(n)                                                                                    \
     static void rows_##n(const struct qn_packed_rows *w, const struct qn_packed_input *inputs,     \
                          float *y, size_t y_stride)                                                \
     {                                                                                              \
-        if (w->table->bits == 8)                                                                   \
-            multiply_rows(w, 8, inputs, n, y, y_stride);                                           \
+        const unsigned bits = w->table->bits;                                                      \
+        if (w->table->even && bits == 8)                                                           \
+            multiply_rows(w, 8, true, inputs, n, y, y_stride);                                     \
+        else if (w->table->even)                                                                   \
+            multiply_rows(w, bits, true, inputs, n, y, y_stride);                                  \
+        else if (bits == 8)                                                                        \
+            multiply_rows(w, 8, false, inputs, n, y, y_stride);                                    \
         else                                                                                       \
-            multiply_rows(w, w->table->bits, inputs, n, y, y_stride);                              \
+            multiply_rows(w, bits, false, inputs, n, y, y_stride);                                 \
     }
 ROWS(1)
 ROWS(2)

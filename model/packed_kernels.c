@@ -41,9 +41,10 @@ bool qn_packed_table_init(struct qn_packed_table *t, const struct qn_grid *g)
         return false;
     t->levels = g->levels;
     t->bits = qn_code_bits(g->levels);
-    const float kappa = g->kappa > least_kappa ? g->kappa : least_kappa;
-    t->unit = 1.0f / kappa;
-    t->pole = (float)g->levels * ((1.0f + kappa) / kappa);
+    const float levels = (float)g->levels;
+    t->even = g->kappa < least_kappa;
+    t->unit = 1.0f / (t->even ? levels : g->kappa);
+    t->pole = t->even ? 0.0f : levels * ((1.0f + g->kappa) / g->kappa);
     memset(t->level_bytes, 128, sizeof t->level_bytes);
     for (unsigned l = 0; l <= g->levels; l++)
         set_level(t, l, nearest((double)g->value[g->levels + l]));

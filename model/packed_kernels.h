@@ -5,9 +5,9 @@
  * are added in halves. There are two kinds:
  *
  * Float kernels, portable C and AVX2: code 16 i + j is of lane j. A weight is computed from its
- * level by a division (model/packed_floats.h), products are float32. Lanes' sums of a group of
- * weights are multiplied by its scale and added to those of the row. No operation is fused and all
- * are in this order, so both levels yield the same bits.
+ * level, by a division unless the grid is even (model/packed_floats.h), products are float32.
+ * Lanes' sums of a group of weights are multiplied by its scale and added to those of the row. No
+ * operation is fused and all are in this order, so both levels yield the same bits.
  *
  * Fixed-point kernels, AVX-512: a weight of level l is the number V = 256 Vh + Vl nearest to
  * QN_PACKED_UNIT · T[l], with the code's sign; an input of a block is X = 256 Xh + Xl nearest to
@@ -45,7 +45,8 @@ enum {
  * code. */
 struct qn_packed_table {
     unsigned levels, bits;
-    float pole, unit;            /* T[l] = unit l / (pole - l), up to rounding */
+    bool even;                   /* levels are equidistant: T[l] = unit l; else ... */
+    float pole, unit;            /* ... unit l / (pole - l), up to rounding */
     int8_t high[256], low[256];  /* by code */
     uint8_t code_bytes[2][128];  /* high and low, plus 128, by code: up to 7 bits */
     uint8_t level_bytes[2][128]; /* the same by level */
