@@ -45,11 +45,11 @@ enum {
  * code. */
 struct qn_packed_table {
     unsigned levels, bits;
-    bool even;                   /* levels are equidistant: T[l] = unit l; else ... */
-    float pole, unit;            /* ... unit l / (pole - l), up to rounding */
+    float pole, unit;            /* T[l] = unit l / (pole - l), up to rounding */
     int8_t high[256], low[256];  /* by code */
     uint8_t code_bytes[2][128];  /* high and low, plus 128, by code: up to 7 bits */
     uint8_t level_bytes[2][128]; /* the same by level */
+    bool even;                   /* levels are equidistant: T[l] = unit l */
 };
 /* False if the grid has more than 8 bits, is no QINS grid or steeper than QN_PACKED_MAX_KAPPA: T is
  * zeros then. *noise is the mean square of the
