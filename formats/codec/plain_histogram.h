@@ -40,20 +40,21 @@ static void LEVEL(count_bytes)(const uint8_t *src, size_t n, struct qn_histogram
 /* Adds N bytes, a multiple of eight, at most 2 * MAX_PAIRS. */
 static void LEVEL(count_pairs)(const uint8_t *src, size_t n, struct qn_histogram_work *work)
 {
-    memset(work->PAIRS, 0, sizeof work->PAIRS);
+    __typeof__(&work->PAIRS[0]) pairs = work->PAIRS;
+    memset(pairs, 0, sizeof work->PAIRS);
     for (size_t i = 0; i < n; i += 8) {
         const uint64_t w = qn_load64(src + i);
-        work->PAIRS[w & 0xffff]++;
-        work->PAIRS[w >> 16 & 0xffff]++;
-        work->PAIRS[w >> 32 & 0xffff]++;
-        work->PAIRS[w >> 48]++;
+        pairs[w & 0xffff]++;
+        pairs[w >> 16 & 0xffff]++;
+        pairs[w >> 32 & 0xffff]++;
+        pairs[w >> 48]++;
     }
     for (size_t high = 0; high < 256; high++) {
+        const __typeof__(*pairs) *row = pairs + 256 * high;
         uint32_t sum = 0;
         for (size_t low = 0; low < 256; low++) {
-            const uint32_t count = work->PAIRS[256 * high + low];
-            sum += count;
-            work->table[0][low] += count;
+            sum += row[low];
+            work->table[0][low] += row[low];
         }
         work->table[1][high] += sum;
     }
