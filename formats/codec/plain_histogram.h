@@ -15,9 +15,9 @@ enum {
     SAMPLE = 2048,         /* bytes that tell whether one symbol is frequent ... */
     FREQUENT = SAMPLE / 2, /* ... which is this often */
     IS_SHORT = sizeof((struct qn_histogram_work){0}.PAIRS[0]) == sizeof(uint16_t),
-    /* Bytes; the table has 2^16 cells, to be cleared and added up. */
+    /* Bytes behind a sample; the table has 2^16 cells, to be cleared and added up. */
     PAIRS_WORTH = IS_SHORT ? 1 << 16 : 1 << 18,
-    MAX_PAIRS = IS_SHORT ? UINT16_MAX & ~3 : 1 << 24,
+    MAX_PAIRS = IS_SHORT ? UINT16_MAX & ~3 : 1 << 30, /* as many as a cell can count */
 };
 
 /* Adds N bytes, a multiple of eight. */

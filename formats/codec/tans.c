@@ -14,7 +14,6 @@ struct decode_work {
 };
 
 struct encode_work {
-    struct qn_histogram_work histogram;
     struct qn_tans_model model;
     struct qn_tans_model_work model_work;
     struct qn_tans_runs_work runs;
@@ -62,7 +61,7 @@ size_t qn_tans_encode(const uint8_t *src, size_t n, uint8_t *dst, size_t capacit
     uint32_t counts[256];
     if (n == 0 || n > QN_TANS_MAX_SYMBOLS)
         return 0;
-    qn_histogram(src, n, counts, &w->histogram);
+    qn_histogram(src, n, counts, &w->runs.histogram);
     return qn_tans_encode_counted(counts, src, n, dst, capacity, scratch);
 }
 

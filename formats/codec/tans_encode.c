@@ -57,18 +57,22 @@ static void fill_tables(struct encode_work *w)
         e->next[next[m->table[s]]++] = (uint8_t)s;
 }
 
-/* Up to 56 bits below those that the stream has. A byte is written when the bit below it comes. */
-static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t value, unsigned bits)
+/* In portable C bits to be written stay at the top of acc[], where they are stored from. */
+static void raise_bits(struct qn_tans_encoder *e)
 {
-    const uint64_t pending = e->pending[q] + bits;
-    e->acc[q] = e->acc[q] << bits | value;
-    qn_store64(e->out - 8, e->acc[q] << (64 - pending));
-    e->out -= (pending - 1) >> 3;
-    e->pending[q] = ((pending - 1) & 7) + 1;
+    for (size_t q = 0; q < e->streams; q++)
+        e->acc[q] <<= 64 - e->pending[q];
 }
 
-/* The same for bits at the top, where acc[q] has them. */
-static inline void put_word(struct qn_tans_encoder *e, size_t q, uint64_t bits, unsigned size)
+static void lower_bits(struct qn_tans_encoder *e)
+{
+    for (size_t q = 0; q < e->streams; q++)
+        e->acc[q] >>= 64 - e->pending[q];
+}
+
+/* SIZE bits, up to 56, at the top of BITS, below those that the stream has. A byte is written when
+ * the bit below it comes. */
+static inline void put(struct qn_tans_encoder *e, size_t q, uint64_t bits, unsigned size)
 {
     const uint64_t pending = e->pending[q], all = e->acc[q] | bits >> pending,
                    whole = pending + size - 1;
@@ -190,22 +194,20 @@ encode_steps(struct qn_tans_encoder *e, size_t steps, const struct transitions *
              const struct step *table)
 {
     const uint8_t *src = e->src + steps * LANES * e->streams;
-    for (size_t q = 0; q < e->streams; q++)
-        e->acc[q] <<= 64 - e->pending[q];
+    raise_bits(e);
     for (; steps > 0; steps--) {
         for (size_t q = e->streams; q-- > 0;) {
             src -= LANES;
             uint8_t *state = e->state + q * LANES;
             const struct word w = transitions ? move_by_table(transitions, src, state)
                                               : move_singly(e, table, src, state);
-            put_word(e, q, w.bits, w.size);
+            put(e, q, w.bits, w.size);
             for (unsigned j = LANES; w.is_escaped && j-- > 0;)
                 if (e->entry[src[j]] == e->escape)
                     *--e->escaped = src[j];
         }
     }
-    for (size_t q = 0; q < e->streams; q++)
-        e->acc[q] >>= 64 - e->pending[q];
+    lower_bits(e);
 }
 
 /* Symbols that pay for a table of transitions. */
@@ -238,6 +240,7 @@ static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
     struct step table[256];
     fill_steps(e, table);
     size_t i = n;
+    raise_bits(e);
     while (i > rest || (i & (vector - 1)) != 0) {
         i--;
         uint8_t *state = &e->state[i & (vector - 1)];
@@ -245,11 +248,12 @@ static size_t encode_tail(struct encode_work *w, const uint8_t *src, size_t n)
             *state = w->first[e->entry[src[i]]];
         } else {
             unsigned bits, v = move(e, &table[src[i]], state, &bits);
-            put(e, (i & (vector - 1)) / LANES, v, bits);
+            put(e, (i & (vector - 1)) / LANES, (uint64_t)v << 1 << (63 - bits), bits);
         }
         if (table[src[i]].is_escaped)
             *--e->escaped = src[i];
     }
+    lower_bits(e);
     return i / vector;
 }
 

@@ -14,8 +14,7 @@ enum {
     BLOCK = 32,
     SHORT_BLOCK = 16,
     SHORT_GAP = 8, /* a mean up to that is for short blocks: 17 % faster, runs of 14 */
-    /* Room behind values and lengths that are read without looking. */
-    SLACK = 2 * LONGEST + BLOCK,
+    SLACK = 256,   /* behind values: a gap below LONGEST in whole blocks */
     /* Symbols that stay in the first cache while gaps are put among them. */
     PIECE = 1 << 14,
     MIN_SYMBOLS = 1 << 12, /* where a mode with three tables may pay */
@@ -30,7 +29,7 @@ static size_t max_lengths(size_t n)
 
 size_t qn_tans_runs_room(size_t n)
 {
-    return (n / 64 + 2) * sizeof(uint64_t) + n + 2 * max_lengths(n) + 3 * (size_t)SLACK;
+    return (n / 64 + 2) * sizeof(uint64_t) + n + SLACK + 2 * max_lengths(n);
 }
 
 static void place(struct qn_tans_parts *p, size_t n, void *room)
@@ -38,7 +37,7 @@ static void place(struct qn_tans_parts *p, size_t n, void *room)
     p->masks = room;
     p->bytes[QN_TANS_VALUES] = (uint8_t *)(p->masks + n / 64 + 2);
     p->bytes[QN_TANS_GAPS] = p->bytes[QN_TANS_VALUES] + n + SLACK;
-    p->bytes[QN_TANS_RUNS] = p->bytes[QN_TANS_GAPS] + max_lengths(n) + SLACK;
+    p->bytes[QN_TANS_RUNS] = p->bytes[QN_TANS_GAPS] + max_lengths(n);
 }
 
 /* N rounded up to blocks, one at least. */
@@ -201,12 +200,12 @@ bool qn_tans_begin_runs(const uint8_t *src, size_t src_size, size_t n, struct qn
         if (count == 0 || count > most || size > src_size - at ||
             !decode_part(src + at, size, p->bytes[i], count, scratch))
             return false;
-        memset(p->bytes[i] + count, 0, SLACK);
         p->count[i] = count;
         r->next[i] = p->bytes[i];
         r->end[i] = p->bytes[i] + count;
         at += size;
     }
+    memset(p->bytes[QN_TANS_VALUES] + p->count[QN_TANS_VALUES], 0, SLACK);
     r->has_short_gaps = p->count[QN_TANS_VALUES] <= (uint64_t)SHORT_GAP * p->count[QN_TANS_GAPS];
     r->symbol = src[1];
     r->part = QN_TANS_RUNS; /* so that the first length is that of a gap */

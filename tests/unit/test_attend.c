@@ -271,7 +271,7 @@ int main(void)
         cmocka_unit_test(test_attend_extremes),
         cmocka_unit_test(test_moments),
     };
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests_name("before guard pages", tests, NULL, NULL);
     guarded_at_front = true;
-    return failed + cmocka_run_group_tests(tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("behind guard pages", tests, NULL, NULL);
 }

@@ -342,7 +342,7 @@ static void test_quantise(void **state)
 static void check_counts(struct fixture *f, size_t n, unsigned argument)
 {
     static const unsigned limits[] = {2, 30, 62, 254, 255, 256, 510, 4095};
-    struct qn_histogram_work work;
+    static struct qn_histogram_work work;
     const uint8_t *bytes = random_bytes(f, n);
     f->k->histogram(bytes, n, output(f, OUT, 256 * sizeof(uint32_t)), &work);
     uint32_t *expected = output(f, EXPECTED, 256 * sizeof(uint32_t));
@@ -379,15 +379,23 @@ static void fill_alike(struct fixture *f, uint8_t *bytes, size_t n, unsigned kin
         bytes[i] = 0xff;
 }
 
-/* Lengths from which pairs of bytes are counted, in counters of 16 bits. */
+/* Lengths from which pairs of bytes are counted, in counters of 16 bits (AVX-512) and of 32. */
 static void test_histogram_of_pairs(void **state)
 {
-    enum { PAIRED = 1 << 16, FULL = 2 * 65532 };
-    static const size_t sizes[] = {PAIRED - 1,           PAIRED,
-                                   PAIRED + 1,           PAIRED + 2048 + 7,
-                                   2048 + FULL + PAIRED, 2048 + FULL + PAIRED - 1};
+    enum { PAIRED = 1 << 16, FULL = 2 * 65532, LONG = 1 << 18, MOST = 2048 + LONG + 4096 };
+    static const size_t sizes[] = {PAIRED - 1,
+                                   PAIRED,
+                                   PAIRED + 1,
+                                   PAIRED + 2048 + 7,
+                                   2048 + FULL + PAIRED,
+                                   2048 + FULL + PAIRED - 1,
+                                   LONG,
+                                   2048 + LONG - 1,
+                                   2048 + LONG,
+                                   2048 + LONG + 7,
+                                   MOST};
     struct fixture *f = *state;
-    struct fenced area = fenced_create(2048 + FULL + PAIRED);
+    struct fenced area = fenced_create(MOST);
     static struct qn_histogram_work work;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (unsigned kind = 0; kind < 4; kind++) {

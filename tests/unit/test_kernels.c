@@ -395,7 +395,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gemv, setup, teardown),
         cmocka_unit_test_setup_teardown(test_widen, setup, teardown),
     };
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests_name("before guard pages", tests, NULL, NULL);
     guarded_at_front = true;
-    return failed + cmocka_run_group_tests(tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("behind guard pages", tests, NULL, NULL);
 }

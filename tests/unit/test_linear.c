@@ -197,7 +197,7 @@ int main(void)
         cmocka_unit_test(test_rows_of_a_fused_matrix),
         cmocka_unit_test(test_row),
     };
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests_name("before guard pages", tests, NULL, NULL);
     guarded_at_front = true;
-    return failed + cmocka_run_group_tests(tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("behind guard pages", tests, NULL, NULL);
 }

@@ -54,7 +54,7 @@ static void make_tables(const struct qn_tans_encoder *e, struct tables *t)
     find_slices(entry, &t->entry_low);
     find_slices(entry + HALF, &t->entry_high);
     if (t->k > 0)
-        t->entry_high.count = 0;
+        t->entry_high.count = 0; /* nothing is looked up there */
     qn_table_init(&t->most_bits, e->most_bits);
     qn_table_init(&t->threshold, e->threshold);
     qn_table_init(&t->offset, e->offset);
@@ -141,20 +141,21 @@ static inline __m256i move(const struct tables *t, __m256i entry, __m256i *x, si
     return n;
 }
 
-/* Writes words of which all whole bytes but the lowest BYTES[] are to be kept, the last one first;
- * returns where they begin. */
+/* Writes the uppermost BYTES[] of each word, the last word's first; returns where they begin. What
+ * is below them is written as well. */
 static inline uint8_t *put_words(__m256i words, __m256i bytes, uint8_t *out)
 {
     uint64_t count[WORDS];
-    const __m128i low = _mm256_castsi256_si128(words), high = _mm256_extracti128_si256(words, 1);
+    const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(words)),
+                 high = _mm_castsi128_ps(_mm256_extracti128_si256(words, 1));
     _mm256_storeu_si256((__m256i *)(void *)count, bytes);
-    _mm_storeh_pd((double *)(void *)(out - 8), _mm_castsi128_pd(high));
+    _mm_storeh_pi((__m64 *)(void *)(out - 8), high);
     out -= count[3];
-    _mm_storel_epi64((__m128i *)(void *)(out - 8), high);
+    _mm_storel_pi((__m64 *)(void *)(out - 8), high);
     out -= count[2];
-    _mm_storeh_pd((double *)(void *)(out - 8), _mm_castsi128_pd(low));
+    _mm_storeh_pi((__m64 *)(void *)(out - 8), low);
     out -= count[1];
-    _mm_storel_epi64((__m128i *)(void *)(out - 8), low);
+    _mm_storel_pi((__m64 *)(void *)(out - 8), low);
     return out - count[0];
 }
 
@@ -210,7 +211,9 @@ encode_steps(struct qn_tans_encoder *e, const struct tables *t, size_t steps, si
         streams.acc[v] = load(e->acc + WORDS * v);
         streams.pending[v] = _mm256_sub_epi64(load(e->pending + WORDS * v), one);
     }
-    __m256i before = top, n = _mm256_setzero_si256(); /* of register LAST, to be put */
+    /* What is put is of the register before, LAST, with nothing to wait for: a register's chain of
+     * operations is longer than what a processor looks ahead. At first no bits are put. */
+    __m256i before = top, n = _mm256_setzero_si256();
     size_t last = 0;
     for (const uint8_t *src = e->src + steps * QN_TANS_VECTOR; steps > 0; steps--) {
         for (size_t v = VECTORS; v-- > 0;) {
