@@ -5,7 +5,7 @@
  * pairs of them are counted in one table of 2^16, and its rows and columns added up; not where one
  * symbol is frequent, whose pair would wait for its own last store. [measured on Zen 4: 3.6 GB/s
  * for single bytes, 3.9 ... 5.4 for pairs, but 1.6 for pairs where 70 % are zeros; on Zen 3 single
- * bytes 3.1 GB/s, pairs in 16 bits 2.7 to 3.4, in 32 bits 3.1 to 5.1] */
+ * bytes 3.1 GB/s, pairs in 16 bits 2.7 to 3.4, in 32 bits 3.2 to 5.1] */
 
 #include "core/bytes.h"
 #include "formats/codec/kernels_list.h"
